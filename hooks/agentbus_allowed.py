@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+import select
 
 TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
@@ -38,11 +38,22 @@ ANSWER = {
 def main() -> int:
     """Answer the hook on standard output; always return 0."""
     try:
-        if allows(json.load(sys.stdin.buffer), os.environ["CLAUDE_PLUGIN_DATA"]):
+        if allows(json.loads(_given()), os.environ["CLAUDE_PLUGIN_DATA"]):
             os.write(1, json.dumps(ANSWER).encode() + b"\n")
     except (Exception, KeyboardInterrupt):  # noqa: BLE001  # see the top
         return 0
     return 0
+
+
+def _given() -> bytes:
+    """Return all that the host says; its end of the pipe may have this one wait for nobody."""
+    read = b""
+    while select.select([0], [], [])[0]:
+        piece = os.read(0, 1 << 16)
+        if not piece:
+            break
+        read += piece
+    return read
 
 
 def allows(given: dict[str, Any], data: str) -> bool:

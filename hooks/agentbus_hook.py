@@ -106,7 +106,7 @@ class Cursor:
 
 
 FORMS = {"claude-code": ClaudeCode, "cursor": Cursor}
-# As in `relay.local_socket` of the package; a test holds them together. OpenClaw has no such hooks,
+# As in `relay.typed.words` of the package; a test holds them together. OpenClaw has no such hooks,
 # but may have started the host.
 _SENT = (
     "AGENTBUS_",
@@ -219,14 +219,11 @@ def _looked(given: dict[str, Any]) -> bool:
 def _ask(question: dict[str, Any]) -> tuple[str, str]:
     """Return what the listener wants to be said to the model, and to a person; empty if nothing."""
     environ = question["environ"]
-    sent = {name: value for name, value in environ.items() if name.startswith(_SENT)}
-    if sent.get("AGENTBUS_HOME"):  # the listener has another working folder
-        sent["AGENTBUS_HOME"] = os.path.abspath(os.path.expanduser(sent["AGENTBUS_HOME"]))
     until = time.monotonic() + ASK_TIMEOUT_S
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ASK_TIMEOUT_S)
         _connect(connection, runtime_folder(environ) + "/listener.sock")
-        line = json.dumps({**question, "environ": sent}, separators=(",", ":"))
+        line = json.dumps({**question, "environ": variables(environ)}, separators=(",", ":"))
         connection.sendall(line.encode() + b"\n")
         answer = b""
         while not answer.endswith(b"\n"):
@@ -237,6 +234,21 @@ def _ask(question: dict[str, Any]) -> tuple[str, str]:
                 return "", ""
     said = json.loads(answer)
     return _line(said.get("text")), _line(said.get("person"))
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what the listener is told of the environment, as `relay.typed.words` of the package.
+
+    AGENTBUS_TOKEN is a server's, which nobody else is told.
+    """
+    sent = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(_SENT) and name != "AGENTBUS_TOKEN"
+    }
+    if sent.get("AGENTBUS_HOME"):  # the listener has another working folder
+        sent["AGENTBUS_HOME"] = os.path.abspath(os.path.expanduser(sent["AGENTBUS_HOME"]))
+    return sent
 
 
 def _line(said: object) -> str:

@@ -11,6 +11,7 @@ and more to import.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ def tools(
     Raises:
         BadSetup: it does not start, or does not answer in time.
     """
-    hint = f"Run `{' '.join(argv)}` in a terminal: what it prints says why."
+    hint = f"Run `{shlex.join(argv)}` in a terminal: what it prints says why."
     try:
         server = subprocess.Popen(
             argv,

@@ -23,7 +23,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.aio import note_failure
-from mcp_agentbus.errors import AgentbusError, ArchiveBroken
+from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup
 
 # How long one attempt to reach the bus takes.
 _RECONNECT_S: Final = 60.0
@@ -54,6 +54,8 @@ class Keeper:
                 self.says = ""
             except ArchiveBroken as error:
                 self._became_broken(str(error))
+            except BadSetup as error:
+                self._became_broken(f"{error.message} {error.hint}")
             except (AgentbusError, TimeoutError):
                 pass  # the bus is away, of which the loop tells
             except Exception as error:  # noqa: BLE001  # without it the archive would end unseen

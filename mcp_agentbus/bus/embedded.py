@@ -35,6 +35,7 @@ from typing import Final, Literal
 from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.core import files as own_files
 from mcp_agentbus.core import locks, places, processes
 from mcp_agentbus.core.files import check_private, not_mine, read_whole, unusable, write_whole
 from mcp_agentbus.core.processes import Process
@@ -214,9 +215,7 @@ def read_token(settings: Settings) -> str:
     check_private(path)
     token = read_whole(path).decode(errors="replace")
     if not _TOKEN.fullmatch(token):
-        raise BadSetup(
-            f"{path} is damaged.", hint=f"Run: rm {path}; then `agentbus server stop` and start."
-        )
+        raise own_files.damaged(path, "then `agentbus server stop` and start.")
     return token
 
 

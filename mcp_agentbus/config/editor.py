@@ -27,7 +27,7 @@ from tomlkit.items import AbstractTable, InlineTable, Table
 
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files, hosts, locks, places
-from mcp_agentbus.core.files import decoded, encoded, unusable, write_whole
+from mcp_agentbus.core.files import decoded, encoded, shell_word, unusable, write_whole
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
@@ -278,7 +278,7 @@ def _editing(settings: Settings) -> Generator[_File]:
         if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
             raise BadSetup(
                 f"{file.parent} can be changed by other users.",
-                hint=f"Run: chmod 700 {file.parent}",
+                hint=f"Run: chmod 700 {shell_word(file.parent)}",
             )
         with locks.held(lock, wait=True):
             yield _file(file)

@@ -21,8 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.core.files import check_private, damaged, own_folder, read_whole, unusable
 
 _KEY_BYTES: Final = 32
 _ID_CHARS: Final = 32  # 128 bits
@@ -92,9 +91,7 @@ def _read(file: Path) -> bytes:
     check_private(file)
     key = read_whole(file)
     if len(key) != _KEY_BYTES:
-        raise BadSetup(
-            f"{file} is damaged.", hint=f"Run: rm {file}; the next send makes a new one."
-        )
+        raise damaged(file, "the next send makes a new one.")
     return key
 
 

@@ -24,7 +24,13 @@ from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
-from mcp_agentbus.core.files import HOSTS_MAX_BYTES, check_private, read_whole, write_whole
+from mcp_agentbus.core.files import (
+    HOSTS_MAX_BYTES,
+    check_private,
+    read_whole,
+    shell_word,
+    write_whole,
+)
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
@@ -180,7 +186,7 @@ def _taken(file: Path) -> int:
         if time.monotonic() > give_up:
             raise BadSetup(
                 f"Another process has {file} and does not let go of it.",
-                hint=f"Call again; `fuser {file}` names that process.",
+                hint=f"Call again; `fuser {shell_word(file)}` names that process.",
             )
         time.sleep(_LOOK_AGAIN_S)
     return lock

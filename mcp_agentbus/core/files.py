@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from mcp_agentbus.core.places import make_private
+from mcp_agentbus.core.places import make_private, own_folders
 from mcp_agentbus.errors import BadSetup
 
 #: What this program writes, and what people write for it, is far below.
@@ -196,7 +196,9 @@ def check_own(path: Path) -> None:
     if os.name == "posix" and about.st_uid != os.getuid():
         raise not_mine(path)
     if os.name == "posix" and about.st_mode & 0o022:
-        raise BadSetup(f"{path} can be changed by other users.", hint=f"Run: chmod 600 {path}")
+        raise BadSetup(
+            f"{path} can be changed by other users.", hint=f"Run: chmod 600 {shell_word(path)}"
+        )
 
 
 def decoded(content: bytes) -> tuple[str, bytes]:
@@ -230,7 +232,7 @@ def check_private(path: Path) -> None:
     if os.name == "posix" and about.st_uid != os.getuid():
         raise not_mine(path)
     if os.name == "posix" and about.st_mode & 0o077:
-        raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {path}")
+        raise BadSetup(f"{path} is open to other users.", hint=f"Run: chmod 600 {shell_word(path)}")
 
 
 def make_private_file(path: Path) -> None:
@@ -266,10 +268,20 @@ def own_folder(folder: Path) -> None:
 def not_mine(path: str | os.PathLike[str]) -> BadSetup:
     """Return the error about a file or folder that is somebody else's."""
     whole = " -R" if os.path.isdir(path) else ""  # noqa: PTH112
-    hint = f"Run: sudo chown{whole} $USER {shlex.quote(str(path))}"
+    hint = f"Run: sudo chown{whole} $USER {shell_word(path)}"
     if os.getuid() == 0:
         hint = "Run this as the user whose folder it is: without sudo, or with `sudo -H`."
     return BadSetup(f"{path} belongs to another user.", hint=hint)
+
+
+def damaged(path: str | os.PathLike[str], then: str) -> BadSetup:
+    """Return the error about a file that is not as it was written, and what is done without it."""
+    return BadSetup(f"{path} is damaged.", hint=f"Run: rm {shell_word(path)}; {then}")
+
+
+def shell_word(path: str | os.PathLike[str]) -> str:
+    """Return a path as it is typed in a shell: in macOS' own folders there is a space."""
+    return shlex.quote(os.fspath(path))
 
 
 def unusable(error: OSError, path: str | os.PathLike[str] = "", *, done: str = "used") -> BadSetup:
@@ -293,16 +305,28 @@ def _mends(error: OSError, path: str) -> str:
     there = path
     while not os.path.lexists(there) and os.path.dirname(there) != there:  # noqa: PTH120
         there = os.path.dirname(there)  # noqa: PTH120
-    shown = shlex.quote(there)
+    shown = shell_word(there)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
     if error.errno in {errno.EINVAL, errno.ELOOP, errno.EFBIG}:  # as `read_whole` says
         return f"Put the file itself there, or move what is there away; see: ls -ld {shown}"
-    # Only what is this program's own is to be given away as a whole.
-    ours, name, _ = there.partition("/agentbus")
-    if error.errno in {errno.EACCES, errno.EPERM} and name and os.getuid():
-        return f"Run: sudo chown -R $USER {shlex.quote(ours + name)}"
+    ours = _own_folder_around(there)
+    if error.errno in {errno.EACCES, errno.EPERM} and ours and os.getuid():
+        return f"Run: sudo chown -R $USER {shell_word(ours)}"
     return f"See: ls -ld {shown}; or name a folder of yours: export AGENTBUS_HOME=/path"
+
+
+def _own_folder_around(path: str) -> str:
+    """Return the folder in which a path lies that is to be given to this user as a whole, or "".
+
+    Only what is this program's own, and is called so: AGENTBUS_HOME may name any folder.
+    """
+    try:
+        folders = own_folders(os.environ)
+    except BadSetup:
+        return ""
+    around = (folder for folder in folders if f"{path}/".startswith(f"{folder}/"))
+    return next((folder for folder in around if os.path.basename(folder) == "agentbus"), "")  # noqa: PTH119
 
 
 def _working_folder_is_gone() -> bool:

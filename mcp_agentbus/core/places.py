@@ -159,6 +159,18 @@ def runtime_folder(environ: "Mapping[str, str]") -> str:
     return f"{state_folder(environ)}/run"
 
 
+def own_folders(environ: "Mapping[str, str]") -> tuple[str, ...]:
+    """Return the folders that are agentbus' own, of this user: settings, data, state, sockets.
+
+    Raises:
+        BadSetup: as `state_folder`.
+    """
+    if everything := home(environ):
+        return (everything,)
+    kinds = xdg_folders(environ).values()
+    return (*(f"{folder}/agentbus" for folder in kinds), runtime_folder(environ))
+
+
 def working_folder(environ: "Mapping[str, str]") -> str:
     """Return the working folder; where it is gone, what it was called.
 

@@ -26,7 +26,7 @@ from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket, seat, starter
 from mcp_agentbus.version import __version__
 
-# A listener that was told to end is gone within 10 s; one that starts needs about a second.
+# Whoever tells a listener to end waits for that; one that starts needs about a second.
 _STARTS_WITHIN_S: Final = 10.0
 # What takes no connection for so long neither starts nor ends: a host that was asked meanwhile
 # starts one, and ends it with the session.

@@ -71,6 +71,8 @@ class Teller:
         self._new = asyncio.Event()
         #: What came while no listener ran has been read.
         self._is_read = asyncio.Event()
+        #: Why what becomes of tasks is not read; empty if it is, or the bus is away.
+        self._reads_not = ""
         if self._human.is_told:
             self._begin()
 
@@ -83,7 +85,7 @@ class Teller:
         if book.failures:
             many = book.waiting.count
             return f"{book.taps[-1].said} {many} thing{'s' * (many != 1)} to be told of."
-        return book.says
+        return book.says or self._reads_not
 
     @property
     def _human(self) -> Human:
@@ -103,8 +105,6 @@ class Teller:
                     await self._while_wanted(human)
                 else:
                     self._book.forget()
-            except (AgentbusError, TimeoutError):
-                pass  # the bus is away, of which the loop tells
             except Exception as error:  # noqa: BLE001  # without it nobody would be told any more
                 note_failure("teller of a person", error)
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -113,15 +113,12 @@ class Teller:
         """Read and tell until the user wants to be told otherwise."""
         self._begin()
         self._book.save()
-        try:
-            async with asyncio.TaskGroup() as group:
-                at_work = [group.create_task(work()) for work in (self._read_on, self._tell)]
-                while human == self._human:  # noqa: ASYNC110  # it is the loop that reads it
-                    await asyncio.sleep(_LOOK_AGAIN_S)
-                for task in at_work:
-                    task.cancel()
-        except* (AgentbusError, TimeoutError) as errors:
-            raise errors.exceptions[0] from None
+        async with asyncio.TaskGroup() as group:
+            at_work = [group.create_task(work()) for work in (self._read_on, self._tell)]
+            while human == self._human:  # noqa: ASYNC110  # it is the loop that reads it
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            for task in at_work:
+                task.cancel()
 
     def _begin(self) -> None:
         """Tell of what comes from now on: what has come before was told to nobody."""
@@ -131,16 +128,21 @@ class Teller:
     async def _read_on(self) -> None:
         """Read what is stored of tasks, from where the last listener has left off."""
         while True:
-            agents = users(self._watcher.settings)
-            while not await self._bus.reconnected(_RECONNECT_S):
-                pass
-            with suppress(AgentbusError, TimeoutError):
+            try:
+                agents = users(self._watcher.settings)
+                self._reads_not = ""
+                while not await self._bus.reconnected(_RECONNECT_S):
+                    pass
                 async with self._ear.heard(agents) as written:
                     while agents == users(self._watcher.settings):
                         written.clear()
                         await self._read(agents)
                         self._is_read.set()
                         await next_of(written)
+            except BadSetup as error:
+                self._reads_not = f"{error.message} {error.hint}"
+            except (AgentbusError, TimeoutError):
+                pass  # the bus is away, of which the loop tells
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _read(self, agents: frozenset[str]) -> None:
@@ -204,7 +206,11 @@ class Teller:
                 await asyncio.sleep(min(pause_s, _RECONNECT_S))  # clocks are set, laptops sleep
                 continue
             taken = self._book.take(datetime.now(UTC))
-            tapped = await tap(self._human, taken.line, self._watcher.settings.environ)
+            try:
+                tapped = await tap(self._human, taken.line, self._watcher.settings.environ)
+            except BaseException:
+                self._book.ended(taken, is_told=False, said="It was broken off.")
+                raise
             self._book.ended(taken, **tapped._asdict())
             self._emit({"told": taken.count} if tapped.is_told else {"error": tapped.said})
 

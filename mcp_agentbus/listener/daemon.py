@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -42,8 +42,12 @@ if TYPE_CHECKING:
     from mcp_agentbus.listener.state import Event, State
     from mcp_agentbus.listener.typed.order import Commands
 
-# A stopped listener ends its children within 5 s and itself within 10 s.
-_STOP_TIMEOUT_S: Final = 12.0
+# A stopped listener ends its children within 7 s, and has left its sessions and connections within
+# 11 s, whatever hangs; then it ends its connection to the bus.
+_ENDS_WITHIN_S: Final = 11.0
+_CONNECTIONS_S: Final = 2.0
+_BUS_S: Final = 1.0
+_STOP_TIMEOUT_S: Final = 13.0
 # The kernel ends what was killed, unless it waits for a disk.
 _KILLED_WITHIN_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.02
@@ -132,7 +136,12 @@ def _parts(state: State, commands: Commands) -> _Parts:
 
 async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> None:
     """Be there until a signal comes, or nobody needs it; tell the log and the service manager."""
-    running = part(_run(state, parts))
+    archiving = in_background(state.keeper.run(), "keeper of the archive")
+    telling = in_background(state.teller.run(), "teller of a person")
+    handing_on = in_background(_hand_on(state), "forwarder of the outbox")
+    # These have a file, and what they have started.
+    beside = (archiving, telling, handing_on)
+    running = part(_run(state, parts, beside))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, _end, running)
     _log("listening", "", {"pid": os.getpid()})
@@ -140,29 +149,35 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     watching = in_background(_watch(state, running, while_needed=while_needed), "watchdog")
     keeping = in_background(_keep_open(state, parts.door), "keeper of the socket")
     letting_go = in_background(_let_go(state), "keeper of what falls due")
-    archiving = in_background(state.keeper.run(), "keeper of the archive")
-    telling = in_background(state.teller.run(), "teller of a person")
-    handing_on = in_background(_hand_on(state), "forwarder of the outbox")
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    for task in (watching, keeping, letting_go, archiving, telling, handing_on):
+    for task in (watching, keeping, letting_go, *beside):
         task.cancel()
-    # A file, and what they have started; of one that has failed the log has more.
-    await asyncio.wait((archiving, telling, handing_on))
+    await asyncio.wait(beside)  # of one that has failed the log has more
     _notify("STOPPING=1")
     _log("stopped", "", {"pid": os.getpid()})
 
 
-async def _run(state: State, parts: _Parts) -> None:
-    """Look after the agents until cancelled; then leave the sessions to their own processes."""
+async def _run(state: State, parts: _Parts, beside: Iterable[asyncio.Task[None]]) -> None:
+    """Look after the agents until cancelled; then leave the sessions to their own processes.
+
+    What is done `beside` ends meanwhile. The processes that were started go first: a session of
+    theirs that ends here gives back its tasks at once.
+    """
     try:
         await parts.loop.run()
     finally:
+        end_by = time.monotonic() + _ENDS_WITHIN_S
+        for task in beside:
+            task.cancel()
+        await parts.loop.end()
         parts.door.close()
-        await parts.relayed.leave()
+        await parts.relayed.leave(end_by - _CONNECTIONS_S - time.monotonic())
         state.members.close()
         await parts.endpoint.ended()
-        await parts.loop.close()
+        with contextlib.suppress(TimeoutError):  # it needs a server that does not hang
+            async with asyncio.timeout(_BUS_S):
+                await parts.loop.close()
 
 
 async def _watch(state: State, running: asyncio.Task[None], *, while_needed: bool) -> None:
@@ -285,7 +300,7 @@ def only_one(settings: Settings) -> Generator[bool]:
 
 
 def stop(settings: Settings) -> None:
-    """End the running listener, by force if it hangs, and wait until it is gone: 17 s at most.
+    """End the running listener, by force if it hangs, and wait until it is gone: 18 s at most.
 
     Raises:
         NoListener: there is none.

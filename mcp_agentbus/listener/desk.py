@@ -102,6 +102,15 @@ class Desk:
             if told == self.agent and (other in counts or len(counts) < _REFUSED_MAX):
                 counts[other] += 1
 
+    def begin_look(self) -> None:
+        """Forget why it is to be looked at: a look that fails is done again after the usual pause.
+
+        Else one whose time has come would be tried for as long as it fails, without a rest.
+        """
+        self.changed.clear()
+        if self.look_again_at and self.look_again_at <= datetime.now(UTC):
+            self.look_again_at = None
+
     def pause_s(self, most: float) -> float:
         """Return for how long it need not be looked at if nothing changes, in seconds."""
         pause_s = most

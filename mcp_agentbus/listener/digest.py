@@ -54,7 +54,7 @@ class _Asking(NamedTuple):
     #: The process of that session that has joined, if it is known.
     member: Member | None
     told: Told
-    #: The hook is one after a tool: it tells what wakes its agent, and results, only.
+    #: The hook is one at the end of a turn: what wakes its agent, and results, alone put that off.
     urgent: bool
     #: A tool's answer has just told all that waits.
     answered: bool

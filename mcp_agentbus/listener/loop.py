@@ -46,7 +46,7 @@ LOOK_AGAIN_S: Final = 30.0
 IDLE_S: Final = 60.0
 #: A session that waits in `watch_inbox` takes a task within this time and needs no notice.
 GRACE_S: Final = 0.3
-# Processes are ended within 5 s; the listener is gone within 10 s of being told to end.
+# Processes are ended within 5 s; the rest of the listener's end has what is left of its time.
 _CLOSE_TIMEOUT_S: Final = 7.0
 # A record is heard of before it is stored; it can be read after this long, on a slow disk too.
 _STORED_S: Final = 0.3
@@ -70,26 +70,29 @@ class Loop:
         self._opening = asyncio.Semaphore(_OPENING_MAX)
 
     async def run(self) -> None:
-        """Look after the agents until cancelled; then end what the rules say to end.
-
-        What is heard is heard until `close`.
-        """
+        """Look after the agents until cancelled; what is heard is heard until `close`."""
         start_no_server()
-        try:
-            for row in self._runner.left_running():
-                self._runner.watch(self.desk(row.agent), row)
-            for agent in self._state.settings.rules:
-                self.desk(agent)
-            while True:
-                self.reload()
-                if await self._state.reachable():
-                    for desk in list(self._state.desks.values()):
-                        await self._publish_here(desk)
-                    await self._runner.catch_up()
-                await self._close_idle_desks()
-                await asyncio.sleep(roster.BEAT_S)
-        finally:
-            await self._end()
+        for row in self._runner.left_running():
+            self._runner.watch(self.desk(row.agent), row)
+        for agent in self._state.settings.rules:
+            self.desk(agent)
+        while True:
+            self.reload()
+            if await self._state.reachable():
+                for desk in list(self._state.desks.values()):
+                    await self._publish_here(desk)
+                await self._runner.catch_up()
+            await self._close_idle_desks()
+            await asyncio.sleep(roster.BEAT_S)
+
+    async def end(self) -> None:
+        """End what the rules say to end: 7 s at most."""
+        desks = self._state.desks.values()
+        running = [task for desk in desks for task in (desk.loop, desk.running) if task]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
 
     async def close(self) -> None:
         """Hear of nothing any more: the last thing, as it needs a server that does not hang."""
@@ -163,15 +166,6 @@ class Loop:
             await self._act(desk, decision, {thing.key: thing for thing in things})
             await asyncio.sleep(0)  # what was just begun goes first
             await self._publish_prospects(desk, only_news=True)
-
-    async def _end(self) -> None:
-        """End what runs."""
-        desks = self._state.desks.values()
-        running = [task for desk in desks for task in (desk.loop, desk.running) if task]
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=_CLOSE_TIMEOUT_S)
 
     def _begin(self, desk: Desk) -> None:
         """Have a desk begin, or begin anew with the rules of now; a wake that runs goes on."""
@@ -264,7 +258,7 @@ class Loop:
         start_no_server()
         await self._open(desk)
         while True:
-            desk.changed.clear()
+            desk.begin_look()
             try:
                 if await self._state.reachable():
                     await self._publish_departures(desk)

@@ -12,7 +12,7 @@ it is used:
 | channel | it says | what wakes, results | other lanes | stands for a notice |
 |---|---|---|---|---|
 | a hook | what this session was not told | told | told | of one later wake |
-| a hook after a tool | the same, but no lanes | told | unchanged | of one later wake |
+| a hook at a turn's end | the same, but no lanes | told | unchanged | of one later wake |
 | a tool's answer | all, in its own text | told | told | of one later wake |
 | a notice | how much waits in all | told | told by the next hook | no more: it was one |
 | a wake that is under way | nothing yet | left to its notice | unchanged | no |
@@ -119,7 +119,7 @@ class Told:
             lanes: the other tasks that wait; none if it is `urgent`.
             under_way: the keys of what a wake has told, or is about to: the session that gets it
                 reads them, or they are told later.
-            urgent: the hook is one after a tool.
+            urgent: the hook is one at the end of a turn.
             answered: a tool's answer has just told all that waits.
         """
         to_tell = [thing for thing in things if thing.key not in under_way]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
@@ -61,13 +62,16 @@ class Relayed:
         """How many commands are under way."""
         return len(self._running)
 
-    async def leave(self) -> None:
-        """Have each session and command go on in its own process, with all that it holds."""
+    async def leave(self, within_s: float = math.inf) -> None:
+        """Have each session and command go on in its own process, with all that it holds.
+
+        What a session has not done in that time, in seconds, its process does again.
+        """
         self._leaving.set()
         for command in self._running:
             command.cancel()
         if self._serving:
-            await asyncio.wait(self._serving, timeout=_LEAVE_TIMEOUT_S)
+            await asyncio.wait(self._serving, timeout=min(within_s, _LEAVE_TIMEOUT_S))
         for session in self._serving:
             session.cancel()
 

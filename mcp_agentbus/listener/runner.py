@@ -198,8 +198,10 @@ class Runner:
                 except AgentbusError:  # the bus is away; once it is there again
                     self._behind = True
                     return
-                except LedgerBroken as error:
+                except LedgerBroken as error:  # once it is mended
+                    self._behind = True
                     self._state.ledger_broke(error)
+                    return
 
     async def hold(self, desk: Desk, thing: Waiting, reason: Reason) -> None:
         """Write into the life of a task that it wakes nobody; have a person told who can help."""

@@ -124,16 +124,18 @@ class Membership:
     def run(self) -> None:
         """Join, and join again, until `leave`."""
         self._lives_at = time.monotonic() + LIVES_AFTER_S
-        failures = 0
+        failures, in_vain, longest = 0, 0, len(self._again_s) - 1
         while not self._left.is_set():
             try:
                 failures = 0 if self._joined() else failures + 1
+                in_vain = 0
             except (OSError, ValueError):
                 if self._young_s() == 0:
-                    failures += 1
-                if failures == 1:
-                    start_listener(self._where)
-            pause_s = self._again_s[min(failures, len(self._again_s) - 1)]
+                    failures, in_vain = failures + 1, in_vain + 1
+                    # Again and again, but rarely: what kept the last one from living may be mended.
+                    if in_vain == 1 or failures >= longest:
+                        start_listener(self._where)
+            pause_s = self._again_s[min(failures, longest)]
             self._left.wait(min(pause_s, self._young_s()) or pause_s)
 
     def _young_s(self) -> float:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.core.files import read_whole, unusable
+from mcp_agentbus.core.files import damaged, read_whole, unusable
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared import server_folder
 from mcp_agentbus.shared.draft import Change, Draft, write
 from mcp_agentbus.shared.reached import at, folder_name, reached_at
@@ -82,8 +82,7 @@ def servers(folder: Path, typed: str | None) -> tuple[str, ...]:
     except OSError as error:
         raise unusable(error, file, done="read") from None
     except (BadInput, ValueError, TypeError, RecursionError):
-        hint = f"Run: rm {file}; then the same with --cluster."
-        raise BadSetup(f"{file} is damaged.", hint=hint) from None
+        raise damaged(file, "then the same with --cluster.") from None
 
 
 def folder_of(folder: Path, reached: str) -> Path:

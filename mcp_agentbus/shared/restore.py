@@ -36,6 +36,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
+from mcp_agentbus.core.files import shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
 from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.accounts import store as accounts
@@ -162,12 +163,13 @@ async def _kept(settings: Settings, other: unseen.Unseen) -> Replaced | None:
                 replaced = Replaced(folder, await tell(bus, gone))
     except AgentbusError as error:
         first = embedded.Files(settings.data_dir).store
+        here, aside = shell_word(first), shell_word(f"{first}-restored")
         raise _but(
             error,
             "A backup was restored, but what was there before could not be put away as a whole: it "
             f"is kept in {other.store}. {error.message}",
-            f"To have it back: agentbus server stop; mv {first} {first}-restored; "
-            f"mv {other.store} {first}",
+            f"To have it back: agentbus server stop; mv {here} {aside}; "
+            f"mv {shell_word(other.store)} {here}",
         ) from None
     other.let_go()
     return replaced

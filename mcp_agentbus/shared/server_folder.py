@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
 from mcp_agentbus.bus.server_conf import PENDING_MAX_MIB, jetstream, quoted
 from mcp_agentbus.core import text
-from mcp_agentbus.core.files import check_private, read_whole, unusable
+from mcp_agentbus.core.files import check_private, damaged, read_whole, shell_word, unusable
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority
@@ -176,9 +176,7 @@ def wanted_before(folder: Path) -> Wanted:
     except OSError as error:
         raise unusable(error, file, done="read") from None
     except (BadInput, ValueError, TypeError, LookupError, RecursionError):
-        what = f"{file} is damaged."
-        hint = f"Run: rm {file}; then the same with --listen and --name."
-        raise BadSetup(what, hint=hint) from None
+        raise damaged(file, "then the same with --listen and --name.") from None
 
 
 def check_free(folder: Path, *known: Path) -> None:
@@ -289,7 +287,7 @@ def draft_authority(draft: Draft, files: Files, name: str) -> bytes:
     if authority.about(ca).expires_at - text.now() < _RENEWED_BEFORE:
         raise BadSetup(
             f"The authority of {files.ca} is about to expire.",
-            hint=f"Run: rm {files.ca}; then the same, and copy the new one to every machine.",
+            hint=f"Run: rm {shell_word(files.ca)}; then the same; every machine needs the new one.",
         )
     return ca
 
@@ -396,5 +394,5 @@ def _check_pair(cert: Path, key: Path) -> None:
 
 
 def _damaged(file: Path) -> BadSetup:
-    hint = f"Put back what was there; or for another one: rm {file}; then the same again."
-    return BadSetup(f"{file} is damaged.", hint=hint)
+    anew = f"rm {shell_word(file)}; then the same again."
+    return BadSetup(f"{file} is damaged.", hint=f"Put back what was there; or for another: {anew}")

@@ -133,7 +133,7 @@ class Worker:
         self._at_work: dict[str, Job] = {}
         self._running: set[asyncio.Task[Done]] = set()
         self._draining = asyncio.Event()
-        self._stopped = False
+        self._stopped = asyncio.Event()
         # A worker needs no listener: it joins the one that is there.
         where = replace(bus.settings, environ={**bus.settings.environ, "AGENTBUS_LISTENER": "off"})
         me = Me(agent.id, agent.host, self.session.id)
@@ -178,7 +178,7 @@ class Worker:
 
     def stop(self) -> None:
         """Take no more, and give back what is at work: its handlers are cancelled."""
-        self._stopped = True
+        self._stopped.set()
         self.drain()
         for job in self._at_work.values():
             job.unwanted.set()
@@ -260,7 +260,7 @@ class Worker:
         tries = 0
         while not await self.session.bus.reconnected(self._patience.try_s):
             tries += 1
-            if tries >= self._patience.tries or self._stopped:
+            if tries >= self._patience.tries or self._stopped.is_set():
                 raise BusUnreachable(
                     f"The bus was tried {tries} times in vain: {self.session.bus.away_says}"
                 )
@@ -278,7 +278,7 @@ class Worker:
                 outcome = await job.outcome(handler, self._time_limit_s)
                 if outcome is not None:
                     state = outcome.status if await self._stored(job, outcome) else "over"
-                elif self._stopped and await self._published(job, "released"):
+                elif self._stopped.is_set() and await self._published(job, "released"):
                     state = "released"
         except Exception as error:  # noqa: BLE001  # or it is held for as long as the worker lives
             why = error.message if isinstance(error, AgentbusError) else type(error).__name__
@@ -311,6 +311,7 @@ class Worker:
         Raises:
             BadInput: it is nothing that can be stored.
             BusUnreachable: the worker's patience is at its end.
+            StoreFull, InboxFull: there is no room for it, and the worker is stopped.
         """
         while True:
             try:
@@ -321,7 +322,11 @@ class Worker:
                 return False
             except (StoreFull, InboxFull) as error:
                 note("refused", logging.ERROR, task=job.task.id, why=error.message)
-                await asyncio.sleep(_ROOM_AGAIN_S)
+                if self._stopped.is_set():
+                    raise
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_ROOM_AGAIN_S):
+                        await self._stopped.wait()
             else:
                 return True
 

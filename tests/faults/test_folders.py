@@ -169,6 +169,9 @@ def test_of_folders_that_are_another_users_the_command_that_mends_it_is_named(ar
     ("code", "path", "hint"),
     [
         (errno.EACCES, "{home}/agentbus/state/x", "Run: sudo chown -R $USER {home}/agentbus"),
+        (errno.EACCES, "{home}/agentbus", "Run: sudo chown -R $USER {home}/agentbus"),
+        (errno.EACCES, "{home}/agentbus-shop/x", "See: ls -ld {home}/agentbus-shop; or name"),
+        (errno.EACCES, "{home}/src/agentbus/x", "See: ls -ld {home}/src/agentbus; or name"),
         (errno.EACCES, "{home}/.local", "See: ls -ld {home}; or name a folder of yours"),
         (errno.EACCES, "/nonexistent/me", "See: ls -ld /; or name a folder of yours"),
         (errno.EROFS, "{home}/x", "See: ls -ld {home}; or name a folder of yours"),
@@ -180,7 +183,9 @@ def test_what_mends_a_folder_is_never_more_than_this_programs_own(
     code, path, hint, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("os.getuid", lambda: NOBODY)
-    (tmp_path / "agentbus").mkdir()
+    monkeypatch.setenv("AGENTBUS_HOME", str(tmp_path / "agentbus"))
+    for folder in ("agentbus", "agentbus-shop", "src/agentbus"):
+        (tmp_path / folder).mkdir(parents=True)
     path = path.format(home=tmp_path)
 
     refused = unusable(OSError(code, os.strerror(code), path))

@@ -179,8 +179,9 @@ async def test_what_is_under_way_when_its_listener_is_told_to_end_is_done_before
 # A listener that waits for a session's next server for as long as that takes on a busy machine.
 PATIENT = (
     "import sys; from mcp_agentbus.cli import main as cli; "
-    "from mcp_agentbus.listener import relayed; from mcp_agentbus.tools import mcp_stream; "
-    "mcp_stream._REPLACED_WITHIN_S = relayed._LEAVE_TIMEOUT_S = 60; sys.exit(cli.main(['listen']))"
+    "from mcp_agentbus.listener import daemon, relayed; from mcp_agentbus.tools import mcp_stream; "
+    "mcp_stream._REPLACED_WITHIN_S = relayed._LEAVE_TIMEOUT_S = 60; daemon._ENDS_WITHIN_S = 70; "
+    "sys.exit(cli.main(['listen']))"
 )
 
 

@@ -7,6 +7,7 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -23,6 +24,14 @@ RESULT = "1 result of a task that you sent with agentbus can be read. Call read_
 ANSWER = "1 answer to a question about a task that you hold can be read. Call read_inbox."
 NEW = "New since the last notice: "
 _WITHIN_S = 30  # only a hang takes as long
+
+
+def script():
+    """Return the hook's script as a module, which stands in no package."""
+    spec = importlib.util.spec_from_file_location("agentbus_hook", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def claude(home, agent):

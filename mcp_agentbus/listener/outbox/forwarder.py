@@ -32,7 +32,7 @@ _BACKOFF_S: Final = (0.3, 0.6, 1.2, 2.0)
 _PONG_S: Final = 1.0
 #: The server that keeps the outbox is stopped when nothing was put there for so long, in seconds.
 IDLE_S: Final = 60.0
-# In seconds: a listener is gone within 10 s of being told to end.
+# In seconds: a listener is gone within 12 s of being told to end.
 _STOP_WITHIN_S: Final = 2.0
 # What is held back by a bus that is there is tried after so long at most, in seconds.
 _HELD_S: Final = 30.0

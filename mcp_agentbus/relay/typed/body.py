@@ -52,12 +52,19 @@ def read(given: str | None, file: str | None, *, optional: bool) -> str:
     try:
         if file not in {None, "-"}:
             # A pipe is waited for: `--body-file <(git diff)`.
-            with open(str(file), encoding="utf-8") as opened:  # noqa: PTH123  # no pathlib here
-                return _not_endless(opened.read(_READ_MAX))
+            with open(str(file), encoding="utf-8", newline="") as opened:  # noqa: PTH123  # no pathlib here
+                body = opened.read(_READ_MAX)
+            _see_its_end(len(body))
+            return body
         if file == "-" or not (optional or sys.stdin is None or sys.stdin.isatty()):
-            return _not_endless(_piped(is_asked_for=file == "-"))
+            return _piped(is_asked_for=file == "-")
     except OSError as error:
-        raise _bad_input(f"{file} cannot be read: {error.strerror}.") from None
+        if file not in {None, "-"}:
+            raise _bad_input(f"{file} cannot be read: {error.strerror}.") from None
+        raise _bad_input(
+            f"Standard input cannot be read: {error.strerror}.",
+            hint="Give the body as an argument or with --body-file.",
+        ) from None
     except UnicodeDecodeError:
         raise _bad_input(
             "The body is not UTF-8 text.", hint="Send a file's path instead."
@@ -114,13 +121,31 @@ def _piped(*, is_asked_for: bool) -> str:
             "press Ctrl-C and add `< /dev/null`.",
             file=sys.stderr,
         )
-    return sys.stdin.buffer.read(_READ_MAX).decode("utf-8")
+    body = _rest_of(sys.stdin.fileno())
+    _see_its_end(len(body))
+    return body.decode("utf-8")
 
 
-def _not_endless(body: str) -> str:
-    if len(body) == _READ_MAX:
+def _rest_of(descriptor: int) -> bytes:
+    """Return all that comes, however slowly: who shares a pipe may have it wait for nobody."""
+    import select
+
+    come = bytearray()
+    while len(come) < _READ_MAX:
+        try:
+            piece = os.read(descriptor, _READ_MAX - len(come))
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+            continue
+        if not piece:
+            break
+        come += piece
+    return bytes(come)
+
+
+def _see_its_end(length: int) -> None:
+    if length == _READ_MAX:
         raise _bad_input(
             f"The body is larger than {_READ_MAX >> 10:,} KiB.",
             hint="Put it into a file, and send the file's path.",
         )
-    return body

@@ -22,9 +22,15 @@ from typing import Any
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import ids, locks
-from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
+from mcp_agentbus.core.files import (
+    check_private,
+    damaged,
+    own_folder,
+    read_whole,
+    unusable,
+    write_whole,
+)
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.shared.joining.invitation import Line
 
 # Of an invitation's id so much tells one line of an account from another.
@@ -124,7 +130,7 @@ class Place:
             check_private(file)
             return Nkey(read_whole(file).decode(errors="replace").strip())
         except NoSeed:
-            raise BadSetup(f"{file} is damaged.", hint=f"Run: rm {file}; then the same.") from None
+            raise damaged(file, "then the same.") from None
         except OSError as error:
             raise unusable(error, file) from None
 
@@ -145,8 +151,7 @@ class Place:
         except OSError as error:
             raise unusable(error, self._record, done="read") from None
         except (LookupError, TypeError, ValueError):
-            hint = f"Run: rm {self._record}; then the same."
-            raise BadSetup(f"{self._record} is damaged.", hint=hint) from None
+            raise damaged(self._record, "then the same.") from None
         return Record(names[0], urls, names[1], names[2], before)
 
     def keep(self, record: Record) -> None:

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_agentbus.config.settings import settings_or_defaults
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.files import write_whole
 from mcp_agentbus.wakes.hosts import claude_session, secret_files
@@ -103,11 +104,17 @@ def _file(agent: str, environ: Mapping[str, str]) -> Path:
 
 
 def _private(environ: Mapping[str, str]) -> list[str]:
-    """Return the folders that nobody reads for a peer, also where they are in the agent's own."""
+    """Return what nobody reads for a peer, also where it is in the agent's own folder."""
     # Claude Code's has the transcripts of all sessions of a folder, which it may read by itself.
-    folders = [claude_session.config_folder(environ), places.runtime_folder(environ)]
-    if home := places.home(environ):
-        folders.append(home)
-    paths = {os.path.abspath(folder) for folder in folders}  # noqa: PTH100
-    paths |= {os.path.realpath(path) for path in paths}
-    return [f"/{secret_files.plain(path)}/**" for path in sorted(paths)]
+    folders = (claude_session.config_folder(environ), *places.own_folders(environ))
+    mine = settings_or_defaults(environ)
+    tokens = (rules.token_file for rules in mine.rules.values())
+    files = filter(None, (*mine.secret_files, mine.human.url_file, *tokens))
+    return [*(f"{path}/**" for path in _absolute(folders)), *_absolute(files)]
+
+
+def _absolute(paths: Iterable[str | Path]) -> list[str]:
+    """Return patterns of these paths, and of what they are links to."""
+    named = {os.path.abspath(path) for path in paths}  # noqa: PTH100
+    named |= {os.path.realpath(path) for path in named}
+    return [f"/{secret_files.plain(path)}" for path in sorted(named)]

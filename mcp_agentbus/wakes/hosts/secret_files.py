@@ -25,11 +25,13 @@ NAMES: Final = (
     # What programs are told in private.
     *(".env*", "*.env", ".dev.vars", "local.settings.json", "secrets*", "*.secret", "*.secrets"),
     # Hosts of agents: the user's own settings of a folder, and what logs in to servers.
-    *("settings.local.json", ".mcp.json", "mcp.json"),
+    *("settings.local.json", ".mcp.json", "mcp.json", ".claude.json", "openclaw.json"),
     # Logins of tools, in files and in folders.
     *(".netrc", "_netrc", ".npmrc", ".yarnrc*", ".pypirc", "pip.conf", ".pgpass", ".my.cnf"),
     *(".htpasswd", ".boto", ".git-credentials", "credentials", "credentials.*", ".credentials*"),
     *("client_secret*.json", "service-account*.json", "service_account*.json", ".vault-token"),
+    *("application_default_credentials.json", "oauth_creds.json", "auth.json", "gh/hosts.yml"),
+    *(".s3cfg", "rclone.conf"),
     *(".ssh", ".aws", ".azure", ".gcloud", ".gnupg", ".kube", "kubeconfig", ".dockercfg"),
     *(".docker", ".terraformrc", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json"),
     # The URL of a remote may hold its token.
@@ -37,6 +39,7 @@ NAMES: Final = (
     # Keys, and what keeps them.
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem", "*.key", "*.p8", "*.p12"),
     *("*.pfx", "*.ppk", "*.jks", "*.keystore", "*.asc", "*.gpg", "*.age", "*.kdbx"),
+    *("*.nk", "*.creds"),
 )
 # So many links are named each by itself; of more the folders that hold them. A host takes a second
 # longer with 1,000.

@@ -65,6 +65,49 @@ def test_a_body_is_an_argument_a_file_or_a_pipe(stdin, given, file, optional, bo
     assert texts.read(given, file, optional=optional) == body
 
 
+@pytest.mark.parametrize("file", ["task.md", "-"])
+def test_ends_of_lines_are_sent_as_they_are(stdin, tmp_path, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.md").write_bytes(b"one\r\ntwo\rthree\n")
+    stdin(b"one\r\ntwo\rthree\n")
+
+    assert texts.read(None, file, optional=False) == "one\r\ntwo\rthree\n"
+
+
+def test_a_pipe_that_waits_for_nobody_is_read_to_its_end(monkeypatch):
+    out, into = os.pipe()
+    os.set_blocking(out, False)
+    os.write(into, b"at once, ")
+
+    def waited(*given):
+        if given[3:] == ():  # not whether anything comes, but for more
+            os.write(into, b"late")
+            os.close(into)
+        return given[0], [], []
+
+    monkeypatch.setattr("select.select", waited)
+    with os.fdopen(out) as pipe:
+        monkeypatch.setattr("sys.stdin", pipe)
+        assert texts.read(None, None, optional=False) == "at once, late"
+
+
+def test_what_is_too_large_is_told_of_by_its_bytes_and_not_cut_in_a_character(stdin, monkeypatch):
+    monkeypatch.setattr(texts, "_READ_MAX", 10)
+    stdin("✓✓✓✓".encode())
+
+    with pytest.raises(BadInput, match="larger than"):
+        texts.read(None, None, optional=False)
+
+
+def test_a_standard_input_that_can_only_be_written_is_named(monkeypatch, tmp_path):
+    with os.fdopen(os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY)) as log:
+        monkeypatch.setattr("sys.stdin", log)
+        with pytest.raises(BadInput, match=r"^Standard input cannot be read: B") as refused:
+            texts.read(None, None, optional=False)
+
+    assert "as an argument" in refused.value.hint
+
+
 def test_what_was_not_asked_for_is_left_where_it_is_and_told_of(stdin, capsys):
     stdin(b"a loop's next line")
 

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from mcp_agentbus.core import files, locks
+from mcp_agentbus.errors import BadSetup
 
 
 def folder(path):
@@ -78,3 +79,18 @@ def test_a_pipe_is_no_lock(tmp_path):
     with pytest.raises(OSError, match="a pipe and no file"):
         locks.take(tmp_path / "lock", wait=True)
     assert locks.holder(tmp_path / "lock") is None
+
+
+def damaged(path):
+    raise files.damaged(path, "then the same.")
+
+
+@pytest.mark.parametrize("look", [files.check_own, files.check_private, damaged])
+def test_what_mends_a_file_can_be_typed_though_its_path_has_a_space(look, tmp_path):
+    path = tmp_path / "Application Support"
+    path.touch()
+    path.chmod(0o666)
+
+    with pytest.raises(BadSetup) as refused:
+        look(path)
+    assert f" '{path}'" in refused.value.hint

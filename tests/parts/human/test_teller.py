@@ -8,10 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from mcp_agentbus.config import names
 from mcp_agentbus.config.sections.human import Human
 from mcp_agentbus.config.values import Hours
 from mcp_agentbus.config.watcher import Watcher
-from mcp_agentbus.human.book import Tap
+from mcp_agentbus.core import files
+from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.human.book import Book, Tap
 from mcp_agentbus.human.needs import Need
 from mcp_agentbus.human.tap import Tapped
 from mcp_agentbus.human.teller import Teller
@@ -21,6 +24,8 @@ RING = Human(command=("ring",))
 
 @pytest.fixture
 def teller(settings):
+    settings.state_dir.mkdir(parents=True)
+
     def make(human=RING):
         return Teller(None, Watcher(replace(settings, human=human)), None, print, frozenset)
 
@@ -93,3 +98,43 @@ async def test_what_waits_is_told_though_the_bus_is_away(teller, lines, monkeypa
     async with asyncio.timeout(5):
         assert await lines.get() == "a wake of coder is held: agentbus task 9d0c2f1e"
     telling.cancel()
+
+
+@pytest.mark.parametrize("ends_by", [None, OSError(24, "Too many open files")])
+async def test_what_is_broken_off_as_it_is_told_waits_to_be_told(teller, monkeypatch, ends_by):
+    begun = asyncio.Event()
+
+    async def broken_off(*_):
+        begun.set()
+        if ends_by:
+            raise ends_by
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("mcp_agentbus.human.teller.tap", broken_off)
+    one = teller()
+    one._is_read.set()
+    one._book.add(Need("held", "coder", "9d0c2f1e", "1"))
+    telling = asyncio.ensure_future(one._tell())
+    await begun.wait()
+    telling.cancel()
+    await asyncio.wait([telling])
+
+    assert one.says == "It was broken off. 1 thing to be told of."
+    assert Book(one._watcher.settings.taps_file).waiting == one._book.waiting
+
+
+async def test_where_the_book_of_names_cannot_be_read_holds_are_told_and_the_status_says_why(
+    settings, lines, monkeypatch
+):
+    monkeypatch.setattr("mcp_agentbus.human.teller._READS_WITHIN_S", 0)
+    settings.state_dir.mkdir(parents=True)
+    files.write_whole(names.file_of(settings), b"no book")
+    elsewhere = replace(settings, human=RING, url="nats://127.0.0.1:1")
+    one = Teller(None, Watcher(elsewhere), None, print, frozenset)
+    running = asyncio.ensure_future(one.run())
+    one.held(Reason.PROFILE, "coder", "coder", "9d0c2f1e")
+    async with asyncio.timeout(5):
+        assert (await lines.get()).startswith("a wake of coder is held: ")
+    running.cancel()
+
+    assert one.says.startswith(f"{names.file_of(settings)}, the book of names, cannot be read.")

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tools run without asking: what a user may choose, and what the plugin's hook lets pass."""
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,26 @@ def test_the_hook_lets_pass_what_was_allowed_and_is_silent_about_the_rest(tmp_pa
     allowed.write(tmp_path / "allowed", ["list_agents"]).do()
     assert answer(tmp_path) == LETS_PASS
     assert answer(tmp_path, tool_name=f"{PREFIX}send_task") is None
+
+
+def test_the_hook_reads_all_of_a_pipe_that_waits_for_nobody(tmp_path):
+    allowed.write(tmp_path / "allowed", ["list_agents"]).do()
+    given = json.dumps({"tool_name": f"{PREFIX}list_agents", "mcp_server": OURS}).encode()
+    out, into = os.pipe()
+    os.set_blocking(out, False)
+    os.write(into, given[:20])
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", HOOK],
+        env={"CLAUDE_PLUGIN_DATA": str(tmp_path)}, stdin=out, stdout=subprocess.PIPE,
+    ) as hook:  # fmt: skip
+        while any(fcntl.ioctl(out, termios.FIONREAD, bytes(4))) and hook.poll() is None:
+            pass
+        os.write(into, given[20:])
+        os.close(into)
+        said = hook.communicate(timeout=60)[0]
+    os.close(out)
+
+    assert json.loads(said) == LETS_PASS
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_the_icon_is_as_the_directory_of_plugins_takes_it():
     ("script", "imports"),
     [
         ("bin/launch.py", {"os", "sys"}),
-        ("hooks/agentbus_allowed.py", {"json", "os", "sys"}),
+        ("hooks/agentbus_allowed.py", {"json", "os", "select"}),
     ],
 )
 def test_a_script_of_the_plugin_imports_nothing_that_takes_time(script, imports):

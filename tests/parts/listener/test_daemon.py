@@ -3,10 +3,11 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.listener import daemon
+from mcp_agentbus.listener import daemon, endpoint
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
@@ -44,7 +45,7 @@ async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_
     monkeypatch.setattr(daemon, "_LOOK_AT_DOOR_S", 0)
     parts = daemon._parts(state, None)
     await parts.door.open()
-    running = asyncio.create_task(daemon._run(state, parts))
+    running = asyncio.create_task(daemon._run(state, parts, ()))
     keeping = asyncio.create_task(daemon._keep_open(state, parts.door))
     reader, writer = await asyncio.open_unix_connection(local_socket.socket_path(settings))
     writer.write(local_socket.line(JOIN))
@@ -60,3 +61,32 @@ async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_
         await asyncio.wait([running])
     assert running.cancelled()
     writer.close()
+
+
+@pytest.mark.parametrize(("children_s", "sessions_s"), [(0, 9), (7, 2)])
+async def test_whatever_hangs_at_its_end_it_is_gone_before_anybody_kills_it(
+    state, monkeypatch, children_s, sessions_s
+):
+    parts, clock, left = daemon._parts(state, None), iter([0.0, children_s]), []
+    beside, begun = asyncio.ensure_future(asyncio.Event().wait()), asyncio.Event()
+
+    async def run():
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def ended():
+        assert beside.cancelling()  # while the children end, and not after them
+
+    async def leave(within_s):
+        left.append(within_s)
+
+    monkeypatch.setattr(daemon, "time", SimpleNamespace(monotonic=clock.__next__))
+    parts.loop.run, parts.loop.end, parts.relayed.leave = run, ended, leave
+    running = asyncio.create_task(daemon._run(state, parts, [beside]))
+    await begun.wait()
+    running.cancel()
+    await asyncio.wait([running, beside])
+
+    assert left == [sessions_s]
+    ends_s = children_s + sessions_s + 2 * endpoint._CLOSE_TIMEOUT_S + daemon._BUS_S
+    assert ends_s < daemon._STOP_TIMEOUT_S

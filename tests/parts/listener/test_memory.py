@@ -101,7 +101,7 @@ ALL = Counts(high=2, others=3)
         (False, [], False, False, News(ALL, is_known=False)),
         (False, [1], False, False, News(Counts(high=1, others=3), is_known=False)),
         (False, [1, 2], False, False, News(Counts(others=3), is_known=False)),
-        # One after a tool is asked about high tasks and results only.
+        # One at the end of a turn is asked about high tasks and results only.
         (False, [], True, False, News(Counts(high=2), is_known=False)),
         (False, [1, 2], True, False, News(Counts(), is_known=False)),
         # The tool's own answer has just told all that waits.

@@ -20,7 +20,7 @@ from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
 from mcp_agentbus.wakes.hosts import claude_settings
 from mcp_agentbus.wakes.hosts.protocol import Call
-from mcp_agentbus.wakes.ledger import Ledger
+from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
 KEYS = frozenset({"task coder 7f", "task coder 8a"})
 HOUR_S = 3600
@@ -195,3 +195,21 @@ async def test_the_settings_of_a_run_go_once_it_ends_after_its_listener(state):
     await desk.changed.wait()
 
     assert not file.exists()
+
+
+async def test_ends_that_a_broken_ledger_did_not_tell_are_written_once_it_is_mended(
+    state, monkeypatch
+):
+    wake = state.ledger.note("coder", "start", keys=(), senders=(), at=datetime.now(UTC))
+    state.ledger.ended(wake, at=datetime.now(UTC), outcome="exited", said="exit code 0")
+    runner = Runner(state, None, {})
+
+    def broken(*_):
+        raise LedgerBroken("It is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state.ledger, "ends_unwritten", broken)
+        await runner.catch_up()
+    await runner.catch_up()
+
+    assert state.ledger.ends_unwritten() == []

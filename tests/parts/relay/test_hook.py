@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import socket
@@ -36,14 +35,7 @@ HEAVY = {
 }  # fmt: skip
 
 
-def _script():
-    spec = importlib.util.spec_from_file_location("agentbus_hook", hooking.SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hook = _script()
+hook = hooking.script()
 
 
 @contextlib.contextmanager
@@ -141,7 +133,12 @@ def test_what_doctor_measures_asks_what_a_new_session_asks(tmp_path):
     assert " ms, " in found.said
 
 
-def test_it_says_of_its_environment_what_every_process_says():
+@pytest.mark.parametrize("home", ["", "/bus", "bus", "~/bus"])
+def test_it_says_of_its_environment_what_every_process_says(tmp_path, home):
+    environ = {f"{name}{end}": "1" for name in words.SENT for end in ("", "_X", "TOKEN", "URL")}
+    environ |= {"AGENTBUS_HOST": "cursor", "AGENTBUS_HOME": home, "HOME": str(tmp_path)}
+
+    assert hook.variables(environ) == words.variables(environ)
     assert (hook._SENT, hook._PATH_MAX_BYTES) == (words.SENT, door.PATH_MAX_BYTES)
 
 

@@ -4,13 +4,14 @@
 import contextlib
 import json
 import os
+import queue
 import socket
 import threading
 
 import pytest
 
 from mcp_agentbus.core.places import Place
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import local_socket, member
 from mcp_agentbus.relay.member import Me, Membership
 
 _WITHIN_S = 30  # only a hang takes as long
@@ -105,3 +106,43 @@ def test_one_that_leaves_is_there_no_more_and_joins_no_other_listener(listener):
     assert not thread.is_alive()
     assert joined._lines.readline() == b""
     joined.end()
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """Have a session run that is old enough; return how often it has begun to start a listener."""
+    monkeypatch.setattr(member, "LIVES_AFTER_S", 0.0)
+    memberships, begun = [], queue.Queue()
+    monkeypatch.setattr(member, "start_listener", begun.put)
+
+    def run(place):
+        membership = Membership(
+            place, Me("coder", "codex", "s1"), lambda *_: "", again_s=(0.001, 0.001, 0.001)
+        )
+        memberships.append(membership)
+        membership.start()
+        return begun
+
+    yield run
+    for each in memberships:
+        each.leave()
+
+
+def test_where_none_can_be_started_it_is_tried_again_for_as_long_as_the_session_lives(
+    running, tmp_path
+):
+    begun = running(Place(str(tmp_path), os.environ))
+
+    assert [begun.get(timeout=5).runtime_dir for _ in range(4)] == [str(tmp_path)] * 4
+
+
+def test_one_that_was_refused_starts_a_listener_once_that_one_has_gone(running, listener):
+    place, listens = listener
+    begun = running(place)
+    connection, _ = listens.accept()
+    listens.close()
+    with connection, connection.makefile("rb") as lines:
+        lines.readline()
+        connection.sendall(local_socket.line({"error": "no", "hint": ""}))
+
+    assert begun.get(timeout=5) is place

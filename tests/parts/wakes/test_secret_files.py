@@ -6,7 +6,9 @@ from pathlib import PurePath
 
 import pytest
 
-from mcp_agentbus.wakes.hosts import secret_files
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.wakes.hosts import claude_settings, secret_files
+from mcp_agentbus.wakes.hosts.protocol import Call
 
 
 @pytest.fixture
@@ -31,6 +33,8 @@ def linked(shop):
         ".env", ".env.local", ".envrc", "a/prod.env", ".ENV", ".git/config", "lib/.git/config",
         ".git/modules/x/config", ".npmrc", ".netrc", ".pypirc", "id_rsa", "deploy/id_ed25519.old",
         "tls/server.key", "ca.PEM", ".aws/credentials", "secrets.yaml", "secrets/x", "x.tfvars",
+        "admin.nk", "bus/me.creds", ".claude.json", ".codex/auth.json", "gh/hosts.yml",
+        "gcloud/application_default_credentials.json", ".gemini/oauth_creds.json",
     ],
 )  # fmt: skip
 def test_a_secret_is_known_by_its_name_or_its_folders(path):
@@ -38,7 +42,8 @@ def test_a_secret_is_known_by_its_name_or_its_folders(path):
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", "config", "src/env.py", ".git/HEAD", "keys.py", "environment.md"]
+    "path",
+    ["README.md", "config", "src/env.py", ".git/HEAD", "keys.py", "environment.md", "hosts.yml"],
 )
 def test_what_a_project_is_made_of_is_no_secret(path):
     assert not secret_files.is_secret(PurePath(path))
@@ -91,3 +96,21 @@ def test_very_many_links_are_named_by_their_folders(shop, monkeypatch):
     for at in range(4):
         os.link(shop.parent / "outside", shop / f"{at}.md")
     assert linked(shop) == ["./**"]
+
+
+def test_the_keys_of_this_users_bus_are_not_read_wherever_the_agents_folder_is(shop, tmp_path):
+    config = tmp_path / ".config" / "agentbus"
+    config.mkdir(parents=True)
+    token, url = shop / "bus.txt", shop / "ring.txt"
+    (config / "config.toml").write_text(
+        f'[server]\nurl = "nats://127.0.0.1"\ntoken_file = "{token}"\n'
+        f'[human]\nby = "webhook"\nurl_file = "{url}"\n'
+    )
+    rules = Rules("coder", "claude-code", shop, "answer")
+
+    said = claude_settings.settings(Call(rules, None, {"HOME": str(tmp_path)}, lambda _: None))
+
+    denied = set(said["permissions"]["deny"])
+    folders = (config, *(tmp_path / ".local" / kind / "agentbus" for kind in ("share", "state")))
+    assert denied >= {f"Read(/{folder}/**)" for folder in folders}
+    assert denied >= {f"Read(/{file})" for file in (token, url)}

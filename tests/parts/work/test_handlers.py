@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BusUnreachable, NotClaimed
+from mcp_agentbus.errors import BadInput, BusUnreachable, NotClaimed, StoreFull
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
@@ -111,6 +111,27 @@ async def test_one_that_is_given_a_task_back_finds_what_was_answered_before(worl
     for item in seen:
         assert (item.question, item.asked_by) == ("Of what?", agent)
         assert [answer.body for answer in item.answers] == ["Of the tests."]
+
+
+async def test_one_that_is_stopped_while_the_bus_is_full_gives_its_task_back(world, monkeypatch):
+    planner, agent = await world.session("planner"), world.name("coder")
+
+    async def full(session, task_id, status, **details):
+        if status == "completed":
+            asyncio.get_running_loop().call_soon(worker.stop)
+            raise StoreFull
+        return await publish_result(session, task_id, status, **details)
+
+    async def handler(task):
+        return task.body
+
+    monkeypatch.setattr("mcp_agentbus.work.worker.publish_result", full)
+    async with Worker(world.bus, Agent(agent)) as worker:
+        await send_task(planner, agent, "Count", "all")
+        async with asyncio.timeout(5):
+            done = await worker.run_once(handler)
+
+    assert done.state == "released"
 
 
 async def task_of(world, planner, agent):

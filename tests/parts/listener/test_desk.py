@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When an agent is looked at again whose look has failed: not at once, and not for ever."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.listener.desk import Desk
+from mcp_agentbus.listener.loop import LOOK_AGAIN_S, Loop
+from mcp_agentbus.listener.state import State
+from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+
+
+@pytest.fixture
+def state(settings, tmp_path):
+    """A listener's state, with a bus that is away."""
+    ledger = Ledger(tmp_path / "ledger.sqlite3")
+    yield State(settings, Bus(settings), ledger, lambda *_: None)
+    ledger.close()
+
+
+@pytest.mark.parametrize("breaks", [None, LedgerBroken("It is full."), OSError(28, "Full")])
+@pytest.mark.parametrize(("due_in_s", "pause_s"), [(-1, LOOK_AGAIN_S), (10, 10)])
+async def test_a_look_that_fails_at_its_time_is_done_again_after_the_usual_pause(
+    state, due_in_s, pause_s, breaks
+):
+    desk, loop, looked = Desk("coder"), Loop(state, None, None), asyncio.Event()
+    desk.look_again_at = datetime.now(UTC) + timedelta(seconds=due_in_s)
+
+    async def opened(_):
+        pass
+
+    async def reachable():
+        looked.set()
+        if breaks:
+            raise breaks
+        return False
+
+    loop._open, state.reachable = opened, reachable
+    keeping = asyncio.ensure_future(loop._keep(desk))
+    await looked.wait()
+    keeping.cancel()
+
+    assert desk.pause_s(LOOK_AGAIN_S) == pytest.approx(pause_s, abs=1)
