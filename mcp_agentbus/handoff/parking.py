@@ -182,7 +182,7 @@ async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     whose = "your agents" if mine <= set(inboxes) else ids.address_of(inboxes[0])
     said = f"No task {which[:70]!r} is parked for {whose}"
     other = await _parked_as(bus, mine, which)
-    if other is None:
+    if other is None or not ids.is_inbox(other.inbox):
         hint = "`agentbus parked` lists what is parked, with its id and number."
         raise UnknownTask(f"{said}.", hint=hint)
     to = ids.address_of(other.inbox)
