@@ -251,6 +251,11 @@ def test_what_could_not_be_read_is_told_first():
     assert text.startswith("Inbox of coder: DEGRADED (results could not be read)")
 
 
+@pytest.mark.parametrize("waiting", [None, {}, {"low": 3}])
+def test_what_waits_and_was_not_looked_at_is_no_empty_inbox_to_programs(waiting):
+    assert documents.of_inbox(Inbox(waiting=waiting), texts=True)["waiting"] == waiting
+
+
 async def test_a_value_that_this_version_does_not_know_is_shown(world):
     coder = await world.session("coder")
     await send_task(coder, coder.me.id, "x", "y")
