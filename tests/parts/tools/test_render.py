@@ -15,7 +15,7 @@ from mcp_agentbus.handoff.results import Published, publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import Receipt
-from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers import documents, layout, render
 from mcp_agentbus.tools.answers.roster import roster_text
 
 _REST = re.compile(r"the rest: read_inbox\(task_id='(\w+)', cursor='(\d+)'\)")
@@ -167,6 +167,20 @@ def test_a_receipt_says_the_same_as_text_and_as_fields(receipt):
         assert f"wake: {fields['wake']}" in text
     assert ("An earlier call had stored it" in text) is fields["duplicate"]
     assert ("Its result may start a closed session" in text) is (receipt.notify == "wake")
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["stored", "refused", "stored"], "2 more: 2 stored, 0 refused. "),
+        (["stored", "refused", "refused"], "2 more: 1 stored, 1 refused. "),
+        (["refused", "stored_here", "stored"], "2 more: 1 stored, 1 stored here, 0 refused. "),
+    ],
+)
+def test_receipts_without_room_are_counted_by_what_they_say(states, told):
+    receipts = [Receipt(**{**_SENT, "state": state}) for state in states]
+
+    assert layout.more_receipts(receipts, 1).startswith(told)
 
 
 @pytest.mark.parametrize(
