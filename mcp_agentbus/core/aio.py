@@ -7,8 +7,8 @@
     (3, ['coder', 'planner'])
 
 `asyncio.gather` returns at the first failure while the others go on; a process that ends then
-complains about them, and a caller who tries again competes with them. Do not nest `together` and
-`both`: the inner call, cancelled before it starts, would leave its coroutines unawaited.
+complains about them, and a caller who tries again competes with them. `together` and `both` may
+stand in each other: all that they are given is begun by the call.
 
     >>> keeper = in_background(keep(), "keeper of 3f7a")    # nobody awaits it
     >>> looking = part(look())                              # its caller does

@@ -174,7 +174,9 @@ class Addressee:
 
 
 class Addressees:
-    """Whom a session has met: one that is registered stays so, and need not be looked up again.
+    """Whom a session has met: they need not be looked up before each task.
+
+    One that was forgotten or renamed meanwhile is refused once a look beside a task has said so.
 
     Made by a `Session` for itself.
     """
@@ -234,9 +236,9 @@ class Addressees:
         if entry is None:
             with suppress(AgentbusError):
                 entry = await roster.look(self._bus, addressee.inbox)
+                if entry is None or not _is_open(entry):  # it was forgotten, or is choosy
+                    self._met.discard(addressee.inbox)
             self._entries[addressee.inbox] = (time.monotonic(), entry)
-            if entry and not _is_open(entry):
-                self._met.discard(addressee.inbox)
         return entry
 
     def recent(self, addressee: Addressee, priority: Priority) -> Entry | None:

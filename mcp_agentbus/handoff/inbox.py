@@ -290,22 +290,23 @@ async def _new(
     taking = take(wanted, session.claims.to_give(priority)[:limit])
     asked = news.results(session, FILL, by) if RECORDS in places or last else news.none()
     (taken, told), results = await both(both(taking, rest.offered(session, others)), asked)
-    left = Left({})
-    if lines or taken.claims or (results.any and not results.degraded):
-        left = await rest.as_told(session, taken, told)
-    elif last and not (taken.notes or results.degraded):
+    left: Left | None = None
+    if last and not (lines or taken.claims or taken.notes or results.any):
         lanes_too = [lane for lane in LANES if priority in {None, lane}]
         looked = rest.looked_at_to_take(session, taken, take, lanes_too)
         results, (taken, left) = await both(news.looked_up(session, FILL), looked)
     inbox = Inbox(
         tasks=(*lines, *map(_new_item, taken.claims)),
         **results.of_inbox(FILL),
-        **left._asdict(),
+        **(left._asdict() if left else {}),
         degraded=taken.degraded or results.degraded,
         notes=tuple(taken.notes),
         held=len(session.claims),
     )
-    return await questions.with_answers(session.bus, session.claims, by, inbox)
+    inbox = await questions.with_answers(session.bus, session.claims, by, inbox)
+    if left or inbox.empty:
+        return inbox
+    return replace(inbox, **(await rest.as_told(session, taken, told))._asdict())
 
 
 async def _only(

@@ -21,14 +21,14 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.errors import Refused, StoreFull, UnknownTask
+from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.records import read_record, record_key, write_record
+from mcp_agentbus.store.records import read_record, record_key, sent_key, write_record
 from mcp_agentbus.store.steps import Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
-from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
+from mcp_agentbus.store.task import HELD, Record, Sent, Task, Undecodable
 from mcp_agentbus.store.upkeep.room import make_room
 
 # Read at a time, of at most 512 KiB each.
@@ -162,15 +162,20 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         )
     [stored] = await bus.admin.many(DEAD, {"seq": chosen.number, "batch": 1})
     lane, sender = subjects.parts(stored.subject).rest
-    if chosen.task:
-        await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
-    await bus.admin.publish(
-        subjects.task_subject(chosen.inbox, lane, sender),
-        stored.data,
-        {**_kept(stored.headers), subjects.H_MOVED: str(chosen.number)},
-        message_id=f"replay-{chosen.number}",
-        stream=subjects.TASKS,
-    )
+    before = chosen.task and await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
+    try:
+        await bus.admin.publish(
+            subjects.task_subject(chosen.inbox, lane, sender),
+            stored.data,
+            {**_kept(stored.headers), subjects.H_MOVED: str(chosen.number)},
+            message_id=f"replay-{chosen.number}",
+            stream=subjects.TASKS,
+        )
+    except Refused:
+        if before:
+            with suppress(AgentbusError, Conflict):  # it says `stored` until it is offered again
+                await write_record(bus, *before)
+        raise
     await bus.admin.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
     return chosen
 
@@ -182,7 +187,7 @@ async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     whose = "your agents" if mine <= set(inboxes) else ids.address_of(inboxes[0])
     said = f"No task {which[:70]!r} is parked for {whose}"
     other = await _parked_as(bus, mine, which)
-    if other is None:
+    if other is None or not ids.is_inbox(other.inbox):
         hint = "`agentbus parked` lists what is parked, with its id and number."
         raise UnknownTask(f"{said}.", hint=hint)
     to = ids.address_of(other.inbox)
@@ -200,24 +205,40 @@ async def _parked_as(bus: Bus, inboxes: Collection[str], which: str) -> Parked |
     return None
 
 
-async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> None:
-    """Begin a task's life again in its record, unless a session that lives holds the task."""
+async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> tuple[Record, int] | None:
+    """Begin a task's life again in its record, unless a session that lives holds the task.
+
+    Returns:
+        The record that stood there, and the revision by which it can be put back; None if it
+        stands there still.
+    """
     key = record_key(sender, inbox, task_id)
     standing, revision = await records.read(bus, key)
     if standing is None or await roster.may_hold(bus, standing):
-        return
+        return None
+    before = standing
 
     def offered_again(record: Record | None) -> Write[Record] | None:
+        nonlocal before
         # Whoever parked it may have ended before the record said so: then a session stands there
         # that is gone. Any other has claimed it since, when somebody else offered it again.
         if record is None or (record.state in HELD and record.session != standing.session):
             return None
         if record.state == "stored" and not record.attempts:
             return None
+        before = record
         reason = "offered again by a person"
         return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
 
-    await records.update(bus, key, offered_again, known=(standing, revision))
+    with suppress(NotAllowed):  # its sender's account alone may write that
+        await records.update(bus, sent_key(sender, inbox, task_id), _opened)
+    written = await records.update(bus, key, offered_again, known=(standing, revision))
+    return (before, written.revision) if written else None
+
+
+def _opened(sent: Sent | None) -> Write[Sent] | None:
+    """Have a deadline looked at again whose task had ended for its sender."""
+    return Write(sent.model_copy(update={"closed": False})) if sent and sent.closed else None
 
 
 def _scheduled_by(delivery: Delivery) -> dict[str, str]:

@@ -154,13 +154,23 @@ async def _keep(
     if wanted.addresses == [EVERYBODY]:
         raise BusUnreachable(_ALL_AWAY, hint="Name those whom you mean, or send it later.")
     addressees = [Addressee(address, ids.inbox_of(address)) for address in wanted.addresses]
-    drawn_up = _drawn_up(session, wanted.draft, addressees, wanted.key, _way(session))
+    draft = _in_held_thread(session, wanted.draft)
+    drawn_up = _drawn_up(session, draft, addressees, wanted.key, _way(session))
     session.rate.check(session.me.id, len(drawn_up))
-    receipts = []
-    for addressee, task in zip(addressees, drawn_up, strict=True):  # in order
-        here = await later.keep(session, task, failure)
-        receipts.append(receipt_of(addressee.address, None, task, here))
-    return tuple(receipts)
+    outcomes: list[Here | BaseException] = []
+    for task in drawn_up:  # in order
+        try:
+            outcomes.append(await later.keep(session, task, failure))
+        except Refused as refusal:
+            outcomes.append(refusal)
+        except (BusUnreachable, Unconfirmed) as error:  # so would be all behind it
+            outcomes.append(error)
+            break
+    _raise_common(outcomes, wanted.key)
+    return tuple(
+        receipt_of(addressee.address, None, task, outcome)
+        for addressee, task, outcome in zip(addressees, drawn_up, outcomes, strict=True)
+    )
 
 
 def _drawn_up(
@@ -220,13 +230,19 @@ def _addresses(to: str | Sequence[str]) -> list[str]:
     return addresses
 
 
+def _in_held_thread(session: Session, draft: Draft) -> Draft:
+    """Return the draft in the conversation of the task that it answers, if that is held here."""
+    held = session.claims.get(draft.in_reply_to or "")
+    if draft.thread_id or held is None:
+        return draft
+    return replace(draft, thread_id=held.task.thread_id)
+
+
 async def _in_thread(session: Session, draft: Draft) -> Draft:
     """Return the draft in the conversation of the task that it answers, held or sent here."""
+    draft = _in_held_thread(session, draft)
     if draft.thread_id or draft.in_reply_to is None:
         return draft
-    held = session.claims.get(draft.in_reply_to)
-    if held:
-        return replace(draft, thread_id=held.task.thread_id)
     await session.outcomes.keeping.settled()
     sent, _ = await read_sent(session.bus, session.me.id, "*", draft.in_reply_to)
     return replace(draft, thread_id=sent.thread_id or None) if sent else draft

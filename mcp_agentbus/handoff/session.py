@@ -71,7 +71,7 @@ class Session:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _taking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _called_at: float = field(default_factory=time.monotonic)
-    _done: set[str] = field(default_factory=set)
+    _done: set[str] = field(default_factory=set)  # what was begun, and the subjects it hears
     _doing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _ending: AsyncExitStack = field(default_factory=AsyncExitStack)
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -167,8 +167,7 @@ class Session:
         """Do something once; calls that come meanwhile share its outcome."""
         if what in self._done:
             return
-        running = self._doing.get(what)
-        if running is None:
+        if (running := self._doing.get(what)) is None:
             running = self._doing[what] = part(do())
             running.add_done_callback(lambda task: self._once_ended(what, task))
         await asyncio.shield(running)
@@ -180,13 +179,11 @@ class Session:
 
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
-        registering = roster.register(self.bus, self.taking(), text.now())
-        if self.leased:
-            await together(registering, self.claims.find(self.inboxes))
-            self.naming = None
-            return
-        await registering
+        finding = [self.claims.find(self.inboxes)] if self.leased else []
+        await together(roster.register(self.bus, self.taking(), text.now()), *finding)
         self.naming = None
+        if self.leased:
+            return
         with suppress(AgentbusError):
             await roster.beat(self.bus, self.me, self.id)
         # Before the first task is sent, so that no answer to it can be missed.
@@ -208,7 +205,9 @@ class Session:
         )
 
     async def _hear(self, subject: str, arrived: Callable[[Message | None], None]) -> None:
-        await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
+        if subject not in self._done:  # a try that failed behind it has come so far
+            await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
+            self._done.add(subject)
 
     def _on_wake(self, message: Message | None) -> None:
         parts = subjects.parts(message.subject) if message else None

@@ -257,7 +257,8 @@ class Inbox:
     results_given_at: Mapping[str, datetime] = field(default_factory=dict)
     #: By task what is asked in a result to which somebody has replied already.
     replied: Mapping[str, Question] = field(default_factory=dict)
-    #: Open tasks that no live session holds, by priority; a priority without any is left out.
+    #: Open tasks that no live session holds, by priority; a priority without any is left out. None
+    #: where that was not looked at.
     waiting: dict[Priority, int] | None = None
     #: Tasks of these inboxes that other live sessions hold, as far as that was looked at.
     held_elsewhere: int = 0

@@ -103,7 +103,7 @@ class OnBus:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     #: The sessions that live.
     sessions: frozenset[str] = frozenset()
-    #: Tasks that were set aside, by inbox.
+    #: Tasks that were set aside, by inbox; under an empty one those of which nobody can have it.
     parked: Mapping[str, int] = field(default_factory=dict)
     #: Unfinished tasks, held ones included, and those that are over and were not cleared away.
     stored: Mapping[Place, int] = field(default_factory=dict)
@@ -321,7 +321,8 @@ async def _ask(bus: Bus) -> OnBus:
                 places[inbox, priority] += count
     parked: Counter[str] = Counter()
     for subject, count in dead.items():
-        parked[subjects.parts(subject).whose] += count
+        inbox = subjects.parts(subject).whose
+        parked[inbox if is_inbox(inbox) else ""] += count
     return OnBus({entry.id: entry for entry in everybody}, sessions, parked, places)
 
 

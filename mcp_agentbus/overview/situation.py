@@ -10,6 +10,7 @@ Made of what is known at one moment; it decides what is told, `screen` how.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -318,20 +319,17 @@ def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
 
 def _parked(here: Known) -> Iterable[Need]:
     if here.bus:
-        parked = dict(here.bus.parked)
+        parked = Counter(here.bus.parked)
     else:
-        parked = {}
-        for task in standing.parked(here.current.archive, _NEEDS_MAX):
-            parked[task.inbox] = parked.get(task.inbox, 0) + 1
+        parked = Counter(each.inbox for each in standing.parked(here.current.archive, _NEEDS_MAX))
+    if nobodys := parked.pop("", 0):
+        what = f"{many(nobodys, 'task')} set aside for nobody who can be one"
+        yield Need("parked", "", what, "`agentbus doctor --fix` removes what nobody can read.")
     for inbox, count in sorted(parked.items()):
         agent = "ID" if inbox.startswith(ROLE_PREFIX) else inbox
-        yield Need(
-            "parked",
-            address_of(inbox),
-            f"{many(count, 'task')} set aside",
-            f"`agentbus parked --agent {agent}` says why; `agentbus replay` offers one again.",
-            command=f"agentbus parked --agent {agent}",
-        )
+        command, what = f"agentbus parked --agent {agent}", f"{many(count, 'task')} set aside"
+        todo = f"`{command}` says why; `agentbus replay` offers one again."
+        yield Need("parked", address_of(inbox), what, todo, command=command)
 
 
 def _held_back(here: Known) -> Iterable[Need]:

@@ -197,7 +197,11 @@ class Events:
         """
         while not self._waiting:
             if self._away:
-                self._away = not await self._session.bus.reconnected(_RECONNECT_S)
+                self._away = is_back = False  # it may end once more before this is known
+                try:
+                    is_back = await self._session.bus.reconnected(_RECONNECT_S)
+                finally:
+                    self._away |= not is_back
                 continue
             self._came.clear()
             await self._came.wait()

@@ -28,10 +28,11 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, Refused, UnknownAgent
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
+from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, SCHEDULE, TASKS
-from mcp_agentbus.store.task import Sent, Undecodable
+from mcp_agentbus.store.task import Record, Sent, Task, Undecodable
 from mcp_agentbus.tools.answers import words
 
 _NO_SUCH_MESSAGE: Final = 10043
@@ -64,12 +65,14 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
 
     Raises:
         UnknownAgent: there is none of the old name.
-        BadInput: the new one is no id, or somebody has it that is not what the old one became.
+        BadInput: one of them is no id, or somebody has it that is not what the old one became.
         BadSetup: the book or config.toml cannot be written, or the machine's key not read.
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`; the same again goes
             on.
     """
     settings = bus.settings
+    for name in (old, new):  # both become parts of subjects
+        ids.agent_id(name)
     await streams.ensure_streams(bus)
     entry, taken = await both(roster.look(bus, old), roster.look(bus, new))
     book = names.read(settings)
@@ -233,11 +236,40 @@ async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: s
     # The same move again is one; the way back, under a name that had it before, is another.
     move = ("moved", stream, str(message.seq), task.id)
     message_id = unforeseen(bus.settings.state_dir, *move)  # else anybody could have it dropped
-    kept = await tasks.put(bus, moved, message_id=message_id)
-    if isinstance(kept, tasks.Taken):  # what the new name has under this id stays what it is
+    if not await _store(bus, moved, old, record, message_id):
         return False
     await _drop(bus, stream, message, old)
+    if record:
+        decisions.forget(bus.settings.state_dir, record)
     return True
+
+
+async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, message_id: str) -> bool:
+    """Store a task for its new inbox, with all that was said of it; False if it cannot be there.
+
+    First what its next worker reads with it, which may be quicker: what was asked, and decided.
+    """
+    place, to = (old.owner, old.inbox, old.task_id), {"inbox": moved.to}
+    if record:
+        offered = step(record, "stored", old.inbox, "", text.now()).model_copy(update=to)
+        folder = bus.settings.state_dir
+        if decision := decisions.kept(folder, record):
+            decisions.keep(folder, offered, decision)
+        with suppress(Conflict):  # an earlier try had come this far
+            await write_record(bus, offered, 0)
+    wakes, _ = await records.read_wakes(bus, *place)
+    if wakes:
+        key = records.wakes_key(old.owner, moved.to, old.task_id)
+        with suppress(Conflict):
+            await records.write(bus, key, wakes.model_copy(update=to), 0)
+    sent, _ = await records.read_sent(bus, *place)
+    stored = await tasks.store(bus, moved, message_id=message_id)
+    if isinstance(stored, tasks.Taken):  # what the new name has under this id stays what it is
+        return False
+    if sent:
+        at = {**to, "seq": stored.sent.seq, "deliver_at": moved.deliver_at}
+        stored = replace(stored, sent=sent.model_copy(update=at))
+    return isinstance(await tasks.keep(bus, stored), tasks.Kept)
 
 
 async def _drop(bus: Bus, stream: str, message: Found, sent: Sent) -> None:

@@ -178,6 +178,7 @@ FIELDS = {
     "Sign.session": Field("word"),
     "Sign.host": Field("word", plain=ROSTER, data="_meta, agents"),
     "Sign.holds": Field("sentence"),
+    "Parked.inbox": Field("word"),
     "Parked.sender": Field("word", data="parked"),
     "Parked.reason": Field("sentence", framed="parked", data="parked"),
     "Event.topic": Field("word", plain="events", data="events"),
@@ -196,7 +197,7 @@ NO_WORDS = {
     "Wakes": "task_id owner inbox",
     "Profile": "registered_at last_seen",
     "Sign": "kind leaving gone at",
-    "Parked": "number inbox parked_at task size",
+    "Parked": "number parked_at task size",
     "Event": "missed answer_to",
 }
 # Commands that show nothing of the bus.
@@ -306,6 +307,7 @@ def messages():
     _, body, headers = task(ME)
     headers = {**headers, subjects.H_REASON: value("Parked.reason"), subjects.H_TASK: "parked-1"}
     yield subjects.dead_subject(ME, "low", f"{value('Parked.sender')}\u202e"), body, headers
+    yield subjects.dead_subject(f"{value('Parked.inbox')}\u202e", "low", "y"), body, headers
 
 
 @pytest_asyncio.fixture(scope="module")

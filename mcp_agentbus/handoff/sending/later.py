@@ -69,8 +69,11 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
         raise
     except AgentbusError as local:
         said = f"{why} Nor could it be kept here: {local.message}"
-        is_unsure = isinstance(local, Unconfirmed) or isinstance(failure, Unconfirmed)
-        raise (Unconfirmed if is_unsure else BusUnreachable)(said, hint=local.hint) from None
+        if isinstance(local, Unconfirmed):
+            raise Unconfirmed(said, mend=local.mend) from None
+        if isinstance(failure, Unconfirmed):
+            raise Unconfirmed(said, mend=local.hint) from None
+        raise BusUnreachable(said, hint=local.hint) from None
     session.outcomes.forget(task.id)
     return replace(here, why=why)
 

@@ -104,7 +104,10 @@ def of_parked(parked: Sequence[Parked]) -> dict[str, Any]:
 
 
 def of_inbox(inbox: Inbox, *, texts: bool, reader: Reader = MODEL) -> dict[str, Any]:
-    """Return an inbox, with the texts that peers wrote or with ids and states alone."""
+    """Return an inbox, with the texts that peers wrote or with ids and states alone.
+
+    `waiting` is None where it was not looked at, as by who waits for certain tasks.
+    """
     tasks = [
         {**(of_task(item.task) if texts else _task_ids(item.task)), "state": item.state,
          **(_asked(item) if texts else {}),
@@ -122,7 +125,7 @@ def of_inbox(inbox: Inbox, *, texts: bool, reader: Reader = MODEL) -> dict[str, 
         "inbox": f"degraded: {inbox.degraded}" if inbox.degraded else "ok",
         "tasks": tasks,
         "results": results,
-        "waiting": inbox.waiting or {},
+        "waiting": inbox.waiting,
         "held": inbox.held,
         "held_elsewhere": inbox.held_elsewhere,
         "waiting_of_gone": inbox.of_gone,

@@ -10,6 +10,7 @@ gives it. Characters are counted as they are shown: escapes and indents make tex
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
@@ -165,10 +166,12 @@ def worst_first(receipts: Sequence[Receipt]) -> list[Receipt]:
 def more_receipts(receipts: Sequence[Receipt], count: int) -> str:
     """Return what to say of those behind so many of the worst, as a hint."""
     left_out = worst_first(receipts)[count:]
-    stored = sum(receipt.state == "stored" for receipt in left_out)
+    counts = Counter(receipt.state for receipt in left_out)
+    here = f" {counts['stored_here']} stored here," if counts["stored_here"] else ""
     return (
-        f"{len(left_out)} more: {stored} stored, {len(left_out) - stored} refused. Their results "
-        "come to this inbox. With a request_id the same call to one of them gives its task_id."
+        f"{len(left_out)} more: {counts['stored']} stored,{here} {counts['refused']} refused. "
+        "Their results come to this inbox. With a request_id the same call to one of them gives "
+        "its task_id."
     )
 
 

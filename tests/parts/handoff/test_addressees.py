@@ -67,6 +67,24 @@ async def test_who_was_met_and_takes_tasks_of_some_alone_by_now_is_looked_up_aga
     assert again == Addressee("coder", "coder", known.entries[0])
 
 
+async def test_who_was_met_and_is_registered_no_more_is_sent_nothing_after_the_next_look(
+    known, met, monkeypatch
+):
+    async def away(*_):
+        raise BusUnreachable
+
+    [coder] = await met.find(["coder"]) and await met.find(["coder"])
+    with monkeypatch.context() as broken:
+        broken.setattr(roster, "look", away)
+        await met.entry(coder, "normal")
+    assert await met.find(["coder"]) == [coder]  # what cannot be read says nothing of it
+    known.entries = [CLOSED]
+
+    assert await met.entry(coder, "normal") is None
+    with pytest.raises(UnknownAgent):
+        await met.find(["coder"])
+
+
 async def test_for_a_task_that_wakes_nobody_does_what_was_known_half_a_second_ago(known, met):
     coder = Addressee("coder", "coder")
     before = met.recent(coder, "normal")

@@ -316,16 +316,10 @@ async def test_a_wait_takes_at_last_what_waits_in_its_lanes_and_was_not_offered(
     assert reader.asked[-3:-1] == [("doubt", "coder_high"), ("take", 3, ["high"], [])]
 
 
-@pytest.mark.parametrize("what", ["notes", "results"])
-async def test_where_it_says_why_nothing_came_it_looks_no_further(reader, what):
-    if what == "notes":
-        reader.taken = Taken(notes=["Parked."])
-    else:
-        reader.new = Results(degraded="why")
-    inbox = await watched(reader)
+async def test_where_results_cannot_be_read_it_looks_no_further_and_says_not_that_none_wait(reader):
+    reader.new = Results(degraded="why")
 
-    assert (inbox.waiting, inbox.held_elsewhere) == ({}, 0)
-    assert (inbox.notes, inbox.degraded) == ((("Parked."),), "") or inbox.degraded == "why"
+    assert await watched(reader) == Inbox(degraded="why", timed_out=True)
 
 
 async def test_an_answer_that_may_have_been_lost_is_named_with_its_time(reader):

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a call waits: when it looks, where, for how long it waits between, and how that ends."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from answering import Reader
+from answering import Reader, claim
 
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import EVERYTHING, read_inbox, watch_inbox
-from mcp_agentbus.handoff.turn import Inbox, Watch
+from mcp_agentbus.handoff.lanes import Taken
+from mcp_agentbus.handoff.turn import Inbox, Item, Watch
 
 NEWS = Inbox(notes=("It is there.",))
 
@@ -176,7 +178,7 @@ async def test_a_look_where_no_record_came_asks_for_no_result(monkeypatch):
     monkeypatch.setattr(inbox, "_wait", waits)
     found = await watch_inbox(reader.session)
 
-    assert found == Inbox(waiting={})
+    assert found == Inbox()
     assert [each[0] for each in reader.asked[4:]] == ["take one", "offered", "given"]
 
 
@@ -218,3 +220,21 @@ async def test_the_last_look_alone_names_by_the_clock_what_may_not_have_arrived(
     await read_inbox(reader.session, call=call)
 
     assert by == [call, None, call]
+
+
+@pytest.mark.parametrize("what", ["notes", "answers"])
+async def test_what_comes_besides_tasks_and_results_comes_with_what_waits(monkeypatch, what):
+    reader = Reader(monkeypatch)
+
+    async def with_answers(bus, claims, by, answer):
+        return (
+            replace(answer, tasks=(Item(claim("t1").task, "working"),))
+            if what == "answers"
+            else answer
+        )
+
+    monkeypatch.setattr(inbox.questions, "with_answers", with_answers)
+    reader.taken = Taken(notes=["Parked."] * (what == "notes"))
+    answer = await watch_inbox(reader.session, timeout_s=9, priority="high")
+
+    assert (answer.empty, answer.waiting, answer.held_elsewhere) == (False, {"low": 3}, 1)

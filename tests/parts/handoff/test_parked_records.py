@@ -10,10 +10,11 @@ from server_stand_in import NOON, Server
 
 from mcp_agentbus.bus.replies import Delivery, Found
 from mcp_agentbus.core import text
+from mcp_agentbus.errors import InboxFull, NotAllowed
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.store import codec, roster, subjects, tasks
-from mcp_agentbus.store.records import record_key
+from mcp_agentbus.store.records import record_key, sent_key
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Moment, Record
@@ -22,7 +23,8 @@ LANE = "agentbus.coder.tasks.high.planner"
 ASIDE = subjects.dead_subject("coder", "high", "planner")
 DELIVERY = Delivery(LANE, b"{}", {subjects.H_TASK: "t1"}, "token", TASKS, 7, 1, NOON, 0)
 PARKED = Found(ASIDE, 1, NOON, {}, strategies.spelt(TASK))
-UNTOUCHED = first_record(sent_of(tasks.decoded(replace(PARKED, subject=LANE))))
+SENT = sent_of(tasks.decoded(replace(PARKED, subject=LANE)))
+UNTOUCHED = first_record(SENT)
 
 
 def stepped(state, session="", attempts=0):
@@ -41,17 +43,23 @@ class Bus(Server):
 
     def put(self, record):
         if record:
-            place = record_key(record.owner, record.inbox, record.task_id)
-            self._count += 1
-            self.messages.append(
-                Found(place.subject, self._count, NOON, {}, codec.encode_record(record))
-            )
+            self.keep(record_key(record.owner, record.inbox, record.task_id), record)
+
+    def keep(self, place, what):
+        self._count += 1
+        self.messages.append(Found(place.subject, self._count, NOON, {}, place.encode(what)))
 
     @property
     def record(self):
         """The record as it stands; None if there is none."""
         of_tasks = [each for each in self.messages if ".results." in each.subject]
         return codec.decode_record(of_tasks[-1].subject, of_tasks[-1].data) if of_tasks else None
+
+    @property
+    def sent(self):
+        """What its sender keeps of the task as it stands."""
+        *_, kept = (each for each in self.messages if ".sent." in each.subject)
+        return codec.decode_sent(kept.subject, kept.data)
 
     async def many(self, stream, request):
         return [each for each in self.messages if each.seq == request["seq"]]
@@ -209,3 +217,45 @@ async def test_what_another_has_set_aside_once_more_as_it_is_offered_again_begin
     await parking.replay(bus, ["coder"], "t1")
 
     assert bus.record == step(parked, "stored", "coder", "", NOON, attempts=0, reason=ANEW)
+
+
+KEPT = sent_key("planner", "coder", "t1")
+SEEN = SENT.model_copy(update={"seen_revision": 2, "seen_at": NOON, "closed": True})
+
+
+async def test_what_is_offered_again_is_open_to_a_sender_who_has_seen_that_it_was_set_aside():
+    bus = Bus(PARKED, record=stepped("parked", attempts=5))
+    bus.keep(KEPT, SEEN)
+
+    await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.sent == SEEN.model_copy(update={"closed": False})
+
+
+async def test_what_its_senders_account_alone_may_write_does_not_keep_a_task_from_being_offered():
+    class Shared(Bus):
+        async def replace(self, stream, subject, data, revision):
+            if ".sent." in subject:
+                raise NotAllowed
+            return await super().replace(stream, subject, data, revision)
+
+    bus = Shared(PARKED, record=stepped("parked", attempts=5))
+    bus.keep(KEPT, SEEN)
+
+    await parking.replay(bus, ["coder"], "t1")
+
+    assert (bus.record.state, bus.sent) == ("stored", SEEN)
+
+
+async def test_what_its_inbox_does_not_take_as_it_is_offered_again_stays_set_aside():
+    class Full(Bus):
+        async def publish(self, *_, **__):
+            raise InboxFull
+
+    parked = stepped("parked", attempts=5)
+    bus = Full(PARKED, record=parked)
+
+    with pytest.raises(InboxFull):
+        await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.record == parked

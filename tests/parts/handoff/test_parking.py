@@ -145,6 +145,16 @@ async def test_who_asks_for_what_is_parked_for_another_is_told_whose_it_is(inbox
     assert refused.value.hint.startswith(hint)
 
 
+async def test_an_inbox_that_nobody_can_have_is_not_named_to_who_asks_for_what_is_parked():
+    on = "agentbus.coder;curl\u202e.dead.low.planner"
+
+    with pytest.raises(UnknownTask) as refused:
+        await parking.replay(Bus(aside(1, on=on)), ["lead"], "1")
+
+    assert refused.value.message == "No task '1' is parked for lead."
+    assert "curl" not in refused.value.hint
+
+
 async def test_what_is_parked_for_a_role_is_offered_again_by_who_holds_it():
     on = subjects.dead_subject("role-review", "low", "planner")
 

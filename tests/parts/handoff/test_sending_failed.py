@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a call to send answers where an inbox, the bus or the call itself is not as it must be."""
 
+from types import SimpleNamespace
+
 import pytest
 from sending import AWAY, Outbox, Sender
 from server_stand_in import NOON
 
-from mcp_agentbus.errors import BadInput, BusUnreachable, InboxFull, NotAccepted, Unconfirmed
+from mcp_agentbus.errors import (
+    BadInput,
+    BusUnreachable,
+    InboxFull,
+    NotAccepted,
+    StoreFull,
+    Unconfirmed,
+)
 from mcp_agentbus.handoff.beside.receipts import receipt_of
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.store.outbox.outbox import Here, Waits
@@ -126,6 +135,67 @@ async def test_what_the_bus_cannot_take_yet_is_kept_here_in_order_and_counts_as_
     )  # fmt: skip
     assert (sender.counted, sender.stored) == ([("planner", 2)], [])
     assert sender.asked == ([] if behind else ["called"])
+
+
+FULL = StoreFull("The disk is full. Nothing was stored.", hint="Make room.")
+
+
+@pytest.mark.parametrize(
+    ("taken", "local", "kind", "told"),
+    [
+        (2, FULL, Unconfirmed, (SOME, AGAIN)),
+        (0, FULL, BusUnreachable, (f"Nor could it be kept here: {FULL.message}", "Make room.")),
+        (1, Unconfirmed("Slow."), Unconfirmed, ("Slow.", AGAIN)),
+        (0, Unconfirmed("Slow.", mend="End it."), Unconfirmed, ("Slow.", f"{AGAIN} End it.")),
+    ],
+)
+async def test_what_is_kept_here_for_some_only_is_told_with_how_to_repeat_the_call(
+    sender, taken, local, kind, told
+):
+    outbox = sender.session.outbox = Outbox(waits=True)
+    put = outbox.put
+
+    async def put_some(task, who):
+        if len(outbox.kept) == taken:
+            raise local
+        return await put(task, who)
+
+    outbox.put = put_some
+    with pytest.raises(kind) as failed:
+        await sender(["coder", "tester", "lead"])
+
+    assert type(failed.value) is kind
+    assert failed.value.message.endswith(told[0])
+    assert failed.value.hint == told[1]
+
+
+async def test_what_has_an_id_that_another_has_here_is_the_receipt_of_its_addressee_alone(sender):
+    outbox = sender.session.outbox = Outbox(waits=True)
+    put = outbox.put
+
+    async def put_others(task, who):
+        if task.to == "coder":
+            raise BadInput("It was used for another.")
+        return await put(task, who)
+
+    outbox.put = put_others
+
+    told = [each.state for each in await sender(["coder", "tester"])]
+
+    assert told == ["refused", "stored_here"]
+
+
+@pytest.mark.parametrize(("given", "thread"), [(None, "of-held"), ("own", "own")])
+async def test_what_is_kept_here_and_answers_a_held_task_goes_on_in_its_thread(
+    sender, monkeypatch, given, thread
+):
+    held = SimpleNamespace(task=SimpleNamespace(thread_id="of-held"))
+    monkeypatch.setattr(sender.session.claims, "get", {"t1": held}.get)
+    sender.session.outbox = Outbox(waits=True)
+
+    await sender(in_reply_to="t1", thread_id=given)
+
+    assert [each.thread_id for each in sender.session.outbox.kept] == [thread]
 
 
 @pytest.mark.parametrize(

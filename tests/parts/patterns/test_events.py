@@ -3,6 +3,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import pytest
 from local_server import kill_servers
@@ -192,3 +193,25 @@ async def test_other_values_are_checked_too(world):
     with pytest.raises(BadInput, match="group"):
         async with subscribe(planner, "a", group="a.b"):
             pass
+
+
+async def test_a_connection_that_ends_again_as_it_is_back_is_waited_for_again():
+    waits = []
+
+    async def reconnected(_):
+        waits.append(len(waits))
+        if len(waits) == 1:
+            raise asyncio.CancelledError  # whoever waited gave up
+        heard.heard(None if len(waits) == 2 else said)
+        return True
+
+    said = Message("agentbus-events.planner.build", b"", {}, "")
+    heard = events.Events(SimpleNamespace(bus=SimpleNamespace(reconnected=reconnected)))
+    heard.heard(None)
+    with pytest.raises(asyncio.CancelledError):
+        await anext(heard)
+
+    async with asyncio.timeout(1):
+        event = await anext(heard)
+
+    assert (event.topic, event.missed, waits) == ("build", True, [0, 1, 2])

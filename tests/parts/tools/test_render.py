@@ -15,7 +15,7 @@ from mcp_agentbus.handoff.results import Published, publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import Receipt
-from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers import documents, layout, render
 from mcp_agentbus.tools.answers.roster import roster_text
 
 _REST = re.compile(r"the rest: read_inbox\(task_id='(\w+)', cursor='(\d+)'\)")
@@ -170,6 +170,20 @@ def test_a_receipt_says_the_same_as_text_and_as_fields(receipt):
 
 
 @pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["stored", "refused", "stored"], "2 more: 2 stored, 0 refused. "),
+        (["stored", "refused", "refused"], "2 more: 1 stored, 1 refused. "),
+        (["refused", "stored_here", "stored"], "2 more: 1 stored, 1 stored here, 0 refused. "),
+    ],
+)
+def test_receipts_without_room_are_counted_by_what_they_say(states, told):
+    receipts = [Receipt(**{**_SENT, "state": state}) for state in states]
+
+    assert layout.more_receipts(receipts, 1).startswith(told)
+
+
+@pytest.mark.parametrize(
     ("state", "sentence"),
     [
         ("never seen", "coder has not been seen yet."),
@@ -249,6 +263,11 @@ def test_what_could_not_be_read_is_told_first():
     text = render.inbox_text(Inbox(degraded="results could not be read"), "coder")
 
     assert text.startswith("Inbox of coder: DEGRADED (results could not be read)")
+
+
+@pytest.mark.parametrize("waiting", [None, {}, {"low": 3}])
+def test_what_waits_and_was_not_looked_at_is_no_empty_inbox_to_programs(waiting):
+    assert documents.of_inbox(Inbox(waiting=waiting), texts=True)["waiting"] == waiting
 
 
 async def test_a_value_that_this_version_does_not_know_is_shown(world):

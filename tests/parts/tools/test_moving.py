@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An agent that gets another name: only one that can be one has it, and with all that waits."""
+
+import pytest
+from server_stand_in import Server
+
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.decisions import Decision
+from mcp_agentbus.store.records import add_wake, read_record, read_sent, read_wakes
+from mcp_agentbus.store.task import Moment
+from mcp_agentbus.tools import moving
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("*", "x"), (">", "x"), ("role-review", "x"), ("a.b", "x"), ("\udcff", "x"), ("x", "role-a")],
+)
+async def test_what_can_be_no_agent_is_not_renamed_and_nothing_is_asked_of_the_bus(old, new):
+    bus = Server()
+
+    with pytest.raises(BadInput):
+        await moving.rename(bus, old, new)
+
+    assert (bus.asked, bus.done) == ([], [])
+
+
+async def test_a_task_whose_worker_has_asked_goes_to_the_new_name_with_all_that_was_said(world):
+    planner, folder = await world.session("planner"), world.bus.settings.state_dir
+    old, new = world.name("coder"), world.name("smith")
+    async with await world.session("coder") as coder:
+        [sent] = await send_task(planner, old, "Push", "x")
+        await read_inbox(coder)
+        await publish_result(coder, sent.task_id, "needs_approval", summary="Push to main?")
+        await publish_result(planner, sent.task_id, "answered", body="Only if it is green.")
+        asked = coder.claims[sent.task_id].record
+        await publish_result(coder, sent.task_id, "released")
+    decisions.keep(folder, asked, Decision(True, "go", asked.updated_at))
+    approved = Moment(state="approved", at=asked.updated_at, by=old)
+    await add_wake(world.bus, planner.me.id, old, sent.task_id, approved)
+
+    moved = await moving.rename(world.bus, old, new)
+
+    place = world.bus, planner.me.id, new, sent.task_id
+    record, _ = await read_record(*place)
+    assert (moved.tasks, record.state, record.session) == (1, "stored", "")
+    assert (record.summary, record.attempts) == ("Push to main?", asked.attempts)
+    assert [answer.body for answer in (await read_sent(*place))[0].answers] == [
+        "Only if it is green."
+    ]
+    assert (await read_wakes(*place))[0].moments == (approved,)
+    assert decisions.kept(folder, record).note == "go"
+    smith = await world.session("smith")
+    [item] = (await watch_inbox(smith, timeout_s=5)).tasks
+    assert (item.question, item.decision.approved) == ("Push to main?", True)
+    old_one, _ = await read_record(world.bus, planner.me.id, old, sent.task_id)
+    assert (old_one, decisions.kept(folder, asked)) == (None, None)
