@@ -18,11 +18,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from mcp_agentbus.config.rules import Rules
-from mcp_agentbus.config.sections.server import IN_ENVIRON
+from mcp_agentbus.config.sections.server import BINARY, IN_ENVIRON
 from mcp_agentbus.core import hosts, programs
 
 # Where the bus is, and who is spoken to there; paths and addresses, no secrets.
-_BUS: Final = ("AGENTBUS_HOME", *IN_ENVIRON.values(), "AGENTBUS_NATS_SERVER")
+_BUS: Final = ("AGENTBUS_HOME", *IN_ENVIRON.values(), BINARY)
 # Whose session it is, and in which language and place it works.
 _USER: Final = (
     *("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_", "TZ", "TMPDIR", "TERM"),

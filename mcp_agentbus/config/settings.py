@@ -21,7 +21,7 @@ from mcp_agentbus.config import rules
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.sections.human import Human
 from mcp_agentbus.config.sections.human import read as read_human
-from mcp_agentbus.config.sections.server import IN_ENVIRON, Server
+from mcp_agentbus.config.sections.server import BINARY, IN_ENVIRON, Server
 from mcp_agentbus.config.sections.server import read as read_server
 from mcp_agentbus.config.tables import (
     Key,
@@ -220,8 +220,9 @@ def neighbour_environ(settings: Settings) -> dict[str, str]:
         without = {name: value for name, value in env.items() if name != "XDG_RUNTIME_DIR"}
         if places.runtime_folder(env) != places.runtime_folder(without):
             folders["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
+    variables = {**IN_ENVIRON, "binary": BINARY}
     set_here = {
-        name: str(getattr(settings, key)) for key, name in IN_ENVIRON.items() if env.get(name)
+        name: str(getattr(settings, key)) for key, name in variables.items() if env.get(name)
     }
     return folders | set_here | _trusted_by(settings)
 
