@@ -116,7 +116,7 @@ async def _register(agent: str, settings: Settings) -> None:
             await streams.ensure_streams(bus)
             await roster.register(bus, settings.agents[agent], None)
     except AgentbusError as error:
-        raise type(error)(
+        raise error.saying(
             f"{agent} is written to {settings.config_file}, but the bus does not know it yet: "
             f"{error.message}",
             hint=f"Then run the same command with --replace. {error.hint}",
