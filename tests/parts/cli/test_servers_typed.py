@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `agentbus server accounts` does not do, and says before anything is done."""
+"""What `agentbus server` and what follows it say, and refuse before anything is done."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.cli.servers import accounts
+from mcp_agentbus.cli.servers import accounts, gate
 from mcp_agentbus.errors import BadInput
 
 
@@ -22,3 +27,17 @@ def test_of_an_account_one_thing_is_changed_at_a_time(typed, said):
 
     with pytest.raises(BadInput, match=said):
         accounts.accounts(args)
+
+
+@pytest.mark.parametrize(
+    ("option", "printed"),
+    [([], "the gate of /shared answers"), (["--json"], {"folder": "/shared", "answers": True})],
+)
+async def test_a_gate_says_that_it_answers_as_it_was_asked_to(capsys, option, printed):
+    running = SimpleNamespace(answers=asyncio.Event())
+    running.answers.set()
+
+    await gate._tell(running, Path("/shared"), parser().parse_args(["server", "gate", *option]))
+
+    said = capsys.readouterr().out
+    assert (json.loads(said) if option else said.rstrip("\n")) == printed
