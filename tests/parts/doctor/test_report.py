@@ -33,7 +33,11 @@ async def printed(settings, **options):
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [(ValueError(CANARY), "ValueError"), (OSError(28, "No space left"), "No space left")],
+    [
+        (ValueError(CANARY), "ValueError"),
+        (OSError(28, "No space left"), "No space left"),
+        (SystemExit(CANARY), "the check failed: SystemExit"),
+    ],
 )
 @pytest.mark.usefixtures("alone", "installer")
 async def test_a_check_that_fails_is_unknown_and_hides_no_other(tmp_path, monkeypatch, fault, said):
