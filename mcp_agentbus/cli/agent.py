@@ -200,7 +200,7 @@ def _wakes(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
     try:
-        rows = Ledger(settings.ledger_file).latest(args.id, max(1, args.limit))
+        rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
     except LedgerBroken as error:
         raise BadSetup(str(error), hint=error.hint) from None
     show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
