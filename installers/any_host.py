@@ -30,7 +30,12 @@ _ARGS: Final = re.compile(r"^\s*args: (.*)$", re.MULTILINE)  # Codex alone has a
 _LISTED: Final = re.compile(rf"^\W*{SERVER}: ")
 # What Codex and Copilot say where there is none.
 _NONE: Final = re.compile(rf"No MCP server named '{SERVER}'|Server \"{SERVER}\" not found")
-_AGENT: Final = re.compile(r"\bserve --agent[ =]([a-z0-9][a-z0-9_-]{0,62})(?!\S)")
+# An argument that its user may have added; what else is shown behind `serve` is the host's word.
+_ADDED: Final = re.compile(
+    r"--(?:agent[ =][a-z0-9][a-z0-9_-]{0,62}|watch-max[ =][0-9a-z.]+|only[ =][0-9a-f]+)(?!\S)"
+)
+# Codex alone shows the names of variables, and no value.
+_VARIABLE: Final = re.compile(r"(?:^\s*env: |, )([A-Za-z_]\w*)=\*", re.MULTILINE)
 
 
 def printed(machine: Machine, agent: str | None = None) -> str:
@@ -84,19 +89,44 @@ class Host:
                 "it is left alone.",
                 hint=f"`{undo}` removes it; then run the command again.",
             )
-        before = _AGENT.search(shown)
-        server = entry.made(machine, agent=agent or (before[1] if before else None), host=self.name)
-        variables = [f"{name}={value}" for name, value in server.get("env", {}).items()]
+        before = {"args": ["serve", *_added(_started(machine, shown))]}
+        server = entry.made(machine, before, agent=agent, host=self.name)
+        given = server.get("env", {})
+        variables = [f"{name}={value}" for name, value in given.items()]
         words = self.add([server["command"], *server["args"]], variables)
 
         def do() -> str:
             program = self._there(machine)
-            if self.asks and self._shown(machine):
+            there = _started(machine, self._shown(machine)) if self.asks else []
+            if there:
                 machine.run([program, *self.remove])
-            machine.run([program, *words])
+            try:
+                machine.run([program, *words])
+            except BadSetup:
+                if there:
+                    self._put_back(machine, self.add(there, variables))
+                raise
             return ""
 
-        return [Step(f"run `{shlex.join([self.program, *words])}`", do)]
+        # No value of these is shown that could be written again.
+        lost = [name for name in _VARIABLE.findall(shown) if name not in given]
+        not_kept = f"; not kept: {', '.join(lost)}" if lost else ""
+        return [Step(f"run `{shlex.join([self.program, *words])}`{not_kept}", do)]
+
+    def _put_back(self, machine: Machine, words: list[str]) -> None:
+        """Add an entry again that was taken out for a newer one, which the host did not take.
+
+        Raises:
+            BadSetup: it does not take this one either.
+        """
+        try:
+            machine.run([self._there(machine), *words])
+        except BadSetup as error:
+            again = shlex.join([self.program, *words])
+            raise BadSetup(
+                f"The server entry was taken out and no entry can be put in: {error.message}",
+                hint=f"Run the command again; to have it as it was: `{again}`.",
+            ) from None
 
     def uninstall(self, machine: Machine) -> list[Step]:
         """Return the step that takes the server out, if it is there.
@@ -174,20 +204,31 @@ class Host:
 
 
 def _is_ours(machine: Machine, shown: str) -> bool:
-    """Tell whether what a host shows starts an agentbus.
+    """Tell whether what a host shows starts an agentbus."""
+    command, *args = _started(machine, shown) or [""]
+    return entry.is_ours({"command": command, "args": args})
+
+
+def _started(machine: Machine, shown: str) -> list[str]:
+    """Return what the entry that a host shows starts, in words; nothing if it starts nothing.
 
     Of a path with spaces it cannot be told where it ends, unless it is the one of this agentbus.
     """
     before, behind = _COMMAND.search(shown), _ARGS.search(shown)
     if before is None:
-        return False
-    command, args = before[1], behind[1].split() if behind else []
-    here, *more = machine.agentbus
-    if f"{command} ".startswith(" ".join([here, *more, "serve", ""])):
-        return True
-    if behind is None:
-        command, *args = command.split()
-    return entry.is_ours({"command": command, "args": args})
+        return []
+    if behind:
+        return [before[1], *behind[1].split()]
+    ours = [*machine.agentbus, "serve"]
+    if f"{before[1]} ".startswith(" ".join([*ours, ""])):
+        return [*ours, *before[1].removeprefix(" ".join(ours)).split()]
+    return before[1].split()
+
+
+def _added(started: list[str]) -> list[str]:
+    """Return the arguments that a user has added to an entry of ours."""
+    behind = started[started.index("serve") + 1 :] if "serve" in started else []
+    return [word for added in _ADDED.findall(" ".join(behind)) for word in added.split()]
 
 
 def _after_dashes(command: list[str], variables: list[str]) -> list[str]:

@@ -85,21 +85,15 @@ def units(program: Path, conf: Path, *, by_root: bool) -> tuple[str, str]:
     server = _UNIT_TEXT.format(
         what="the server of a bus that several machines share",
         order=f"Wants={_GATE}",
-        command=_command(str(program), "-c", str(conf)),
+        command=systemd.command(str(program), "-c", str(conf)),
         more=_OF_SERVER,
         by_root=limits,
     )
     beside = _UNIT_TEXT.format(
         what="the gate of the server beside it, by which accounts use its bus",
         order=_WITH_SERVER,
-        command=_command(*gate),
+        command=systemd.command(*gate),
         more="",
         by_root=limits,
     )
     return server, beside
-
-
-def _command(program: str, *words: str) -> str:
-    # A $ would begin a variable there, but in the program's own place.
-    quoted = (systemd.quoted(word).replace("$", "$$") for word in words)
-    return " ".join([systemd.quoted(program), *quoted])

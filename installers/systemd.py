@@ -209,6 +209,14 @@ def _systemctl(run: Run, name: str, by_hand: str, *words: str) -> None:
     checked(run, "systemctl", "--user", *words, hint=hint)
 
 
+def command(program: str, *words: str) -> str:
+    """Quote what a unit starts; a $ would begin a variable, but in the program's own place.
+
+    Raises: as `quoted`.
+    """
+    return " ".join([quoted(program), *(quoted(word).replace("$", "$$") for word in words)])
+
+
 def quoted(text: str) -> str:
     """Quote one word by systemd's rules: C escapes, and %% for %.
 

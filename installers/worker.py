@@ -96,8 +96,7 @@ def unit(kept: Kept, given: Mapping[str, str]) -> str:
     lines = (f"Environment={systemd.quoted(f'{key}={value}')}\n" for key, value in given.items())
     return _UNIT_TEXT.format(
         agent=kept.agent,
-        # A $ would begin a variable there.
-        command=" ".join(systemd.quoted(word).replace("$", "$$") for word in _command(kept)),
+        command=systemd.command(*_command(kept)),
         folder=_unit_path(kept.folder),
         environ="".join(lines),
         stop_s=kept.stop_s,

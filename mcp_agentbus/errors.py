@@ -43,7 +43,7 @@ a command to `remote` by its class, so whatever has an exit code of its own must
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 #: The exit code of a command that waited in vain, which is no error.
 TIMED_OUT: Final = 4
@@ -65,6 +65,16 @@ class AgentbusError(Exception):
         if hint:
             self.hint = hint
         super().__init__(f"{self.message} Hint: {self.hint}")
+
+    def saying(self, message: str = "", *, hint: str = "") -> Self:
+        """Return an error alike that says this in the place of its message, its hint, or both.
+
+        What else is known of it stays; those of a kind that are made of something else do, too.
+        """
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self))
+        AgentbusError.__init__(other, message or self.message, hint=hint or self.hint)
+        return other
 
 
 class Refused(AgentbusError):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from mcp_agentbus.installers.steps import Machine
 
-from mcp_agentbus.config.sections.server import IN_ENVIRON
+from mcp_agentbus.config.sections.server import BINARY, IN_ENVIRON
 from mcp_agentbus.config.settings import neighbour_environ
 
 #: The server's name in every host.
@@ -26,7 +26,7 @@ _OPTION: Final = "--agent"
 _OURS: Final = ("AGENTBUS_HOME", "AGENTBUS_HOST")
 # These may be either's: what is set at an install takes the place of what stands there, which
 # stays otherwise.
-_EITHERS: Final = (*IN_ENVIRON.values(), "AGENTBUS_WATCH_MAX_S", "SSL_CERT_", "XDG_")
+_EITHERS: Final = (*IN_ENVIRON.values(), BINARY, "AGENTBUS_WATCH_MAX_S", "SSL_CERT_", "XDG_")
 
 
 def made(

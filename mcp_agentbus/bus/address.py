@@ -153,7 +153,7 @@ def _embedded(settings: Settings, *, may_start: bool) -> Address:
         if away := embedded.absence(settings):
             raise away
     except BusUnreachable as error:
-        raise type(error)(f"Nothing was stored. {error.message}", hint=error.hint) from None
+        raise error.saying(f"Nothing was stored. {error.message}") from None
     except OSError as error:
         raise files.unusable(error, settings.data_dir) from None
     raise BusUnreachable("The bus server is not running. Nothing was stored.")

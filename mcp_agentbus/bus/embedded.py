@@ -135,8 +135,7 @@ def ensure(settings: Settings) -> Server:
             time.sleep(_LOOK_AGAIN_S)
     except OSError as error:
         raise unusable(error, settings.data_dir) from None
-    why = f"It ended at once. {reach.end_of_log(files.log)}"
-    raise absence(settings) or BusUnreachable(why)
+    raise absence(settings) or BusUnreachable(f"It ended at once. {reach.end_of_log(files.log)}")
 
 
 def absence(settings: Settings) -> BusUnreachable | None:
@@ -302,6 +301,8 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
     """Start the server under our lock and wait until it answers or ends."""
     locks.sign(lock, processes.known(os.getpid()))
     program = binary(settings)
+    with suppress(OSError):  # of a restore that was killed, unless it has put a new one there
+        Path(f"{files.store}.before").rename(files.store)
     for stale in files.ports.glob("*.ports"):
         stale.unlink(missing_ok=True)
     try:
@@ -380,15 +381,13 @@ def _free_port(files: Files) -> int:
 def _answers(url: str, token: str) -> bool:
     """Tell whether a NATS server is there and our token opens it."""
     host, port = url.removeprefix("nats://").rsplit(":", 1)
-    connect = json.dumps(
-        {"auth_token": token, "verbose": False, "pedantic": False, "lang": "py", "version": "0"}
-    )
+    about = {"auth_token": token, "verbose": False, "pedantic": False, "lang": "py", "version": "0"}
     try:
         with socket.create_connection((host, int(port)), _PROBE_TIMEOUT_S) as connection:
             lines = connection.makefile("rb")
             if not lines.readline().startswith(b"INFO "):
                 return False
-            connection.sendall(f"CONNECT {connect}\r\nPING\r\n".encode())
+            connection.sendall(f"CONNECT {json.dumps(about)}\r\nPING\r\n".encode())
             return lines.readline().startswith(b"PONG")
     except OSError:
         return False

@@ -19,6 +19,9 @@ from mcp_agentbus.errors import BadInput
 #: The variable from which a shared server reads its token.
 TOKEN_VARIABLE: Final = "AGENTBUS_TOKEN"  # noqa: S105  # its name
 _GIB: Final = 1 << 30
+# Of a store; where a server reads 0, there is no limit, and a longer number it cannot read.
+_LEAST_GIB: Final = 1 / 1024
+_MOST_GIB: Final = 1 << 32
 #: For a connection that takes nothing a server with accounts holds so much, in MiB, and then ends
 #: it; NATS holds 64 where nothing is said. A gate that rests for a moment has that much to make up.
 PENDING_MAX_MIB: Final = 16
@@ -76,7 +79,7 @@ def shared(
             hint="Give --tls-cert and --tls-key, or --listen 127.0.0.1:4222; on an address of "
             "Tailscale or WireGuard --allow-plaintext.",
         )
-    if max_gib <= 0:
+    if not _LEAST_GIB <= max_gib <= _MOST_GIB:  # what is no number is not, either
         raise BadInput("A store needs room.", hint="Give --max-store in GiB, such as 8.")
     tls = f"tls {{ cert_file: {quoted(cert)}, key_file: {quoted(str(key))} }}\n" if cert else ""
     scheme = "tls" if cert else "nats"

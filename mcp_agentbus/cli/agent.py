@@ -116,7 +116,7 @@ async def _register(agent: str, settings: Settings) -> None:
             await streams.ensure_streams(bus)
             await roster.register(bus, settings.agents[agent], None)
     except AgentbusError as error:
-        raise type(error)(
+        raise error.saying(
             f"{agent} is written to {settings.config_file}, but the bus does not know it yet: "
             f"{error.message}",
             hint=f"Then run the same command with --replace. {error.hint}",
@@ -200,7 +200,7 @@ def _wakes(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
     try:
-        rows = Ledger(settings.ledger_file).latest(args.id, max(1, args.limit))
+        rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
     except LedgerBroken as error:
         raise BadSetup(str(error), hint=error.hint) from None
     show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
@@ -254,6 +254,7 @@ def _many(count: int, what: str) -> str:
 
 async def _forget(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.bus.client import Bus
+    from mcp_agentbus.config import editor
     from mcp_agentbus.tools import moving
 
     if not agreed(args, f"Forget {args.id}, its name and its rules?"):
@@ -261,8 +262,11 @@ async def _forget(args: argparse.Namespace, settings: Settings) -> None:
         return
     async with Bus.connect(settings) as bus:
         await moving.forget(bus, args.id)
+    # Whoever has the name next is somebody else.
+    named = editor.distrust(settings, args.id) is not settings
     _reload(load_settings(settings.environ))
-    show(args, f"{args.id} is forgotten.", {"id": args.id, "forgotten": True})
+    where = f" It is no sender in {settings.config_file} any more." if named else ""
+    show(args, f"{args.id} is forgotten.{where}", {"id": args.id, "forgotten": True})
 
 
 def _allow(args: argparse.Namespace, settings: Settings) -> None:

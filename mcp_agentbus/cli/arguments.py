@@ -20,6 +20,10 @@ from typing import Any, Final, NoReturn, TypeVar
 _T = TypeVar("_T")
 #: How argparse says that something was not typed.
 _LACKS: Final = "the following arguments are required"
+# What is a text, or refused in words of its own; elsewhere an empty value would be taken for none.
+_MAY_BE_EMPTY: Final = frozenset(
+    ("to", "subject", "body", "summary", "note", "description", "instruction", "query", "words")
+) | {"cursor", "request_id"}
 
 
 def duration(low: float, high: float) -> Callable[[str], float]:
@@ -93,12 +97,23 @@ class Parser(argparse.ArgumentParser):
         parsed, rest = super().parse_known_args(typed, namespace)
         if rest:
             self._takes_no(rest, typed)
+        self._check_empty(parsed)
         if self.takes_program:
             parsed.argv = self.behind[1:]
         return parsed, rest
 
     def check_program(self) -> None:
         """End with an error where the program that stands behind `--` is not taken."""
+
+    def _check_empty(self, parsed: argparse.Namespace) -> None:
+        """End with an error where a value is empty: a script would go on as somebody else."""
+        for action in self._actions:
+            value = getattr(parsed, action.dest, None)
+            given = value if isinstance(value, list) else [value]
+            may_be = "" in (action.default, action.const) or action.dest in _MAY_BE_EMPTY
+            if "" in given and not may_be:
+                name = [action.dest, *filter(None, [action.metavar]), *action.option_strings][-1]
+                self.error(f"argument {name}: '' is empty, as of a variable that is not set")
 
     def _takes_no(self, rest: Sequence[str], typed: list[str]) -> NoReturn:
         if not self.takes_words and not rest[0].startswith("-"):
@@ -167,7 +182,7 @@ class Parser(argparse.ArgumentParser):
 
     def _refused(self, message: str, near: str) -> str:
         """Return the line to try where a value is refused: with the nearest, or with its name."""
-        wrong = re.match(r"argument (.+?): (?:invalid choice: )?'(.+?)'(?: |$)", message)
+        wrong = re.match(r"argument (.+?): (?:invalid choice: )?'(.*?)'(?: |$)", message)
         if wrong is None:
             return ""
         option, given = wrong[1].rpartition("/")[2], wrong[2]

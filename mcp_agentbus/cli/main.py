@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
     if any(_INVITES in word for word in typed):
         from mcp_agentbus.cli.account.join import SEEN
 
-        return complain(SEEN)
+        return complain(SEEN, as_json="--json" in typed)
     # Alone, in a terminal: somebody wants to know what goes on.
     words = typed or ["status"] * os.isatty(1)
     only = words[0] if words and words[0] in COMMANDS else ""

@@ -118,9 +118,7 @@ def remove(settings: Settings, agent: str) -> Settings:
 
 
 def rename(settings: Settings, agent: str, new: str) -> Settings:
-    """Give an agent another id: in its table's name, and where others name it as a sender.
-
-    Returns the settings with it, as they are if it stands nowhere.
+    """Give an agent another id, also wherever it is a sender; return the settings with that.
 
     Raises:
         BadInput: there is an agent of that id already.
@@ -128,21 +126,36 @@ def rename(settings: Settings, agent: str, new: str) -> Settings:
     """
     agent_id(new)
     with _editing(settings) as file:
-        old = file.text
-        before = tomllib.loads(old)
-        tables = before.get("agents", {})
-        if new in tables:
+        before = tomllib.loads(file.text)
+        if new in before.get("agents", {}):
             raise BadInput(f"{new} is in {settings.config_file} already.", hint="Take another id.")
-        renamed = {
-            new if name == agent else name: _trusting(table, agent, new)
-            for name, table in tables.items()
-        }
-        if renamed == tables:
-            return settings
-        text = _with_trust(_with_header(old, before, agent, new), agent, new)
-        _check(settings, text, {**before, "agents": renamed})
-        loaded = load_settings(settings.environ, text=text)
-        file.write(text)
+        text = _with_header(file.text, before, agent, new)
+        return _trusted(settings, file, text, agent, new)
+
+
+def distrust(settings: Settings, agent: str) -> Settings:
+    """Take an id that anybody may have next from all senders; return the settings without it.
+
+    Raises: as `server_in`.
+    """
+    with _editing(settings) as file:
+        return _trusted(settings, file, file.text, agent, None)
+
+
+def _trusted(settings: Settings, file: _File, text: str, agent: str, new: str | None) -> Settings:
+    """Write the file as this text has it, with another id among the senders, or none."""
+    before = tomllib.loads(file.text)
+    after = {key: _trusting(table, agent, new) for key, table in before.items()}
+    after["agents"] = {
+        new or name if name == agent else name: _trusting(table, agent, new)
+        for name, table in before.get("agents", {}).items()
+    }
+    if after == {"agents": {}, **before}:
+        return settings
+    text = _with_trust(text, agent, new)
+    _check(settings, text, after)
+    loaded = load_settings(settings.environ, text=text)
+    file.write(text)
     return loaded
 
 
@@ -218,26 +231,29 @@ def _with_header(old: str, before: Mapping[str, Any], agent: str, new: str) -> s
     return _appended(without, new, tables[agent])
 
 
-def _with_trust(old: str, agent: str, new: str) -> str:
-    """Return the text with another id wherever an agent's stands among somebody's senders."""
+def _with_trust(old: str, agent: str, new: str | None) -> str:
+    """Return the text with another id, or none, wherever an agent's stands among senders."""
     document = tomlkit.parse(old)
-    tables = document.get("agents", {}).values()
+    tables = [*document.get("agents", {}).values(), document.get("wake")]
     named = [
         table.get(key) for table in tables if isinstance(table, Mapping) for key in _OF_SENDERS
     ]
     for senders in (each for each in named if isinstance(each, list)):
-        for at, sender in enumerate(senders):
-            if sender == agent:
-                senders[at] = new
+        for at in reversed(range(len(senders))):
+            if senders[at] == agent:
+                if new:
+                    senders[at] = new
+                else:
+                    del senders[at]
     return tomlkit.dumps(document)
 
 
-def _trusting(table: Any, agent: str, new: str) -> Any:
-    """Return an agent's keys with another id among its senders."""
+def _trusting(table: Any, agent: str, new: str | None) -> Any:
+    """Return the keys of an agent, or of all, with another id, or none, among the senders."""
     if not isinstance(table, dict):
         return table
     return {
-        key: [new if sender == agent else sender for sender in value]
+        key: [new if sender == agent else sender for sender in value if new or sender != agent]
         if key in _OF_SENDERS and isinstance(value, list)
         else value
         for key, value in table.items()
@@ -323,7 +339,8 @@ def _appended(old: str, agent: str, keys: Mapping[str, Any]) -> str:
     table = tomlkit.dumps({"agents": {agent: dict(keys)}}).removeprefix("[agents]\n")
     end = _end_of_line(old)
     new = old + (end if old else "") + table.replace("\n", end)
-    if _is_toml(new):
+    before = tomllib.loads(old)
+    if _says(new, {**before, "agents": {**before.get("agents", {}), agent: keys}}):
         return new
     # The agents stand in braces, where no table can follow.
     return _changed(old, agent, keys)
@@ -378,11 +395,3 @@ def _spliced(old: str, length: int, cut: str) -> str | None:
 
 def _end_of_line(content: str) -> str:
     return "\r\n" if "\r\n" in content else "\n"
-
-
-def _is_toml(content: str) -> bool:
-    try:
-        tomllib.loads(content)
-    except tomllib.TOMLDecodeError:
-        return False
-    return True

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from mcp_agentbus.config.rules import Rules
-from mcp_agentbus.config.sections.server import IN_ENVIRON
+from mcp_agentbus.config.sections.server import BINARY, IN_ENVIRON
 from mcp_agentbus.core import hosts, programs
 
 # Where the bus is, and who is spoken to there; paths and addresses, no secrets.
-_BUS: Final = ("AGENTBUS_HOME", *IN_ENVIRON.values(), "AGENTBUS_NATS_SERVER")
+_BUS: Final = ("AGENTBUS_HOME", *IN_ENVIRON.values(), BINARY)
 # Whose session it is, and in which language and place it works.
 _USER: Final = (
     *("HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_", "TZ", "TMPDIR", "TERM"),
@@ -46,8 +46,19 @@ _NEVER: Final = (
     *("INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_", "MANAGERPID", "MANAGERPIDFDID"),
     *("SYSTEMD_EXEC_PID", "MEMORY_PRESSURE_", "XPC_"),
 )
-# How the name of a secret ends, and what a URL with one looks like.
-_SECRET: Final = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE|HEADERS)$", re.IGNORECASE)
+# What is in the name of a secret; short words only by themselves, as PATH and COMPASS are none.
+_SECRET: Final = re.compile(
+    r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|HEADERS"
+    r"|(?<![A-Z])(PASS|PAT|CREDS?)(?![A-Z])|_PWD$",
+    re.IGNORECASE,
+)
+# What only leads to one, or is a number.
+_LEADS: Final = re.compile(
+    r"(FILE|PATH|DIR|_FILE_OVERRIDE|_CREDENTIALS_(FULL|RELATIVE)_URI|_TTL_MS)$"
+    r"|(^|_)MAX_\w*TOKENS$|^(GOOGLE_APPLICATION_CREDENTIALS|CLAUDE_CODE_CLIENT_KEY)$",
+    re.IGNORECASE,
+)
+# What a URL with a secret looks like.
 _WITH_LOGIN: Final = re.compile(r"\w+://[^/\s]*@")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -96,10 +107,16 @@ def lasting(rules: Iterable[Rules], environ: Mapping[str, str]) -> tuple[dict[st
     added = [name for one in rules for name in one.env]
     names = [name for host in hosts.HOSTS for name in host.login_variables(environ)]
     needed = _among((*_MACHINE, *names, *added), environ)
-    secret = sorted(name for name, value in needed.items() if _is_secret(name, value))
+    secret = sorted(name for name, value in needed.items() if is_secret(name, value))
     kept = {name: value for name, value in needed.items() if name not in secret}
     plain = {name: kept[name] for name in sorted(kept) if not _UNPRINTABLE.search(kept[name])}
     return plain, secret
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Tell whether a variable holds a secret, by its name, or as a URL with a login in it."""
+    by_name = _SECRET.search(name) and not _LEADS.search(name)
+    return bool(by_name or _WITH_LOGIN.search(value))
 
 
 def _among(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -107,7 +124,3 @@ def _among(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in environ.items() if value and hosts.is_among(name, wanted)
     }
-
-
-def _is_secret(name: str, value: str) -> bool:
-    return bool(_SECRET.search(name) or _WITH_LOGIN.search(value))

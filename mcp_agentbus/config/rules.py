@@ -309,8 +309,13 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
 
 def _check_folder(host: str, folder: Path, where: str) -> None:
     """See that an agent which may read its folder cannot read its user's keys there."""
+    if not hosts.named(host).has_folder:
+        return
     home = Path(os.path.expanduser("~"))  # noqa: PTH111  # which does not mind that there is none
-    if hosts.named(host).has_folder and folder in {home, *home.parents}:
+    # By links, one may lead to the other, or both to a third.
+    above = {Path(os.path.realpath(each)) for each in (home, *home.parents)}
+    above |= {parent for each in above for parent in each.parents}
+    if Path(os.path.realpath(folder)) in above:
         raise BadSetup(
             f"{where}: dir is the home folder, or holds it.",
             hint="Name a project's folder: a woken agent may read all of it, and answers peers.",

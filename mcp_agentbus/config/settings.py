@@ -21,7 +21,7 @@ from mcp_agentbus.config import rules
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.sections.human import Human
 from mcp_agentbus.config.sections.human import read as read_human
-from mcp_agentbus.config.sections.server import IN_ENVIRON, Server
+from mcp_agentbus.config.sections.server import BINARY, IN_ENVIRON, Server
 from mcp_agentbus.config.sections.server import read as read_server
 from mcp_agentbus.config.tables import (
     Key,
@@ -37,6 +37,9 @@ from mcp_agentbus.config.values import Within, boolean
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.ids import ANY_SENDER, Agent, agent_id
 from mcp_agentbus.errors import BadInput, BadSetup
+
+#: What changes when a file is written anew, or its mode; zeros if there is none.
+Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Settings(Server):
     #: What the user allows for those that can be woken, by id.
     rules: Mapping[str, Rules] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: config.toml's stamp from before it was read, for who reads it again; None if it was not read.
+    stamp: Stamp | None = field(default=None, repr=False, compare=False)
 
     @property
     def ledger_file(self) -> Path:
@@ -129,6 +134,8 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
     if home := places.home(env):
         env["AGENTBUS_HOME"] = home  # so that it is the same to whom this starts in another folder
     data_dir, state_dir, config_file, runtime_dir = _folders(env)
+    # Before: what is written while it is read is read again.
+    stamp = stamp_of(config_file) if text is None else None
     file = read_toml(config_file) if text is None else parse_toml(config_file, text)
     document = checked(file, _TABLES, str(config_file))
     tables = document.get("agents", {})
@@ -152,7 +159,18 @@ def load_settings(environ: Mapping[str, str] | None = None, *, text: str | None 
         agents=agents,
         rules={name: of_agent for name, of_agent in rules_of.items() if of_agent},
         environ=env,
+        stamp=stamp,
     )
+
+
+def stamp_of(file: Path) -> Stamp:
+    """Return a file's stamp as it is now."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0, 0
+    # A chmod, which the refusal of an open file asks for, changes the last only.
+    return stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns
 
 
 def settings_or_defaults(environ: Mapping[str, str]) -> Settings:
@@ -220,8 +238,9 @@ def neighbour_environ(settings: Settings) -> dict[str, str]:
         without = {name: value for name, value in env.items() if name != "XDG_RUNTIME_DIR"}
         if places.runtime_folder(env) != places.runtime_folder(without):
             folders["XDG_RUNTIME_DIR"] = env["XDG_RUNTIME_DIR"]
+    variables = {**IN_ENVIRON, "binary": BINARY}
     set_here = {
-        name: str(getattr(settings, key)) for key, name in IN_ENVIRON.items() if env.get(name)
+        name: str(getattr(settings, key)) for key, name in variables.items() if env.get(name)
     }
     return folders | set_here | _trusted_by(settings)
 

@@ -27,9 +27,11 @@ from mcp_agentbus.errors import BadSetup
 ROLES_MAX: Final = 16
 # tomllib takes a name of 20,000 parts apart for 7 s: by the square of their number.
 _PARTS_MAX: Final = 100
-# One that has no end goes to the end, so that each is looked through once.
+# One that has no end goes to the end, so that each is looked through once. Two of the quotes before
+# the last three are its own: taken for another's, they would hide the names behind them.
 _TEXTS: Final = re.compile(
-    r'''"""(?:\\.|[^\\])*?(?:"""|\Z)|'{3}.*?(?:'{3}|\Z)|"(?:\\.|[^\\"\n])*+"?|'[^'\n]*+'?|#[^\n]*+''',
+    r'''"""(?:\\.|[^\\])*?(?:"{3,5}|\\?\Z)|'{3}.*?(?:'{3,5}|\Z)|'''
+    r"""#[^\n]*+|"(?:\\.|[^\\"\n])*+"?|'[^'\n]*+'?""",
     re.DOTALL,
 )
 _MANY_PARTS: Final = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{_PARTS_MAX}}}")

@@ -12,26 +12,25 @@ does what it said before. It has no thread and no timer.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.config.settings import Settings, load_settings, stamp_of
 from mcp_agentbus.errors import BadSetup
 
 
 class Watcher:
     """What may change meanwhile as it is written now: agents, rules, archive, human."""
 
-    def __init__(self, settings: Settings, *, is_read: bool = True) -> None:
-        """Begin with settings that were just read, or else with the next `changed`."""
+    def __init__(self, settings: Settings) -> None:
+        """Begin with settings as they were read, however long ago."""
         #: As they could be read last.
         self.settings = settings
         #: Why the file as it is now cannot be read; empty if it can.
         self.says = ""
-        self._read = _stamp(settings.config_file) if is_read else None
+        self._read = settings.stamp
 
     def changed(self) -> bool:
         """Read the file if it was changed; tell whether anything is to be done about that."""
-        stamp = _stamp(self.settings.config_file)
+        stamp = stamp_of(self.settings.config_file)
         if stamp == self._read:
             return False
         self._read = stamp
@@ -49,13 +48,3 @@ class Watcher:
                 human=new.human,
             )
         return True
-
-
-def _stamp(file: Path) -> tuple[int, int, int]:
-    """Return what changes when a file is written anew, or its mode; zeros if there is none."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return 0, 0, 0
-    # A chmod, which the refusal of an open file asks for, changes the last only.
-    return stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns

@@ -123,5 +123,6 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(settle, result, failed)
 
-    threading.Thread(target=run, name=f"agentbus-{work.__name__}", daemon=True).start()
+    name = getattr(work, "__name__", "work")  # a partial has none
+    threading.Thread(target=run, name=f"agentbus-{name}", daemon=True).start()
     return await outcome

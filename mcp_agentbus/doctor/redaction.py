@@ -9,16 +9,16 @@ It knows tokens' files and variables by their names; what else may be secret no 
 
 from __future__ import annotations
 
-import re
+import os
 from contextlib import suppress
 from typing import Final
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.config import inherited
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.files import read_whole
 from mcp_agentbus.doctor.report import Out
 
-_SECRET_NAMES: Final = re.compile(r"TOKEN|SECRET|PASSW|KEY|CREDENTIAL", re.IGNORECASE)
 # What is shorter is a word, such as one that says how to log in.
 _SECRET_MIN_CHARS: Final = 8
 
@@ -31,7 +31,8 @@ def veiled(settings: Settings, out: Out) -> Out:
     secrets = {
         value
         for name, value in settings.environ.items()
-        if _SECRET_NAMES.search(name) and not value.startswith("/")  # a path is none
+        # A path is none; but a key may begin like one.
+        if inherited.is_secret(name, value) and not os.path.exists(value)  # noqa: PTH110
     }
     files = [embedded.Files(settings.data_dir).token, *settings.secret_files]
     files += filter(None, [rules.token_file for rules in settings.rules.values()])

@@ -14,12 +14,11 @@ with it, where that starts an agentbus which is gone.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.doctor import (
     hosts,
@@ -37,8 +36,6 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored import claims, consumers, orphans, registrations
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.installers.steps import Step
-
-_T = TypeVar("_T")
 
 # The configuration is read first, the hooks are run last, and all between goes side by side: 80 s
 # at most.
@@ -133,7 +130,7 @@ async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
     versions, program, *others = await asyncio.gather(
         _limited("versions", _LIMIT_S, _single(machine.versions)),
         _limited("nats-server", _LIMIT_S, _single(machine.nats_server, given)),
-        _limited("files", _LIMIT_S, _in_thread(machine.files, given)),
+        _limited("files", _LIMIT_S, in_thread(machine.files, given)),
         _needs(usable, "server", server.checks),
         _needs(usable, "strangers", strangers.checks),
         _needs(usable, "messages", unreadable.checks),
@@ -141,11 +138,11 @@ async def examine(given: Settings, asked: Mapping[str, str]) -> list[Check]:
         _needs(usable, "orphans", orphans.checks),
         _needs(usable, "roster", registrations.checks),
         _needs(usable, "claims", claims.checks),
-        _limited("listener", _LIMIT_S, _in_thread(listener.checks, given)),
+        _limited("listener", _LIMIT_S, in_thread(listener.checks, given)),
         _needs(usable, "name", machine.name),
-        _needs(usable, "archive", lambda loaded: _in_thread(machine.archive, loaded)),
-        _needs(usable, "human", lambda loaded: _in_thread(machine.human, loaded)),
-        _needs(usable, "agents", lambda loaded: _in_thread(machine.agents, loaded)),
+        _needs(usable, "archive", lambda loaded: in_thread(machine.archive, loaded)),
+        _needs(usable, "human", lambda loaded: in_thread(machine.human, loaded)),
+        _needs(usable, "agents", lambda loaded: in_thread(machine.agents, loaded)),
         _needs(usable, "names", account.agents),
         *each_host,
     )
@@ -174,7 +171,8 @@ async def _limited(name: str, limit_s: float, look: Awaitable[list[Check]]) -> l
         return [Check(name, "unknown", why, "Try again when the machine is less busy.")]
     except AgentbusError as error:
         return [Check(name, "unknown", error.message, error.hint)]
-    except Exception as error:  # noqa: BLE001  # a check's fault must not hide what others found
+    # A check's fault must not hide what others found.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         # Its kind alone: an exception's message may hold a secret.
         why = f"the check failed: {type(error).__name__}"
         if isinstance(error, OSError) and error.strerror:
@@ -184,29 +182,7 @@ async def _limited(name: str, limit_s: float, look: Awaitable[list[Check]]) -> l
 
 async def _single(look: Callable[..., Check], *given: Any) -> list[Check]:
     """Run a look aside that makes one check."""
-    return [await _in_thread(look, *given)]
-
-
-async def _in_thread(work: Callable[..., _T], *given: Any) -> _T:
-    """Run `work` aside. Unlike asyncio's own, its thread does not keep the process at its end."""
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[_T] = loop.create_future()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if not outcome.done():
-            outcome.set_exception(error) if error else outcome.set_result(value)
-
-    def do() -> None:
-        value, failed = None, None
-        try:
-            value = work(*given)
-        except Exception as error:  # noqa: BLE001  # raised where it is awaited
-            failed = error
-        with suppress(RuntimeError):  # nobody waits for it any more
-            loop.call_soon_threadsafe(settle, value, failed)
-
-    threading.Thread(target=do, name="agentbus-check", daemon=True).start()
-    return await outcome
+    return [await in_thread(look, *given)]
 
 
 async def _mended(
@@ -223,7 +199,7 @@ async def _mended(
         if dry_run or not left:
             break
         done += [await _taken(step) for step in left]
-        given = await _in_thread(settings_or_defaults, given.environ)
+        given = await in_thread(settings_or_defaults, given.environ)
         checks = await examine(given, {})  # what was mended may be what they said
     return checks, done or [
         {"step": "", "state": "none", "text": "nothing that --fix mends is to be mended"}
@@ -232,7 +208,7 @@ async def _mended(
 
 async def _taken(step: Step) -> dict[str, str]:
     try:
-        remark = await _in_thread(step.do)
+        remark = await in_thread(step.do)
     except AgentbusError as error:
         return _outcome(step, "failed", "not done", f". {error.message} {error.hint}")
     return _outcome(step, "done", "done", f" ({remark})" if remark else "")

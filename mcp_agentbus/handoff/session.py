@@ -77,7 +77,7 @@ class Session:
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._config = Watcher(self.bus.settings, is_read=False)
+        self._config = Watcher(self.bus.settings)
         self._be(self.me.by_mcp() if self.naming else self.me)
 
     def _be(self, me: Agent) -> None:

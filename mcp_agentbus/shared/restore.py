@@ -164,21 +164,14 @@ async def _kept(settings: Settings, other: unseen.Unseen) -> Replaced | None:
     except AgentbusError as error:
         first = embedded.Files(settings.data_dir).store
         here, aside = shell_word(first), shell_word(f"{first}-restored")
-        raise _but(
-            error,
+        raise error.saying(
             "A backup was restored, but what was there before could not be put away as a whole: it "
             f"is kept in {other.store}. {error.message}",
-            f"To have it back: agentbus server stop; mv {here} {aside}; "
+            hint=f"To have it back: agentbus server stop; mv {here} {aside}; "
             f"mv {shell_word(other.store)} {here}",
         ) from None
     other.let_go()
     return replaced
-
-
-def _but(error: AgentbusError, message: str, hint: str) -> AgentbusError:
-    """Return an error that ends a command alike, and says more."""
-    kind = Refused if isinstance(error, ApiError) else type(error)
-    return kind(message, hint=hint)
 
 
 async def _backed_up(bus: Bus, settings: Settings) -> Path:
@@ -212,10 +205,9 @@ async def _in_place(
     except _InUse:
         raise
     except AgentbusError as error:
-        raise _but(
-            error,
+        raise error.saying(
             f"The bus is half restored. {error.message}",
-            f"Run it again with --replace; what was there before is in {folder}.",
+            hint=f"Run it again with --replace; what was there before is in {folder}.",
         ) from None
 
 

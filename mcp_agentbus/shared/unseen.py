@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -118,6 +118,9 @@ def left(settings: Settings) -> list[Unseen]:
     ]
     ended = [other for other in others if not locks.is_held(other.lock)]
     for other in ended:
+        if other.has_what_was_there and not other.store.exists():
+            with suppress(FileNotFoundError):
+                _aside(embedded.Files(settings.data_dir).store).rename(other.store)
         other.end()
     return [other for other in ended if other.has_what_was_there]
 
@@ -142,16 +145,23 @@ def server(settings: Settings) -> Generator[Unseen]:
 def _exchange(one: Path, other: Path) -> None:
     """Have two folders take each other's place at one blow, or one after the other at worst.
 
+    What a killed process has left aside comes back as its server starts, or by `left`.
+
     Raises:
         OSError: they are where they were.
     """
     if not _exchanged(os.fsencode(one), os.fsencode(other)):
-        aside = other.with_name(f"{other.name}.before")
-        other.rename(aside)
-        one.rename(other)
-        aside.rename(one)
+        with ExitStack() as undo:
+            for place, to in ((other, _aside(other)), (one, other), (_aside(other), one)):
+                place.rename(to)
+                undo.callback(to.rename, place)
+            undo.pop_all()
     sync(other.parent)
     sync(one.parent)
+
+
+def _aside(store: Path) -> Path:
+    return store.with_name(f"{store.name}.before")
 
 
 def _exchanged(one: bytes, other: bytes) -> bool:

@@ -176,7 +176,7 @@ class Refusing(Naming):
         Raises:
             BadInput, BadSetup: always.
         """
-        raise type(self.fault)(self.fault.message, hint=self.fault.hint)
+        raise self.fault.saying()
 
 
 async def _registered(bus: Bus) -> frozenset[str]:

@@ -223,3 +223,40 @@ def test_two_folders_take_each_others_place_where_the_system_cannot_do_it_at_onc
     monkeypatch.undo()
     with pytest.raises(OSError, match="No such file"):
         unseen._exchange(tmp_path / "missing", other)
+
+
+@pytest.mark.parametrize("fails", ["one", "other.before"])
+def test_a_folder_that_was_put_aside_comes_back_where_the_next_one_cannot_be_moved(
+    tmp_path, monkeypatch, fails
+):
+    one, other, rename = tmp_path / "one", tmp_path / "other", Path.rename
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / f"of {folder.name}").touch()
+
+    def renamed(path, to):
+        if path.name == fails and to.name in {"one", "other"} - {path.name.partition(".")[0]}:
+            raise PermissionError
+        return rename(path, to)
+
+    monkeypatch.setattr(unseen, "_exchanged", lambda *_: False)
+    monkeypatch.setattr(Path, "rename", renamed)
+    with pytest.raises(PermissionError):
+        unseen._exchange(one, other)
+
+    assert {path.name for path in tmp_path.rglob("*")} == {"one", "of one", "other", "of other"}
+    assert (other / "of other").exists()
+
+
+def test_what_was_there_before_is_found_where_it_was_put_aside_as_its_process_was_killed(tmp_path):
+    settings = settings_at(tmp_path)
+    other = unseen.Unseen(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
+    other.settings.data_dir.mkdir(parents=True)
+    other.lock.touch()
+    (other.settings.data_dir / "has-what-was-there-before").touch()
+    aside = settings.data_dir / "store.before"
+    aside.mkdir()
+
+    [left] = unseen.left(settings)
+
+    assert (left.store.is_dir(), aside.exists()) == (True, False)

@@ -2,6 +2,7 @@
 """A server for several machines, as `agentbus server config` has it: a real one, with its token."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -69,6 +70,10 @@ def test_it_waits_for_the_disk_and_holds_no_secret():
         ("4222", {}, "no HOST:PORT"),
         ("127.0.0.1:0", {}, "no HOST:PORT"),
         ("127.0.0.1:4222", {"max_gib": 0}, "needs room"),
+        ("127.0.0.1:4222", {"max_gib": 1e-9}, "needs room"),
+        ("127.0.0.1:4222", {"max_gib": math.nan}, "needs room"),
+        ("127.0.0.1:4222", {"max_gib": math.inf}, "needs room"),
+        ("127.0.0.1:4222", {"max_gib": 1e10}, "needs room"),
     ],
 )
 def test_what_would_be_open_or_makes_no_sense_is_refused(listen, more, said):

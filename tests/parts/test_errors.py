@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus import errors
+from mcp_agentbus.bus.replies import ApiError, NotNow
 from mcp_agentbus.cli.carried.commands import Carried
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.feather.printing import EXIT_CODE
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Unconfirmed
 
 CLASSES = [
     one
@@ -110,6 +111,24 @@ def test_exit_code_3_means_that_no_bus_server_answers_and_nothing_else():
 def _below(error):
     """Return all errors of the modules that a command in the listener has loaded."""
     return {one for child in error.__subclasses__() for one in (child, *_below(child))}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [*(one() for one in CLASSES), ApiError(503), NotNow(503, ""), Unconfirmed(mend="Look.")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_says_more_is_one_alike(error):
+    """Whoever adds to it need not know of what it was made."""
+    more, of_it = error.saying(f"More. {error.message}"), error.saying(hint="Do more.")
+
+    assert type(more) is type(of_it) is type(error)
+    assert (str(more), of_it.message) == (
+        f"More. {error.message} Hint: {error.hint}",
+        error.message,
+    )
+    assert of_it.hint == "Do more."
+    assert vars(more) == {**vars(error), "message": more.message, "hint": error.hint}
 
 
 @pytest.mark.parametrize("error", sorted(_below(AgentbusError), key=lambda one: one.__name__))

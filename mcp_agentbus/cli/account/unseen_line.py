@@ -36,7 +36,7 @@ def asked(prompt: str, most: int) -> str:
         most: bytes that are read.
     """
     if not (sys.stdin and sys.stdin.isatty()):
-        return sys.stdin.read(most) if sys.stdin else ""
+        return sys.stdin.buffer.read(most).decode(errors="replace") if sys.stdin else ""
     descriptor = sys.stdin.fileno()
     with _silent(descriptor):
         print(prompt, end="", file=sys.stderr, flush=True)

@@ -121,11 +121,14 @@ def accounts(args: argparse.Namespace) -> int:
 
     Raises: as `owner.standing`, `grant`, `readmit` and `revoke`.
     """
-    folder = of_owner(args, load_settings())
-    is_granted = args.role or args.no_role or args.all is not None
-    changes = is_granted or args.readmit or args.revoke
+    is_granted = bool(args.role or args.no_role or args.all is not None)
+    changes = is_granted + args.readmit + args.revoke
     if changes and not args.name:
         raise BadInput("Which account is to change?", hint="Give its NAME. Nothing was done.")
+    if changes > 1:  # one may be refused when another is done already
+        what = "Its rights, --readmit and --revoke are one at a time. Nothing was done."
+        raise BadInput(what, hint="Type a command for each.")
+    folder = of_owner(args, load_settings())
 
     async def changed(bus: Bus) -> tuple[list[Standing], bool, str]:
         if is_granted:
@@ -134,7 +137,7 @@ def accounts(args: argparse.Namespace) -> int:
         if args.readmit:
             await owner.readmit(bus, folder, args.name)
         if args.revoke and not await owner.revoke(bus, args.name):
-            what = f"No invitation to {args.name} is open."
+            what = f"No invitation to {args.name} is open. Nothing was done."
             raise BadInput(what, hint="Run `agentbus server accounts`: it lists those that are.")
         listed = await owner.standing(bus, folder)
         of_name = [each for each in listed if args.name in {None, each.name}]

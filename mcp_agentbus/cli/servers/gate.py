@@ -12,10 +12,10 @@ import asyncio
 import signal
 from pathlib import Path
 
+from mcp_agentbus.cli.output import show
 from mcp_agentbus.cli.servers.folder import of_owner
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_background, part
-from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.gate.gate import Gate
 from mcp_agentbus.shared.accounts import admin
 from mcp_agentbus.shared.accounts.doorkeeper import keep_door
@@ -27,17 +27,17 @@ def gate(args: argparse.Namespace) -> int:
     Raises:
         BadInput, BadSetup: there is no shared server here, or its folder is damaged.
     """
-    return asyncio.run(_run(of_owner(args, load_settings())))
+    return asyncio.run(_run(of_owner(args, load_settings()), args))
 
 
-async def _run(folder: Path) -> int:
+async def _run(folder: Path, args: argparse.Namespace) -> int:
     stop, running = asyncio.Event(), Gate(admin.settings(folder))
     admin.keys(folder)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     door = in_background(keep_door(folder), "a gate's door")
     door.add_done_callback(lambda _: stop.set())  # what starts it anew is to see that
-    told = part(_tell(running, folder))
+    told = part(_tell(running, folder, args))
     try:
         await running.run(stop)
     finally:
@@ -49,6 +49,7 @@ async def _run(folder: Path) -> int:
     return 0
 
 
-async def _tell(running: Gate, folder: Path) -> None:
+async def _tell(running: Gate, folder: Path, args: argparse.Namespace) -> None:
     await running.answers.wait()
-    say(f"the gate of {folder} answers")
+    said = f"the gate of {folder} answers"
+    show(args, said, {"folder": str(folder), "answers": True}, verbatim=not args.json)

@@ -5,8 +5,8 @@
     url = ["tls://a.example.org:4222", "tls://b.example.org:4222"]
     creds_file = "~/.config/agentbus/coder.creds"
 
-Each key but two has a variable of its own, `IN_ENVIRON`, which comes before it. No value is a
-secret: what is one stands in a file, and whoever opens a connection reads it.
+Each key but one has a variable of its own, `IN_ENVIRON` or `BINARY`, which comes before it. No
+value is a secret: what is one stands in a file, and whoever opens a connection reads it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ IN_ENVIRON: Final = {
     "key_file": "AGENTBUS_KEY_FILE",
     "account": "AGENTBUS_ACCOUNT",
 }
+#: The same of the program that an embedded server is; it does not say which server.
+BINARY: Final = "AGENTBUS_NATS_SERVER"
 # Each is a way to log in, of which a server takes one.
 _WAYS: Final = ("token_file", "user", "creds_file", "nkey_file")
 # What is nothing without another.
@@ -184,7 +186,7 @@ def read(table: object, env: Mapping[str, str], where: str) -> dict[str, Any]:
     _check_login(server, where)
     _check_login({IN_ENVIRON[key]: value for key, value in given.items()}, "The environment")
     values = {**server, **given}
-    if binary := env.get("AGENTBUS_NATS_SERVER"):
+    if binary := env.get(BINARY):
         values["binary"] = binary
     allows = values.pop("allow_plaintext", False)
     url = _checked_urls(values.pop("url", ""), allow_plaintext=allows)

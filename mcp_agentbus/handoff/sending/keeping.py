@@ -82,7 +82,7 @@ class Keeping:
         except AgentbusError as error:
             why = error.message.replace(" Nothing was stored.", "")
             said = f"What is kept of a task that was sent before cannot be stored: {why}"
-            raise type(error)(f"{said} Nothing was stored.", hint=error.hint) from None
+            raise error.saying(f"{said} Nothing was stored.") from None
 
     async def look(self, pages: float = math.inf) -> bool:
         """Keep what is missing of what the agent has sent from here; tell whether anything was.

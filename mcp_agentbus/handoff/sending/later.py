@@ -109,7 +109,7 @@ def telling_too(
             told = _told(_of_agent(session))
             if not told:
                 raise
-            raise type(error)(error.message, hint=f"{error.hint} {told}") from None
+            raise error.saying(hint=f"{error.hint} {told}") from None
 
     return within
 
@@ -158,4 +158,4 @@ def kept_nowhere(
     settings = session.bus.settings
     if session.outbox or isinstance(failure, Unconfirmed) or not settings.keeps_outbox:
         return failure
-    return type(failure)(failure.message, hint=f"{failure.hint} {_NEEDS_LISTENER}")
+    return failure.saying(hint=f"{failure.hint} {_NEEDS_LISTENER}")

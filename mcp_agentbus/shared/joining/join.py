@@ -43,7 +43,7 @@ from mcp_agentbus.errors import (
     Untrusted,
 )
 from mcp_agentbus.shared.joining.invitation import Line
-from mcp_agentbus.shared.joining.place import Place, Record
+from mcp_agentbus.shared.joining.place import Place, Record, staying
 
 _VERSION: Final = 1
 # The server writes its configuration, reads it twice and sees that the key gets in: with hundreds
@@ -61,8 +61,6 @@ _MAKES_ROOM_S: Final = 10.0
 #: So long the server is tried with the new key, each try after a pause.
 PROBE_S: Final = 10.0
 _PAUSE_S: Final = 0.2
-# What [server] says beside that, which is not about this server.
-_STAYS: Final = ("binary",)
 _ANOTHER: Final = "Ask whoever runs the server for another line: agentbus server invite {name}"
 _AGAIN: Final = "Then run `agentbus join` again with the same line"
 _SAME_KEY: Final = "Run `agentbus join` again with the same line: it goes on with the same key."
@@ -135,7 +133,7 @@ async def _join(settings: Settings, place: Place, line: Line) -> Joined:
     now = text.stamp(text.now())
     before = kept.before if kept else editor.server_in(settings)
     if "account" in before:  # of a key that is lost
-        before = {key: value for key, value in before.items() if key in _STAYS}
+        before = staying(before)
     place.keep(Record(line.name, line.urls, line.id, now, before))
     editor.set_server(settings, _section(place, line, before))
     place.forget(but=line)
@@ -177,7 +175,7 @@ def _section(place: Place, line: Line, before: Mapping[str, Any]) -> dict[str, A
     """Return what [server] of config.toml is to say."""
     authority = place.ca_file(line.name, line.id)
     return {
-        **{key: value for key, value in before.items() if key in _STAYS},
+        **staying(before),
         "url": line.urls[0] if len(line.urls) == 1 else list(line.urls),
         **({"ca_file": str(authority)} if line.ca_pem else {}),
         "nkey_file": str(place.key_file(line.name, line.id)),

@@ -21,7 +21,7 @@ from mcp_agentbus.config import editor
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError, BadInput, NotAllowed
-from mcp_agentbus.shared.joining.place import Place
+from mcp_agentbus.shared.joining.place import Place, staying
 
 # The server writes its configuration and reads it twice before it answers.
 _WITHIN_S: Final = 30.0
@@ -68,7 +68,7 @@ async def leave(settings: Settings, *, give_back: bool) -> Left:
         # By its own key, whatever config.toml says by now.
         ours = place.settings(account, kept.invitation, kept.urls) if kept else settings
         why_not = await _tell(ours, give_back=give_back)
-        before: Mapping[str, Any] = kept.before if kept else {}
+        before = kept.before if kept else staying(editor.server_in(settings))
         if settings.account == account:  # else its user has written another server there since
             editor.set_server(settings, before)
         place.forget()

@@ -35,6 +35,8 @@ from mcp_agentbus.shared.joining.invitation import Line
 
 # Of an invitation's id so much tells one line of an account from another.
 _ID_CHARS = 8
+# What [server] says beside which server it is.
+_STAYS = ("binary",)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Record:
     joined_at: str
     #: What [server] of config.toml said before.
     before: Mapping[str, Any]
+
+
+def staying(server: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what [server] goes on to say, whichever server it is."""
+    return {key: value for key, value in server.items() if key in _STAYS}
 
 
 class Place:

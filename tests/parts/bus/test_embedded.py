@@ -298,6 +298,22 @@ def test_an_ephemeral_server_leaves_no_process_and_no_folder(temporary):
     until(lambda: is_gone(server.pid), "the server was reaped")
 
 
+@pytest.mark.parametrize("there", ["nothing", "empty", "full"])
+def test_a_store_that_a_killed_restore_has_put_aside_is_the_servers_again(settings, files, there):
+    aside = files.root / "store.before"
+    aside.mkdir(parents=True)
+    (aside / "mine").touch()
+    if there != "nothing":
+        files.store.mkdir()
+    if there == "full":
+        (files.store / "another").touch()
+
+    embedded.ensure(settings)
+
+    assert (files.store / "mine").exists() == (there != "full")
+    assert aside.exists() == (there == "full")
+
+
 def test_an_ephemeral_server_goes_also_when_its_user_fails(temporary):
     def use():
         with embedded.ephemeral() as settings:

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from local_server import configured, settings_at
 
+from mcp_agentbus.bus.replies import ApiError, NotNow
 from mcp_agentbus.cli import agent, parser
 from mcp_agentbus.config import identity
 from mcp_agentbus.core import ids
@@ -153,18 +154,19 @@ async def test_what_cannot_be_woken_is_refused_with_the_option(home, argv, said)
     assert not home.exists()
 
 
+@pytest.mark.parametrize("error", [BusUnreachable(), ApiError(503), NotNow(503, "")])
 async def test_a_bus_that_is_away_is_told_from_a_file_that_was_not_written(
-    home, tmp_path, monkeypatch
+    error, home, tmp_path, monkeypatch
 ):
     @contextlib.asynccontextmanager
     async def connect(_):
-        raise BusUnreachable
+        raise error
         yield
 
     monkeypatch.setattr("mcp_agentbus.bus.client.Bus.connect", connect)
     args = parsed("add", "coder", "--host", "claude-code", "--dir", str(tmp_path))
 
-    with pytest.raises(BusUnreachable, match=r"coder is written to .*--replace"):
+    with pytest.raises(type(error), match=r"coder is written to .*--replace"):
         await agent.act(args, settings_at(home))
     assert "coder" in settings_at(home).rules
 

@@ -224,6 +224,40 @@ def test_what_an_unset_variable_may_leave_empty_is_refused(monkeypatch, typed, s
     assert refused.value.hint.startswith(("Say in it all", "Give a word"))
 
 
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (["inbox", "--agent", ""], "agentbus inbox --agent AGENT"),
+        (["send", "coder", "s", "b", "--agent="], "agentbus send coder s b --agent=AGENT"),
+        (["watch", "--task", ""], "agentbus watch --task TASK"),
+        (["agent", "add", "x", "--dir", "", "--role", "r"], "agentbus agent add x --dir DIR --role r"),
+        (["agent", "add", "x", "--role", "r", "--role", ""], "agentbus agent add x --role r --role ROLE"),
+        (["server", "accounts", "", "--revoke"], "agentbus server accounts NAME --revoke"),
+        (["agent", "allow", ""], "agentbus agent allow FOLDER"),
+    ],
+)  # fmt: skip
+def test_an_empty_value_is_not_taken_for_none(capsys, typed, line):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(typed)
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"as of a variable that is not set. Try: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (["agent", "add", "x", "--description", ""], "description"),
+        (["result", "t", "completed", "--summary", ""], "summary"),
+        (["inbox", "--cursor", ""], "cursor"),
+        (["serve"], "only"),
+        (["work", "--install", "--", "cat"], "install"),
+    ],
+)
+def test_a_text_may_be_empty(typed, name):
+    assert getattr(parser().parse_args(typed), name) == ""
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_what_is_refused_is_told_with_what_to_do_next(capsys, as_json):
     code = output.complain(BusUnreachable("No bus.", hint="Start it."), as_json=as_json)

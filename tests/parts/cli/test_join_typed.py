@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`agentbus join` as a person types it: the line is seen nowhere, however long it is."""
 
+import io
 import json
 import os
 import pty
@@ -14,6 +15,8 @@ import pytest
 import served
 
 from mcp_agentbus.bus.login.nkey import new_seed
+from mcp_agentbus.cli.account import unseen_line
+from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.invitation import Line
 
@@ -43,6 +46,8 @@ def test_a_line_as_an_argument_is_refused_and_said_to_be_in_the_history(tmp_path
         assert "shell's history" in done.stderr, argv
         assert "revoked" in done.stderr
         assert _LINE[17:41] not in done.stdout + done.stderr
+    seen = joined(tmp_path, _LINE, "--json")
+    assert "shell's history" in json.loads(seen.stdout)["error"]["message"]
     done = joined(tmp_path, "laptop", "--json")
     assert "takes no words" in json.loads(done.stdout)["error"]["message"]
     assert list(tmp_path.iterdir()) == []
@@ -53,6 +58,13 @@ def test_a_piped_line_is_read_and_what_is_none_is_refused(tmp_path):
     assert "is no line" in joined(tmp_path, piped="a token").stderr
     assert "No line" in joined(tmp_path, piped="").stderr
     assert "No line" in joined(tmp_path).stderr
+
+
+def test_bytes_that_are_no_text_are_no_line(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), "utf-8"))
+
+    with pytest.raises(BadInput, match="is no line"):
+        invitation.decode(unseen_line.asked("", invitation.CHARS_MAX))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\nrm -rf x\n", "\x04"])

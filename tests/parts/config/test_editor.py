@@ -208,12 +208,36 @@ def test_a_file_stays_as_it_is_spelled_a_link_and_of_its_mode(configure, file, t
             'agents = {boss = {wake_from = ["coder"]}, coder = {roles = ["r"]}}\n',
             'agents = {boss = {wake_from = ["shop"]}, shop = {roles = ["r"]}}\n',
         ),
+        (
+            '[wake]\nwake_from = ["coder"] # mine\n[agents.coder]\n',
+            '[wake]\nwake_from = ["shop"] # mine\n[agents.shop]\n',
+        ),
+        ('wake.wake_from = ["coder"]\n', 'wake.wake_from = ["shop"]\n'),
     ],
 )
 def test_a_renamed_agent_keeps_what_its_user_wrote(configure, file, text, renamed):
     editor.rename(configure(text), "coder", "shop")
 
     assert file.read_text().strip() == renamed.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "freed"),
+    [
+        ('[wake]\nwake_from = ["me", "coder"] # mine\n', '[wake]\nwake_from = ["me"] # mine\n'),
+        (
+            'agents.boss.accept_from = ["coder"] # mine\n[wake]\nwake_from = "*"\n',
+            'agents.boss.accept_from = [] # mine\n[wake]\nwake_from = "*"\n',
+        ),
+        ('[agents.coder]\nroles = ["coder"]\n', '[agents.coder]\nroles = ["coder"]\n'),
+        ("", ""),
+    ],
+)
+def test_an_id_that_is_free_is_nobodys_sender(configure, file, text, freed):
+    settings = editor.distrust(configure(text), "coder")
+
+    assert file.read_text() == freed
+    assert settings == load_settings(settings.environ)
 
 
 def test_an_agent_gets_no_id_that_another_has_in_the_file(configure):

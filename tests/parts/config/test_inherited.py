@@ -143,6 +143,29 @@ def test_a_service_is_told_all_that_is_needed_and_no_secret():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "DB_PASS", "PASS_OF_DB", "GITHUB_PAT",
+     "X_CREDENTIALS", "NATS_CREDS", "DB_PWD", "passwd", "Secret2", "API_KEYS"],
+)  # fmt: skip
+def test_a_secret_is_known_by_its_name_wherever_the_word_stands_there(name):
+    assert inherited.lasting([rules(env=(name,))], {name: "x"}) == ({}, [name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS", "SSH_KEY_PATH", "KEYS_DIR",
+     "CLAUDE_CODE_CLIENT_KEY", "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
+     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+     "CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "PATH", "PWD", "PATTERN", "PASSES", "COMPASS"],
+)  # fmt: skip
+def test_what_leads_to_a_secret_or_counts_its_like_is_none(name):
+    of_it = [rules(env=(name,))]
+
+    assert inherited.lasting(of_it, {name: "x"}) == ({name: "x"}, [])
+    assert inherited.lasting(of_it, {name: "https://me:word@proxy"}) == ({}, [name])
+
+
 def test_the_logins_of_one_host_or_of_all_are_named():
     around = {"ANTHROPIC_API_KEY": "k", "CURSOR_API_KEY": "c", "AWS_PROFILE": "a", "HOME": "/"}
 

@@ -215,6 +215,23 @@ def test_an_agent_that_reads_for_peers_is_not_let_into_its_users_home(folder):
 
 
 @pytest.mark.parametrize(
+    "folder", ["disk", "disk/me", "disk/me/shop/..", "link", "link/..", "to-home", "homes"]
+)
+def test_the_home_is_known_by_whichever_path_leads_to_it(folder, tmp_path, monkeypatch):
+    (tmp_path / "disk" / "me" / "shop").mkdir(parents=True)
+    (tmp_path / "homes").mkdir()
+    (tmp_path / "homes" / "me").symlink_to(tmp_path / "disk" / "me")
+    (tmp_path / "link").symlink_to(tmp_path / "homes" / "me")
+    (tmp_path / "to-home").symlink_to(tmp_path / "disk" / "me")
+    monkeypatch.setenv("HOME", str(tmp_path / "homes" / "me"))
+
+    with pytest.raises(BadSetup, match="home folder"):
+        rules.read("shop", {"host": "claude-code", "dir": f"{tmp_path}/{folder}"}, {}, "here")
+    shop = {"host": "claude-code", "dir": f"{tmp_path}/{folder}/shop"}
+    assert rules.read("shop", shop, {}, "here").folder
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "",

@@ -66,11 +66,13 @@ def test_a_listener_that_a_session_starts_finds_what_a_relative_path_named(tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("subprocess.Popen", lambda _, **options: started.append(options["env"]))
     environ = {"AGENTBUS_HOME": "bus", "AGENTBUS_TOKEN_FILE": "token", "HOME": str(tmp_path)}
+    environ["AGENTBUS_NATS_SERVER"] = "nats-server"
 
     assert starter.start_listener(Place(places.runtime_folder(environ), environ))
 
     assert started[0]["AGENTBUS_HOME"] == str(tmp_path / "bus")
     assert started[0]["AGENTBUS_TOKEN_FILE"] == str(tmp_path / "token")
+    assert started[0]["AGENTBUS_NATS_SERVER"] == str(tmp_path / "nats-server")
 
 
 @pytest.fixture
@@ -107,11 +109,15 @@ def test_another_process_is_led_by_what_is_set_and_changes_something(platform):
     assert neighbour_environ(load_settings(platform)) == {}
     moved = platform | {"XDG_DATA_HOME": "/data", "XDG_CONFIG_HOME": "relative"}
     assert neighbour_environ(load_settings(moved)) == {"XDG_DATA_HOME": "/data"}
+    of_home = load_settings(platform | {"AGENTBUS_NATS_SERVER": "~/bin/nats-server"})
+    server = {"AGENTBUS_NATS_SERVER": f"{platform['HOME']}/bin/nats-server"}
+    assert neighbour_environ(of_home) == server
 
 
 def test_an_entry_leads_to_the_same_bus_and_gives_way_only_to_what_is_set(platform, tmp_path):
     url, file = "tls://bus.example.org:4222", str(tmp_path / "token")
     set_ = {"AGENTBUS_URL": url, "AGENTBUS_TOKEN_FILE": file, "XDG_DATA_HOME": "/data"}
+    set_["AGENTBUS_NATS_SERVER"] = "/bin/nats-server"
     before = {"args": ["serve"], "env": {"AGENTBUS_URL": "tls://old.example.org", "MINE": "1"}}
 
     entry = _entry.made(Machine(load_settings(platform | set_)), before)

@@ -105,8 +105,9 @@ DOTS = "b." * 20_000
 @pytest.mark.parametrize(
     "text",
     [f"agent.{DOTS}c = 1", f"[{DOTS}c]", f"x = {{ {DOTS}c = 1 }}", '"b" . ' * 20_000 + "c = 1",
-     "'b'." * 20_000 + "c = 1", "b." * 100 + "c = 1"],
-    ids=["key", "table", "inline", "quoted", "literal", "of 101 parts"],
+     "'b'." * 20_000 + "c = 1", "b." * 100 + "c = 1", f'x = {{ a = """a"""", {DOTS}c = 1 }}',
+     f"x = {{ a = '''a'''', {DOTS}c = 1 }}"],
+    ids=["key", "table", "inline", "quoted", "literal", "of 101 parts", "lines", "literal lines"],
 )  # fmt: skip
 def test_a_name_of_very_many_parts_is_refused_and_not_taken_apart(text):
     with pytest.raises(BadSetup, match=r"agentbus\.toml has a name of more than 100 parts"):
@@ -124,8 +125,9 @@ def test_dots_elsewhere_are_read(text):
     assert parse_toml(FILE, text) == tomllib.loads(text)
 
 
-@pytest.mark.parametrize("text", ['"\\', "'\\", '"""\\', "'''\n", '""""\\'])
-def test_texts_without_an_end_are_looked_through_once(text):
+@pytest.mark.parametrize("end", ["", "\\"])
+@pytest.mark.parametrize("text", ['"\\', "'\\", '"""\\', "'''\n", '""""\\', '\\"""\n'])
+def test_texts_without_an_end_are_looked_through_once(text, end):
     """Each to the end of the file would take minutes."""
     with pytest.raises(BadSetup, match="is not TOML"):
-        parse_toml(FILE, text * 16_001)
+        parse_toml(FILE, f'a = """{text * 16_001}{end}')

@@ -33,7 +33,11 @@ async def printed(settings, **options):
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [(ValueError(CANARY), "ValueError"), (OSError(28, "No space left"), "No space left")],
+    [
+        (ValueError(CANARY), "ValueError"),
+        (OSError(28, "No space left"), "No space left"),
+        (SystemExit(CANARY), "the check failed: SystemExit"),
+    ],
 )
 @pytest.mark.usefixtures("alone", "installer")
 async def test_a_check_that_fails_is_unknown_and_hides_no_other(tmp_path, monkeypatch, fault, said):
@@ -96,6 +100,15 @@ async def test_a_secret_in_a_hosts_own_words_is_not_shown(tmp_path, alone, insta
 
         assert "it said *** and *** and ***" in text
         assert CANARY not in text
+
+
+async def test_a_secret_is_told_from_a_path_that_is_there(tmp_path, alone, installer):
+    installer.verify = lambda _: f"it said /{CANARY} and {CANARY} and {tmp_path} in words"
+    secrets = {"AWS_SECRET_ACCESS_KEY": f"/{CANARY}", "DB_PASS": CANARY}
+
+    _, text = await printed(settings_at(tmp_path, **secrets, MY_KEY=str(tmp_path)))
+
+    assert f"it said *** and *** and {tmp_path} in words" in text
 
 
 async def test_control_characters_of_a_host_do_not_reach_the_terminal(tmp_path, alone, installer):

@@ -33,6 +33,10 @@ fi
 case "$2" in
   add)
     if [ "$name" = copilot ] && [ -e "$folder/has" ]; then echo "already exists" >&2; exit 1; fi
+    if [ -e "$folder/takes-none" ]; then echo "no room" >&2; exit 1; fi
+    if [ -e "$folder/takes-no-newer" ]; then
+      case "$*" in *"/old/agentbus serve"*) ;; *) echo "no room" >&2; exit 1 ;; esac
+    fi
     printf '%s\\n' "$*" > "$folder/has" ;;
   remove)
     if [ "$name" = copilot ] && ! [ -e "$folder/has" ]; then echo "not found" >&2; exit 1; fi
@@ -50,7 +54,8 @@ case "$2" in
     words="$(sed 's/.* -- //' "$folder/has")"
     echo agentbus
     if [ "$name" = copilot ]; then echo "  Command: $words"; exit; fi
-    printf '  command: %s\\n  args: %s\\n' "${words%% *}" "${words#* }" ;;
+    printf '  command: %s\\n  args: %s\\n' "${words%% *}" "${words#* }"
+    if [ -e "$folder/env" ]; then cat "$folder/env"; fi ;;
   list)
     if ! [ -e "$folder/has" ]; then echo "No MCP servers configured." >&2; exit; fi
     echo "○ other: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
@@ -65,12 +70,13 @@ def machine(tmp_path):
     return Machine(settings_at(tmp_path / "my bus", HOME=str(tmp_path), PATH=str(tmp_path)))
 
 
-@pytest.fixture(params=HOSTS.values(), ids=HOSTS)
+@pytest.fixture(params=HOSTS)
 def host(request, tmp_path):
-    program = tmp_path / request.param.program
-    program.write_text(RECORDER.replace("$SAYS", VERSIONS[request.param.name]))
+    made = HOSTS[request.param]
+    program = tmp_path / made.program
+    program.write_text(RECORDER.replace("$SAYS", VERSIONS[made.name]))
     program.chmod(0o700)
-    return request.param
+    return made
 
 
 def run(steps):
@@ -121,6 +127,36 @@ def test_an_id_is_written_into_the_entry_and_stays_until_another_is_given(host, 
     assert "answers with 5 tools" in host.verify(machine)
     run(host.install(machine, agent="tester"))
     assert calls(tmp_path)[-1].endswith(f" {serve} --agent tester")
+
+
+def test_what_its_user_has_added_stays_as_far_as_the_host_shows_it(host, machine, tmp_path):
+    dashes = "" if host.name == "gemini" else "-- "
+    more = "--watch-max=25s --agent reviewer"
+    (tmp_path / "has").write_text(f"mcp add agentbus {dashes}/old/agentbus serve {more}\n")
+    (tmp_path / "env").write_text("  env: AGENTBUS_HOST=*****, AGENTBUS_AGENT=*****, MINE=*****\n")
+
+    [step] = host.install(machine)
+    step.do()
+
+    assert calls(tmp_path)[-1].endswith(f" serve {more}")
+    lost = step.what.rpartition("`")[2]
+    assert lost == ("; not kept: AGENTBUS_AGENT, MINE" if host.name == "codex" else "")
+    run(host.install(machine, agent="tester"))
+    assert calls(tmp_path)[-1].endswith(" serve --agent tester --watch-max=25s")
+
+
+@pytest.mark.parametrize("host", ["copilot"], indirect=True)
+def test_an_entry_that_was_taken_out_for_one_that_is_not_taken_comes_back(host, machine, tmp_path):
+    (tmp_path / "has").write_text("mcp add agentbus -- /old/agentbus serve --agent reviewer\n")
+    (tmp_path / "takes-no-newer").touch()
+
+    with pytest.raises(BadSetup, match="no room"):
+        run(host.install(machine))
+    assert (tmp_path / "has").read_text().endswith(" -- /old/agentbus serve --agent reviewer\n")
+
+    (tmp_path / "takes-none").touch()
+    with pytest.raises(BadSetup, match=r"taken out.*no room.*serve --agent reviewer"):
+        run(host.install(machine))
 
 
 @pytest.mark.parametrize(

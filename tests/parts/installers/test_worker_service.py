@@ -45,9 +45,12 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path):
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_the_unit_quotes_what_was_typed_and_gives_a_task_its_time():
+def test_the_unit_quotes_what_was_typed_and_gives_a_task_its_time(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/a $b/python")  # of a program's own path no $ is read
+
     text = unit(kept("/bin/cat", ODD), {"A": "$b"})
 
+    assert 'ExecStart="/a $b/python" ' in text
     assert '"--" "/bin/cat" "a b%%h $$HOME \\"q\\" \\\\x"\n' in text
     assert "WorkingDirectory=/srv/a b%%\n" in text
     assert 'Environment="A=$b"\n' in text

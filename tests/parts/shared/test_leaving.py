@@ -6,8 +6,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from local_server import configured
+
+from mcp_agentbus.bus.login.nkey import new_seed
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.shared.accounts import doorkeeper
+from mcp_agentbus.shared.joining import leave as leaving
 
 
 async def test_who_says_again_and_again_that_it_leaves_is_removed_once(monkeypatch):
@@ -37,3 +41,24 @@ async def test_who_says_again_and_again_that_it_leaves_is_removed_once(monkeypat
 
     assert answered == ["to laptop", "to pi"]
     assert removed == [("laptop", True), ("pi", True)]
+
+
+async def test_what_is_not_about_the_server_stays_where_nothing_is_known_of_before(
+    tmp_path, monkeypatch
+):
+    async def told(*_, **__):
+        return "it is away"
+
+    monkeypatch.setattr(leaving, "_tell", told)
+    key = tmp_path / "laptop.nk"
+    key.touch(mode=0o600)
+    key.write_text(new_seed())
+    server = f'url = "nats://127.0.0.1:1"\nnkey_file = "{key}"\naccount = "laptop"\n'
+    binary = '[server]\nbinary = "/bin/nats-server"\n'
+
+    left = await leaving.leave(configured(tmp_path / "home", binary + server), give_back=False)
+
+    assert left.settings.config_file.read_text() == binary
+    assert (left.account, left.told, dict(left.before)) == (
+        "laptop", False, {"binary": "/bin/nats-server"}
+    )  # fmt: skip

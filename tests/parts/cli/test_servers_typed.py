@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `agentbus server` and what follows it say, and refuse before anything is done."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.cli.servers import accounts, gate
+from mcp_agentbus.errors import BadInput
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--revoke", "Which account is to change"),
+        ("pi --role ops --revoke", "one at a time. Nothing was done."),
+        ("pi --no-all --readmit", "one at a time. Nothing was done."),
+        ("pi --readmit --revoke", "one at a time. Nothing was done."),
+    ],
+)
+def test_of_an_account_one_thing_is_changed_at_a_time(typed, said):
+    args = parser().parse_args(["server", "accounts", *typed.split()])
+
+    with pytest.raises(BadInput, match=said):
+        accounts.accounts(args)
+
+
+@pytest.mark.parametrize(
+    ("option", "printed"),
+    [([], "the gate of /shared answers"), (["--json"], {"folder": "/shared", "answers": True})],
+)
+async def test_a_gate_says_that_it_answers_as_it_was_asked_to(capsys, option, printed):
+    running = SimpleNamespace(answers=asyncio.Event())
+    running.answers.set()
+
+    await gate._tell(running, Path("/shared"), parser().parse_args(["server", "gate", *option]))
+
+    said = capsys.readouterr().out
+    assert (json.loads(said) if option else said.rstrip("\n")) == printed

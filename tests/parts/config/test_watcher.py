@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a listener and a session learn of config.toml after they have read it."""
+
+import pytest
+from local_server import configured
+
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.config.watcher import Watcher
+
+AGENT = '[agents.coder]\ndescription = "{}"\n'
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return configured(tmp_path / "home", AGENT.format("before"))
+
+
+def write(settings, text):
+    """Write the file anew, as an editor does; at once, the clock of its stamp may not have gone on."""
+    new = settings.config_file.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(text)
+    new.replace(settings.config_file)
+
+
+def test_an_edit_between_its_settings_and_its_begin_is_read(settings):
+    write(settings, AGENT.format("after"))
+    watcher = Watcher(settings)
+
+    assert watcher.changed()
+    assert watcher.settings.agents["coder"].description == "after"
+    assert not watcher.changed()
+
+
+def test_what_was_read_is_read_again_only_where_it_has_changed(settings):
+    watcher = Watcher(settings)
+
+    assert not watcher.changed()
+    write(settings, "agents = 1")
+    assert watcher.changed()
+    assert "agents is not a table" in watcher.says
+    assert watcher.settings == settings
+
+
+def test_settings_without_the_file_are_followed_by_it(settings):
+    watcher = Watcher(load_settings(settings.environ, text=""))
+
+    assert watcher.changed()
+    assert watcher.settings.agents == settings.agents
