@@ -19,15 +19,19 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Final, Self, TypeAlias
 
 from mcp_agentbus.core import processes
+from mcp_agentbus.core.feather.ancestors import status
 from mcp_agentbus.core.processes import Process
 
 #: How long a group may take, in seconds, to end itself after SIGTERM.
 GRACE_S: Final = 5.0
+# Where the system tells of no end, it is looked for this often, in seconds.
+_LOOK_AGAIN_S: Final = 0.05
 
 
 def start(
@@ -63,6 +67,10 @@ def start(
         env=dict(environ),
         start_new_session=True,
     )
+
+
+# Waits for the end of a process, as often as it is called.
+_End: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Group:
@@ -101,21 +109,21 @@ class Group:
         Raises:
             OSError: no descriptor is left for waiting.
         """
-        with _end_of(self._process.pid) as descriptor:
+        with _end_of(self._process.pid) as end:
             try:
-                if await _ends(descriptor, time_limit_s):
+                if await _ends(end, time_limit_s):
                     return True
             except asyncio.CancelledError:
                 if not self._leave:
-                    await self._end(descriptor)
+                    await self._end(end)
                 raise
-            await self._end(descriptor)
+            await self._end(end)
             return False
 
-    async def _end(self, descriptor: int) -> None:
+    async def _end(self, end: _End) -> None:
         """Ask the group to end; what does not is killed at the end of the block."""
         _signal(self._process.pid, signal.SIGTERM)
-        await _ends(descriptor, GRACE_S)
+        await _ends(end, GRACE_S)
 
 
 async def outlive(process: Process, time_limit_s: float) -> bool:
@@ -127,31 +135,34 @@ async def outlive(process: Process, time_limit_s: float) -> bool:
         OSError: no descriptor is left for waiting.
     """
     try:
-        with _end_of(process.pid) as descriptor:
-            if not processes.is_still(process) or await _ends(descriptor, time_limit_s):
+        with _end_of(process.pid) as end:
+            if not processes.is_still(process) or await _ends(end, time_limit_s):
                 return True
             if not processes.is_still(process):  # the time was up before anybody waited
                 return True
             _signal(process.pid, signal.SIGTERM)
-            await _ends(descriptor, GRACE_S)
+            await _ends(end, GRACE_S)
             _signal(process.pid, signal.SIGKILL)
-            await _ends(descriptor, GRACE_S)
+            await _ends(end, GRACE_S)
             return False
     except ProcessLookupError:
         return True
 
 
 @contextlib.contextmanager
-def _end_of(pid: int) -> Generator[int]:
-    """Yield a descriptor that can be read once the process has ended; it is not reaped.
+def _end_of(pid: int) -> Generator[_End]:
+    """Yield what waits until the process has ended; it is not reaped.
 
     Raises:
         ProcessLookupError: there is no such process.
     """
     if sys.platform == "linux":
-        descriptor = os.pidfd_open(pid)
+        descriptor = processes.opened(pid)
+        if descriptor < 0:
+            yield partial(_seen_to_end, pid, processes.born(pid))
+            return
         try:
-            yield descriptor
+            yield partial(_readable, descriptor)
         finally:
             os.close(descriptor)
     else:
@@ -163,7 +174,7 @@ def _end_of(pid: int) -> Generator[int]:
                 select.KQ_NOTE_EXIT,
             )
             queue.control([its_end], 0)
-            yield queue.fileno()
+            yield partial(_readable, queue.fileno())
 
 
 def _signal(group: int, number: signal.Signals) -> None:
@@ -172,13 +183,25 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-async def _ends(descriptor: int, within_s: float) -> bool:
-    """Wait for an end, of which `_end_of` has a descriptor; tell whether it came in time."""
+async def _ends(end: _End, within_s: float) -> bool:
+    """Wait for an end by what `_end_of` yields; tell whether it came in time."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
-            await _readable(descriptor)
+            await end()
             return True
     return False
+
+
+async def _seen_to_end(pid: int, born: str) -> None:
+    while not _has_ended(pid, born):  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def _has_ended(pid: int, born: str) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    # Of one that is no child: nobody may have reaped it yet, or another one has its number.
+    return status(pid)[:1] in ([], ["Z"]) or processes.born(pid) != born
 
 
 async def _readable(descriptor: int) -> None:

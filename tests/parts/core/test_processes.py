@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from undescribed import WAYS, take_descriptors
 
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.feather import ancestors
@@ -42,7 +43,9 @@ def test_of_a_process_that_has_ended_nothing_is_told():
     assert processes.born(child.pid) == ""
 
 
-def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path):
+@pytest.mark.parametrize("way", [None, *WAYS])
+def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path, monkeypatch, way):
+    take_descriptors(monkeypatch, way)
     file, other = tmp_path / "lock", tmp_path / "other"
     other.touch()
     with file.open("wb") as lock, subprocess.Popen(["cat", "-", "word"], stdin=-1) as stranger:
@@ -70,3 +73,20 @@ def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path):
             assert ours.wait() == -9
             assert not processes.is_still(known)
         stranger.stdin.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_descriptors_a_process_is_known_and_told_from_none(monkeypatch, way):
+    known = processes.known(os.getpid())
+
+    take_descriptors(monkeypatch, way)
+
+    assert processes.known(os.getpid(), since=known.since) == known
+    assert [processes.born(pid) for pid in (0, -1)] == ["", ""]
+
+
+def test_without_descriptors_what_another_namespace_shows_is_of_nobody(monkeypatch):
+    take_descriptors(monkeypatch, "unknown")
+    monkeypatch.setattr(os, "readlink", lambda _: "4711")
+
+    assert processes.born(os.getpid()) == ""

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups of programs where their system tells less of processes, or lets less be done to them."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from undescribed import WAYS, take_descriptors
+
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.children.group import Group, outlive, start
+
+
+def cat(*argv):
+    """Start a program that reads until its input ends, in a group of its own."""
+    return start(
+        argv or ["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, folder=Path("/"),
+        stderr=subprocess.DEVNULL, environ=os.environ,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_without_descriptors_the_end_of_a_program_is_seen_and_so_is_its_limit(
+    monkeypatch, way
+):
+    take_descriptors(monkeypatch, way)
+
+    with Group(cat()) as by_itself:
+        ended = asyncio.create_task(by_itself.ended(60))
+        done, _ = await asyncio.wait({ended}, timeout=0.01)
+        assert not done
+        by_itself._process.stdin.close()
+        assert await ended
+    with Group(cat()) as at_limit:
+        assert not await at_limit.ended(0.01)
+
+    assert (by_itself.exit_code, at_limit.exit_code) == (0, -15)
+
+
+@pytest.fixture
+def stranger():
+    """A process that is no child of this one."""
+    lines = "tail -f /dev/null >/dev/null & echo $!"
+    pid = int(subprocess.run(["/bin/sh", "-c", lines], stdout=-1, check=True).stdout)
+    yield processes.known(pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_without_descriptors_the_end_of_one_that_is_no_child_is_seen(
+    stranger, monkeypatch, way
+):
+    take_descriptors(monkeypatch, way)
+    waiting = asyncio.create_task(outlive(stranger, 60))
+    done, _ = await asyncio.wait({waiting}, timeout=0.01)
+    assert not done
+
+    os.kill(stranger.pid, 9)
+
+    async with asyncio.timeout(10):
+        assert await waiting
+        assert await outlive(stranger, 60)
