@@ -6,8 +6,8 @@
     group.exit_code
 
 When the program ends, by itself or not, the rest of its group is killed: what it starts does not
-outlive it, whatever that holds open. What it prints is read in `output`. It knows neither why a
-program is started nor what its end means.
+outlive it, whatever that holds open, unless it is another user's. What it prints is read in
+`output`. It knows neither why a program is started nor what its end means.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ from mcp_agentbus.core.processes import Process
 
 #: How long a group may take, in seconds, to end itself after SIGTERM.
 GRACE_S: Final = 5.0
+# What was killed has ended by then; meanwhile nothing else is done here.
+_REAPED_WITHIN_S: Final = 0.5
 # Where the system tells of no end, it is looked for this often, in seconds.
 _LOOK_AGAIN_S: Final = 0.05
 
@@ -76,6 +79,8 @@ _End: TypeAlias = Callable[[], Awaitable[None]]
 class Group:
     """A program that leads a group; at the end of the `with` block nothing is left of it.
 
+    Only what another user runs, as by sudo, and this one may not signal, goes on.
+
     Args:
         process: the program, as `start` returns it.
         leave: where whoever waits is cancelled, let it live on, with its group.
@@ -93,11 +98,16 @@ class Group:
             self._process.stdin.close()
         if not (self._leave and isinstance(error, asyncio.CancelledError)):
             _signal(self._process.pid, signal.SIGKILL)
-            self._process.wait()  # killed just now, or ended before
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_REAPED_WITHIN_S)  # killed just now, or ended before
+                return
+        # It keeps the object, which would complain of a running process when it goes.
+        wait = self._process.wait
+        threading.Thread(target=wait, name="agentbus-reaper", daemon=True).start()
 
     @property
-    def exit_code(self) -> int:
-        """Return the program's exit code, negative for a signal; it has ended."""
+    def exit_code(self) -> int | None:
+        """Return the program's exit code, negative for a signal; None if it could not be ended."""
         return self._process.returncode
 
     async def ended(self, time_limit_s: float) -> bool:
@@ -121,15 +131,17 @@ class Group:
             return False
 
     async def _end(self, end: _End) -> None:
-        """Ask the group to end; what does not is killed at the end of the block."""
+        """Ask the group to end, and kill what does not."""
         _signal(self._process.pid, signal.SIGTERM)
-        await _ends(end, GRACE_S)
+        if not await _ends(end, GRACE_S) and _signal(self._process.pid, signal.SIGKILL):
+            await _ends(end, GRACE_S)
 
 
-async def outlive(process: Process, time_limit_s: float) -> bool:
+async def outlive(process: Process, time_limit_s: float) -> bool | None:
     """Wait for the end of a group's leader that need not be a child of this process.
 
-    At the limit its group is ended. Returns whether it ended by itself.
+    At the limit its group is ended. Returns whether it ended by itself; None if it could not be
+    ended, as what another user runs.
 
     Raises:
         OSError: no descriptor is left for waiting.
@@ -143,8 +155,7 @@ async def outlive(process: Process, time_limit_s: float) -> bool:
             _signal(process.pid, signal.SIGTERM)
             await _ends(end, GRACE_S)
             _signal(process.pid, signal.SIGKILL)
-            await _ends(end, GRACE_S)
-            return False
+            return False if await _ends(end, GRACE_S) else None
     except ProcessLookupError:
         return True
 
@@ -177,10 +188,13 @@ def _end_of(pid: int) -> Generator[_End]:
             yield partial(_readable, queue.fileno())
 
 
-def _signal(group: int, number: signal.Signals) -> None:
+def _signal(group: int, number: signal.Signals) -> bool:
+    """Send a signal to a group; tell whether anybody in it gets it."""
     # macOS says PermissionError of a group in which nobody lives.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+        return True
+    return False
 
 
 async def _ends(end: _End, within_s: float) -> bool:

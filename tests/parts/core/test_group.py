@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from local_server import is_gone, until
 from undescribed import WAYS, take_descriptors
 
 from mcp_agentbus.core import processes
@@ -64,3 +65,23 @@ async def test_without_descriptors_the_end_of_one_that_is_no_child_is_seen(
     async with asyncio.timeout(10):
         assert await waiting
         assert await outlive(stranger, 60)
+
+
+@pytest.mark.parametrize("limit_s", [0.01, None])
+async def test_a_program_that_may_not_be_ended_holds_nobody_up_and_is_reaped_later(
+    not_ours, limit_s
+):
+    with Group(cat("tail", "-f", "/dev/null")) as running:
+        if limit_s:
+            assert not await running.ended(limit_s)
+
+    assert running.exit_code is None
+    os.kill(not_ours[0], 9)
+    until(lambda: is_gone(not_ours[0]), "it is reaped")
+
+
+async def test_one_that_an_earlier_listener_began_and_that_may_not_be_ended_is_told_so(
+    stranger, not_ours
+):
+    assert await outlive(stranger, 0) is None
+    assert not_ours
