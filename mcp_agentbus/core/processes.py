@@ -160,7 +160,7 @@ def signal(process: Process, number: int, *, holding: str = "", naming: str = ""
         process: which one.
         number: of the signal; 0 sends none.
         holding: a file that it must have open, where the system tells.
-        naming: a word that must be in its command line.
+        naming: a word that must be in its command line, of any characters.
     """
     if not process.is_here or process.pid <= 0:
         return False
@@ -169,7 +169,7 @@ def signal(process: Process, number: int, *, holding: str = "", naming: str = ""
         # signal itself fails if it does not.
         if not shown or process.born not in {"", _started(shown)}:
             return False
-        if naming in {"", *words(shown)} and _may_have_open(shown, holding):
+        if _names(shown, naming) and _may_have_open(shown, holding):
             _send(process.pid, descriptor, number)
             return True
     return False
@@ -252,6 +252,20 @@ def _started(pid: int) -> str:
         return ps(pid, "lstart")
     stat = status(pid)
     return stat[_STARTED] if stat else ""
+
+
+def _names(pid: int, word: str) -> bool:
+    """Tell whether a word is in a command line, or none is asked for.
+
+    `ps` tells blanks in a word, as in the paths of macOS, from those between words in no way.
+
+    Raises:
+        OSError: the process has ended.
+    """
+    line = words(pid)
+    if _LINUX:
+        return word in {"", *line}
+    return not word or f" {word} " in f" {' '.join(line)} "
 
 
 def _may_have_open(pid: int, file: str) -> bool:

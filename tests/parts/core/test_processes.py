@@ -90,3 +90,25 @@ def test_without_descriptors_what_another_namespace_shows_is_of_nobody(monkeypat
     monkeypatch.setattr(os, "readlink", lambda _: "4711")
 
     assert processes.born(os.getpid()) == ""
+
+
+@pytest.fixture
+def no_proc(monkeypatch):
+    """Have it told by `ps` alone, as on macOS."""
+    for module in (ancestors, processes):
+        monkeypatch.setattr(module, "_LINUX", False)
+
+
+@pytest.mark.parametrize("name", ["plain", "Application Support/agentbus.conf"])
+def test_without_proc_a_word_with_blanks_is_found_in_a_command_line(no_proc, name):
+    argv = ["/bin/sh", "-c", "echo; read line", name, "-"]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1) as child:
+        child.stdout.readline()  # while a program is loaded its command line is empty
+        known = processes.known(child.pid)
+
+        assert processes.is_still(known, naming=name)
+        assert not processes.is_still(known, naming="another")
+        assert not processes.is_still(known, naming=name[1:])
+        assert processes.is_still(known)
+        assert processes.signal(known, 9, naming=name)
+        assert child.wait() == -9
