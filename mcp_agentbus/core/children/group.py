@@ -184,8 +184,12 @@ def _end_of(pid: int) -> Generator[_End]:
                 select.KQ_EV_ADD | select.KQ_EV_ONESHOT,
                 select.KQ_NOTE_EXIT,
             )
-            queue.control([its_end], 0)
-            yield partial(_readable, queue.fileno())
+            end: _End = partial(_readable, queue.fileno())
+            try:
+                queue.control([its_end], 0)
+            except ProcessLookupError:  # macOS knows none that has ended, though nobody reaped it
+                end = partial(asyncio.sleep, 0)
+            yield end
 
 
 def _signal(group: int, number: signal.Signals) -> bool:

@@ -6,12 +6,14 @@ import contextlib
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from local_server import is_gone, until
 from undescribed import WAYS, take_descriptors
 
 from mcp_agentbus.core import processes
+from mcp_agentbus.core.children import group
 from mcp_agentbus.core.children.group import Group, outlive, start
 
 
@@ -85,3 +87,28 @@ async def test_one_that_an_earlier_listener_began_and_that_may_not_be_ended_is_t
 ):
     assert await outlive(stranger, 0) is None
     assert not_ours
+
+
+async def test_a_program_that_has_ended_before_it_is_waited_for_ends_at_once_on_macos(monkeypatch):
+    class Queue:
+        def control(self, *_):
+            raise ProcessLookupError  # it knows no process that has ended, though nobody reaped it
+
+        def fileno(self):
+            return -1
+
+        def close(self):
+            pass
+
+    constants = dict.fromkeys(("FILTER_PROC", "EV_ADD", "EV_ONESHOT", "NOTE_EXIT"), 0)
+    queues = {f"KQ_{name}": value for name, value in constants.items()}
+    macos = SimpleNamespace(kqueue=Queue, kevent=lambda *_: None, **queues)
+    monkeypatch.setattr(group, "select", macos)
+    monkeypatch.setattr(group, "sys", SimpleNamespace(platform="darwin"))
+
+    looked_at = os.WEXITED | os.WNOWAIT | os.WNOHANG
+    with Group(cat("true")) as ended:
+        until(lambda: os.waitid(os.P_PID, ended._process.pid, looked_at), "it has ended")
+        assert await ended.ended(60)
+
+    assert ended.exit_code == 0
