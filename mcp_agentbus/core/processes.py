@@ -11,6 +11,7 @@ the moment of its start, and the namespace in which it is counted, it does.
 """
 
 # No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
+import errno
 import os
 import select
 import signal as signals
@@ -30,6 +31,8 @@ _STARTED: Final = 19
 # Linux takes 2 MiB of arguments and environment at most, unless somebody has raised that.
 _ENVIRON_MAX_BYTES: Final = 4 << 20
 _LINUX: Final = sys.platform == "linux"
+# What is said of a call that the kernel does not know, or that a container does not allow.
+_NO_CALL: Final = {errno.ENOSYS, errno.EPERM}
 
 
 class Process(NamedTuple):
@@ -103,7 +106,7 @@ def holding(file: str) -> list[int]:
     """
     pids = []
     with suppress(OSError):
-        if os.readlink("/proc/self") == str(os.getpid()):  # noqa: PTH115
+        if _same(os.getpid()):
             for name in os.listdir("/proc"):  # noqa: PTH208
                 with suppress(OSError, ValueError):
                     if int(name) != os.getpid() and _may_have_open(int(name), file):
@@ -157,7 +160,7 @@ def signal(process: Process, number: int, *, holding: str = "", naming: str = ""
         process: which one.
         number: of the signal; 0 sends none.
         holding: a file that it must have open, where the system tells.
-        naming: a word that must be in its command line.
+        naming: a word that must be in its command line, of any characters.
     """
     if not process.is_here or process.pid <= 0:
         return False
@@ -166,10 +169,28 @@ def signal(process: Process, number: int, *, holding: str = "", naming: str = ""
         # signal itself fails if it does not.
         if not shown or process.born not in {"", _started(shown)}:
             return False
-        if naming in {"", *words(shown)} and _may_have_open(shown, holding):
+        if _names(shown, naming) and _may_have_open(shown, holding):
             _send(process.pid, descriptor, number)
             return True
     return False
+
+
+def opened(pid: int) -> int:
+    """Return a descriptor of a process, on Linux; -1 where it gives none of any.
+
+    Pythons that were built for Linux before 5.3 have no such call.
+
+    Raises:
+        OSError: there is no such process, or no descriptor is left.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except AttributeError:
+        return -1
+    except OSError as error:
+        if error.errno in _NO_CALL:
+            return -1
+        raise
 
 
 def on_end(end: Callable[[], None]) -> None:
@@ -203,14 +224,27 @@ def _pinned(pid: int) -> Generator[tuple[int, int], None, None]:
     descriptor, number = -1, 0
     try:
         with suppress(OSError, ValueError):
-            descriptor = os.pidfd_open(pid)
-            with open(f"/proc/self/fdinfo/{descriptor}") as about:  # noqa: PTH123
-                shown = [line.split()[1] for line in about if line.startswith("Pid:")]
-            number = max(0, int(shown[0])) if shown else 0
+            descriptor = opened(pid)
+            number = max(0, _shown(descriptor) if descriptor >= 0 else _same(pid))
         yield descriptor, number
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _shown(descriptor: int) -> int:
+    with open(f"/proc/self/fdinfo/{descriptor}") as about:  # noqa: PTH123
+        shown = [line.split()[1] for line in about if line.startswith("Pid:")]
+    return int(shown[0]) if shown else 0
+
+
+def _same(pid: int) -> int:
+    """Return a number if it stands for the same process in /proc, which is of our namespace then.
+
+    Raises:
+        OSError: there is no /proc.
+    """
+    return pid if os.readlink("/proc/self") == str(os.getpid()) else 0  # noqa: PTH115
 
 
 def _started(pid: int) -> str:
@@ -218,6 +252,20 @@ def _started(pid: int) -> str:
         return ps(pid, "lstart")
     stat = status(pid)
     return stat[_STARTED] if stat else ""
+
+
+def _names(pid: int, word: str) -> bool:
+    """Tell whether a word is in a command line, or none is asked for.
+
+    `ps` tells blanks in a word, as in the paths of macOS, from those between words in no way.
+
+    Raises:
+        OSError: the process has ended.
+    """
+    line = words(pid)
+    if _LINUX:
+        return word in {"", *line}
+    return not word or f" {word} " in f" {' '.join(line)} "
 
 
 def _may_have_open(pid: int, file: str) -> bool:
@@ -239,9 +287,14 @@ def _may_have_open(pid: int, file: str) -> bool:
 
 def _send(pid: int, descriptor: int, number: int) -> None:
     if descriptor >= 0:
-        signals.pidfd_send_signal(descriptor, number)
-    else:
-        os.kill(pid, number)
+        try:
+            signals.pidfd_send_signal(descriptor, number)
+        except OSError as error:
+            if error.errno not in _NO_CALL:
+                raise
+        else:
+            return
+    os.kill(pid, number)  # of a process that is not for us to signal it says so again
 
 
 def _watch(parent: int, end: Callable[[], None]) -> None:

@@ -78,7 +78,10 @@ def _home(environ: Mapping[str, str]) -> Path:
     return home if home.is_dir() else Path("/")
 
 
-def _said(name: str, code: int, last: str, *, in_time: bool) -> Tapped:
+def _said(name: str, code: int | None, last: str, *, in_time: bool) -> Tapped:
+    if code is None:
+        said = f"{name} takes more time than a tap may, and could not be ended."
+        return Tapped(is_told=False, said=said)
     if not in_time:
         return Tapped(is_told=False, said=f"{name} was ended: it takes more time than a tap may.")
     if not code:

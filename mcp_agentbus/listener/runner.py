@@ -245,8 +245,11 @@ class Runner:
         said = "it ended after the listener that had started it was killed"
         try:
             process = Process.marked(row.pid or 0, row.born)
-            if await outlive(process, self._left_s(row)):
+            by_itself = await outlive(process, self._left_s(row))
+            if by_itself:
                 ended = Ended("stopped", said)
+            elif by_itself is None:
+                ended = Ended.lives_on(process.pid)
             else:
                 ended = Ended("timed_out", "ended at its time limit, which its listener had left")
         except OSError as error:  # no descriptor is left: else its agent would never be woken again

@@ -46,9 +46,9 @@ class Guard:
         Raises:
             OSError: no guard can be started.
         """
-        self._running.add(pid)
-        self._tell(f"+{pid}\n")
         try:
+            self._running.add(pid)  # also of what no guard is told, nothing may stay behind
+            self._tell(f"+{pid}\n")
             yield
         finally:
             self._running.discard(pid)

@@ -106,10 +106,14 @@ class Program:
                 in_time = await group.ended(self.time_limit_s)
             await output.rest()
             await errors.rest()
-            how = _how(group.exit_code, time.monotonic() - began)
-            if not in_time:
-                how = f"not done in {text.duration(self.time_limit_s)}: the program was ended"
-            return _result(output, errors.text(), how, is_done=in_time and not group.exit_code)
+            code, over = group.exit_code, f"not done in {text.duration(self.time_limit_s)}"
+            if code is None:
+                how = f"{over}: the program could not be ended, and runs on as pid {process.pid}"
+            elif in_time:
+                how = _how(code, time.monotonic() - began)
+            else:
+                how = f"{over}: the program was ended"
+            return _result(output, errors.text(), how, is_done=in_time and code == 0)
 
 
 def _lasting(environ: Mapping[str, str]) -> dict[str, str]:

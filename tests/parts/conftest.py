@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import types
 
@@ -11,6 +13,7 @@ from local_server import server_folder
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.children import group
 from mcp_agentbus.core.hosts import Host
 
 
@@ -37,3 +40,21 @@ def installer(monkeypatch):
     row = Host("stand-in", installer="stand_in")
     monkeypatch.setattr(hosts, "HOSTS", (*hosts.HOSTS, row))
     return module
+
+
+@pytest.fixture
+def not_ours(monkeypatch):
+    """Have programs be another user's, as those of sudo are; yield those that were refused."""
+    refused = []
+
+    def refuse(pid, number):
+        refused.append(pid)
+        raise PermissionError(1, os.strerror(1))
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    for seconds in ("GRACE_S", "_REAPED_WITHIN_S"):
+        monkeypatch.setattr(group, seconds, 0.01)
+    yield refused
+    for pid in {*refused}:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 9)

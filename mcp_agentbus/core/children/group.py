@@ -6,8 +6,8 @@
     group.exit_code
 
 When the program ends, by itself or not, the rest of its group is killed: what it starts does not
-outlive it, whatever that holds open. What it prints is read in `output`. It knows neither why a
-program is started nor what its end means.
+outlive it, whatever that holds open, unless it is another user's. What it prints is read in
+`output`. It knows neither why a program is started nor what its end means.
 """
 
 from __future__ import annotations
@@ -19,15 +19,22 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Final, Self, TypeAlias
 
 from mcp_agentbus.core import processes
+from mcp_agentbus.core.feather.ancestors import status
 from mcp_agentbus.core.processes import Process
 
 #: How long a group may take, in seconds, to end itself after SIGTERM.
 GRACE_S: Final = 5.0
+# What was killed has ended by then; meanwhile nothing else is done here.
+_REAPED_WITHIN_S: Final = 0.5
+# Where the system tells of no end, it is looked for this often, in seconds.
+_LOOK_AGAIN_S: Final = 0.05
 
 
 def start(
@@ -65,8 +72,14 @@ def start(
     )
 
 
+# Waits for the end of a process, as often as it is called.
+_End: TypeAlias = Callable[[], Awaitable[None]]
+
+
 class Group:
     """A program that leads a group; at the end of the `with` block nothing is left of it.
+
+    Only what another user runs, as by sudo, and this one may not signal, goes on.
 
     Args:
         process: the program, as `start` returns it.
@@ -85,11 +98,16 @@ class Group:
             self._process.stdin.close()
         if not (self._leave and isinstance(error, asyncio.CancelledError)):
             _signal(self._process.pid, signal.SIGKILL)
-            self._process.wait()  # killed just now, or ended before
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_REAPED_WITHIN_S)  # killed just now, or ended before
+                return
+        # It keeps the object, which would complain of a running process when it goes.
+        wait = self._process.wait
+        threading.Thread(target=wait, name="agentbus-reaper", daemon=True).start()
 
     @property
-    def exit_code(self) -> int:
-        """Return the program's exit code, negative for a signal; it has ended."""
+    def exit_code(self) -> int | None:
+        """Return the program's exit code, negative for a signal; None if it could not be ended."""
         return self._process.returncode
 
     async def ended(self, time_limit_s: float) -> bool:
@@ -101,57 +119,61 @@ class Group:
         Raises:
             OSError: no descriptor is left for waiting.
         """
-        with _end_of(self._process.pid) as descriptor:
+        with _end_of(self._process.pid) as end:
             try:
-                if await _ends(descriptor, time_limit_s):
+                if await _ends(end, time_limit_s):
                     return True
             except asyncio.CancelledError:
                 if not self._leave:
-                    await self._end(descriptor)
+                    await self._end(end)
                 raise
-            await self._end(descriptor)
+            await self._end(end)
             return False
 
-    async def _end(self, descriptor: int) -> None:
-        """Ask the group to end; what does not is killed at the end of the block."""
+    async def _end(self, end: _End) -> None:
+        """Ask the group to end, and kill what does not."""
         _signal(self._process.pid, signal.SIGTERM)
-        await _ends(descriptor, GRACE_S)
+        if not await _ends(end, GRACE_S) and _signal(self._process.pid, signal.SIGKILL):
+            await _ends(end, GRACE_S)
 
 
-async def outlive(process: Process, time_limit_s: float) -> bool:
+async def outlive(process: Process, time_limit_s: float) -> bool | None:
     """Wait for the end of a group's leader that need not be a child of this process.
 
-    At the limit its group is ended. Returns whether it ended by itself.
+    At the limit its group is ended. Returns whether it ended by itself; None if it could not be
+    ended, as what another user runs.
 
     Raises:
         OSError: no descriptor is left for waiting.
     """
     try:
-        with _end_of(process.pid) as descriptor:
-            if not processes.is_still(process) or await _ends(descriptor, time_limit_s):
+        with _end_of(process.pid) as end:
+            if not processes.is_still(process) or await _ends(end, time_limit_s):
                 return True
             if not processes.is_still(process):  # the time was up before anybody waited
                 return True
             _signal(process.pid, signal.SIGTERM)
-            await _ends(descriptor, GRACE_S)
+            await _ends(end, GRACE_S)
             _signal(process.pid, signal.SIGKILL)
-            await _ends(descriptor, GRACE_S)
-            return False
+            return False if await _ends(end, GRACE_S) else None
     except ProcessLookupError:
         return True
 
 
 @contextlib.contextmanager
-def _end_of(pid: int) -> Generator[int]:
-    """Yield a descriptor that can be read once the process has ended; it is not reaped.
+def _end_of(pid: int) -> Generator[_End]:
+    """Yield what waits until the process has ended; it is not reaped.
 
     Raises:
         ProcessLookupError: there is no such process.
     """
     if sys.platform == "linux":
-        descriptor = os.pidfd_open(pid)
+        descriptor = processes.opened(pid)
+        if descriptor < 0:
+            yield partial(_seen_to_end, pid, processes.born(pid))
+            return
         try:
-            yield descriptor
+            yield partial(_readable, descriptor)
         finally:
             os.close(descriptor)
     else:
@@ -162,23 +184,42 @@ def _end_of(pid: int) -> Generator[int]:
                 select.KQ_EV_ADD | select.KQ_EV_ONESHOT,
                 select.KQ_NOTE_EXIT,
             )
-            queue.control([its_end], 0)
-            yield queue.fileno()
+            end: _End = partial(_readable, queue.fileno())
+            try:
+                queue.control([its_end], 0)
+            except ProcessLookupError:  # macOS knows none that has ended, though nobody reaped it
+                end = partial(asyncio.sleep, 0)
+            yield end
 
 
-def _signal(group: int, number: signal.Signals) -> None:
+def _signal(group: int, number: signal.Signals) -> bool:
+    """Send a signal to a group; tell whether anybody in it gets it."""
     # macOS says PermissionError of a group in which nobody lives.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+        return True
+    return False
 
 
-async def _ends(descriptor: int, within_s: float) -> bool:
-    """Wait for an end, of which `_end_of` has a descriptor; tell whether it came in time."""
+async def _ends(end: _End, within_s: float) -> bool:
+    """Wait for an end by what `_end_of` yields; tell whether it came in time."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
-            await _readable(descriptor)
+            await end()
             return True
     return False
+
+
+async def _seen_to_end(pid: int, born: str) -> None:
+    while not _has_ended(pid, born):  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def _has_ended(pid: int, born: str) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    # Of one that is no child: nobody may have reaped it yet, or another one has its number.
+    return status(pid)[:1] in ([], ["Z"]) or processes.born(pid) != born
 
 
 async def _readable(descriptor: int) -> None:

@@ -10,10 +10,8 @@ leave alone at its own end (`on_stop = "leave"`) stays, with its group.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import subprocess
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -65,19 +63,15 @@ async def run(
             why = error.strerror if isinstance(error, OSError) else str(error)
             return Ended("not_started", f"{argv[0]} cannot be run: {why}")
         output.started()
-        try:
-            with Group(process, leave=leave) as group:
-                call.started(process.pid)
-                said = stdin if isinstance(stdin, bytes) else f"{await stdin()}\n".encode()
-                _check(said)
-                _say(process, said)
-                in_time = await group.ended(time_limit_s)
-        except asyncio.CancelledError:
-            if leave:
-                # It keeps the object, which would complain of a running process when it goes.
-                threading.Thread(target=process.wait, name="agentbus-reaper", daemon=True).start()
-            raise
+        with Group(process, leave=leave) as group:
+            call.started(process.pid)
+            said = stdin if isinstance(stdin, bytes) else f"{await stdin()}\n".encode()
+            _check(said)
+            _say(process, said)
+            in_time = await group.ended(time_limit_s)
         await output.rest()
+        if group.exit_code is None:
+            return Ended.lives_on(process.pid, output.text())
         return _said(group.exit_code, time.monotonic() - began, output.text(), in_time=in_time)
 
 

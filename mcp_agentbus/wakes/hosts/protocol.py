@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from mcp_agentbus.config.rules import Rules
 
@@ -42,7 +42,7 @@ class Ended:
     outcome: Literal[
         "exited",  # the process ended by itself, with exit code 0
         "failed",  # with another one, or by a signal
-        "timed_out",  # it was ended at its time limit
+        "timed_out",  # it was ended at its time limit, or could not be
         "not_started",  # there is no such program, or it cannot run, or the host is not there
         "asked",  # the host took the notice; what it does with it shows later
         "stopped",  # the listener ended it at its own end
@@ -54,6 +54,14 @@ class Ended:
     output: str = ""
     #: What it cost in US dollars, if the host says so.
     usd: float | None = None
+
+    @classmethod
+    def lives_on(cls, pid: int, output: str = "") -> Self:
+        """Return what is told of a process that could not be ended."""
+        said = (
+            f"its time limit is over, but it could not be ended (is it another user's?): pid {pid}"
+        )
+        return cls("timed_out", said, output=output)
 
 
 Waker = Callable[[Call], Awaitable[Ended]]

@@ -23,6 +23,7 @@ from local_server import (
     server_pids,
     until,
 )
+from undescribed import WAYS, take_descriptors
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.core import locks, processes
@@ -45,7 +46,9 @@ def test_looking_for_a_server_that_never_was_finds_none_and_makes_no_folder(sett
     assert not settings.data_dir.parent.exists()
 
 
-def test_stop_ends_the_server_and_says_that_one_was_running(settings):
+@pytest.mark.parametrize("way", [None, *WAYS])
+def test_stop_ends_the_server_and_says_that_one_was_running(settings, monkeypatch, way):
+    take_descriptors(monkeypatch, way)
     server = embedded.ensure(settings)
 
     assert embedded.stop(settings) is True

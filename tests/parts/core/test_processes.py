@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from undescribed import WAYS, take_descriptors
 
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.feather import ancestors
@@ -42,7 +43,9 @@ def test_of_a_process_that_has_ended_nothing_is_told():
     assert processes.born(child.pid) == ""
 
 
-def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path):
+@pytest.mark.parametrize("way", [None, *WAYS])
+def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path, monkeypatch, way):
+    take_descriptors(monkeypatch, way)
     file, other = tmp_path / "lock", tmp_path / "other"
     other.touch()
     with file.open("wb") as lock, subprocess.Popen(["cat", "-", "word"], stdin=-1) as stranger:
@@ -70,3 +73,42 @@ def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path):
             assert ours.wait() == -9
             assert not processes.is_still(known)
         stranger.stdin.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_descriptors_a_process_is_known_and_told_from_none(monkeypatch, way):
+    known = processes.known(os.getpid())
+
+    take_descriptors(monkeypatch, way)
+
+    assert processes.known(os.getpid(), since=known.since) == known
+    assert [processes.born(pid) for pid in (0, -1)] == ["", ""]
+
+
+def test_without_descriptors_what_another_namespace_shows_is_of_nobody(monkeypatch):
+    take_descriptors(monkeypatch, "unknown")
+    monkeypatch.setattr(os, "readlink", lambda _: "4711")
+
+    assert processes.born(os.getpid()) == ""
+
+
+@pytest.fixture
+def no_proc(monkeypatch):
+    """Have it told by `ps` alone, as on macOS."""
+    for module in (ancestors, processes):
+        monkeypatch.setattr(module, "_LINUX", False)
+
+
+@pytest.mark.parametrize("name", ["plain", "Application Support/agentbus.conf"])
+def test_without_proc_a_word_with_blanks_is_found_in_a_command_line(no_proc, name):
+    argv = ["/bin/sh", "-c", "echo; read line", name, "-"]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1) as child:
+        child.stdout.readline()  # while a program is loaded its command line is empty
+        known = processes.known(child.pid)
+
+        assert processes.is_still(known, naming=name)
+        assert not processes.is_still(known, naming="another")
+        assert not processes.is_still(known, naming=name[1:])
+        assert processes.is_still(known)
+        assert processes.signal(known, 9, naming=name)
+        assert child.wait() == -9

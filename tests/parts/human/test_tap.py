@@ -98,6 +98,15 @@ async def test_one_that_hangs_is_ended_with_what_it_has_started(tmp_path, enviro
     assert outcome == (False, "ring was ended: it takes more time than a tap may.")
 
 
+async def test_one_that_may_not_be_ended_is_said_to_go_on(environ, not_ours):
+    hangs = Human(command=("tail", "-f", "/dev/null"))
+
+    outcome = await tap(hangs, LINE, environ, time_limit_s=0.01)
+
+    assert outcome.said == "tail takes more time than a tap may, and could not be ended."
+    assert not_ours
+
+
 async def test_a_program_does_not_get_what_belongs_to_a_session_or_the_bus(
     environ, program, tmp_path
 ):

@@ -181,6 +181,19 @@ async def test_what_a_killed_listener_has_started_ends_at_its_limit(state, since
     assert process.returncode == (-signal.SIGTERM if ends else -signal.SIGKILL)
 
 
+async def test_what_a_killed_listener_has_started_and_nobody_may_end_is_told_so(state, not_ours):
+    at = datetime.now(UTC) - timedelta(days=1)
+    wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=at)
+    with started() as process:
+        state.ledger.started(wake, process.pid, processes.known(process.pid).mark)
+        desk, runner = Desk("coder"), Runner(state, None, {})
+        runner.watch(desk, *runner.left_running())
+        await desk.changed.wait()
+
+    [row] = state.ledger.latest("coder")
+    assert row.said.endswith(f"could not be ended (is it another user's?): pid {not_ours[0]}")
+
+
 async def test_the_settings_of_a_run_go_once_it_ends_after_its_listener(state):
     file = written(state, "coder")
     wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=datetime.now(UTC))

@@ -157,6 +157,13 @@ async def test_one_that_ignores_sigterm_is_killed_with_its_children(call, tmp_pa
     until(lambda: ended_or_zombie(number_in(tmp_path / "child")), "the child is gone")
 
 
+async def test_one_that_may_not_be_ended_is_told_with_its_number(call, not_ours):
+    ended = await command.wake(call("tail", "-f", "/dev/null", limits=Limits(time_limit_s=0.01)))
+
+    assert ended.outcome == "timed_out"
+    assert ended.said.endswith(f"could not be ended (is it another user's?): pid {not_ours[0]}")
+
+
 async def test_a_child_that_keeps_the_output_open_holds_nobody_up_and_is_killed(call, tmp_path):
     start = time.monotonic()
 

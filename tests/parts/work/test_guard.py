@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from atwork import has_ended, shell
 from local_server import until
 
@@ -77,6 +78,21 @@ def test_one_that_was_started_needs_no_file_any_more_for_what_runs_later(monkeyp
         assert program.wait(60) == -signal.SIGTERM
         guard.close()
         monkeypatch.undo()
+    guard.close()
+
+
+def test_a_program_that_nobody_can_guard_is_forgotten(monkeypatch):
+    guard = Guard()
+    with running() as program:
+        monkeypatch.setattr(programs, "ourselves", lambda **_: ["/no/such/program"])
+        with pytest.raises(FileNotFoundError), guard.over(program.pid):
+            pytest.fail("it would run unguarded")
+        monkeypatch.undo()
+
+        guard.start()
+        guard._process.stdin.close()
+        assert guard._process.wait(60) == 0
+        assert program.poll() is None
     guard.close()
 
 

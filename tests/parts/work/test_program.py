@@ -193,6 +193,15 @@ async def test_a_cancelled_one_is_ended_with_its_children(run, tmp_path, monkeyp
     until(lambda: has_ended(int((tmp_path / "child").read_text())), "the child is gone")
 
 
+async def test_one_that_may_not_be_ended_at_its_limit_is_said_to_run_on(run, not_ours):
+    result = await run("tail", "-f", "/dev/null", time_limit_s=0.01)
+
+    assert result.status == "failed"
+    assert result.summary.endswith(
+        f": the program could not be ended, and runs on as pid {not_ours[0]}. It printed nothing."
+    )
+
+
 async def test_it_is_not_taken_for_the_session_that_started_its_worker(run, monkeypatch):
     monkeypatch.setenv("CLAUDECODE", "1")
     monkeypatch.setenv("AGENTBUS_HOST", "claude-code")
