@@ -21,12 +21,19 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull, UnknownTask
+from mcp_agentbus.errors import (
+    AgentbusError,
+    AlreadyEnded,
+    NotAllowed,
+    Refused,
+    StoreFull,
+    UnknownTask,
+)
 from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.records import read_record, record_key, sent_key, write_record
-from mcp_agentbus.store.steps import Write, first_record, sent_of, step
+from mcp_agentbus.store.records import Written, read_record, record_key, sent_key, write_record
+from mcp_agentbus.store.steps import Lost, Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import HELD, Record, Sent, Task, Undecodable
 from mcp_agentbus.store.upkeep.room import make_room
@@ -152,6 +159,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         BadInput: several parked tasks begin with it.
         UnknownTask: nothing parked in these inboxes has that id or number.
         Refused: its deadline has passed.
+        AlreadyEnded: it has another end; what was parked of it is there no more.
         InboxFull, ...: as `Bus.publish`; then it stays parked.
     """
     chosen = await _named(bus, inboxes, which)
@@ -162,7 +170,11 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         )
     [stored] = await bus.admin.many(DEAD, {"seq": chosen.number, "batch": 1})
     lane, sender = subjects.parts(stored.subject).rest
+    removed = partial(bus.admin.api, f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
     before = chosen.task and await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
+    if isinstance(before, Lost):
+        await removed()
+        raise _is_over(before.record)
     try:
         await bus.admin.publish(
             subjects.task_subject(chosen.inbox, lane, sender),
@@ -176,8 +188,16 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             with suppress(AgentbusError, Conflict):  # it says `stored` until it is offered again
                 await write_record(bus, *before)
         raise
-    await bus.admin.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
+    await removed()
     return chosen
+
+
+def _is_over(record: Record) -> AlreadyEnded:
+    return AlreadyEnded(
+        f"Task {record.task_id} is over: {record.state}. It is not offered again, and what was "
+        "parked of it is removed.",
+        hint="`agentbus task ID` shows what came of it; what is still to be done is sent anew.",
+    )
 
 
 async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
@@ -205,12 +225,15 @@ async def _parked_as(bus: Bus, inboxes: Collection[str], which: str) -> Parked |
     return None
 
 
-async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> tuple[Record, int] | None:
+async def _begin_anew(
+    bus: Bus, sender: str, inbox: str, task_id: str
+) -> tuple[Record, int] | Lost | None:
     """Begin a task's life again in its record, unless a session that lives holds the task.
 
     Returns:
         The record that stood there, and the revision by which it can be put back; None if it
-        stands there still.
+        stands there still. `Lost` if the task has an end other than that it was set aside: it is
+        parked twice where somebody was cut off, and what was offered again once may be done.
     """
     key = record_key(sender, inbox, task_id)
     standing, revision = await records.read(bus, key)
@@ -218,8 +241,10 @@ async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> tuple[
         return None
     before = standing
 
-    def offered_again(record: Record | None) -> Write[Record] | None:
+    def offered_again(record: Record | None) -> Write[Record] | Lost | None:
         nonlocal before
+        if record and record.ended and record.state != "parked":
+            return Lost(record)
         # Whoever parked it may have ended before the record said so: then a session stands there
         # that is gone. Any other has claimed it since, when somebody else offered it again.
         if record is None or (record.state in HELD and record.session != standing.session):
@@ -230,9 +255,13 @@ async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> tuple[
         reason = "offered again by a person"
         return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
 
+    written: Written[Record] | Lost | None = await records.update(
+        bus, key, offered_again, known=(standing, revision)
+    )
+    if isinstance(written, Lost):
+        return written
     with suppress(NotAllowed):  # its sender's account alone may write that
         await records.update(bus, sent_key(sender, inbox, task_id), _opened)
-    written = await records.update(bus, key, offered_again, known=(standing, revision))
     return (before, written.revision) if written else None
 
 

@@ -10,7 +10,7 @@ from server_stand_in import NOON, Server
 
 from mcp_agentbus.bus.replies import Delivery, Found
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import InboxFull, NotAllowed
+from mcp_agentbus.errors import AlreadyEnded, InboxFull, NotAllowed
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.store import codec, roster, subjects, tasks
@@ -217,6 +217,32 @@ async def test_what_another_has_set_aside_once_more_as_it_is_offered_again_begin
     await parking.replay(bus, ["coder"], "t1")
 
     assert bus.record == step(parked, "stored", "coder", "", NOON, attempts=0, reason=ANEW)
+
+
+OVER = ["completed", "failed", "rejected", "cancelled", "expired"]
+
+
+@pytest.mark.parametrize("end", OVER)
+async def test_what_is_over_is_not_offered_again_and_is_set_aside_no_more(end):
+    over = stepped(end, "session-1", attempts=1)
+    bus = Bus(PARKED, record=over)
+    bus.keep(KEPT, SEEN)
+
+    with pytest.raises(AlreadyEnded, match=f"Task t1 is over: {end}"):
+        await parking.replay(bus, ["coder"], "t1")
+
+    assert (bus.record, bus.sent) == (over, SEEN)
+    assert bus.done == [("STREAM.MSG.DELETE.AGENTBUS_DEAD", {"seq": 1})]
+
+
+async def test_what_was_done_by_another_as_it_is_offered_again_keeps_its_result():
+    bus = Bus(PARKED, record=stepped("claimed", "gone", attempts=1))
+    bus.meanwhile = [done := stepped("completed", "gone", attempts=1)]
+
+    with pytest.raises(AlreadyEnded):
+        await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.record == done
 
 
 KEPT = sent_key("planner", "coder", "t1")
