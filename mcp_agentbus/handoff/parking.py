@@ -11,12 +11,12 @@ before it leaves the inbox, so a crash between the two parks it twice and loses 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
@@ -176,7 +176,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         await removed()
         raise _is_over(before.record)
     try:
-        await bus.admin.publish(
+        offered = await bus.admin.publish(
             subjects.task_subject(chosen.inbox, lane, sender),
             stored.data,
             {**_kept(stored.headers), subjects.H_MOVED: str(chosen.number)},
@@ -188,6 +188,9 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             with suppress(AgentbusError, Conflict):  # it says `stored` until it is offered again
                 await write_record(bus, *before)
         raise
+    if chosen.task:
+        lies_at = partial(_renewed, seq=offered.seq)
+        await _renew_sent(bus, sender, chosen.inbox, chosen.task.id, lies_at)
     await removed()
     return chosen
 
@@ -260,14 +263,25 @@ async def _begin_anew(
     )
     if isinstance(written, Lost):
         return written
-    with suppress(NotAllowed):  # its sender's account alone may write that
-        await records.update(bus, sent_key(sender, inbox, task_id), _opened)
+    # Its deadline is looked at again, which had ended for its sender.
+    await _renew_sent(bus, sender, inbox, task_id, partial(_renewed, closed=False))
     return (before, written.revision) if written else None
 
 
-def _opened(sent: Sent | None) -> Write[Sent] | None:
-    """Have a deadline looked at again whose task had ended for its sender."""
-    return Write(sent.model_copy(update={"closed": False})) if sent and sent.closed else None
+async def _renew_sent(
+    bus: Bus,
+    sender: str,
+    inbox: str,
+    task_id: str,
+    renewed: Callable[[Sent | None], Write[Sent] | None],
+) -> None:
+    with suppress(NotAllowed):  # its sender's account alone may write that
+        await records.update(bus, sent_key(sender, inbox, task_id), renewed)
+
+
+def _renewed(sent: Sent | None, **changes: Any) -> Write[Sent] | None:
+    after = sent.model_copy(update=changes) if sent and not sent.unasked else sent
+    return Write(after) if after and after != sent else None
 
 
 def _scheduled_by(delivery: Delivery) -> dict[str, str]:

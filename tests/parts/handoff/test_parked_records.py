@@ -8,7 +8,7 @@ import strategies
 from messages import TASK
 from server_stand_in import NOON, Server
 
-from mcp_agentbus.bus.replies import Delivery, Found
+from mcp_agentbus.bus.replies import Delivery, Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AlreadyEnded, InboxFull, NotAllowed
 from mcp_agentbus.handoff import parking
@@ -255,7 +255,18 @@ async def test_what_is_offered_again_is_open_to_a_sender_who_has_seen_that_it_wa
 
     await parking.replay(bus, ["coder"], "t1")
 
-    assert bus.sent == SEEN.model_copy(update={"closed": False})
+    assert bus.sent == SEEN.model_copy(update={"closed": False, "seq": bus.ack.seq})
+
+
+async def test_where_it_lies_is_kept_also_if_who_offered_it_again_was_cut_off_before_that():
+    bus = Bus(PARKED, record=step(stepped("parked"), "stored", "coder", "", NOON, attempts=0))
+    bus.keep(KEPT, SENT.model_copy(update={"seq": 3}))
+    bus.ack = Stored(9, duplicate=True)
+
+    await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.sent.seq == 9
+    assert bus.done[-1] == ("STREAM.MSG.DELETE.AGENTBUS_DEAD", {"seq": 1})
 
 
 async def test_what_its_senders_account_alone_may_write_does_not_keep_a_task_from_being_offered():
