@@ -112,7 +112,9 @@ async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str
     record: tuple[Record, int] | None = None
     if ids.is_task_id(task_id) and ids.is_inbox(sender):
         before, revision = await read_record(bus, sender, inbox, task_id)
-        record = (before or first_record(sent_of(_unread(delivery, task_id))), revision)
+        # Whoever may write there names any task: one that is over, or worked on, is not this one.
+        if before is None or not (before.ended or await roster.may_hold(bus, before)):
+            record = (before or first_record(sent_of(_unread(delivery, task_id))), revision)
     await park(bus, delivery, agent, f"it could not be read: {reason}", record)
 
 

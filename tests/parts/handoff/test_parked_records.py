@@ -141,6 +141,20 @@ async def test_what_stands_of_what_cannot_be_read_is_ended():
     assert bus.record == step(before, "parked", "coder", "", NOON, reason=reason)
 
 
+@pytest.mark.parametrize("before", ["completed", "cancelled", "working"])
+async def test_what_only_names_a_task_ends_none_that_has_an_end_or_that_a_session_holds(
+    live, before
+):
+    live.add("session-1")
+    stands = stepped(before, "session-1", attempts=1)
+    bus = Bus(record=stands)
+
+    await parking.park_undecodable(bus, DELIVERY, "coder", "no JSON")
+
+    assert bus.record == stands
+    assert [each[0] for each in bus.done] == ["AGENTBUS_DEAD", "finished"]
+
+
 @pytest.mark.parametrize(
     ("task_id", "sender"), [("", "planner"), ("*", "planner"), ("t1", "PLANNER")]
 )
