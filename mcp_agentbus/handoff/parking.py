@@ -260,9 +260,8 @@ async def _begin_anew(
         reason = "offered again by a person"
         return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
 
-    written: Written[Record] | Lost | None = await records.update(
-        bus, key, offered_again, known=(standing, revision)
-    )
+    written: Written[Record] | Lost | None
+    written = await records.update(bus, key, offered_again, known=(standing, revision))
     if isinstance(written, Lost):
         return written
     # Its deadline is looked at again, which had ended for its sender.

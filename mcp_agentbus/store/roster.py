@@ -118,6 +118,7 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
 
     Raises: as `Bus.publish`, but for Conflict.
     """
+
     def registered(old: Profile | None) -> Write[Profile] | None:
         # Where its user has set it up, what is not said of it there was taken away.
         told = None if agent.id in bus.settings.agents else old
