@@ -76,6 +76,15 @@ class Agent:
         """The inboxes it reads: its own, then those of its roles."""
         return (self.id, *(ROLE_PREFIX + role for role in self.roles))
 
+    def by_now(self, said: Agent, before: Agent) -> Agent:
+        """Return it with whose tasks it takes by its user's word, and without the roles it lost.
+
+        Others may have given it roles of which its user has said nothing, as a program by the API.
+        """
+        lost = {*before.roles} - {*said.roles}
+        roles = tuple(role for role in self.roles if role not in lost)
+        return replace(self, accept_from=said.accept_from, roles=roles)
+
     def by_mcp(self) -> Agent:
         """Return it as one whose session an MCP client has started; its id stays what it is."""
         return replace(self, host="mcp") if self.host == _SHELL else self

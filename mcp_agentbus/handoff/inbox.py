@@ -118,7 +118,8 @@ async def watch_inbox(
 
     Raises: as `read_inbox`.
     """
-    awaited = [] if task_id is None else list(text.check_texts(task_id, "task_id"))
+    # Of no task at all nothing comes, and whoever waits for tasks claims none: it is no task's id.
+    awaited = [] if task_id is None else list(text.check_texts(task_id, "task_id")) or [""]
     check_watch(timeout_s, awaited, priority)
     _check_limit(limit)
     with session.calls.within(call) as this, session.watches.begun() as watch:

@@ -279,6 +279,8 @@ class _Search:
     seq: int
     seen: list[Seen]
     notes: list[str]
+    #: The sequence of the last that was seen.
+    last: int = 0
     searched: int = 0
     #: Passed over: their senders' tasks this agent does not take.
     refused: int = 0
@@ -301,9 +303,15 @@ async def peek(session: Session, limit: int, thread_id: str | None, cursor: str 
     """
     lanes = [subjects.task_subject(inbox, lane, "*") for lane in LANES for inbox in session.inboxes]
     place, seq = _position(cursor, len(lanes))
-    search = _Search(session, limit, thread_id, seq, [], [])
+    # By one more than is shown it is known whether there are more, and where the next look begins.
+    search = _Search(session, limit + 1, thread_id, seq, [], [])
     while place < len(lanes) and not search.stopped:
-        if await _search_lane(search, lanes[place]):
+        is_through = await _search_lane(search, lanes[place])
+        if len(search.seen) > limit:
+            search.seen.pop()
+            search.seq = search.last
+            break
+        if is_through:
             place, search.seq = place + 1, 1
     more = place < len(lanes)
     if more and len(search.seen) < limit:
@@ -338,6 +346,7 @@ async def _search_lane(search: _Search, lane: str) -> bool:
                         search.refused += 1
                     else:
                         search.seen.append(task)
+                        search.last = message.seq
             if len(messages) == page and search.stopped:
                 return False
     return True

@@ -11,22 +11,29 @@ before it leaves the inbox, so a crash between the two parks it twice and loses 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Delivery, Found
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull, UnknownTask
+from mcp_agentbus.errors import (
+    AgentbusError,
+    AlreadyEnded,
+    NotAllowed,
+    Refused,
+    StoreFull,
+    UnknownTask,
+)
 from mcp_agentbus.handoff.agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects, tasks
 from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.records import read_record, record_key, sent_key, write_record
-from mcp_agentbus.store.steps import Write, first_record, sent_of, step
+from mcp_agentbus.store.records import Written, read_record, record_key, sent_key, write_record
+from mcp_agentbus.store.steps import Lost, Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import HELD, Record, Sent, Task, Undecodable
 from mcp_agentbus.store.upkeep.room import make_room
@@ -105,7 +112,9 @@ async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str
     record: tuple[Record, int] | None = None
     if ids.is_task_id(task_id) and ids.is_inbox(sender):
         before, revision = await read_record(bus, sender, inbox, task_id)
-        record = (before or first_record(sent_of(_unread(delivery, task_id))), revision)
+        # Whoever may write there names any task: one that is over, or worked on, is not this one.
+        if before is None or not (before.ended or await roster.may_hold(bus, before)):
+            record = (before or first_record(sent_of(_unread(delivery, task_id))), revision)
     await park(bus, delivery, agent, f"it could not be read: {reason}", record)
 
 
@@ -152,6 +161,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         BadInput: several parked tasks begin with it.
         UnknownTask: nothing parked in these inboxes has that id or number.
         Refused: its deadline has passed.
+        AlreadyEnded: it has another end; what was parked of it is there no more.
         InboxFull, ...: as `Bus.publish`; then it stays parked.
     """
     chosen = await _named(bus, inboxes, which)
@@ -162,9 +172,13 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         )
     [stored] = await bus.admin.many(DEAD, {"seq": chosen.number, "batch": 1})
     lane, sender = subjects.parts(stored.subject).rest
+    removed = partial(bus.admin.api, f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
     before = chosen.task and await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
+    if isinstance(before, Lost):
+        await removed()
+        raise _is_over(before.record)
     try:
-        await bus.admin.publish(
+        offered = await bus.admin.publish(
             subjects.task_subject(chosen.inbox, lane, sender),
             stored.data,
             {**_kept(stored.headers), subjects.H_MOVED: str(chosen.number)},
@@ -176,8 +190,19 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             with suppress(AgentbusError, Conflict):  # it says `stored` until it is offered again
                 await write_record(bus, *before)
         raise
-    await bus.admin.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
+    if chosen.task:
+        lies_at = partial(_renewed, seq=offered.seq)
+        await _renew_sent(bus, sender, chosen.inbox, chosen.task.id, lies_at)
+    await removed()
     return chosen
+
+
+def _is_over(record: Record) -> AlreadyEnded:
+    return AlreadyEnded(
+        f"Task {record.task_id} is over: {record.state}. It is not offered again, and what was "
+        "parked of it is removed.",
+        hint="`agentbus task ID` shows what came of it; what is still to be done is sent anew.",
+    )
 
 
 async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
@@ -205,12 +230,15 @@ async def _parked_as(bus: Bus, inboxes: Collection[str], which: str) -> Parked |
     return None
 
 
-async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> tuple[Record, int] | None:
+async def _begin_anew(
+    bus: Bus, sender: str, inbox: str, task_id: str
+) -> tuple[Record, int] | Lost | None:
     """Begin a task's life again in its record, unless a session that lives holds the task.
 
     Returns:
         The record that stood there, and the revision by which it can be put back; None if it
-        stands there still.
+        stands there still. `Lost` if the task has an end other than that it was set aside: it is
+        parked twice where somebody was cut off, and what was offered again once may be done.
     """
     key = record_key(sender, inbox, task_id)
     standing, revision = await records.read(bus, key)
@@ -218,8 +246,10 @@ async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> tuple[
         return None
     before = standing
 
-    def offered_again(record: Record | None) -> Write[Record] | None:
+    def offered_again(record: Record | None) -> Write[Record] | Lost | None:
         nonlocal before
+        if record and record.ended and record.state != "parked":
+            return Lost(record)
         # Whoever parked it may have ended before the record said so: then a session stands there
         # that is gone. Any other has claimed it since, when somebody else offered it again.
         if record is None or (record.state in HELD and record.session != standing.session):
@@ -230,15 +260,29 @@ async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> tuple[
         reason = "offered again by a person"
         return Write(step(record, "stored", inbox, "", text.now(), attempts=0, reason=reason))
 
-    with suppress(NotAllowed):  # its sender's account alone may write that
-        await records.update(bus, sent_key(sender, inbox, task_id), _opened)
+    written: Written[Record] | Lost | None
     written = await records.update(bus, key, offered_again, known=(standing, revision))
+    if isinstance(written, Lost):
+        return written
+    # Its deadline is looked at again, which had ended for its sender.
+    await _renew_sent(bus, sender, inbox, task_id, partial(_renewed, closed=False))
     return (before, written.revision) if written else None
 
 
-def _opened(sent: Sent | None) -> Write[Sent] | None:
-    """Have a deadline looked at again whose task had ended for its sender."""
-    return Write(sent.model_copy(update={"closed": False})) if sent and sent.closed else None
+async def _renew_sent(
+    bus: Bus,
+    sender: str,
+    inbox: str,
+    task_id: str,
+    renewed: Callable[[Sent | None], Write[Sent] | None],
+) -> None:
+    with suppress(NotAllowed):  # its sender's account alone may write that
+        await records.update(bus, sent_key(sender, inbox, task_id), renewed)
+
+
+def _renewed(sent: Sent | None, **changes: Any) -> Write[Sent] | None:
+    after = sent.model_copy(update=changes) if sent and not sent.unasked else sent
+    return Write(after) if after and after != sent else None
 
 
 def _scheduled_by(delivery: Delivery) -> dict[str, str]:

@@ -17,13 +17,7 @@ from typing import Any, Unpack, cast
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.errors import (
-    AgentbusError,
-    AlreadyEnded,
-    NotClaimed,
-    NotYourTask,
-    UnknownTask,
-)
+from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.beside import arrivals, only, questions
@@ -43,6 +37,7 @@ from mcp_agentbus.store.records import (
     record_key,
     sent_key,
     update,
+    with_room,
     write_sent,
 )
 from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record
@@ -120,7 +115,7 @@ async def publish_result(
         details: see `Details`.
 
     Raises:
-        BadInput: a value breaks its rule; nothing is cut.
+        BadInput: a value breaks its rule, or leaves no room for an end; nothing is cut.
         NotClaimed: the task is this agent's, but another session holds it.
         NotYourTask: it is somebody else's to finish or to cancel.
         UnknownTask: this agent neither sent nor received it.
@@ -182,7 +177,7 @@ async def _publish(
     outcome: Written[Record] | Same | Lost = await update(
         session.bus,
         record_key(task.sender, task.to, task.id),
-        lambda standing: next_record(standing, wanted, at),
+        lambda standing: with_room(next_record(standing, wanted, at)),
         known=(claim.record, claim.revision),
     )
     if isinstance(outcome, Lost):

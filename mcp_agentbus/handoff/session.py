@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
@@ -106,10 +106,10 @@ class Session:
         return self.me.inboxes
 
     def taking(self) -> Agent:
-        """Return its agent, with whose tasks it takes as its user has said by now."""
+        """Return its agent, with whose tasks it takes and its roles as its user has said by now."""
         self._config.changed()
         if mine := self._config.settings.agents.get(self.me.id):
-            self.me = replace(self.me, accept_from=mine.accept_from)
+            self.me = self.me.by_now(mine, self.bus.settings.agents.get(self.me.id, mine))
         return self.me
 
     def task_id(self, inbox: str, request: str) -> str:

@@ -20,7 +20,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import TOO_MANY_RESULTS, ApiError, Conflict, Delivery, Found, Message
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.errors import AgentbusError, Refused
+from mcp_agentbus.errors import AgentbusError, Refused, TooLarge
 from mcp_agentbus.store import codec, steps, subjects
 from mcp_agentbus.store.steps import Write, copied_for
 from mcp_agentbus.store.subjects import RESULTS
@@ -33,6 +33,10 @@ _Else = TypeVar("_Else")
 _FILTERS_MAX: Final = 1_000
 # Steps of wakes: four wakes of a start and an end, and some holds.
 _WAKES_MAX: Final = 20
+#: More no record may have that goes on: each further step makes it longer, and has to be stored.
+OPEN_MAX_BYTES: Final = (1 << 20) - (64 << 10)
+# What a worker says may make it as long as leaves room for what is added until it says more.
+_SAID_MAX_BYTES: Final = OPEN_MAX_BYTES - (64 << 10)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,25 @@ def wakes_key(owner: str, inbox: str, task_id: str) -> Key[Wakes]:
 
 def _record(message: Delivery | Found | Message) -> Record:
     at = text.now() if isinstance(message, Message) else message.stored_at
-    return codec.decode_record(message.subject, message.data, at)
+    record = codec.decode_record(message.subject, message.data, at)
+    if len(message.data) > OPEN_MAX_BYTES and not record.ended:
+        # Whoever reads the inbox could not claim the task, nor anything beside it.
+        raise Undecodable("it goes on, and leaves no room for its next step")
+    return record
+
+
+def with_room(outcome: _T) -> _T:
+    """Return what is decided about a worker's step, if what it has said leaves room for the next.
+
+    Raises:
+        TooLarge: it does not; an end may fill the whole.
+    """
+    match outcome:
+        case Write(Record(ended=False) as record):
+            if len(codec.encode_record(record)) > _SAID_MAX_BYTES:
+                said = "What is said of the task leaves no room for its end. Nothing was stored."
+                raise TooLarge(said)
+    return outcome
 
 
 def _sent(message: Delivery | Found | Message) -> Sent:

@@ -120,11 +120,13 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     """
 
     def registered(old: Profile | None) -> Write[Profile] | None:
-        description = agent.description or (old.description if old else "")
+        # Where its user has set it up, what is not said of it there was taken away.
+        told = None if agent.id in bus.settings.agents else old
+        description = agent.description or (told.description if told else "")
         profile = Profile(
             id=agent.id,
             description=description[:_DESCRIPTION_MAX_CHARS],
-            roles=agent.roles or (old.roles if old else ()),
+            roles=agent.roles or (told.roles if told else ()),
             hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
             accept_from=agent.accept_from,
             registered_at=old.registered_at if old else now or datetime.now(UTC),

@@ -10,6 +10,7 @@
     agentbus.<inbox>.wake.<lane>.<sender>          (none)    each task's headers, once stored
     agentbus.<inbox>.back                          (none)    a session gave a task back
     agentbus.<inbox>.refused.<sender>              (none)    a task that is not taken was refused
+    agentbus.<agent>.succeed.<host>                (none)    a session asks the one before for all
     agentbus.<owner>.results.<inbox>.<task>        RESULTS   what became of a task; the last only
     agentbus.<owner>.sent.<inbox>.<task>           RESULTS   what its sender keeps; the last only
     agentbus.<owner>.wakes.<inbox>.<task>          RESULTS   what listeners did; the last only

@@ -179,9 +179,9 @@ async def remove(bus: Bus, sent: Sent) -> None:
     if sent.deliver_at and not await has_come(bus, sent.deliver_at):
         scheduled = subjects.scheduled_subject(sent.inbox, sent.priority, sent.owner, sent.task_id)
         await bus.admin.api(f"STREAM.PURGE.{subjects.SCHEDULE}", {"filter": scheduled})
-    if sent.seq:
-        subject = subjects.task_subject(sent.inbox, sent.priority, sent.owner)
-        await _delete(bus, subjects.TASKS, subject, sent.seq, sent.task_id)
+    there = await find(bus, first_record(sent), sent.seq) if sent.seq else None
+    if there:
+        await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": there[1].seq})
 
 
 async def expire(bus: Bus, sent: Sent, agent: str) -> bool:
@@ -310,23 +310,42 @@ async def find(bus: Bus, record: Record, seq: int = 0) -> tuple[Task, Found] | N
     Args:
         bus: where it lies.
         record: of the task.
-        seq: its sequence among the stored ones; if that is not known, 0, all of its sender's in its
-            lane are gone through.
+        seq: its sequence among the stored ones; if that is not known, 0, or the task is not there,
+            as one that was parked and offered again, all of its sender's in its lane are gone
+            through.
 
     Raises:
         BusUnreachable, NotAllowed: as `Bus.many`.
     """
-    subject = subjects.task_subject(record.inbox, record.priority, record.owner)
-    messages = bus.admin.stored(subjects.TASKS, subject, start=seq or 1, page=1 if seq else _PAGE)
+    if seq and (there := await find_at(bus, record, seq)):
+        return there
+    messages = bus.admin.stored(subjects.TASKS, _lane_of(record), page=_PAGE)
     async with aclosing(messages) as pages:
         async for page in pages:
             for message in page:
-                with suppress(Undecodable):
-                    task = decoded(message)
-                    if task.id == record.task_id:
-                        return task, message
-            if seq:
-                return None
+                if task := _in(message, record):
+                    return task, message
+    return None
+
+
+async def find_at(bus: Bus, record: Record, seq: int) -> tuple[Task, Found] | None:
+    """Return a stored task, as `find`, if it is the one that has this number."""
+    request = {"seq": seq, "batch": 1, "next_by_subj": _lane_of(record)}
+    for message in await bus.admin.many(subjects.TASKS, request):
+        if message.seq == seq and (task := _in(message, record)):
+            return task, message
+    return None
+
+
+def _lane_of(record: Record) -> str:
+    return subjects.task_subject(record.inbox, record.priority, record.owner)
+
+
+def _in(message: Found, record: Record) -> Task | None:
+    """Return the task in a message if it is a record's."""
+    with suppress(Undecodable):
+        task = decoded(message)
+        return task if task.id == record.task_id else None
     return None
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict
+from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -81,10 +82,15 @@ async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
         BusUnreachable, Unconfirmed: as `Bus.publish`; the same again is done once.
     """
     task = letter.task
-    if letter.is_over:
-        await _end(bus, task, "cancelled", "its sender withdrew it", letter.said)
-        return
     before, _ = await read_sent(bus, task.sender, task.to, task.id)
+    is_anothers = before is not None and not tasks.is_same(before, task)
+    if letter.is_over:
+        if not is_anothers:
+            await _end(bus, task, "cancelled", "its sender withdrew it", letter.said)
+        return
+    if is_anothers:
+        await _refuse_apart(bus, task)
+        return
     if before:  # an earlier try came there
         return
     if await has_come(bus, task.expires_at):
@@ -92,14 +98,32 @@ async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
         await _end(bus, task, "expired", why)
         return
     try:
-        await _store(bus, letter, known)
+        stored = await _store(bus, letter, known)
     except FOR_NOW:
         raise
     except Refused as error:
         await _end(bus, task, "rejected", _reason(error))
+        return
+    if isinstance(stored, tasks.Taken):
+        await _refuse_apart(bus, task)
 
 
-async def _store(bus: Bus, letter: Letter, known: Addressees) -> None:
+async def _refuse_apart(bus: Bus, task: Task) -> None:
+    """Reject a task whose id another one has there: under an id of its own, as that one may go on.
+
+    Raises: as `_end`.
+    """
+    own = unforeseen(bus.settings.state_dir, task.id, task.request)
+    thread = own if task.thread_id == task.id else task.thread_id
+    apart = task.model_copy(update={"id": own, "thread_id": thread})
+    why = BadInput(
+        f"its request_id was used for another task, {task.id}, which is as it was. This one, "
+        f"which was kept under that id, too, is {own}: send it again with another request_id."
+    )
+    await _end(bus, apart, "rejected", _reason(why))
+
+
+async def _store(bus: Bus, letter: Letter, known: Addressees) -> tasks.Kept | tasks.Taken:
     """Store a task, as its sender's call would have done it.
 
     Raises:
@@ -111,8 +135,7 @@ async def _store(bus: Bus, letter: Letter, known: Addressees) -> None:
     addressee, *_ = await known.find([ids.address_of(task.to), *others])
     if refusal := addressee.refusal(letter.sender):
         raise refusal
-    if isinstance(await tasks.put(bus, task), tasks.Taken):
-        raise BadInput("its request_id was used for another task.")
+    return await tasks.put(bus, task)
 
 
 async def _in_thread(bus: Bus, task: Task) -> Task:

@@ -56,8 +56,9 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
     """
     # Until it is at the bus nothing of it can be missing there, nor come back: it is forgotten.
     outbox = session.outbox
-    why = failure.message if failure else (outbox and outbox.says.get("")) or BEHIND_OTHERS
-    why = why.replace(_NOTHING, "")
+    says = outbox.says if outbox else {}
+    held = says.get(session.me.id) or says.get("") or BEHIND_OTHERS
+    why = (failure.message if failure else held).replace(_NOTHING, "")
     if outbox is None:
         if await _lay_before(session, task):
             session.outcomes.forget(task.id)

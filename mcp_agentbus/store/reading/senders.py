@@ -106,4 +106,7 @@ async def _lies_there(bus: Bus, sent: Sent) -> bool:
         scheduled = subjects.scheduled_subject(*lane, sent.owner, sent.task_id)
         if await bus.admin.many(subjects.SCHEDULE, {"multi_last": [scheduled]}):
             return True
-    return bool(await tasks.find(bus, first_record(sent), sent.seq))
+    record = first_record(sent)
+    if sent.seq:  # many may have written one: for none of them a whole lane is read
+        return bool(await tasks.find_at(bus, record, sent.seq))
+    return bool(await tasks.find(bus, record))

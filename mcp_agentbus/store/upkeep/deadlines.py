@@ -57,11 +57,12 @@ class Deadlines:
         for agent in agents:
             try:
                 deliveries = await pulls.pull(self._bus, streams.sent(agent), _BATCH)
+                await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
             # More tasks are open than the server counts deadlines for; or another account has the
-            # agent, which its own desk finds out, too: the others' do not wait for it.
+            # agent, which its own desk finds out, too; or one's end is refused, and comes again:
+            # the others' do not wait for it.
             except (HandedOut, Refused):
                 continue
-            await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
 
 
 async def end_if_over(bus: Bus, agent: str, delivery: Delivery) -> Sent | None:

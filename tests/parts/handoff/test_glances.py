@@ -82,29 +82,49 @@ async def test_all_lanes_of_all_inboxes_are_looked_through_the_urgent_first():
             Seen(tasks.decoded(normal)), Seen(tasks.decoded(low)),
         ), (), None,
     )  # fmt: skip
-    assert look.pages == [(0, 1, 50), (1, 1, 49), (2, 1, 48), (3, 1, 48), (4, 1, 47), (5, 1, 46)]
+    assert look.pages == [(0, 1, 51), (1, 1, 50), (2, 1, 49), (3, 1, 49), (4, 1, 48), (5, 1, 47)]
 
 
 async def test_each_look_goes_on_where_the_one_before_has_ended():
     role = "role-review.tasks.high"
     look = Look(stored(3), stored(5), stored(9), stored(1, place=role), stored(2, place=role))
     first = await look(2)
-    second = await look(2, cursor="peek-0-6")
+    second = await look(2, cursor="peek-0-9")
     third = await look(2, cursor="peek-1-2")
 
-    assert first == (["t3", "t5"], (), "peek-0-6")
+    assert first == (["t3", "t5"], (), "peek-0-9")
     assert second == (["t9", "t1"], (), "peek-1-2")
     assert third == (["t2"], (), None)
     assert look.pages == [
-        (0, 1, 2), (0, 6, 2), (1, 1, 1), (1, 2, 2), (2, 1, 1), (3, 1, 1), (4, 1, 1), (5, 1, 1),
+        (0, 1, 3), (0, 9, 3), (1, 1, 2), (1, 2, 3), (2, 1, 2), (3, 1, 2), (4, 1, 2), (5, 1, 2),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("behind", "cursor"),
+    [
+        ([], None),
+        ([over(3)], None),
+        ([stored(3, sender="mallory")], None),
+        ([stored(3)], "peek-0-3"),
+        ([stored(3, place="role-review.tasks.low")], "peek-5-3"),
+    ],
+    ids=["nothing", "over", "not taken", "one", "in the last lane"],
+)
+async def test_a_look_that_has_shown_all_says_so_also_where_that_fills_it(behind, cursor):
+    look = Look(stored(1), stored(2), *behind)
+    shown, _, goes_on = await look(2)
+
+    assert (shown, goes_on) == (["t1", "t2"], cursor)
+    if cursor:
+        assert await look(2, cursor=cursor) == (["t3"], (), None)
 
 
 async def test_a_page_of_what_is_over_does_not_end_the_look():
     look = Look(over(1), over(2), stored(3))
 
     assert await look(2) == (["t3"], (), None)
-    assert look.pages[:2] == [(0, 1, 2), (1, 1, 1)]
+    assert look.pages[:2] == [(0, 1, 3), (1, 1, 2)]
 
 
 async def test_of_a_conversation_no_more_is_shown_than_asked_for_and_no_other():
@@ -112,12 +132,10 @@ async def test_of_a_conversation_no_more_is_shown_than_asked_for_and_no_other():
         stored(3, thread_id="x"), stored(4), stored(5, thread_id="x"), stored(9, thread_id="x")
     )
     first = await look(2, "x")
-    second = await look(1, "x", cursor="peek-0-6")
-    third = await look(2, "x", cursor="peek-1-1")
+    second = await look(1, "x", cursor="peek-0-9")
 
-    assert first == (["t3", "t5"], (), "peek-0-6")
-    assert second == (["t9"], (), "peek-1-1")  # of this lane, which has no more, it is known
-    assert third == ([], (), None)
+    assert first == (["t3", "t5"], (), "peek-0-9")
+    assert second == (["t9"], (), None)
     assert look.pages[0] == (0, 1, lookup._PAGE)
 
 
@@ -133,7 +151,7 @@ async def test_a_conversation_is_looked_for_among_so_many_and_it_is_said_how_to_
         assert await look(1, "x") == (["t7"], (), "peek-0-8")
     else:
         assert await look(1, "x") == ([], (note,), "peek-0-5")
-        assert await look(1, "x", cursor="peek-0-5") == (["t7"], (), "peek-0-8")
+        assert await look(1, "x", cursor="peek-0-5") == (["t7"], (), None)
 
 
 async def test_what_cannot_be_read_is_told_of():

@@ -39,6 +39,7 @@ async def test_what_cannot_be_read_is_refused_with_what_can(reader, asked, hint)
         ({"timeout_s": 0, "priority": "urgent"}, "Use high, normal or low."),
         ({"timeout_s": 0, "task_id": 5}, "Give it as a str."),
         ({"timeout_s": 0, "task_id": "a b"}, "Copy the task_id"),
+        ({"timeout_s": 0, "task_id": []}, "Copy the task_id"),
     ],
 )
 async def test_what_cannot_be_waited_for_is_refused_with_what_can(reader, asked, hint):

@@ -7,7 +7,8 @@ import pytest
 from planners_task import DELETED, HOUR, KEPT_AT, RECORD, SENT, SUBJECT, TASK, message
 from server_stand_in import NOON, Server
 
-from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.bus.replies import Found, Stored
+from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import (
     BadInput,
@@ -112,6 +113,48 @@ async def test_what_an_earlier_try_has_brought_there_is_left_as_it_is(server):
     await hand_on(server, LETTER, Known())
 
     assert server.done == []
+
+
+OF_MONDAY = sent_of(TASK.model_copy(update={"request": "of-monday", "subject": "Monday"}))
+BEFORE = Found(KEPT_AT, 8, NOON, {}, codec.encode_sent(OF_MONDAY))
+OTHER = message(TASK.model_copy(update={"request": "of-monday"}))
+
+
+@pytest.mark.parametrize(
+    ("task", "lies"),
+    [(TASK, [BEFORE]), (LATE, [BEFORE]), (TASK, [OTHER])],
+    ids=["it has ended", "both are late", "not kept"],
+)
+async def test_what_has_the_request_id_of_another_task_is_refused_by_itself(server, task, lies):
+    task = task.model_copy(update={"request": "of-tuesday"})
+    server.messages += lies
+    server.ack = Stored(7, duplicate=True)
+
+    for _ in "again":
+        await hand_on(server, replace(LETTER, task=task), Known())
+
+    own = unforeseen(server.settings.state_dir, "t1", "of-tuesday")
+    *left, kept, refused = server.messages
+    assert left == lies
+    kept, refused = (
+        codec.decode_sent(kept.subject, kept.data),
+        codec.decode_record(refused.subject, refused.data),
+    )
+    assert (kept.task_id, kept.thread_id, kept.subject) == (own, own, task.subject)
+    assert (refused.task_id, refused.state) == (own, "rejected")
+    assert refused.reason == (
+        f"{REFUSED}its request_id was used for another task, t1, which is as it was. This one, "
+        f"which was kept under that id, too, is {own}: send it again with another request_id."
+    )
+
+
+async def test_what_was_withdrawn_here_withdraws_no_other_that_has_its_request_id(server):
+    task = TASK.model_copy(update={"request": "of-tuesday"})
+    server.messages.append(BEFORE)
+
+    await hand_on(server, replace(OVER, task=task), Known())
+
+    assert server.messages == [BEFORE]
 
 
 @pytest.mark.parametrize(

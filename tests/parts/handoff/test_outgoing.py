@@ -92,6 +92,8 @@ async def test_what_is_sent_goes_behind_what_its_agent_has_sent_and_waits_here(o
         (AWAY, {}, "No bus server answers."),
         (AWAY, {"": "It is another bus."}, "No bus server answers."),
         (None, {"": "It is another bus."}, "It is another bus."),
+        (None, {"planner": "It may say nothing there.", "": "Slow."}, "It may say nothing there."),
+        (None, {"lead": "It may say nothing there."}, later.BEHIND_OTHERS),
         (None, {}, later.BEHIND_OTHERS),
     ],
 )

@@ -8,9 +8,9 @@ import strategies
 from messages import TASK
 from server_stand_in import NOON, Server
 
-from mcp_agentbus.bus.replies import Delivery, Found
+from mcp_agentbus.bus.replies import Delivery, Found, Stored
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import InboxFull, NotAllowed
+from mcp_agentbus.errors import AlreadyEnded, InboxFull, NotAllowed
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.store import codec, roster, subjects, tasks
@@ -141,6 +141,20 @@ async def test_what_stands_of_what_cannot_be_read_is_ended():
     assert bus.record == step(before, "parked", "coder", "", NOON, reason=reason)
 
 
+@pytest.mark.parametrize("before", ["completed", "cancelled", "working"])
+async def test_what_only_names_a_task_ends_none_that_has_an_end_or_that_a_session_holds(
+    live, before
+):
+    live.add("session-1")
+    stands = stepped(before, "session-1", attempts=1)
+    bus = Bus(record=stands)
+
+    await parking.park_undecodable(bus, DELIVERY, "coder", "no JSON")
+
+    assert bus.record == stands
+    assert [each[0] for each in bus.done] == ["AGENTBUS_DEAD", "finished"]
+
+
 @pytest.mark.parametrize(
     ("task_id", "sender"), [("", "planner"), ("*", "planner"), ("t1", "PLANNER")]
 )
@@ -219,6 +233,32 @@ async def test_what_another_has_set_aside_once_more_as_it_is_offered_again_begin
     assert bus.record == step(parked, "stored", "coder", "", NOON, attempts=0, reason=ANEW)
 
 
+OVER = ["completed", "failed", "rejected", "cancelled", "expired"]
+
+
+@pytest.mark.parametrize("end", OVER)
+async def test_what_is_over_is_not_offered_again_and_is_set_aside_no_more(end):
+    over = stepped(end, "session-1", attempts=1)
+    bus = Bus(PARKED, record=over)
+    bus.keep(KEPT, SEEN)
+
+    with pytest.raises(AlreadyEnded, match=f"Task t1 is over: {end}"):
+        await parking.replay(bus, ["coder"], "t1")
+
+    assert (bus.record, bus.sent) == (over, SEEN)
+    assert bus.done == [("STREAM.MSG.DELETE.AGENTBUS_DEAD", {"seq": 1})]
+
+
+async def test_what_was_done_by_another_as_it_is_offered_again_keeps_its_result():
+    bus = Bus(PARKED, record=stepped("claimed", "gone", attempts=1))
+    bus.meanwhile = [done := stepped("completed", "gone", attempts=1)]
+
+    with pytest.raises(AlreadyEnded):
+        await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.record == done
+
+
 KEPT = sent_key("planner", "coder", "t1")
 SEEN = SENT.model_copy(update={"seen_revision": 2, "seen_at": NOON, "closed": True})
 
@@ -229,7 +269,18 @@ async def test_what_is_offered_again_is_open_to_a_sender_who_has_seen_that_it_wa
 
     await parking.replay(bus, ["coder"], "t1")
 
-    assert bus.sent == SEEN.model_copy(update={"closed": False})
+    assert bus.sent == SEEN.model_copy(update={"closed": False, "seq": bus.ack.seq})
+
+
+async def test_where_it_lies_is_kept_also_if_who_offered_it_again_was_cut_off_before_that():
+    bus = Bus(PARKED, record=step(stepped("parked"), "stored", "coder", "", NOON, attempts=0))
+    bus.keep(KEPT, SENT.model_copy(update={"seq": 3}))
+    bus.ack = Stored(9, duplicate=True)
+
+    await parking.replay(bus, ["coder"], "t1")
+
+    assert bus.sent.seq == 9
+    assert bus.done[-1] == ("STREAM.MSG.DELETE.AGENTBUS_DEAD", {"seq": 1})
 
 
 async def test_what_its_senders_account_alone_may_write_does_not_keep_a_task_from_being_offered():

@@ -8,7 +8,7 @@ import pytest
 from messages import read_record as record_on
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.errors import AlreadyEnded, NotClaimed, UnknownTask
+from mcp_agentbus.errors import AlreadyEnded, NotClaimed, TooLarge, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import Published, publish_result
@@ -57,6 +57,17 @@ async def test_each_step_is_told_and_the_same_again_as_no_new_one(world):
     assert await told(coder, "completed") == [
         Published(task_id, "completed"), Published(task_id, "completed", unchanged=True),
     ]  # fmt: skip
+
+
+async def test_a_worker_that_goes_on_keeps_room_for_the_end_of_its_task(world):
+    planner, coder, task_id = await sent(world)
+    await read_inbox(coder)
+    much = {"body": "\x01" * (150 << 10)}
+
+    with pytest.raises(TooLarge):
+        await publish_result(coder, task_id, "working", **much)
+    assert (await record_of(planner, coder, task_id))[0].state == "claimed"
+    assert (await publish_result(coder, task_id, "completed", **much)).state == "completed"
 
 
 async def test_of_two_answers_at_once_neither_is_lost(world):

@@ -77,7 +77,7 @@ async def test_whoever_has_its_inbox_is_told_the_task_as_well_while_it_is_open(s
     life = await task_life(reader(server, CODER), "t1")
 
     assert life == Life("working", FORGED, KEPT, TASK)
-    assert ("AGENTBUS_TASKS", SUBJECT, 7, 1) in read
+    assert ("AGENTBUS_TASKS", {"seq": 7, "batch": 1, "next_by_subj": SUBJECT}) in read
 
 
 async def test_of_one_that_nobody_has_touched_its_whole_life_is_that_it_is_stored(server):

@@ -89,6 +89,16 @@ async def test_a_registration_says_what_is_new_and_what_was_there(old, me, now, 
     assert stored == PROFILE.model_copy(update=profile)
 
 
+async def test_what_its_user_has_taken_out_of_its_settings_is_said_of_it_no_more():
+    server = bus(registered())
+    server.settings.agents = {"coder": replace(ME, description="", roles=())}
+
+    await roster.register(server, replace(ME, description="", roles=()), NOON)
+
+    stored = await roster.registration(server, "coder")
+    assert (stored.description, stored.roles) == ("", ())
+
+
 async def test_an_agent_without_a_session_is_registered_and_was_never_seen():
     server, before = bus(), text.now()
 

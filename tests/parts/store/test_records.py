@@ -8,9 +8,10 @@ from messages import RECORD, RECORD_SUBJECT, SENT, SENT_SUBJECT, read_record, re
 from strategies import spelt
 
 from mcp_agentbus.bus.replies import Conflict, Found, Message
+from mcp_agentbus.errors import TooLarge
 from mcp_agentbus.store import records
-from mcp_agentbus.store.records import Key, Written
-from mcp_agentbus.store.steps import Write
+from mcp_agentbus.store.records import OPEN_MAX_BYTES, Key, Written
+from mcp_agentbus.store.steps import Lost, Write
 from mcp_agentbus.store.task import Moment, Undecodable
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
@@ -115,6 +116,33 @@ def test_a_record_is_read_out_of_whatever_carries_it():
 @pytest.mark.parametrize("read", [records.record_in, records.sent_in])
 def test_a_message_that_is_no_record_has_none_in_it(read):
     assert read(Message(RECORD_SUBJECT, b"\x00")) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "over", "is_there"),
+    [("stored", 0, True), ("stored", 1, False), ("working", 1, False), ("completed", 1, True)],
+)
+def test_a_record_that_goes_on_and_leaves_no_room_for_its_next_step_counts_as_none(
+    state, over, is_there
+):
+    least = len(spelt({**RECORD, "state": state, "result": ""}))
+    filled = {**RECORD, "state": state, "result": "x" * (OPEN_MAX_BYTES + over - least)}
+    data = spelt(filled)
+    assert len(data) == OPEN_MAX_BYTES + over
+
+    assert (records.record_in(Message(RECORD_SUBJECT, data)) is not None) is is_there
+
+
+@pytest.mark.parametrize("state", ["working", "completed"])
+def test_a_step_whose_record_would_leave_no_room_for_the_next_is_refused_and_an_end_is_not(state):
+    written = Write(read_record(state=state, result="\x01" * (OPEN_MAX_BYTES // 6)))
+
+    if state == "completed":
+        assert records.with_room(written) == written
+    else:
+        with pytest.raises(TooLarge, match="leaves no room"):
+            records.with_room(written)
+    assert records.with_room(lost := Lost(written.value)) == lost
 
 
 class SentRecords:

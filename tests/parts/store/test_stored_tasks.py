@@ -175,9 +175,15 @@ async def test_a_task_that_has_ended_is_taken_out_where_it_waits(of, done):
     assert looks == ([("AGENTBUS_TASKS", there)] if of["seq"] else [])
 
 
-@pytest.mark.parametrize(
-    "there", [[], [message(seq=8)], [message(TASK.model_copy(update={"id": "t2"}))]]
-)
+async def test_a_task_that_was_offered_again_is_taken_out_where_it_lies_by_then():
+    server = Server(messages=[message(seq=8)])
+
+    await tasks.remove(server, SENT.model_copy(update={"seq": 7}))
+
+    assert server.done == [("STREAM.MSG.DELETE.AGENTBUS_TASKS", {"seq": 8})]
+
+
+@pytest.mark.parametrize("there", [[], [message(TASK.model_copy(update={"id": "t2"}))]])
 async def test_of_a_stream_made_anew_no_other_task_is_taken_out(there):
     server = Server(messages=there)
 
@@ -265,13 +271,15 @@ async def test_a_task_whose_number_is_not_known_is_looked_for_among_all_of_its_s
     assert server.asked == [("AGENTBUS_TASKS", SUBJECT, 1, 100)]
 
 
-async def test_a_task_whose_number_is_known_is_looked_for_there_alone():
+async def test_a_task_whose_number_is_known_is_looked_for_there_alone_while_it_is_there():
     server = Server(messages=[message(), *OTHERS])
     assert await tasks.find(server, first_record(SENT), 7) == (TASK, message())
-    assert server.asked == [("AGENTBUS_TASKS", SUBJECT, 7, 1)]
+    at = {"seq": 7, "batch": 1, "next_by_subj": SUBJECT}
+    assert server.asked == [("AGENTBUS_TASKS", at)]
 
-    gone = Server(messages=[*OTHERS, message(seq=300)])
-    assert await tasks.find(gone, first_record(SENT), 7) is None
+    again = Server(messages=[*OTHERS, message(seq=300)])
+    assert await tasks.find(again, first_record(SENT), 7) == (TASK, message(seq=300))
+    assert await tasks.find_at(again, first_record(SENT), 7) is None
     assert await tasks.find(Server(messages=OTHERS), first_record(SENT)) is None
 
 

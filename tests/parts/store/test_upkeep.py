@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, HandedOut
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BusUnreachable, StoreFull
 from mcp_agentbus.store import records, streams, tasks
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Sent
@@ -191,6 +191,7 @@ async def test_a_task_is_ended_at_its_deadline_and_waited_for_until_then(
 
 async def test_deadlines_are_looked_at_every_quarter_minute_each_agents_by_itself(monkeypatch):
     clock, pulled, ended, unkept = [0.5], [], [], []
+    agents = ["full", "refused", "planner"]
 
     async def pull(_, consumer, batch):
         pulled.append((clock[0], consumer, batch))
@@ -199,6 +200,8 @@ async def test_deadlines_are_looked_at_every_quarter_minute_each_agents_by_itsel
         return [1, 2]
 
     async def end(_, agent, delivery):
+        if (agent, delivery) == ("refused", 1):
+            raise StoreFull
         ended.append((agent, delivery))
 
     class Unkept:
@@ -215,13 +218,11 @@ async def test_deadlines_are_looked_at_every_quarter_minute_each_agents_by_itsel
     monkeypatch.setattr(deadlines, "Unkept", Unkept)
     it = Deadlines(None)
     for clock[0] in (0.5, 15.4, 15.5):
-        await it.look(iter(["full", "planner"]))
+        await it.look(iter(agents))
 
-    assert pulled == [
-        (at, streams.sent(agent), 100) for at in (0.5, 15.5) for agent in ("full", "planner")
-    ]
-    assert ended == [("planner", 1), ("planner", 2)] * 2
-    assert unkept == [["full", "planner"]] * 2
+    assert pulled == [(at, streams.sent(agent), 100) for at in (0.5, 15.5) for agent in agents]
+    assert ended == [("refused", 2), ("planner", 1), ("planner", 2)] * 2
+    assert unkept == [agents] * 2
 
 
 @pytest.mark.parametrize(
