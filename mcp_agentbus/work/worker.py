@@ -54,10 +54,9 @@ from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
 from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
-from mcp_agentbus.work.intake import claim_next, claim_waiting
+from mcp_agentbus.work.intake import Patience, Waiting, claim_next, claim_waiting
 from mcp_agentbus.work.job import Handler, Job
 from mcp_agentbus.work.log import note
-from mcp_agentbus.work.patience import Patience, Waiting
 from mcp_agentbus.work.result import Result
 
 #: More than any machine runs at once.
