@@ -45,8 +45,8 @@ from mcp_agentbus.errors import BadSetup, BusUnreachable
 START_TIMEOUT_S: Final = 15.0  # a store with a million records took 6 s to come up
 STOP_TIMEOUT_S: Final = 20.0  # the same store took over 10 s to go down
 _PROBE_TIMEOUT_S: Final = 1.0
-# How long a starter takes from its lock to its server.
-_STARTS_WITHIN_S: Final = 2.0
+_STARTS_WITHIN_S: Final = 2.0  # from a starter's lock to its server
+_SEEN_FOR_S: Final = 0.1  # whoever signed a lock is seen there for as long, or may have died before
 _LOOK_AGAIN_S: Final = 0.005  # the server's ports file appears 11 to 32 ms after its start
 _STORE_MAX_BYTES: Final = 8 << 30
 # A full disk leaves JetStream's streams unwritable until a restart, so stay well below it.
@@ -121,7 +121,7 @@ def ensure(settings: Settings) -> Server:
         files = _prepare(settings)
         if not reach.loopback_works():
             raise absence(settings) or reach.no_loopback()
-        give_up = time.monotonic() + START_TIMEOUT_S
+        give_up, watch = time.monotonic() + START_TIMEOUT_S, locks.Watch(files.lock)
         while time.monotonic() < give_up:
             with locks.held(files.lock, wait=False) as lock:
                 if lock is not None:
@@ -129,8 +129,7 @@ def ensure(settings: Settings) -> Server:
             # Somebody else starts it at this moment, or it runs and is about to answer.
             if server := find(settings):
                 return server
-            left_s = give_up - time.monotonic()
-            if _has_run_long(files, START_TIMEOUT_S - left_s) or is_cut_off(settings):
+            if _is_in_vain(settings, *watch.look()):
                 break
             time.sleep(_LOOK_AGAIN_S)
     except OSError as error:
@@ -274,10 +273,12 @@ def _signal(files: Files, server: Process, number: signal.Signals) -> bool:
     return True
 
 
-def _has_run_long(files: Files, waited_s: float) -> bool:
-    """Tell whether a holder of the lock has had the time to start; an earlier version's is none."""
-    server = locks.holder(files.lock)
-    return time.time() - server.since > START_TIMEOUT_S if server else waited_s > _STARTS_WITHIN_S
+def _is_in_vain(settings: Settings, server: Process | None, seen_s: float) -> bool:
+    """Tell whether a holder of the lock, of an earlier version none, is not to answer here."""
+    if server is None:
+        return seen_s > _STARTS_WITHIN_S
+    has_run_long = time.time() - server.since > START_TIMEOUT_S
+    return seen_s > _SEEN_FOR_S and (has_run_long or is_cut_off(settings))
 
 
 def _prepare(settings: Settings) -> Files:

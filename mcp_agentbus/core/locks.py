@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
@@ -45,6 +46,7 @@ def take(path: str | os.PathLike[str], *, wait: bool) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        os.truncate(descriptor, 0)  # or who had it before would be taken for who has it
     except BlockingIOError:
         os.close(descriptor)
         return None
@@ -93,7 +95,7 @@ def is_held(path: str | os.PathLike[str]) -> bool:
 
 def sign(descriptor: int, process: Process) -> None:
     """Write into a locked file who has it; on a full disk nobody is told."""
-    os.truncate(descriptor, 0)  # who had it before has it no more, whatever comes of the rest
+    os.truncate(descriptor, 0)  # who handed it on has it no more, whatever comes of the rest
     with suppress(OSError):
         os.pwrite(descriptor, json.dumps(process._asdict()).encode() + b"\n", 0)
 
@@ -111,3 +113,23 @@ def holder(path: str | os.PathLike[str]) -> Process | None:
         return None
     kinds = [type(value) for value in process]
     return process if kinds == [int, str, str, str, str, float] else None
+
+
+class Watch:
+    """Who has a lock, and for how long that one was seen there.
+
+    One look alone is not enough: whoever looks whether it is held has it for some microseconds, and
+    a file that nobody else has names who had it once.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._seen: Process | None = None
+        self._since = time.monotonic()
+
+    def look(self) -> tuple[Process | None, float]:
+        """Return who has signed it, and for how many seconds each look has found that."""
+        now = holder(self._path)
+        if now != self._seen:
+            self._seen, self._since = now, time.monotonic()
+        return now, time.monotonic() - self._since

@@ -56,16 +56,18 @@ class Keeper:
 
     async def __aenter__(self) -> Self:
         """Read all, once what changes from then on is heard."""
-        await self._stack.__aenter__()
-        for subject, hear in (
-            (subjects.profile_subject("*"), self._hear_agent),
-            (CHANGED, self._hear_account),
-        ):
-            heard = self.bus.subscribed(subject, hear, most=_HEARD_MAX)
-            await self._stack.enter_async_context(heard)
-        await self._read_all()
-        reading = in_background(self._keep_up(), "a gate's book")
-        self._stack.callback(reading.cancel)
+        async with AsyncExitStack() as stack:
+            for subject, hear in (
+                (subjects.profile_subject("*"), self._hear_agent),
+                (CHANGED, self._hear_account),
+            ):
+                heard = self.bus.subscribed(subject, hear, most=_HEARD_MAX)
+                await stack.enter_async_context(heard)
+            await self._read_all()
+            reading = in_background(self._keep_up(), "a gate's book")
+            stack.callback(reading.cancel)
+            # Not before all of it stands: of a block that does not begin nobody ends anything.
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:

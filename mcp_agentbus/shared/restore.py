@@ -11,8 +11,9 @@ taken, so that the same command brings it back; and whoever has sent something s
 This user's own server is replaced unseen: the backup is restored into a server that nobody else
 knows, whose files then take the place of the others at one blow, while no server runs on either.
 Whoever dies in between, one of the two is there whole. A shared server keeps running, and what it
-holds is removed stream by stream; so all who use it must have ended, or it is refused. Who has
-joined since the backup, was removed, or has another key, is that still: nobody comes back in.
+holds is removed stream by stream; so all who use it must have ended, or it is refused. Its accounts
+stay as they stand, and a backup's come only where nobody has joined: so whoever was removed, or has
+another key, does not come back in, however early a restore ends.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFul
 from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
+from mcp_agentbus.shared.accounts.record import Invitation
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.since import sent_since, tell
 from mcp_agentbus.store import streams, subjects
@@ -114,8 +116,7 @@ async def restore(
                     yield step
             return
     # Nobody joins this user's own.
-    tasks = tuple(stream for stream in backup.streams if stream.name in ORDER)
-    async with aclosing(_unseen(settings, changed(backup, streams=tasks))) as steps:
+    async with aclosing(_unseen(settings, changed(backup, streams=_of_tasks(backup)))) as steps:
         async for step in steps:
             yield step
 
@@ -229,15 +230,25 @@ async def _anew(
     await streams.ensure_streams(bus)
     info = await bus.admin.api(f"STREAM.INFO.{subjects.RESULTS}")
     replicas = int(info["config"]["num_replicas"])
-    joined = await accounts.standing(bus)
+    kept: list[Invitation] = []
     if any(stream.name == accounts.STREAM for stream in backup.streams):
         await accounts.ensure(bus)
+        if await accounts.has_joined(bus):
+            backup = changed(backup, streams=_of_tasks(backup))
+        else:
+            kept = await accounts.invitations(bus)
     for stream in backup.streams:
         await bus.admin.api(f"STREAM.DELETE.{stream.name}")
     async with aclosing(_filled(bus, backup, None, replicas)) as steps:
         async for step in steps:
+            if step.stream == accounts.STREAM and step.is_complete:
+                await accounts.put_over(bus, kept)
             yield step
-    await accounts.put_over(bus, joined)
+
+
+def _of_tasks(backup: Backup) -> tuple[Stream, ...]:
+    """Return the streams of a backup but for that of who may use a server."""
+    return tuple(stream for stream in backup.streams if stream.name in ORDER)
 
 
 async def _filled(

@@ -34,9 +34,10 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import BODY_MAX_BYTES, Task
 from mcp_agentbus.work import log, worker_file
 from mcp_agentbus.work.guard import Guard
+from mcp_agentbus.work.intake import Patience
 from mcp_agentbus.work.program import TIME_LIMIT_S, Program
 from mcp_agentbus.work.result import Result
-from mcp_agentbus.work.worker import Done, Patience, Worker
+from mcp_agentbus.work.worker import Done, Worker
 
 #: What its sessions run in, for the roster.
 HOST: Final = "worker"

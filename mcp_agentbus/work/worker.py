@@ -54,7 +54,7 @@ from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
 from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
-from mcp_agentbus.work.intake import claim_next, claim_waiting
+from mcp_agentbus.work.intake import Patience, Waiting, claim_next, claim_waiting
 from mcp_agentbus.work.job import Handler, Job
 from mcp_agentbus.work.log import note
 from mcp_agentbus.work.result import Result
@@ -79,16 +79,6 @@ class Done:
     sender: str
     #: `over`: somebody else has ended or taken it meanwhile.
     state: _DoneState
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a worker waits for a bus that is away."""
-
-    #: It is tried again for so long, in seconds, before that counts as a try.
-    try_s: float = 2.0
-    #: After so many tries it gives up.
-    tries: float = math.inf
 
 
 class Worker:
@@ -237,34 +227,25 @@ class Worker:
     async def _take_on(self, handler: Handler) -> None:
         """Take tasks as there is room, and begin each; never returns."""
         note("started", agent=self.me, session=self.session.id, jobs=self._jobs)
+        waiting = self._waiting()
         while True:
             while len(self._running) >= self._jobs:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            # The other one ends only once there is a task: that the bus is back is told before.
+            claim = claim_waiting if waiting.is_on else claim_next
             try:
-                items = await claim_next(self.session, self._jobs - len(self._running))
+                items = await claim(self.session, self._jobs - len(self._running))
             except (BusUnreachable, Unconfirmed) as error:
-                await self._bus_is_back(error)
+                await waiting.again(error)
                 continue
+            waiting.over()
             for item in items:
                 running = in_background(self._done(item, handler), f"task {item.task.id}")
                 self._running.add(running)
                 running.add_done_callback(self._running.discard)
 
-    async def _bus_is_back(self, error: AgentbusError) -> None:
-        """Wait for a bus that is away.
-
-        Raises:
-            BusUnreachable: it was closed, or the worker's patience is at its end.
-        """
-        note("away", logging.WARNING, why=error.message, hint=error.hint)
-        tries = 0
-        while not await self.session.bus.reconnected(self._patience.try_s):
-            tries += 1
-            if tries >= self._patience.tries or self._stopped.is_set():
-                raise BusUnreachable(
-                    f"The bus was tried {tries} times in vain: {self.session.bus.away_says}"
-                )
-        note("back")
+    def _waiting(self) -> Waiting:
+        return Waiting(self.session.bus, self._patience, self._stopped)
 
     async def _done(self, item: Item, handler: Handler) -> Done:
         """Do a task to its end, and store that; return what became of it."""
@@ -313,14 +294,17 @@ class Worker:
             BusUnreachable: the worker's patience is at its end.
             StoreFull, InboxFull: there is no room for it, and the worker is stopped.
         """
+        waiting = self._waiting()
         while True:
             try:
                 await publish_result(self.session, job.task.id, status, **details)
             except (BusUnreachable, Unconfirmed) as error:
-                await self._bus_is_back(error)
+                await waiting.again(error)
             except (AlreadyEnded, NotClaimed, NotYourTask, UnknownTask):
+                waiting.over()
                 return False
             except (StoreFull, InboxFull) as error:
+                waiting.over()
                 note("refused", logging.ERROR, task=job.task.id, why=error.message)
                 if self._stopped.is_set():
                     raise
@@ -328,6 +312,7 @@ class Worker:
                     async with asyncio.timeout(_ROOM_AGAIN_S):
                         await self._stopped.wait()
             else:
+                waiting.over()
                 return True
 
     async def _keep(self) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from made_server import made_server
 
@@ -112,8 +114,34 @@ async def test_a_key_that_is_withdrawn_at_once_lets_nobody_in_until_there_is_ano
     assert (before, await apply(bus, folder)) == ({"laptop"}, frozenset())
     assert later.invitation.replaces
     assert at_once.invitation.replaces
-    with pytest.raises(Refused, match="no key that counts"):
-        await owner.readmit(bus, folder, "laptop")
+
+
+@pytest.mark.parametrize(
+    ("state", "hint"),
+    [("joined", "another: agentbus server rotate laptop"),
+     ("removed", "again: agentbus server invite laptop"),
+     ("cut-off", "again: agentbus server remove laptop && agentbus server invite laptop")],
+)  # fmt: skip
+async def test_whoever_has_no_key_that_counts_is_let_in_by_what_every_refusal_says(
+    bus, folder, state, hint
+):
+    await joined(bus, folder, "laptop")
+    account, revision = await store.account(bus, "laptop")
+    await store.put(bus, replace(account, key="", state=state), revision)
+    refused = [owner.readmit(bus, folder, "laptop")]
+    if state != "joined":
+        refused.append(owner.rotate(bus, folder, "laptop"))
+    if state == "cut-off":
+        refused.append(owner.invite(bus, folder, "laptop"))
+
+    for each in refused:
+        with pytest.raises(Refused) as said:
+            await each
+        assert said.value.hint.endswith(hint)
+    if state == "cut-off":
+        await owner.remove(bus, folder, "laptop")
+    let_in = owner.rotate if state == "joined" else owner.invite
+    assert (await let_in(bus, folder, "laptop")).line
 
 
 @pytest.mark.parametrize("give_back", [False, True])

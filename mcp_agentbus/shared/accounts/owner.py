@@ -115,7 +115,7 @@ async def invite(
     if account and account.state == "cut-off":
         raise Refused(
             f"The account {name} was cut off, as it flooded the bus. Nothing was done.",
-            hint=f"To let it in again: agentbus server accounts {name} --readmit",
+            hint=_let_in_by(account),
         )
     return await _invited(bus, folder, name, tuple(dict.fromkeys(roles)), for_s, replaces=False)
 
@@ -259,9 +259,10 @@ async def readmit(bus: Bus, folder: Path, name: str) -> AccountRecord:
     """
     account = await _known(bus, name)
     if not account.key:
+        another = f"Give it another: agentbus server rotate {name}"
         raise Refused(
             f"The account {name} has no key that counts. Nothing was done.",
-            hint=f"Give it another: agentbus server rotate {name}",
+            hint=another if account.state == "joined" else _let_in_by(account),
         )
     let_in = await _change(bus, name, lambda account: _as(account, "joined"))
     await apply(bus, folder)
@@ -348,10 +349,16 @@ async def _change(
 
 
 def _not_in(account: AccountRecord) -> Refused:
-    if account.state == "removed":
-        what, hint = "was removed", f"agentbus server invite {account.name}"
-    else:
-        what, hint = "was cut off", f"agentbus server accounts {account.name} --readmit"
+    what = "was removed" if account.state == "removed" else "was cut off"
     return Refused(
-        f"The account {account.name} {what}. Nothing was done.", hint=f"To let it in again: {hint}"
+        f"The account {account.name} {what}. Nothing was done.", hint=_let_in_by(account)
     )
+
+
+def _let_in_by(account: AccountRecord) -> str:
+    """Return what lets in again whoever was removed or cut off, of which one may have no key."""
+    how = f"agentbus server invite {account.name}"
+    if account.state == "cut-off":
+        readmitted = f"agentbus server accounts {account.name} --readmit"
+        how = readmitted if account.key else f"agentbus server remove {account.name} && {how}"
+    return f"To let it in again: {how}"

@@ -116,25 +116,25 @@ async def exist(bus: Bus) -> bool:
     return True
 
 
-async def standing(bus: Bus) -> list[AccountRecord | Invitation]:
-    """Return all that is kept; nothing of a bus that has no accounts.
+async def has_joined(bus: Bus) -> bool:
+    """Tell whether anybody ever has: an account is kept for good, in whatever state.
 
-    Raises: as `accounts`.
+    Raises:
+        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
     """
-    if not await exist(bus):
-        return []
-    # In this order: that an account was written later than an invitation says that it has counted.
-    return [*await invitations(bus), *await accounts(bus)]
+    # Not by reading them: one that a later version has written counts as well.
+    info = await bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": ACCOUNTS})
+    return bool(info["state"].get("subjects"))
 
 
-async def put_over(bus: Bus, records: Iterable[AccountRecord | Invitation]) -> None:
+async def put_over(bus: Bus, invitations: Iterable[Invitation]) -> None:
     """Have these stand, in the place of whatever does; what they do not name stays.
 
     Raises: as `put`.
     """
-    for record in records:
-        _, revision = await _read(bus, record.subject, lambda _, data: data)
-        await put(bus, record, revision)
+    for each in invitations:
+        _, revision = await _read(bus, each.subject, lambda _, data: data)
+        await put(bus, each, revision)
 
 
 async def put(bus: Bus, record: AccountRecord | Invitation, revision: int) -> int:

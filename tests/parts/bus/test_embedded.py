@@ -189,6 +189,22 @@ def test_a_server_that_hangs_is_not_waited_for_as_one_that_starts(
     assert time.monotonic() - began < 30
 
 
+def test_a_dead_server_that_signed_the_lock_is_not_taken_for_who_holds_it(
+    settings, files, monkeypatch
+):
+    """Whoever looks whether it is held has it for a moment, and a starter signs it after that."""
+    files.root.mkdir(parents=True)
+    with locks.held(files.lock, wait=False) as lock:
+        locks.sign(lock, processes.known(os.getpid())._replace(network="another boot's", since=1.0))
+    with files.lock.open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(embedded.time, "sleep", lambda _: looking.close())
+        assert embedded.ensure(settings).how == "started"
+    embedded.stop(settings)
+    with locks.held(files.lock, wait=False):
+        assert locks.holder(files.lock) is None
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "no JSON", '{"pid": "1"}', "\0" * 9000, "[" * 9000]
 )

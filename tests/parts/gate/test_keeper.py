@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -20,6 +21,20 @@ class Away:
 
     def __init__(self):
         self.looks = 0
+        self.heard = []
+
+    @asynccontextmanager
+    async def subscribed(self, subject, *_, **__):
+        self.heard.append(subject)
+        try:
+            yield True
+        finally:
+            self.heard.remove(subject)
+
+    async def stored(self, *_):
+        self.heard_at_look = len(self.heard)
+        raise BusUnreachable
+        yield
 
     async def api(self, *_):
         self.looks += 1
@@ -36,6 +51,16 @@ async def test_a_look_that_fails_is_told_to_who_asked_and_made_again_for_the_nex
 
     assert bus.looks == 2
     assert len(aio.failures) == failed
+
+
+async def test_what_a_keeper_hears_ends_where_its_first_look_fails():
+    bus = Away()
+
+    with pytest.raises(BusUnreachable):
+        async with Keeper(bus):
+            pytest.fail("it has read nothing")
+
+    assert (bus.heard_at_look, bus.heard) == (2, [])
 
 
 class Lagging:
