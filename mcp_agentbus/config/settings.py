@@ -174,7 +174,7 @@ def stamp_of(file: Path) -> Stamp:
 
 
 def settings_or_defaults(environ: Mapping[str, str]) -> Settings:
-    """Read the settings; without config.toml, or a URL that is none, where it cannot be read.
+    """Read the settings; without config.toml, and what variables say of a server, where need be.
 
     For those who only look, or say why: another bus may be in them than the user's own.
     """
@@ -182,7 +182,9 @@ def settings_or_defaults(environ: Mapping[str, str]) -> Settings:
         return load_settings(environ)
     with suppress(BadSetup):
         return load_settings(environ, text="")
-    without = {name: value for name, value in environ.items() if name != "AGENTBUS_URL"}
+    # Of half a login, too, a session tells its model, and doctor what else it finds.
+    servers = set(IN_ENVIRON.values())
+    without = {name: value for name, value in environ.items() if name not in servers}
     return replace(load_settings(without, text=""), environ=dict(environ))
 
 

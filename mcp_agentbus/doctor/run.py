@@ -156,8 +156,8 @@ async def _needs(
 ) -> list[Check]:
     """Make a check that would look at something else without the user's configuration."""
     if usable is None:
-        fix = "Mend config.toml first."
-        return [Check(name, "unknown", "not looked at, as config.toml cannot be read", fix)]
+        fix = "Mend what is said of config first."
+        return [Check(name, "unknown", "not looked at, as the configuration cannot be read", fix)]
     return await _limited(name, _LIMIT_S, look(usable))
 
 

@@ -34,6 +34,7 @@ def refused(session, tool="read_inbox", **arguments):
         (["--watch-max", "soon"], {}, "--watch-max: 'soon' is no duration"),
         ([], {"AGENTBUS_WATCH_MAX_S": "-1"}, "AGENTBUS_WATCH_MAX_S: '-1' is no duration"),
         ([], {"AGENTBUS_URL": "http://bus"}, "AGENTBUS_URL is not a nats:// or tls:// URL."),
+        ([], {"AGENTBUS_USER": "me"}, "has AGENTBUS_USER and no AGENTBUS_PASSWORD_FILE."),
     ],
 )
 def test_what_makes_no_sense_is_told_to_the_model_by_each_call(home, way, argv, more, said):

@@ -189,23 +189,24 @@ def read(table: object, env: Mapping[str, str], where: str) -> dict[str, Any]:
     if binary := env.get(BINARY):
         values["binary"] = binary
     allows = values.pop("allow_plaintext", False)
-    url = _checked_urls(values.pop("url", ""), allow_plaintext=allows)
+    by = {key: IN_ENVIRON[key] if key in given else f"{where}: {key}" for key in ("url", "account")}
+    url = _checked_urls(values.pop("url", ""), by["url"], allow_plaintext=allows)
     user, account = (values.pop(name, None) or None for name in ("user", "account"))
     if account and not ids.is_agent(account):
         hint = "Write it as `agentbus join` did: small letters, digits and dashes."
-        raise BadSetup(f"{where} has an account whose name is none.", hint=hint)
+        raise BadSetup(f"{by['account']} is no account's name.", hint=hint)
     files = {key: _path(value, env) for key, value in values.items()}
     return {"url": url, "user": user, "account": account, "allow_plaintext": allows, **files}
 
 
-def _checked_urls(given: str, *, allow_plaintext: bool) -> str | None:
+def _checked_urls(given: str, by: str, *, allow_plaintext: bool) -> str | None:
     if not given:
         return None
     urls = [url.strip() for url in given.split(",")]
     for url in urls[:_URLS_MAX]:
-        check_url(url, allow_plaintext=allow_plaintext)
+        check_url(url, by, allow_plaintext=allow_plaintext)
     if len(urls) > _URLS_MAX:
-        raise BadSetup(f"AGENTBUS_URL names {len(urls)} servers.", hint=f"Leave {_URLS_MAX}.")
+        raise BadSetup(f"{by} names {len(urls)} servers.", hint=f"Leave {_URLS_MAX}.")
     return ",".join(urls)
 
 
@@ -239,8 +240,13 @@ def _path(value: object, env: Mapping[str, str]) -> Path | None:
     return Path(places.absolute(str(value), env)) if value else None
 
 
-def check_url(url: str, *, allow_plaintext: bool) -> None:
+def check_url(url: str, by: str, *, allow_plaintext: bool) -> None:
     """See that `url` names a server, without a secret, by TLS unless it may be without.
+
+    Args:
+        url: of one server.
+        by: what has said it, for people.
+        allow_plaintext: as in `Server`.
 
     Raises:
         BadSetup: it does not.
@@ -248,7 +254,7 @@ def check_url(url: str, *, allow_plaintext: bool) -> None:
     parts = _one_server(url)
     if not parts or parts.scheme not in {"nats", "tls"} or not parts.hostname:
         raise BadSetup(
-            "AGENTBUS_URL is not a nats:// or tls:// URL.",
+            f"{by} is not a nats:// or tls:// URL.",
             hint="Name the server, with nothing after its port: tls://bus.example.org:4222",
         )
     if parts.username or parts.password:

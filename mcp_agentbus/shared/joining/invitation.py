@@ -126,7 +126,7 @@ def _line(content: bytes) -> Line:
         said: Any = from_json(content)
         line = _read(said)
         for url in line.urls:
-            check_url(url, allow_plaintext=False)
+            check_url(url, "The line", allow_plaintext=False)
     except (LookupError, TypeError, ValueError, BadSetup):
         raise BadInput(
             "That line is whole, and does not say what an invitation says. Nothing was done.",

@@ -5,7 +5,12 @@ import pytest
 from local_server import configured, settings_at
 
 from mcp_agentbus.config.sections.server import IN_ENVIRON, SERVER_KEYS, is_private
-from mcp_agentbus.config.settings import neighbour_environ, server_of, settings_as_before
+from mcp_agentbus.config.settings import (
+    neighbour_environ,
+    server_of,
+    settings_as_before,
+    settings_or_defaults,
+)
 from mcp_agentbus.errors import BadSetup
 
 CLUSTER = ("tls://a.example.org:4222", "tls://b.example.org:4222")
@@ -77,6 +82,41 @@ def test_there_is_one_way_to_log_in_and_it_is_whole(saying, lines, said):
 def test_the_same_holds_for_variables(tmp_path, environ, said):
     with pytest.raises(BadSetup, match=said):
         settings_at(tmp_path, **environ)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AGENTBUS_USER": "laptop"},
+        {"AGENTBUS_TOKEN_FILE": "/t", "AGENTBUS_CREDS_FILE": "/c"},
+        {"AGENTBUS_KEY_FILE": "/k"},
+        {"AGENTBUS_ACCOUNT": "No Name", "AGENTBUS_NKEY_FILE": "/k"},
+        {"AGENTBUS_URL": "http://bus"},
+    ],
+)
+def test_who_only_looks_has_settings_whatever_variables_say_of_a_server(tmp_path, environ):
+    """So that a session tells its model what is wrong, and doctor makes its other checks."""
+    environ = {"AGENTBUS_HOME": str(tmp_path), **environ}
+
+    settings = settings_or_defaults(environ)
+
+    assert (settings.urls, settings.secret_files, settings.account) == ((), (), None)
+    assert settings.environ == environ
+
+
+@pytest.mark.parametrize(
+    ("lines", "environ", "said"),
+    [
+        (["account = 'A b'", "nkey_file = '/k'"], {}, r"\[server\]: account is no account's name"),
+        ([], {"AGENTBUS_ACCOUNT": "A b", "AGENTBUS_NKEY_FILE": "/k"}, "^AGENTBUS_ACCOUNT is no account's"),
+        (["url = 'http://bus'"], {}, r"\[server\]: url is not a nats:// or tls:// URL"),
+        (["url = 'tls://bus'"], {"AGENTBUS_URL": "http://bus"}, "^AGENTBUS_URL is not a nats://"),
+        ([f"url = {['tls://a.example.org'] * 17}"], {}, r"\[server\]: url names 17 servers"),
+    ],
+)
+def test_what_is_wrong_is_told_of_what_has_said_it(saying, lines, environ, said):
+    with pytest.raises(BadSetup, match=said):
+        saying(*lines, **environ)
 
 
 def test_a_way_that_variables_name_takes_the_place_of_the_one_in_the_file(saying):
