@@ -207,7 +207,7 @@ class _Stream:
 
     def _received(self, message: types.JSONRPCMessage) -> None:
         match message:
-            case types.JSONRPCRequest(params={"name": name}) if name in WAITING:
+            case types.JSONRPCRequest(params={"name": str(name)}) if name in WAITING:
                 self._waiting.add(message.id)
             case types.JSONRPCRequest():
                 self._calls[message.id] = time.monotonic()

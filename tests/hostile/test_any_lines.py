@@ -40,7 +40,7 @@ calls = objects(
     ["jsonrpc", "result", "error"],
     id=st.integers(10_000, 99_999) | strategies.hostile_values,
     method=st.sampled_from(METHODS) | strategies.hostile_values,
-    params=objects(PARAMS, name=st.sampled_from(list(TOOLS)) | strategies.hostile_texts)
+    params=objects(PARAMS, name=st.sampled_from(list(TOOLS)) | strategies.hostile_values)
     | strategies.hostile_values,
 )
 requests = objects(FIELDS, op=st.sampled_from(OPS) | strategies.hostile_values)
