@@ -32,6 +32,7 @@ _STARTS_WITHIN_S: Final = 10.0
 # starts one, and ends it with the session.
 _SETTLES_WITHIN_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.05
+_STARTS_NONE: Final = "no session starts one here, by AGENTBUS_LISTENER"
 # What a person can do about an agent that is held, by `notices.Reason`; the others pass by
 # themselves.
 _HELD: Final = {
@@ -125,32 +126,44 @@ def _replaced(settings: Settings, wrong: str) -> Check:
     fix = (
         _again(settings) if starter.keeps(settings.environ) else "Run `agentbus listen --replace`."
     )
-    mend = Step("end that listener and start one of this version", partial(_renew, settings))
+    mend = _mend(settings, "end that listener and start one of this version")
     return Check("listener", "wrong", wrong, fix, mend)
 
 
 def _none(settings: Settings, error: NoListener) -> Check:
     if status.absent(error) == "silent":
         there = seat.seated(settings)
-        mend = Step("end that listener and start another one", partial(_renew, settings))
+        mend = _mend(settings, "end that listener and start another one")
         mends = mend if there is None or there.is_here else None
         return Check("listener", "wrong", f"silent: {error.message}", error.hint, mends)
     if starter.keeps(settings.environ):
         manager, fix = service.manager(), _again(settings)
         wrong = f"stopped, although {manager.NAME} should keep it"
-        mend = Step(f"have {manager.NAME} start it", partial(_renew, settings))
+        mend = _mend(settings, f"have {manager.NAME} start it")
         fix += f"; if it ends again, see {manager.LOG}" if manager.LOG else ""
         return Check("listener", "wrong", wrong, fix, mend)
     woken = sorted(name for name, rules in settings.rules.items() if rules.profile != "hold")
+    is_started = starter.is_started(settings.environ)
     if not woken:
-        return Check("listener", "ok", "stopped; the first session that lives starts one")
+        then = "the first session that lives starts one" if is_started else _STARTS_NONE
+        return Check("listener", "ok", f"stopped; {then}")
+    until = " until a session starts one" if is_started else f"; {_STARTS_NONE}"
     return Check(
         "listener",
         "warning",
-        f"stopped: nothing wakes {', '.join(woken)} until a session starts one",
+        f"stopped: nothing wakes {', '.join(woken)}{until}",
         "Run `agentbus listen --install` to keep one running.",
-        Step("start a listener", partial(_renew, settings)),
+        _mend(settings, "start a listener"),
     )
+
+
+def _mend(settings: Settings, what: str) -> Step | None:
+    """Return a step that renews the listener; None where nothing here would start one again."""
+    return Step(what, partial(_renew, settings)) if _can_renew(settings) else None
+
+
+def _can_renew(settings: Settings) -> bool:
+    return starter.keeps(settings.environ) or starter.is_started(settings.environ)
 
 
 def _again(settings: Settings) -> str:
@@ -244,7 +257,16 @@ def _held(agents: Any) -> list[Check]:
 
 
 def _renew(settings: Settings) -> str:
-    """End the listener that runs, if one does, and start one; return what is to be said."""
+    """End the listener that runs, if one does, and start one; return what is to be said.
+
+    Raises:
+        BadSetup: none is there after that; or nothing here would start one, so none was ended.
+    """
+    if not _can_renew(settings):
+        raise BadSetup(
+            f"{_STARTS_NONE[0].upper()}{_STARTS_NONE[1:]}, and the one that runs was left alone.",
+            hint="Have whoever started it do so again, or run `agentbus listen --replace`.",
+        )
     machine, manager = Machine(settings), service.manager()
     if starter.keeps(settings.environ) and not manager.is_current(settings):
         manager.install(settings)

@@ -2,12 +2,13 @@
 """What `agentbus doctor` says of the listener, by what that answers and what keeps it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from threading import Event
 from types import SimpleNamespace
 
 import pytest
-from local_server import settings_at
+from local_server import configured, settings_at
 from mcp_agentbus.installers import service
 
 from mcp_agentbus import errors
@@ -20,6 +21,7 @@ RUNS = {
     "pid": 4711, "version": __version__, "since": "2026-11-21T10:00:00+00:00", "bus": "ok",
     "away_since": None, "ledger": "ok", "config": "ok", "archive": "ok", "human": "ok", "agents": [],
 }  # fmt: skip
+CODER = '[agents.coder]\nhost = "claude-code"\ndir = "/shop"\nwake = "{}"\n'
 
 
 @pytest.fixture
@@ -85,6 +87,30 @@ def test_a_service_that_is_as_it_should_be_is_started_anew(settings, answers, ma
     assert manager.told == []
 
 
+def test_where_nothing_here_starts_one_none_is_ended(settings, answers, monkeypatch):
+    """As where it is run by hand, by a supervisor or in a container."""
+    off = replace(settings, environ={**settings.environ, "AGENTBUS_LISTENER": "off"})
+    monkeypatch.setattr(listener.Machine, "run", lambda *_: pytest.fail("it was told to end"))
+    answers(RUNS | {"version": "0.0.9"})
+    [other] = listener.checks(off)
+
+    with pytest.raises(errors.BadSetup, match="left alone.*agentbus listen --replace"):
+        listener.moved(off)
+    assert (other.state, other.mend) == ("wrong", None)
+    assert other.fix == "Run `agentbus listen --replace`."
+
+
+@pytest.mark.parametrize("wake", ["hold", "work"])
+def test_where_no_session_starts_one_doctor_does_not_say_that_one_does(tmp_path, answers, wake):
+    text = CODER.format(wake)
+    off = configured(tmp_path / "bus", text, HOME=str(tmp_path), AGENTBUS_LISTENER="off")
+    answers(None)
+    [found] = listener.checks(off)
+
+    assert found.said.endswith("; no session starts one here, by AGENTBUS_LISTENER")
+    assert found.mend is None
+
+
 @pytest.mark.parametrize("reason", ["backoff", "quiet_hours"])
 def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answers, reason):
     one = {"agent": "coder", "reason": reason, "held": "in other words", "until": None}
@@ -94,9 +120,6 @@ def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answer
 
     assert found.said == f"held: {notices.WHY[reason]}"
     assert bool(found.fix) == (reason == "backoff")
-
-
-CODER = '[agents.coder]\nhost = "claude-code"\ndir = "/shop"\nwake = "{}"\n'
 
 
 @pytest.mark.parametrize(
