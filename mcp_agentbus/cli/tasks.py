@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.feather.printing import say, tell
+from mcp_agentbus.core.feather.printing import complain, say, tell
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.relay.typed import body
 from mcp_agentbus.relay.typed.command import Begun
@@ -113,7 +113,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     is_persons = not given and not hosts.are_around(os.environ)
     asked = Asked(settings, given, is_persons=is_persons)
     naming = Naming(asked, shells.agents(settings))
-    return Call(args, naming, out, pid=os.getpid())
+    return Call(args, naming, out, pid=os.getpid(), aside=lambda line, _: complain(line))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -39,7 +39,13 @@ from mcp_agentbus.core.ids import (
     is_inbox,
     whole_task_id,
 )
-from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import (
+    AgentbusError,
+    ArchiveBroken,
+    BusUnreachable,
+    Unconfirmed,
+    UnknownTask,
+)
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case, Outgoing, Word
@@ -148,7 +154,14 @@ class Known:
             for task in (lane.tasks or {}).values():
                 if task.id == written:
                     return self.unlisted(task)
-        return standing.named(self.current.archive, written)
+        try:
+            return standing.named(self.current.archive, written)
+        except UnknownTask as error:
+            if self.current.extent.is_whole:
+                raise
+            message = f"{error.message} It is not among what was read so far."
+            hint = f"The same again looks further back. {error.hint}"
+            raise error.saying(message, hint=hint) from None
 
     def unlisted(self, task: Task) -> Past:
         """Return a task as it is told of, of which perhaps no record is kept."""

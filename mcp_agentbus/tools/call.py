@@ -39,6 +39,8 @@ class Call:
     outbox: Outbox | None = None
     #: The process in which it was typed; 0 if that is not known.
     pid: int = 0
+    #: As `out`, beside the data that a program reads; None: nobody takes that.
+    aside: Callable[[str, Mapping[str, Any]], None] | None = None
     #: What its user should know of the name, and was not told yet.
     remarks: list[str] = field(default_factory=list)
 

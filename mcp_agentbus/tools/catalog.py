@@ -194,7 +194,8 @@ async def _look_back(session: Session, args: ReadInbox) -> Answer:
     )
     whose = past.TITLES[view].format(who=session.me.id)
     ids = {"agentbus/tasks": [past.ids_of(task) for task in page.tasks]}
-    return Answer(past.history_text(page, whose), ids=ids)
+    none = past.unlike(args.cursor, args.query, args.thread_id)
+    return Answer(past.history_text(page, whose, none=none), ids=ids)
 
 
 async def _watch_inbox(session: Session, args: WatchInbox, asked: Asked) -> Answer:

@@ -8,7 +8,7 @@ so without one they are refused; of a list then what lies in the outbox is shown
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,7 +33,7 @@ from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent, agent_id, inbox_of
 from mcp_agentbus.core.text import check_text
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
 from mcp_agentbus.tools.answers.readers import SHELL
@@ -78,7 +78,9 @@ async def tasks(call: Call) -> int:
         page = page.behind(here, wanted.limit)
     title = past.TITLES[args.view].format(who=_EVERYBODY if of_all else me.id)
     title += f' with "{wanted.words}" in it' if wanted.words else ""
-    return call.end(past.history_text(page, title, SHELL), past.of_history(page), code)
+    none = past.unlike(wanted.cursor, wanted.other, wanted.state, wanted.thread_id, wanted.since)
+    text = past.history_text(page, title, SHELL, none=none)
+    return call.end(text, past.of_history(page), code)
 
 
 def _only_here(away: BusUnreachable) -> str:
@@ -160,6 +162,15 @@ class _Trail:
         at, n = getattr(args, "behind", Span.behind)
         return Span(after, self.step, _time(args.since), behind=(at, n))
 
+    def note(self, notes: Iterable[str]) -> None:
+        """Say what its reader should know of it, each once, and not among a program's data."""
+        noted = list(getattr(self.call.args, "noted", ()))
+        tell = self.call.aside if self.call.args.json else self.call.out
+        for note in notes:
+            if tell and note not in noted:
+                noted.append(note)
+                tell(f"Note: {SHELL.hint(note)}", {"noted": tuple(noted)})
+
     async def print(self, span: Span) -> bool:
         """Print the steps of a span in the order of time; return whether there was one."""
         before = None
@@ -195,7 +206,17 @@ class _Trail:
             await self.go_on_from(self.step)
 
     def cursor(self, name: str) -> int:
-        """Return the step from which an export of this name goes on."""
+        """Return the step from which an export of this name goes on.
+
+        Raises:
+            BadInput: there is no file that would keep it.
+        """
+        if self.archive.path is None:
+            raise BadInput(
+                f"Without an archive nobody knows how far the export {name!r} was.",
+                hint="Leave --cursor out; or mend the archive, or have one: enabled = true under "
+                "[archive] in config.toml.",
+            )
         rows = self.archive.rows("SELECT step FROM cursors WHERE name = ?", name)
         return int(rows[0]["step"]) if rows else 0
 
@@ -209,18 +230,17 @@ class _Trail:
 
 @asynccontextmanager
 async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
-    """Open the archive as it is now; say so where it cannot be used."""
+    """Open the archive as it is now; say so where it could not catch up, or knows not all."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
         agents = users(call.settings)
         sides = await _sides(call, bus)
         async with up_to_date(bus, agents) as current:
-            noted = list(getattr(call.args, "noted", ()))
-            for note in current.notes:
-                if not (call.args.json or note in noted):
-                    noted.append(note)
-                    call.out(f"Note: {SHELL.hint(note)}", {"noted": tuple(noted)})
-            yield _Trail(call, bus, current.archive, line, sides, agents)
+            trail = _Trail(call, bus, current.archive, line, sides, agents)
+            # Whoever goes on was told, and may have looked further back since.
+            extent = [] if trail.is_resumed else past.extent_notes(current.extent)
+            trail.note((*current.notes, *extent))
+            yield trail
 
 
 async def _sides(call: Call, bus: Bus) -> Sides:

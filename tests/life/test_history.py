@@ -12,6 +12,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.tools.catalog import TOOLS
 
 
 async def ids(session, **wanted):
@@ -44,6 +45,8 @@ async def test_a_model_that_lost_its_context_finds_all_that_is_open(kept_or_not)
     assert await ids(coder) == [back.task_id, sent, held, done]
     [past] = (await history(planner, words="THERE are")).tasks
     assert (past.task_id, past.state, past.summary) == (done, "completed", "There you are.")
+    unlike = await TOOLS["read_inbox"].run(planner, {"view": "sent", "query": "nowhere"}, None)
+    assert unlike.text == f"No task sent by {planner.me.id} is like that."
 
 
 async def test_looking_claims_nothing_and_marks_nothing_as_seen(kept_or_not):

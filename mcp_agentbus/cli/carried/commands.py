@@ -92,8 +92,11 @@ async def _task(order: Order) -> int:
     def out(text: str, changed: Mapping[str, Any]) -> None:
         order.say(kind, text, changed)
 
+    def aside(text: str, changed: Mapping[str, Any]) -> None:
+        order.say("complain", text, changed)
+
     pid = order.connection.pid
-    call = Call(args, order.naming, out, order.bus, order.reached, order.outbox, pid)
+    call = Call(args, order.naming, out, order.bus, order.reached, order.outbox, pid, aside)
     return await commands.start(call)
 
 

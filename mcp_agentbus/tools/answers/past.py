@@ -65,11 +65,27 @@ _COMMANDS: Final = {
 }
 
 
-def history_text(page: History, whose: str, reader: Reader = MODEL) -> str:
-    """Return a page of tasks, two lines each; `whose` says which, such as `sent by planner`."""
-    notes = [*page.notes, *_extent_notes(page.extent)]
+def unlike(cursor: str | None, *narrowed: object) -> str:
+    """Return what is said of the tasks of an empty page that was narrowed, or is the last one."""
+    if cursor:
+        return " comes after that"
+    return " is like that" if any(narrowed) else ""
+
+
+def history_text(page: History, whose: str, reader: Reader = MODEL, *, none: str = "") -> str:
+    """Return a page of tasks, two lines each.
+
+    Args:
+        page: the tasks.
+        whose: which they are, such as `sent by planner`.
+        reader: who reads it.
+        none: what is said where there is none, of `unlike`.
+    """
+    notes = [*page.notes, *extent_notes(page.extent)]
     if not page.tasks:
-        return "\n".join([f"No task {whose}.", *layout.noted([reader.hint(x) for x in notes])])
+        return "\n".join(
+            [f"No task {whose}{none}.", *layout.noted([reader.hint(x) for x in notes])]
+        )
     costs = (len(row(past)) + len(said_line(past)) + _AROUND for past in page.tasks)
     count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
     listed = page.tasks[:count]
@@ -82,11 +98,12 @@ def history_text(page: History, whose: str, reader: Reader = MODEL) -> str:
     return "\n".join([*parts, f"One of them whole: {reader.whole('ID')}"])
 
 
-def _extent_notes(extent: Extent) -> list[str]:
+def extent_notes(extent: Extent) -> list[str]:
+    """Return what is said of how far back was looked; nothing where that was all."""
     if extent.is_whole:
         return []
     since = f" since {words.when(extent.since)}" if extent.since else ""
-    return [f"Looked at so far is what was stored{since}; the same call again looks further back."]
+    return [f"Looked at so far is what was stored{since}; the next look goes further back."]
 
 
 def short(task_id: str) -> str:

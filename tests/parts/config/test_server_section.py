@@ -108,7 +108,11 @@ def test_who_only_looks_has_settings_whatever_variables_say_of_a_server(tmp_path
     ("lines", "environ", "said"),
     [
         (["account = 'A b'", "nkey_file = '/k'"], {}, r"\[server\]: account is no account's name"),
-        ([], {"AGENTBUS_ACCOUNT": "A b", "AGENTBUS_NKEY_FILE": "/k"}, "^AGENTBUS_ACCOUNT is no account's"),
+        (
+            [],
+            {"AGENTBUS_ACCOUNT": "A b", "AGENTBUS_NKEY_FILE": "/k"},
+            "^AGENTBUS_ACCOUNT is no account's",
+        ),
         (["url = 'http://bus'"], {}, r"\[server\]: url is not a nats:// or tls:// URL"),
         (["url = 'tls://bus'"], {"AGENTBUS_URL": "http://bus"}, "^AGENTBUS_URL is not a nats://"),
         ([f"url = {['tls://a.example.org'] * 17}"], {}, r"\[server\]: url names 17 servers"),

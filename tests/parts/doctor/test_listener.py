@@ -94,7 +94,7 @@ def test_where_nothing_here_starts_one_none_is_ended(settings, answers, monkeypa
     answers(RUNS | {"version": "0.0.9"})
     [other] = listener.checks(off)
 
-    with pytest.raises(errors.BadSetup, match="left alone.*agentbus listen --replace"):
+    with pytest.raises(errors.BadSetup, match=r"left alone.*agentbus listen --replace"):
         listener.moved(off)
     assert (other.state, other.mend) == ("wrong", None)
     assert other.fix == "Run `agentbus listen --replace`."

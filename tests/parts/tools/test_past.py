@@ -16,7 +16,7 @@ from mcp_agentbus.core.text import now
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import Expect, State
-from mcp_agentbus.tools.answers.past import fact_line, history_text, row, said_line
+from mcp_agentbus.tools.answers.past import fact_line, history_text, row, said_line, unlike
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL
 
 # Beside what was written; a token is taken for 3.5 characters, as in test_tools_snapshot.py.
@@ -84,3 +84,11 @@ def test_of_twenty_tasks_a_terminal_shows_how_each_stands_and_a_model_reads_that
     assert typed[1] == called[0] == "20 tasks of planner, the latest first."
     assert typed[2:22] == called[1:21]
     assert all("stored" in line and len(line) <= 80 for line in typed[2:22])
+
+
+def test_of_a_page_behind_the_last_task_is_said_that_none_comes_after_that():
+    none = unlike("past-1", "words")
+
+    assert (
+        history_text(History(()), "of planner", none=none) == "No task of planner comes after that."
+    )

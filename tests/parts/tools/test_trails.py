@@ -2,129 +2,20 @@
 """What the commands that look back look for, print, and would go on from, text by text."""
 
 import json
-from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
-from local_server import settings_at
+from trails import FIRST, MINE, NOON, at, sent
 
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, steps
-from mcp_agentbus.archive.catch_up import Extent
-from mcp_agentbus.archive.entries import Change
-from mcp_agentbus.archive.file import Archive, Reached, iso
-from mcp_agentbus.archive.history import Current, Sides, Wanted
-from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.config.identity import Asked
-from mcp_agentbus.config.settings import Keeps
+from mcp_agentbus.archive.file import iso
+from mcp_agentbus.archive.history import Sides, Wanted
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable
-from mcp_agentbus.store.naming import Naming
-from mcp_agentbus.store.task import Moment
-from mcp_agentbus.tools import commands, history
+from mcp_agentbus.tools import history
 from mcp_agentbus.tools.answers import past
-from mcp_agentbus.tools.call import Call
-
-NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-FIRST = NOON.isoformat()
-PLANNER = Agent("planner", roles=("lead",))
-MINE = Sides((PLANNER.id,), PLANNER.inboxes)
-
-
-def at(number):
-    return NOON + timedelta(minutes=number)
-
-
-def sent(number, owner="planner", inbox="coder"):
-    """Return a task that was stored then."""
-    values = {"subject": f"Task {number}", "created_at": at(number), "request": "All of it."}
-    moments = (Moment(state="stored", at=at(number), by=owner),)
-    return Change(
-        owner, inbox, f"t{number:05d}", at(number), number, "sent_seq", values, moments
-    )  # fmt: skip
-
-
-class Shell:
-    """Whoever types commands, an archive that is played, and what both say."""
-
-    def __init__(self, home, archive):
-        self.settings = settings_at(home)
-        self.bus = SimpleNamespace(settings=self.settings)
-        self.archive = archive
-        self.given, self.is_persons = "planner", False
-        #: What the archive says of itself, and whether there is a bus.
-        self.notes, self.away = (), None
-        #: What lies in the outbox; and what was looked for in it, on which sides.
-        self.here, self.looked_for = (), []
-        #: What became known later, and behind which step news were asked for.
-        self.later, self.news_of = [], []
-        #: In the order of time: what was printed and with what, and what else was done.
-        self.done = []
-
-    def print(self, text, changed):
-        self.done.append((text, changed))
-
-    async def reached(self):
-        self.done.append("reached")
-
-    async def ensured(self, _):
-        self.done.append("streams")
-        if self.away:
-            raise self.away
-
-    def outgoing(self, _, wanted, sides):
-        self.looked_for.append((wanted, sides))
-        return self.here
-
-    async def held(self, _, tasks):
-        return tuple(replace(task, is_left=True) for task in tasks)
-
-    @asynccontextmanager
-    async def up_to_date(self, bus, agents):
-        yield Current(self.archive, Extent(), self.notes)
-
-    async def news(self, bus, archive, agents, after):
-        self.news_of.append(after)
-        for change in self.later:
-            self.note(change)
-            yield Span(after, change.seq)
-            after = change.seq
-
-    def note(self, *changes):
-        self.archive.note(changes, Reached("agentbus.*.*.*.*", 1, 2), of="made")
-
-    async def typed(self, line, **changed):
-        """Type it, as one that goes on with these arguments; return the exit code."""
-        asked = Asked(self.settings, self.given, is_persons=self.is_persons)
-        args = parser().parse_args(line.split())
-        vars(args).update(changed)
-        self.done.clear()
-        call = Call(args, Naming(asked), self.print, self.bus, self.reached)
-        return await commands.start(call)
-
-    @property
-    def texts(self):
-        return [each[0] for each in self.done if isinstance(each, tuple)]
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    async def look(*_):
-        return SimpleNamespace(me=PLANNER)
-
-    with Archive(None, Keeps()) as archive:
-        shell = Shell(tmp_path / "bus", archive)
-        monkeypatch.setattr(Naming, "look", look)
-        monkeypatch.setattr(history.streams, "ensure_streams", shell.ensured)
-        monkeypatch.setattr(history, "outgoing_of", shell.outgoing)
-        monkeypatch.setattr(history, "as_held", shell.held)
-        monkeypatch.setattr(history, "up_to_date", shell.up_to_date)
-        monkeypatch.setattr(history, "news", shell.news)
-        yield shell
-
 
 # Lists.
 
@@ -153,7 +44,8 @@ async def test_what_was_typed_is_what_is_looked_for_and_said(shell, line, wanted
     code = await shell.typed(line)
 
     assert shell.looked_for == [(wanted, sides)]
-    assert shell.done == ["streams", (f"No task {title}", {EXIT_CODE: code})]
+    assert shell.done == ["streams", (shell.texts[0], {EXIT_CODE: code})]
+    assert shell.texts[0].startswith(f"No task {title.removesuffix('.')}")
     assert code == 0
 
 
@@ -229,6 +121,7 @@ async def test_a_program_is_told_of_each_step_and_of_nothing_besides(shell):
     where = {"after": 0, "until": 3, "since": at(1).isoformat()}
     assert [json.loads(text)["step"] for text in shell.texts] == [2, 3]
     assert [changed for _, changed in shell.done[1:]] == [{**where, **behind(2)}, {EXIT_CODE: 0}]
+    assert shell.said_aside == ["Note: It is old."]
 
 
 @pytest.mark.parametrize(("line", "has_texts"), [("audit --json", False), ("export --json", True)])
@@ -312,18 +205,6 @@ async def test_a_page_is_printed_once_the_one_before_has_been_read(shell, monkey
 
     steps = [each if each == "reached" else json.loads(each[0])["step"] for each in shell.done[1:]]
     assert steps[:7] == [1, "reached", 2, 3, "reached", 4, 5]
-
-
-async def test_a_note_is_printed_once_also_by_whoever_goes_on(shell):
-    shell.notes = ("It is old.", "It is slow.")
-    await shell.typed("audit", noted=["It is old."])
-    assert shell.done[1] == ("Note: It is slow.", {"noted": ("It is old.", "It is slow.")})
-
-    await shell.typed("audit")
-    assert shell.done[1:3] == [
-        ("Note: It is old.", {"noted": ("It is old.",)}),
-        ("Note: It is slow.", {"noted": ("It is old.", "It is slow.")}),
-    ]
 
 
 async def test_a_named_export_goes_on_behind_what_has_been_read(shell):
