@@ -102,11 +102,12 @@ def ended(archive: Archive, limit: int) -> tuple[Past, ...]:
     )
 
 
-def parked(archive: Archive, limit: int) -> tuple[Past, ...]:
-    """Return what was set aside, the latest first."""
-    return _tasks(
-        archive, f"tasks.state = 'parked' AND {ONCE} ORDER BY tasks.updated_at DESC", limit
+def parked(archive: Archive) -> dict[str, int]:
+    """Return how many tasks were set aside, by inbox."""
+    rows = archive.rows(
+        f"SELECT inbox, count(*) AS n FROM tasks WHERE state = 'parked' AND {ONCE} GROUP BY inbox"  # noqa: S608
     )
+    return {row["inbox"]: int(row["n"]) for row in rows}
 
 
 def before(archive: Archive, task: Past, at: datetime) -> int:

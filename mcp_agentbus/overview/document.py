@@ -52,6 +52,7 @@ def of_situation(now: Situation) -> dict[str, Any]:
             }
             for need in now.needs
         ],
+        "needing": len(now.needs) + now.more_needs,
         "waiting": now.waiting,
         "unread": now.unread,
         "waits": [

@@ -196,9 +196,10 @@ def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Par
     more = now.waiting > sum(some.count for some in now.waits)
     return [
         _Part(
-            f"NEEDS YOU: {len(now.needs)}",
+            f"NEEDS YOU: {len(now.needs) + now.more_needs:,}",
             [_need(need, now, columns, is_small=is_small) for need in now.needs],
-            "agentbus status | less",
+            "agentbus tasks --all --open" if now.more_needs else "agentbus status | less",
+            goes_on=now.more_needs > 0,
             first=4,
             style=_URGENT,
         ),
@@ -215,7 +216,12 @@ def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Par
             "agentbus tasks --all --open",
             goes_on=more,
         ),
-        _Part("OVER", _items(ended, now.ended, is_told=not is_small), "agentbus tasks --all"),
+        _Part(
+            "OVER",
+            _items(ended, now.ended, is_told=not is_small),
+            "agentbus tasks --all",
+            goes_on=now.more_ended,
+        ),
     ]
 
 

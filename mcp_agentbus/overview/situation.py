@@ -40,6 +40,7 @@ from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 _WAITS_MAX: Final = 30
 _ENDED_MAX: Final = 10
 _NEEDS_MAX: Final = 30
+_WELL: Final = {"completed", "cancelled"}
 # What is typed to a question; `agentbus deny` says no.
 _ANSWERS: Final[Mapping[str, str]] = {
     "needs_approval": "agentbus approve {}", "needs_input": "agentbus answer {} TEXT",
@@ -123,11 +124,13 @@ class Situation:
     listener: Listener
     agents: tuple[Standing, ...] = ()
     needs: tuple[Need, ...] = ()
+    more_needs: int = 0  #: How many are not among `needs`.
     waits: tuple[Waits, ...] = ()
     waiting: int = 0  #: Tasks that wait, also in lanes that are not among `waits`.
     #: Tasks on the bus of which the archive does not know yet, if it does not know all.
     unread: int = 0
     ended: tuple[Ended, ...] = ()
+    more_ended: bool = False  #: Whether there are others than `ended`.
     wakes: WakesToday | None = None
     extent: Extent = field(default_factory=Extent)
     notes: tuple[str, ...] = ()
@@ -151,6 +154,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             *_unwoken(here, waits), *_asked(here), *_parked(here), *_held_back(here),
             *_broken(here), *broken,
         )  # fmt: skip
+        ended = _ended(here)
         return Situation(
             now=here.now,
             server=await asyncio.to_thread(_server, here),
@@ -158,10 +162,13 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             listener=here.listener,
             agents=_agents(here, held, waits),
             needs=tuple(sorted(needs, key=Need.order))[:_NEEDS_MAX],
+            more_needs=max(0, len(needs) - _NEEDS_MAX),
             waits=shown,
             waiting=sum(some.count for some in waits),
             unread=_unread(here, waits, held),
-            ended=tuple(_ended(here)),
+            # What went wrong is not to be looked for among what did not.
+            ended=tuple(sorted(ended[:_ENDED_MAX], key=lambda each: each.task.state in _WELL)),
+            more_ended=len(ended) > _ENDED_MAX,
             wakes=wakes,
             extent=here.current.extent,
             notes=here.current.notes,
@@ -318,10 +325,7 @@ def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
 
 
 def _parked(here: Known) -> Iterable[Need]:
-    if here.bus:
-        parked = Counter(here.bus.parked)
-    else:
-        parked = Counter(each.inbox for each in standing.parked(here.current.archive, _NEEDS_MAX))
+    parked = dict(here.bus.parked if here.bus else standing.parked(here.current.archive))
     if nobodys := parked.pop("", 0):
         what = f"{many(nobodys, 'task')} set aside for nobody who can be one"
         yield Need("parked", "", what, "`agentbus doctor --fix` removes what nobody can read.")
@@ -368,13 +372,12 @@ def _broken(here: Known) -> Iterable[Need]:
         yield Need("broken", "", f"the listener failed inside: {failure}", "Its log has more.")
 
 
-def _ended(here: Known) -> Iterable[Ended]:
-    archive = here.current.archive
-    overdue = standing.overdue(archive, here.now, _ENDED_MAX)
-    over = [_over(here, task) for task in (*overdue, *standing.ended(archive, _ENDED_MAX))]
-    latest = sorted(over, key=lambda each: each.at, reverse=True)[:_ENDED_MAX]
-    # What went wrong is not to be looked for among what did not.
-    yield from sorted(latest, key=lambda each: each.task.state in {"completed", "cancelled"})
+def _ended(here: Known) -> list[Ended]:
+    """Return what is over, the latest first: one more than is shown, if there are so many."""
+    archive, count = here.current.archive, _ENDED_MAX + 1
+    overdue = standing.overdue(archive, here.now, count)
+    over = [_over(here, task) for task in (*overdue, *standing.ended(archive, count))]
+    return sorted(over, key=lambda each: each.at, reverse=True)[:count]
 
 
 def _over(here: Known, task: Past) -> Ended:

@@ -53,7 +53,7 @@ def seconds(work, *given):
         lambda archive: standing.resting(archive, NOW),
         lambda archive: standing.held(archive, NOW),
         lambda archive: standing.ended(archive, 10),
-        lambda archive: standing.parked(archive, 10),
+        standing.parked,
         lambda archive: standing.named(archive, f"{7:032x}"),
     ],
     ids=["resting", "held", "ended", "parked", "named"],
