@@ -241,7 +241,7 @@ def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
     agents = [
         rules.agent
         for rules in settings.rules.values()
-        if rules.host == host and rules.folder.resolve() == folder
+        if rules.host == host and rules.is_in(folder)
     ]
     return agents[0] if len(agents) == 1 else None
 
@@ -291,7 +291,7 @@ def _other(name: str, book: Book, settings: Settings, folder: Path) -> Path | No
     if holder and not holder.is_at(folder):
         return Path(holder.folder)
     rules = settings.rules.get(name)
-    return rules.folder if rules and rules.folder.resolve() != folder else None
+    return rules.folder if rules and not rules.is_in(folder) else None
 
 
 def _slug(name: str) -> str:
@@ -337,7 +337,7 @@ def _is_allowed(file: FolderFile, book: Book) -> bool:
 def _is_set_up_in(file: FolderFile, settings: Settings) -> bool:
     """Tell whether config.toml has the file's agent for the file's folder."""
     rules = settings.rules.get(file.agent)
-    return rules is not None and rules.folder.resolve() == file.folder
+    return rules is not None and rules.is_in(file.folder)
 
 
 def _held_back(file: FolderFile, why: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 import time
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
@@ -69,8 +70,15 @@ class Holder:
             return False
 
     def has_vanished(self) -> bool:
-        """Tell whether the folder is there no more."""
-        return self.machine == platform.node() and not Path(self.folder).is_dir()
+        """Tell whether the folder is there no more, as far as that can be seen."""
+        if self.machine != platform.node():
+            return False
+        try:
+            return not stat.S_ISDIR(Path(self.folder).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # as of a closed one, or where a file system has gone away
+            return False
 
 
 @dataclass

@@ -15,6 +15,7 @@ can change any of it.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,20 @@ class Rules:
     #: What runs when the listener is stopped: ended with it, or left to end by itself.
     on_stop: Literal["end", "leave"] = "end"
     limits: Limits = Limits()
+
+    def is_in(self, folder: Path) -> bool:
+        """Tell whether it works in this folder, which is a real path; its own may be in a loop."""
+        return Path(os.path.realpath(self.folder)) == folder
+
+    def folder_lacks(self) -> str:
+        """Return why nothing can be started in its folder; empty if something can."""
+        try:
+            is_there = stat.S_ISDIR(self.folder.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        except OSError as error:  # as of a closed one, or where a file system has gone away
+            return f"its folder {self.folder} cannot be looked at: {error.strerror}"
+        return "" if is_there else f"its folder {self.folder} is not there"
 
 
 #: Every key of [agents.ID], in the order of docs/config.md: how it is read, the data class that has

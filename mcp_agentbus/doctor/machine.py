@@ -31,7 +31,7 @@ from mcp_agentbus.config import folder_file, identity, machine_key, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import hosts, programs
+from mcp_agentbus.core import hosts, places, programs
 from mcp_agentbus.core.files import check_own, check_private, unusable
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
@@ -258,7 +258,7 @@ async def name(settings: Settings) -> list[Check]:
     """
     checks = [
         Check("name", "warning", passed, "Mend that, or name the agent with AGENTBUS_AGENT.")
-        for passed in folder_file.passed_over(Path.cwd().resolve())
+        for passed in folder_file.passed_over(_working_folder(settings))
     ]
     try:
         asked = Asked(settings, is_persons=not hosts.are_around(os.environ))
@@ -269,6 +269,10 @@ async def name(settings: Settings) -> list[Check]:
         said, to_let_it, allow = remark.partition(" To let it: ")
         checks.append(Check("name", "warning", said, f"{to_let_it.strip()} {allow}".strip()))
     return [*checks, *_person(asked, found)] if asked.is_unnamed else checks
+
+
+def _working_folder(settings: Settings) -> Path:
+    return Path(places.working_folder(settings.environ)).resolve()
 
 
 def _person(asked: Asked, found: Identity) -> list[Check]:
@@ -329,13 +333,8 @@ def _agent(agent: str, settings: Settings) -> Check:
             name, "ok", f"{settings.agents[agent].host}, live sessions only: it has no dir"
         )
     again = f"agentbus agent add {agent} --replace --dir FOLDER"
-    if not rules.folder.is_dir():
-        return Check(
-            name,
-            "wrong",
-            f"its folder {rules.folder} is not there",
-            f"Make it, or name another: {again}",
-        )
+    if lacks := rules.folder_lacks():
+        return Check(name, "wrong", lacks, f"See to it, or name another: {again}")
     about = f"{rules.host} in {rules.folder}, wake {rules.profile}: {MEANS[rules.profile]}"
     if rules.profile == "hold":
         return Check(name, "ok", about)

@@ -45,8 +45,8 @@ async def run(
     """
     if isinstance(stdin, bytes):
         _check(stdin)
-    if not call.rules.folder.is_dir():
-        return Ended("not_started", f"its folder {call.rules.folder} is not there")
+    if lacks := call.rules.folder_lacks():
+        return Ended("not_started", lacks)
     leave = call.rules.on_stop == "leave"
     began = time.monotonic()
     with FileEnd(keep_bytes) if leave else End(keep_bytes) as output:

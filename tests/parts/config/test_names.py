@@ -121,6 +121,23 @@ def test_a_folder_that_has_vanished_leaves_its_name(folder, call):
     assert hashed("api-claude").fullmatch(call(folder("a/api")).me.id)
 
 
+def test_a_folder_that_cannot_be_looked_at_keeps_its_name_and_stops_nobody(folder, call, configure):
+    file = names.file_of(configure(""))
+    call(folder("a/api"))
+    # As a closed one, or a file system that has gone away: to ask for it is an error.
+    file.write_text(file.read_text().replace(str(folder("a/api")), f"/{300 * 'x'}/api"))
+
+    assert hashed("api-claude").fullmatch(call(folder("b/api")).me.id)
+
+
+def test_an_agents_folder_that_leads_in_a_loop_stops_nobody(folder, call, tmp_path):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    text = f'[agents.api-claude]\nhost = "claude-code"\ndir = "{loop}"\nwake = "hold"\n'
+
+    assert hashed("api-claude").fullmatch(call(folder("api"), text=text).me.id)
+
+
 def test_a_folder_of_another_machine_has_not_vanished_for_all_that_is_known(
     folder, call, configure
 ):

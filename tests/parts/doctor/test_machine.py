@@ -143,13 +143,27 @@ def test_an_agents_host_is_looked_for_on_the_users_own_path(tmp_path, name, stat
     assert found.state == state
 
 
-def test_an_agent_without_its_folder_is_wrong(tmp_path):
-    text = AGENT.format(host="claude-code", folder=tmp_path / "gone", more="")
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("gone", "is not there"), (300 * "x", "cannot be looked at: File name too long")],
+)
+def test_an_agent_without_its_folder_is_wrong(tmp_path, folder, said):
+    text = AGENT.format(host="claude-code", folder=tmp_path / folder, more="")
 
     [found] = machine.agents(configured(tmp_path, text))
 
     assert found.state == "wrong"
-    assert "is not there" in found.said
+    assert said in found.said
+
+
+async def test_in_a_folder_that_was_removed_a_name_is_looked_at_all_the_same(tmp_path, monkeypatch):
+    settings = configured(tmp_path / "home", "", CLAUDECODE="1", AGENTBUS_AGENT="coder")
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    assert await machine.name(settings) == []
 
 
 def test_an_agent_that_is_never_started_needs_no_host(tmp_path):

@@ -127,11 +127,15 @@ async def test_an_argument_that_is_too_long_for_the_system_is_told(call):
     assert ended.said == "/bin/echo cannot be run: Argument list too long"
 
 
-async def test_a_folder_that_is_not_there_is_named(call, tmp_path):
-    ended = await command.wake(call("true", folder=tmp_path / "gone"))
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("gone", "is not there"), (300 * "x", "cannot be looked at: File name too long")],
+)
+async def test_a_folder_that_is_not_there_is_named(call, tmp_path, name, said):
+    ended = await command.wake(call("true", folder=tmp_path / name))
 
     assert ended.outcome == "not_started"
-    assert ended.said == f"its folder {tmp_path / 'gone'} is not there"
+    assert ended.said == f"its folder {tmp_path / name} {said}"
 
 
 async def test_rules_without_a_command_start_nothing(call):
