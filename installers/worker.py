@@ -10,8 +10,8 @@ file. What is told to end drains: it has its time limit for that, and half a min
 
 from __future__ import annotations
 
-import getpass
 import plistlib
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -29,6 +29,8 @@ from mcp_agentbus.errors import BadSetup
 Form = Literal["systemd", "launchd", "supervisor"]
 # Beyond the time limit of a task, in seconds: for the end of a program, and the bus.
 _MORE_S: Final = 30
+# Where supervisor's reader of its configuration sees a comment, also between quotes.
+_COMMENT: Final = re.compile(r"\s[#;]")
 _UNIT_TEXT: Final = """\
 [Unit]
 Description=agentbus worker: does the tasks of {agent}
@@ -91,8 +93,9 @@ def unit(kept: Kept, given: Mapping[str, str]) -> str:
     """Return the text of systemd's unit; `given` is the environment that it sets.
 
     Raises:
-        BadSetup: a word or a path has a control character in it.
+        BadSetup: a word or a path has a control character in it, or is no UTF-8.
     """
+    _check_words(kept)
     lines = (f"Environment={systemd.quoted(f'{key}={value}')}\n" for key, value in given.items())
     return _UNIT_TEXT.format(
         agent=kept.agent,
@@ -108,12 +111,12 @@ def plist(kept: Kept, given: Mapping[str, str]) -> bytes:
 
     Raises: as `unit`.
     """
-    command = _command(kept)
-    for value in (*command, str(kept.folder), *given.values()):
+    _check_words(kept)
+    for value in (str(kept.folder), *given.values()):
         check_plain(value)
     content: dict[str, Any] = {
         "Label": _label(kept.agent),
-        "ProgramArguments": command,
+        "ProgramArguments": _command(kept),
         "WorkingDirectory": str(kept.folder),
         "EnvironmentVariables": dict(given),
         "RunAtLoad": True,
@@ -129,17 +132,26 @@ def plist(kept: Kept, given: Mapping[str, str]) -> bytes:
 def section(kept: Kept, given: Mapping[str, str]) -> str:
     """Return supervisor's section, which whoever runs supervisor puts into its configuration.
 
-    Raises: as `unit`.
+    Raises:
+        BadSetup: as `unit`; or what supervisor cannot be given.
     """
+    _check_words(kept)
     command = _command(kept)
     for value in (*command, str(kept.folder), *given.values()):
         check_plain(value)
+        if _COMMENT.search(value):
+            raise BadSetup(
+                f"Supervisor cannot be given {value!r}, in which a comment begins for it behind "
+                "the blank.",
+                hint="Use --install alone, or put that into a script and name the script.",
+            )
     variables = ",".join(f"{key}={_between_quotes(value)}" for key, value in given.items())
     lines = (
         f"[program:{kept.name}]",
         f"command={shlex.join(command).replace('%', '%%')}",
         f"directory={str(kept.folder).replace('%', '%%')}",
-        f"user={getpass.getuser()}",
+        # Whom the system knows by a number alone, as in a container, supervisor does not take.
+        *([] if (login := places.login()).isdecimal() else [f"user={login}"]),
         f"environment={variables}",
         "autostart=true",
         "autorestart=unexpected",
@@ -171,6 +183,7 @@ def install(
             f"; For supervisor: put this into its folder of programs as {kept.name}.conf, then run",
             "; supervisorctl reread && supervisorctl update",
             section(kept, {"HOME": places.user_home(settings.environ), **given}),
+            *(f"; {line}" for line in left_out(settings)),
         ]
     if form == "launchd":
         label = _label(kept.agent)
@@ -194,6 +207,20 @@ def uninstall(agent: str, settings: Settings, run: Run = run_program) -> list[st
 
 def _command(kept: Kept) -> list[str]:
     return programs.ourselves(*kept.words, python=sys.executable)
+
+
+def _check_words(kept: Kept) -> None:
+    """See that what is typed can stand in a service's file.
+
+    Raises:
+        BadSetup: it cannot.
+    """
+    for word in _command(kept):
+        check_plain(
+            word,
+            "Write it in one line. An instruction of several, or another text, can stand in the "
+            "file of `agentbus worker run --config FILE`.",
+        )
 
 
 def _label(agent: str) -> str:

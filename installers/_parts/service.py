@@ -57,12 +57,17 @@ def environ(settings: Settings) -> dict[str, str]:
 
 
 def left_out(settings: Settings) -> list[str]:
-    """Return a line for what would be of use to the service, and is a secret; none if nothing."""
+    """Return a line each for what would be of use to the service, and cannot stand in its file."""
     _, secrets = inherited.lasting(settings.rules.values(), settings.environ)
-    if not secrets:
-        return []
-    hint = "log hosts in by their own files, such as env of ~/.claude/settings.json"
-    return [f"left out {', '.join(secrets)}, as no secret is written there: {hint}"]
+    lines = []
+    if secrets:
+        hint = "log hosts in by their own files, such as env of ~/.claude/settings.json"
+        lines.append(f"left out {', '.join(secrets)}, as no secret is written there: {hint}")
+    _, odd = inherited.parted(settings.environ.get("PATH", ""))
+    if odd:
+        shown = ", ".join(map(repr, odd))
+        lines.append(f"left out of PATH {shown}, as what is no UTF-8 cannot stand there")
+    return lines
 
 
 def is_fixed(name: str) -> bool:
@@ -70,11 +75,13 @@ def is_fixed(name: str) -> bool:
     return name.startswith(("AGENTBUS_", "XDG_", "SSL_CERT_"))
 
 
-def check_plain(text: str) -> None:
+def check_plain(text: str, hint: str = BY_HAND) -> None:
     """See that a path can stand in a service's file.
 
     Raises:
-        BadSetup: it has a control character in it.
+        BadSetup: it has a control character in it, or is no UTF-8; with this hint.
     """
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
-        raise BadSetup(f"{text!r} has a control character in it.", hint=BY_HAND)
+        raise BadSetup(f"{text!r} has a control character in it.", hint=hint)
+    if inherited.NO_UTF8.search(text):
+        raise BadSetup(f"{text!r} is no UTF-8.", hint=hint)

@@ -13,6 +13,7 @@ What its host needs to log in the table of hosts says.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -60,7 +61,10 @@ _LEADS: Final = re.compile(
 )
 # What a URL with a secret looks like.
 _WITH_LOGIN: Final = re.compile(r"\w+://[^/\s]*@")
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
+#: What is in a text that was made of bytes which are no UTF-8.
+NO_UTF8: Final = re.compile(r"[\ud800-\udfff]")
+# What no file of a service can hold.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def of(
@@ -109,8 +113,17 @@ def lasting(rules: Iterable[Rules], environ: Mapping[str, str]) -> tuple[dict[st
     needed = _among((*_MACHINE, *names, *added), environ)
     secret = sorted(name for name, value in needed.items() if is_secret(name, value))
     kept = {name: value for name, value in needed.items() if name not in secret}
+    if path := parted(kept.get("PATH", ""))[0]:
+        kept["PATH"] = os.pathsep.join(path)
     plain = {name: kept[name] for name in sorted(kept) if not _UNPRINTABLE.search(kept[name])}
     return plain, secret
+
+
+def parted(path: str) -> tuple[list[str], list[str]]:
+    """Return the folders of PATH that are text, and those that are no UTF-8."""
+    folders = path.split(os.pathsep) if path else []
+    odd = [folder for folder in folders if NO_UTF8.search(folder)]
+    return [folder for folder in folders if folder not in odd], odd
 
 
 def is_secret(name: str, value: str) -> bool:

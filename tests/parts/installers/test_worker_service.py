@@ -2,8 +2,9 @@
 """A worker as a service: what the files of systemd, launchd and supervisor hold, and what is left."""
 
 import configparser
-import getpass
+import os
 import plistlib
+import pwd
 import shlex
 import shutil
 import subprocess
@@ -73,15 +74,62 @@ def test_supervisors_section_reads_back_as_it_was_meant():
     found = dict(read["program:agentbus-work-coder"])
     assert shlex.split(found["command"] % {})[-3:] == ["--", "/bin/cat", ODD]
     assert found["environment"] % {} == 'A=\'x "y" 5%\',B="it\'s"'
-    assert (found["stopwaitsecs"], found["user"]) == ("1830", getpass.getuser())
+    assert (found["stopwaitsecs"], found["user"]) == ("1830", pwd.getpwuid(os.getuid()).pw_name)
     with pytest.raises(BadSetup, match="both kinds of quotes"):
         section(kept("/bin/cat"), {"A": "\"'"})
 
 
+@pytest.mark.parametrize(
+    ("made", "given"),
+    [
+        (kept("/bin/cat", "fix #3"), {}),
+        (kept("/bin/cat", folder=Path("/srv/a ;b")), {}),
+        (kept("/bin/cat"), {"A": "b #c"}),
+    ],
+)
+def test_what_begins_a_comment_for_supervisor_is_refused(made, given):
+    with pytest.raises(BadSetup, match="in which a comment begins"):
+        section(made, given)
+    read = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    read.read_string(section(kept("/bin/cat", "#3", "a;b#c"), {"A": "#b"}))
+
+    found = dict(read["program:agentbus-work-coder"])
+    assert shlex.split(found["command"])[-2:] == ["#3", "a;b#c"]
+    assert found["environment"] == 'A="#b"'
+
+
+def test_supervisor_is_told_who_it_is_and_not_what_a_variable_says_of_that(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "another")
+    assert f"user={pwd.getpwuid(os.getuid()).pw_name}\n" in section(kept("/bin/cat"), {})
+
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)  # as in a container
+    assert "user=" not in section(kept("/bin/cat"), {})
+
+
+@pytest.mark.parametrize("form", ["systemd", "launchd", "supervisor"])
+def test_what_is_left_out_of_its_variables_is_said(tmp_path, form):
+    path = "/bin:/caf\udce9"
+    settings = settings_at(tmp_path, HOME=str(tmp_path), PATH=path, ANTHROPIC_API_KEY="zq9secret")
+    told = "\n".join(install(kept("/bin/cat"), settings, form, Recorder()))
+
+    assert "left out ANTHROPIC_API_KEY, as" in told
+    assert "left out of PATH '/caf\\udce9', as" in told
+    assert "zq9secret" not in told
+    written = "".join((tmp_path / each).read_text() for each in left(tmp_path))
+    assert "caf" not in written
+    assert "/bin" in (written or told)
+
+
 @pytest.mark.parametrize("make", [unit, plist, section])
-def test_what_could_add_a_line_is_refused(make):
-    with pytest.raises(BadSetup, match="control character"):
-        make(kept("/x\nExecStartPre=/bin/evil"), {})
+@pytest.mark.parametrize(
+    ("word", "said"), [("a\nExecStartPre=/bin/evil", "control character"), ("\udcff", "no UTF-8")]
+)
+def test_what_could_add_a_line_or_is_no_text_is_refused(make, word, said):
+    with pytest.raises(BadSetup, match=said) as refused:
+        make(kept("/x", "--instruction", word), {})
+    assert refused.value.hint.startswith("Write it in one line. An instruction of several")
+    with pytest.raises(BadSetup, match=said):
+        make(kept("/x", folder=Path(f"/{word}")), {})
 
 
 @pytest.mark.parametrize("manager", [systemd, launchd])
