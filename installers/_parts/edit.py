@@ -210,10 +210,7 @@ def _edited(
         check(new)
     except Unfit as error:
         raise BadSetup(f"{path} {error}.", hint=f"Then run the command again. {_BY_HAND}") from None
-    try:
-        return files.encoded(new, mark)
-    except UnicodeEncodeError:
-        raise BadSetup(f"A path that {path} must name is not UTF-8.") from None
+    return files.encoded(new, mark, path)
 
 
 def _text(path: Path, content: bytes) -> str:

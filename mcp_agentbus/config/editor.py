@@ -276,7 +276,7 @@ class _File:
     mode: int = 0o600
 
     def write(self, new: str) -> None:
-        write_whole(self.path, encoded(new, self.mark), mode=self.mode)
+        write_whole(self.path, encoded(new, self.mark, self.path), mode=self.mode)
 
 
 @contextlib.contextmanager

@@ -213,9 +213,19 @@ def decoded(content: bytes) -> tuple[str, bytes]:
     return content[len(mark) :].decode(_ENCODINGS[mark]), mark
 
 
-def encoded(text: str, mark: bytes) -> bytes:
-    """Return a text as a file has it that begins with a mark: the inverse of `decoded`."""
-    return mark + text.encode(_ENCODINGS[mark])
+def encoded(text: str, mark: bytes, path: Path) -> bytes:
+    """Return a text as the file has it that begins with a mark: the inverse of `decoded`.
+
+    Raises:
+        BadSetup: something in it is no text, as a path that is not UTF-8.
+    """
+    try:
+        return mark + text.encode(_ENCODINGS[mark])
+    except UnicodeEncodeError:
+        raise BadSetup(
+            f"A path or text that {path} must hold is not UTF-8. It was left as it is.",
+            hint="Rename that folder or file, or name another.",
+        ) from None
 
 
 def check_private(path: Path) -> None:

@@ -45,6 +45,15 @@ def test_the_first_agent_makes_a_private_file_in_a_private_folder(home, file):
     assert sorted(path.name for path in home.iterdir()) == ["config.toml", "config.toml.lock"]
 
 
+def test_a_folder_whose_path_is_no_text_is_refused_and_nothing_is_written(configure, file):
+    settings = configure("# mine\n")
+    with pytest.raises(BadSetup, match=r"is not UTF-8\. It was left as it is") as refused:
+        editor.add(settings, "coder", **KEYS | {"dir": "/caf\udce9"})
+
+    assert refused.value.hint.startswith("Rename that folder")
+    assert file.read_text() == "# mine\n"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -173,7 +182,7 @@ def test_a_file_or_folder_that_others_can_change_is_not_edited(configure, file, 
 def test_a_file_stays_as_it_is_spelled_a_link_and_of_its_mode(configure, file, tmp_path, mark):
     settings, dotfile = configure(""), tmp_path / "dotfiles.toml"
     text = '# Pläne\r\n[wake]\r\nquiet_hours = "22:00-07:00"\r\n'
-    dotfile.write_bytes(files.encoded(text, mark))
+    dotfile.write_bytes(files.encoded(text, mark, dotfile))
     dotfile.chmod(0o644)
     file.unlink()
     file.symlink_to(dotfile)
@@ -187,7 +196,7 @@ def test_a_file_stays_as_it_is_spelled_a_link_and_of_its_mode(configure, file, t
     assert with_coder[1] == renamed[1] == mark
     assert renamed[0] == with_coder[0].replace("[agents.coder]", "[agents.shop]")
     assert with_coder[0].startswith(text)
-    assert dotfile.read_bytes() == files.encoded(text, mark)
+    assert dotfile.read_bytes() == files.encoded(text, mark, dotfile)
     assert (file.is_symlink(), dotfile.stat().st_mode & 0o777) == (True, 0o644)
 
 

@@ -331,7 +331,7 @@ def test_processes_that_edit_at_once_end_with_what_was_there(file):
 )
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
 def test_what_people_and_their_editors_write_stays_as_it_is(file, theirs, mark):
-    before = files.encoded(theirs, mark)
+    before = files.encoded(theirs, mark, file)
     file.write_bytes(before)
     file.chmod(0o644)
 
