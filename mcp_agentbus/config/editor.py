@@ -291,7 +291,7 @@ def _editing(settings: Settings) -> Generator[_File]:
     try:
         places.make_private(file.parent)
         folder = file.parent.stat()
-        if folder.st_uid != os.getuid() or folder.st_mode & 0o022:
+        if folder.st_uid != os.getuid() or files.is_open(folder):
             raise BadSetup(
                 f"{file.parent} can be changed by other users.",
                 hint=f"Run: chmod 700 {shell_word(file.parent)}",

@@ -195,7 +195,7 @@ def check_own(path: Path) -> None:
     about = what_lies_at(path)
     if os.name == "posix" and about.st_uid != os.getuid():
         raise not_mine(path)
-    if os.name == "posix" and about.st_mode & 0o022:
+    if is_open(about):
         raise BadSetup(
             f"{path} can be changed by other users.", hint=f"Run: chmod 600 {shell_word(path)}"
         )

@@ -32,7 +32,7 @@ from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, places, programs
-from mcp_agentbus.core.files import check_own, check_private, unusable
+from mcp_agentbus.core.files import check_own, check_private, is_open, unusable
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
@@ -43,6 +43,7 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.hosts.registry import missing_program
 
+_IsOpen = Callable[[os.stat_result], bool]
 _PYTHON: Final = (3, 11)
 _LIBRARIES: Final = ("mcp", "nats-py")
 _UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
@@ -130,7 +131,7 @@ def files(settings: Settings) -> list[Check]:
     wrong = [
         _file(settings.config_file, check_own),
         *map(_file, _secrets(settings)),
-        *(_folder(path, others) for path, others in _folders(settings)),
+        *(_folder(path, open_) for path, open_ in _folders(settings)),
         *map(_writable, (settings.data_dir, settings.state_dir, Path(settings.runtime_dir))),
     ]
     return [check for check in wrong if check] or [
@@ -165,13 +166,18 @@ def _secrets(settings: Settings) -> Iterator[Path]:
     yield from (rules.token_file for rules in settings.rules.values() if rules.token_file)
 
 
-def _folders(settings: Settings) -> Iterator[tuple[Path, int]]:
-    """Yield each folder, with the rights that others may not have there."""
-    yield settings.data_dir, 0o077
-    yield settings.state_dir, 0o077
-    yield Path(settings.runtime_dir), 0o077
+def _folders(settings: Settings) -> Iterator[tuple[Path, _IsOpen]]:
+    """Yield each folder, with what tells whether others have rights that they may not have."""
+    yield settings.data_dir, _is_seen
+    yield settings.state_dir, _is_seen
+    yield Path(settings.runtime_dir), _is_seen
     # It may hold other programs' files; whoever can write there can exchange ours.
-    yield settings.config_file.parent, 0o022
+    yield settings.config_file.parent, is_open
+
+
+def _is_seen(about: os.stat_result) -> bool:
+    """Tell whether others than its owner may do anything in a folder."""
+    return bool(about.st_mode & 0o077)
 
 
 def _writable(folder: Path) -> Check | None:
@@ -199,26 +205,23 @@ def _file(path: Path, check: Callable[[Path], None] = check_private) -> Check | 
     return None
 
 
-def _folder(path: Path, others: int) -> Check | None:
-    """Return what is wrong with a folder; None if nothing is, or without one.
-
-    `others` are the rights, as bits of a mode, that nobody else may have.
-    """
+def _folder(path: Path, open_: _IsOpen) -> Check | None:
+    """Return what is wrong with a folder; None if nothing is, or without one."""
     try:
-        mode = path.lstat().st_mode
+        about = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         return Check("files", "unknown", f"{path} cannot be looked at: {error.strerror}.")
     shown = shlex.quote(str(path))
-    if stat.S_ISLNK(mode):
+    if stat.S_ISLNK(about.st_mode):
         # A link of the user's own to another disk is fine, if that folder is.
         target = path.resolve()
-        return _folder(target, others) if target.exists() else None
+        return _folder(target, open_) if target.exists() else None
     if not _is_mine(path):
         fix = f"Run: sudo chown $USER {shown}"
         return Check("files", "wrong", f"{path} belongs to another user.", fix)
-    if mode & others:
+    if open_(about):
         return Check(
             "files",
             "wrong",

@@ -10,7 +10,6 @@ Made of what is known at one moment; it decides what is told, `screen` how.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field

@@ -13,6 +13,7 @@ from local_server import configured, settings_at
 from mcp_agentbus.config import editor
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import files
+from mcp_agentbus.doctor import machine
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
 KEYS = {"host": "claude-code", "dir": "/shop"}
@@ -43,6 +44,21 @@ def test_the_first_agent_makes_a_private_file_in_a_private_folder(home, file):
     assert home.stat().st_mode & 0o777 == 0o700
     assert settings.rules["coder"].profile == "answer"
     assert sorted(path.name for path in home.iterdir()) == ["config.toml", "config.toml.lock"]
+
+
+def test_a_configuration_that_the_users_own_group_can_change_is_read_and_edited(configure, home):
+    """As what is written by hand under a umask of 002."""
+    settings = configure("")
+    about = settings.config_file.stat()
+    if about.st_uid != about.st_gid:
+        pytest.skip("this user's group has another number")
+    settings.config_file.chmod(0o664)
+    home.chmod(0o775)
+
+    added = editor.add(settings, "coder", **KEYS).settings
+
+    assert list(load_settings(added.environ).agents) == ["coder"]
+    assert not [each for each in machine.files(added) if each.fix.startswith("Run: chmod 700")]
 
 
 def test_a_folder_whose_path_is_no_text_is_refused_and_nothing_is_written(configure, file):

@@ -216,9 +216,19 @@ def test_a_configuration_in_another_encoding_is_refused(configure, home):
 def test_a_configuration_that_others_can_change_is_refused_with_the_command(configure, home, mode):
     configure("")
     (home / "config.toml").chmod(mode)
+    if not mode & 0o002:
+        another_group(home / "config.toml")
 
     with pytest.raises(BadSetup, match=f"Run: chmod 600 {home / 'config.toml'}"):
         load_settings({"AGENTBUS_HOME": str(home)})
+
+
+def another_group(file):
+    """Give a file to a group that is not its owner's own."""
+    if file.stat().st_uid == file.stat().st_gid:
+        if os.getuid() != 0:
+            pytest.skip("only root can give a file to a group that it is not in")
+        os.chown(file, -1, 4711)
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o644, 0o640])
