@@ -125,7 +125,7 @@ async def _bus(settings: Settings, stages: Stages, *ours: str) -> AsyncGenerator
         whole = True
         try:
             yield bus
-        except Stopped:
+        except BaseException:  # stopped by what it found, or by who has started it
             # Another's agent may still hold a task of ours, and must read that it was withdrawn.
             whole = len(ours) > 1
             raise

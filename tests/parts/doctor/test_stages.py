@@ -5,7 +5,9 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from local_server import settings_at
 
+from mcp_agentbus.doctor import self_test
 from mcp_agentbus.doctor.check import Stage, Stages, Stopped
 from mcp_agentbus.doctor.report import last_line
 from mcp_agentbus.errors import BusUnreachable
@@ -73,3 +75,25 @@ def test_the_last_line_tells_what_failed_or_was_not_tested(states, line):
         stages.add(Stage(f"stage{number}", state, 1.0, "said"))
 
     assert last_line(stages) == line
+
+
+@pytest.mark.parametrize("stops", [asyncio.CancelledError, KeyboardInterrupt, Stopped])
+@pytest.mark.parametrize(
+    ("ours", "whole"), [(["doctor-1"], False), (["doctor-1", "doctor-2"], True)]
+)
+async def test_whoever_stops_a_self_test_takes_no_task_from_an_agent_that_holds_it(
+    tmp_path, monkeypatch, stops, ours, whole
+):
+    """With both agents its own, nobody else has one; else it is withdrawn, and stays to be read."""
+    taken = []
+
+    async def forget(_, names, *, whole):
+        taken.append((list(names), whole))
+        return ""
+
+    monkeypatch.setattr(self_test, "_forget", forget)
+    with pytest.raises(stops):
+        async with self_test._bus(settings_at(tmp_path), Stages(lambda _: None), *ours):
+            raise stops
+
+    assert taken == [(ours, whole)]
