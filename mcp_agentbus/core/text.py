@@ -34,6 +34,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def midnight(at: datetime) -> datetime:
+    """Return when the day began by this machine's clock, which may have been changed since."""
+    wall = at.astimezone().replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    return wall.astimezone()
+
+
 def stamp(at: datetime, *, timespec: str = "milliseconds") -> str:
     """Return `at` as RFC 3339 in UTC; without a zone it is UTC already."""
     at = at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -8,6 +8,7 @@ In the process in which it was typed, or in the listener, which has a connection
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,5 +55,6 @@ async def policy(settings: Settings, sender: str, to: str, bus: Bus | None = Non
         BadSetup, NotAllowed: as `known`.
     """
     async with known(settings, bus) as here:
-        explained = policies.explain(here, sender, to)
+        # The record of wakes is read through as it is opened; others go on meanwhile.
+        explained = await asyncio.to_thread(policies.explain, here, sender, to)
     return explained.text, explained.data

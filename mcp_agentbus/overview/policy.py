@@ -11,7 +11,7 @@ own sentences, nothing that a peer wrote.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -133,8 +133,22 @@ def explain(here: Known, sender: str, to: str) -> Explained:
         notes.append("It is refused, and nothing is stored.")
     if (more := len(readers) - _READERS_MAX) > 0:
         notes.append(f"Not shown: {more} more that hold that role.")
-    told = (_reader(here, each, sender, inbox) for each in readers[:_READERS_MAX])
-    return Explained(sender, to, tuple(told), tuple(notes))
+    file = here.settings.ledger_file
+    with closing(Ledger(file)) as ledger:
+        asked = _Asked(here, sender, inbox, ledger if file.exists() else None)
+        told = tuple(_reader(asked, each) for each in readers[:_READERS_MAX])
+    return Explained(sender, to, told, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked, and what is known about it."""
+
+    here: Known
+    sender: str
+    inbox: str
+    #: None if nobody was ever woken: to read one would make it.
+    ledger: Ledger | None
 
 
 def _accept_from(here: Known, entry: Entry) -> tuple[str, ...]:
@@ -149,18 +163,20 @@ def _accepted(here: Known, entry: Entry, sender: str) -> bool:
     return accepts(entry.id, _accept_from(here, entry), sender, roles)
 
 
-def _reader(here: Known, entry: Entry, sender: str, inbox: str) -> Reader:
-    accepted = _accepted(here, entry, sender)
+def _reader(asked: _Asked, entry: Entry) -> Reader:
+    here = asked.here
+    accepted = _accepted(here, entry, asked.sender)
     rules = here.settings.rules.get(entry.id)
     by = "accept_from in config.toml here" if entry.id in here.settings.agents else "its word"
     rule = f"{takes(entry.id, _accept_from(here, entry))}, by {by}"
-    lanes = [_lane(here, entry, sender, inbox, lane) for lane in LANES] if accepted else []
+    lanes = [_lane(asked, entry, lane) for lane in LANES] if accepted else []
     state = "in a live session" if entry.state == "live session" else entry.state
     return Reader(entry.id, state, accepted, rule, rules.profile if rules else "", tuple(lanes))
 
 
-def _lane(here: Known, entry: Entry, sender: str, inbox: str, lane: Priority) -> Lane:
+def _lane(asked: _Asked, entry: Entry, lane: Priority) -> Lane:
     """Return what a task of that priority does, in the words of `why`."""
+    here, sender = asked.here, asked.sender
     held = entry.held_for(sender, lane)
     if held == "" and lane in here.wake_on(entry.id):
         return Lane(lane, wakes=True, sentence="its listener wakes it")
@@ -171,24 +187,23 @@ def _lane(here: Known, entry: Entry, sender: str, inbox: str, lane: Priority) ->
     # What its listener says is of what waits there now, which this is not.
     case = replace(here.case(here.unlisted(task)), word=None)
     answer = why(case)
-    until = _until(here, entry.id, sender, inbox, lane)
+    until = _until(asked, entry.id, lane)
     return Lane(lane, wakes=False, sentence=answer.sentence, todo=answer.todo, until=until)
 
 
-def _until(here: Known, agent: str, sender: str, inbox: str, lane: Priority) -> str:
+def _until(asked: _Asked, agent: str, lane: Priority) -> str:
     """Return until when a wake would be held, by the rules here; empty if that is not known."""
-    settings = here.settings
+    settings, ledger, sender = asked.here.settings, asked.ledger, asked.sender
     rules = settings.rules.get(agent)
     if rules is None or lane not in rules.wake_on:
         return ""
     with suppress(LedgerBroken):
-        ledger = Ledger(settings.ledger_file)
         now = text.now().astimezone()  # as its listener has it, who has written those times
         trusted = None
         if settings.url is not None:
-            trusted = frozenset({*known_here(settings), *ledger.remembered()})
-        thing = Waiting("", "task", "", sender, sender, address_of(inbox), priority=lane)
-        past = ledger.past(agent, now)
+            trusted = frozenset({*known_here(settings), *(ledger.remembered() if ledger else ())})
+        thing = Waiting("", "task", "", sender, sender, address_of(asked.inbox), priority=lane)
+        past = ledger.past(agent, now) if ledger else ()
         decision = decide(Facts(now, rules, (thing,), past=past, trusted=trusted))
         if isinstance(decision, Hold) and decision.until:
             return clock(decision.until, now)

@@ -389,10 +389,10 @@ def _wakes_today(settings: Settings) -> tuple[WakesToday | None, tuple[Need, ...
     """Return what wakes cost today, as this machine has it, and what is wrong with their record."""
     if not settings.ledger_file.exists():
         return None, ()
-    midnight = text.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         with closing(Ledger(settings.ledger_file)) as ledger:
-            rows = [row for row in ledger.since(midnight) if not row.live_only]
+            since = text.midnight(text.now())
+            rows = [row for row in ledger.since(since) if not row.live_only]
     except LedgerBroken as error:
         return None, (Need("broken", "", str(error), error.hint),)
     read = sum(bool(row.led_to_read) for row in rows)

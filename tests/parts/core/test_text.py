@@ -2,7 +2,8 @@
 """Durations and moments as people write them."""
 
 import os
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,17 @@ def test_json_is_read_with_numbers_that_can_be_made_of_either_kind():
 def test_what_is_no_json_or_has_no_end_is_one_error_whatever_it_is(written):
     with pytest.raises(ValueError, match=r"."):
         text.from_json(written)
+
+
+@pytest.mark.parametrize(("day", "hour"), [(29, 23), (28, 23), (30, 22)])
+def test_midnight_is_that_of_the_clock_that_was_valid_then(monkeypatch, day, hour):
+    """In Berlin clocks went forward on the morning of the 29th of March 2026."""
+    try:
+        with monkeypatch.context() as changed:
+            changed.setenv("TZ", "Europe/Berlin")
+            time.tzset()
+            began = text.midnight(datetime(2026, 3, day, 12, tzinfo=UTC))
+    finally:
+        time.tzset()
+
+    assert began == datetime(2026, 3, day - 1, hour, tzinfo=UTC)

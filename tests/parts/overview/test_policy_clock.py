@@ -28,6 +28,8 @@ def test_a_wake_is_held_by_this_machines_clock_as_its_listener_holds_it(tmp_path
     )  # fmt: skip
     here = SimpleNamespace(settings=settings, now=now + by)
 
-    until = policy._until(here, "coder", "planner", "coder", "high")
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        asked = policy._Asked(here, "planner", "coder", ledger)
+        until = policy._until(asked, "coder", "high")
 
     assert until == clock(now + timedelta(hours=1), now)
