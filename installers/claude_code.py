@@ -308,7 +308,7 @@ def _write_note(machine: Machine) -> Step:
         files.write(file, note)
         return ""
 
-    return Step(f"write {file}: where agentbus is", do)
+    return Step(f"write {file}: where agentbus is{entry.beside_plugin(machine)}", do)
 
 
 def _add_entry(machine: Machine, program: str, agent: str | None) -> Step:
@@ -360,7 +360,7 @@ def _remove_entry(machine: Machine, program: str, hint: str = "") -> Step:
         if before is None:
             return "it is gone"
         step.do()
-        kept = entry.additions(before)
+        kept = entry.all_said(before)
         return f"it said {' '.join(kept)}{hint}" if kept else ""
 
     return Step(step.what, do)

@@ -75,6 +75,25 @@ def additions(entry: Mapping[str, Any]) -> list[str]:
     return [*map(str, _behind_serve(entry)), *variables(entry)]
 
 
+def all_said(entry: Mapping[str, Any]) -> list[str]:
+    """Return what goes with an entry of ours: as `additions`, and what an install had put there."""
+    return [*map(str, _behind_serve(entry)), *(name for name in _env(entry) if name not in _OURS)]
+
+
+def beside_plugin(machine: Machine) -> str:
+    """Return what is said of the variables for which a plugin has no place; empty if none is set.
+
+    An entry has them. The folder of agentbus stands in the plugin's note.
+    """
+    names = [name for name in neighbour_environ(machine.settings) if name not in _OURS]
+    if not names:
+        return ""
+    return (
+        f"; the plugin has no place for {', '.join(names)}: write what says where the bus is under "
+        "[server] of config.toml, or set them where the host is started"
+    )
+
+
 def variables(entry: Mapping[str, Any]) -> list[str]:
     """Return the names of the variables that its user has added; their values may be secret."""
     return [name for name, value in _env(entry).items() if not _is_ours(name, str(value))]
