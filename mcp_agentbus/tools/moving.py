@@ -76,7 +76,10 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     await streams.ensure_streams(bus)
     entry, taken = await both(roster.look(bus, old), roster.look(bus, new))
     book = names.read(settings)
-    again = book.became(old, new) and old not in settings.agents
+    again = book.became(old, new) and (
+        # What was ended between the book and config.toml; else this is another of the old name.
+        old not in settings.agents or (taken is None and new not in settings.agents)
+    )
     is_persons = new == (book.person() or identity.plain_name())
     if not (again or (is_persons and _is_typed(book, old))) and (
         taken or is_persons or book.holder(new) or new in settings.agents
@@ -95,12 +98,13 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     # Before anybody knows the new name, so that the same again goes on after a crash.
     moved = await _move(bus, old, new)
     moved.again, moved.sessions = again and taken is not None, sessions
-    editor.rename(settings, old, new)
     with names.writing(settings) as book:
         holder = book.names.pop(old, None)
         if holder:
             book.names[new] = identity.persons(settings) if is_persons else holder
         book.rename(old, new)
+    if not (again and new in settings.agents):  # by the book the same again knows what it was about
+        editor.rename(settings, old, new)
     host = entry.hosts[-1] if entry and entry.hosts else "shell"
     about = settings.agents.get(old) or Agent(
         old, host, entry.description if entry else "", entry.roles if entry else ()

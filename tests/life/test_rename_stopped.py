@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rename that is stopped on its way is finished by the same again."""
+
+import pytest
+
+from mcp_agentbus.config import editor, names
+from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput
+from mcp_agentbus.store import roster, streams
+from mcp_agentbus.tools import moving
+
+
+class Stopped(Exception):
+    """The process has ended there."""
+
+
+@pytest.mark.parametrize(
+    ("module", "step"), [(moving.names, "writing"), (moving.editor, "rename"), (roster, "register")]
+)
+async def test_wherever_it_was_stopped_the_same_again_finishes_it(
+    own_world, tmp_path, monkeypatch, module, step
+):
+    def stop(*_):
+        raise Stopped
+
+    bus = own_world.bus
+    settings = editor.add(
+        bus.settings, "coder", host="cursor", dir=str(tmp_path), wake="hold"
+    ).settings
+    with names.writing(settings) as book:
+        book.names["coder"] = names.holder(tmp_path, "cursor")
+    await streams.ensure_streams(bus)
+    await roster.register(bus, Agent("coder", "cursor"), None)
+    bus.settings = load_settings(settings.environ)
+    with monkeypatch.context() as stopped:
+        stopped.setattr(module, step, stop)
+        with pytest.raises(Stopped):
+            await moving.rename(bus, "coder", "lead")
+    bus.settings = load_settings(settings.environ)
+
+    await moving.rename(bus, "coder", "lead")
+
+    assert list(load_settings(settings.environ).agents) == ["lead"]
+    book = names.read(settings)
+    assert (list(book.names), book.renamed) == (["lead"], {"coder": "lead"})
+    assert await roster.look(bus, "coder") is None
+    assert (await roster.look(bus, "lead")).hosts == ("cursor",)
+    bus.settings = editor.add(bus.settings, "coder", host="cursor").settings
+    with pytest.raises(BadInput, match="lead is an agent already"):
+        await moving.rename(bus, "coder", "lead")  # which is another one of the old name
