@@ -40,6 +40,8 @@ _HELD: Final = {
     "profile": "agentbus agent add {agent} --replace --wake {profile}",
     "unknown_host": "agentbus agent add {agent} --host HOST --dir FOLDER",
 }
+# What a person can do where the bus lets the listener not look at an agent, or not hear of it.
+_BLIND: Final = "Take out of config.toml what this login may not read, or have it granted."
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -231,9 +233,11 @@ def _failed(failures: Any) -> list[Check]:
 
 
 def _held(agents: Any) -> list[Check]:
-    """Say which agents are held, and why."""
+    """Say which agents are held, or not looked at as they should be, and why."""
     held = []
     for agent in agents:
+        if says := agent.get("says"):
+            held.append(Check(f"desk of {agent['agent']}", "warning", says, _BLIND))
         if reason := agent["reason"]:
             until = f" until {minute(agent['until'])}" if agent["until"] else ""
             profile = least_profile(agent.get("host") or "")

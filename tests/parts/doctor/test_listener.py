@@ -85,6 +85,16 @@ def test_a_service_that_is_as_it_should_be_is_started_anew(settings, answers, ma
     assert manager.told == []
 
 
+def test_an_agent_that_the_bus_lets_the_listener_not_look_at_is_named(settings, answers):
+    one = {"agent": "coder", "reason": "", "says": "it cannot be looked at", "until": None}
+    answers(RUNS | {"agents": [one, one | {"agent": "planner", "says": ""}]})
+
+    [itself, found] = listener.checks(settings)
+
+    assert itself.said.startswith("degraded: ")
+    assert (found.name, found.said) == ("desk of coder", "it cannot be looked at")
+
+
 @pytest.mark.parametrize("reason", ["backoff", "quiet_hours"])
 def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answers, reason):
     one = {"agent": "coder", "reason": reason, "held": "in other words", "until": None}
