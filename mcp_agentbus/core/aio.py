@@ -25,7 +25,7 @@ import contextvars
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
@@ -35,6 +35,8 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 _FAILURES_MAX: Final = 20
+# Questions to a server at once: as many as it answers in about the time of one.
+_AT_ONCE: Final = 50
 
 #: What failed in the background of this process, `NAME: ERROR`, the latest last.
 failures: Final[deque[str]] = deque(maxlen=_FAILURES_MAX)
@@ -94,6 +96,19 @@ def both(first: Awaitable[_A], second: Awaitable[_B]) -> Coroutine[Any, Any, tup
 async def _pair(work: asyncio.Future[list[Any]]) -> tuple[Any, Any]:
     first, second = await _outcomes(work)
     return first, second
+
+
+async def by_portions(
+    work: Callable[[_A], Awaitable[_T]], given: Sequence[_A], most: int = _AT_ONCE
+) -> list[_T]:
+    """Do the same for each of many, some at once; return the outcomes, in order.
+
+    Raises: as `together`; what comes after the portion that has failed is not begun.
+    """
+    outcomes: list[_T] = []
+    for first in range(0, len(given), most):
+        outcomes += await together(*(work(each) for each in given[first : first + most]))
+    return outcomes
 
 
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

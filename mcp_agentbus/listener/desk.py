@@ -21,7 +21,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.bus.subscription import Arrived
 from mcp_agentbus.core.ids import Agent, Priority, is_agent, is_inbox
-from mcp_agentbus.core.notices import Counts, Holds
+from mcp_agentbus.core.notices import Counts, Holds, Reason
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.task import Record
@@ -67,6 +67,8 @@ class Desk:
     running: asyncio.Task[None] | None = None
     #: Why nothing was woken at the last look, a `notices.Reason`; empty if something was.
     held: str = ""
+    #: Of the tasks that wait, the reasons that were written into their lives last, by keys.
+    written: dict[str, Reason] = field(default_factory=dict)
     #: What the roster was told of wakes by tasks to come; None if it was told nothing.
     holds: Holds | None = None
     counts: Counts = field(default_factory=Counts)
@@ -187,3 +189,8 @@ class Desk:
     def unread(self) -> frozenset[str]:
         """The keys of all that it was told of and has not read yet."""
         return frozenset(key for notified in self.notified.values() for key in notified.keys)
+
+
+def said(error: AgentbusError | TimeoutError) -> str:
+    """Return what an error says of why a desk is not as it should be."""
+    return str(error) if isinstance(error, AgentbusError) else "the bus has not answered in time."

@@ -26,7 +26,7 @@ from mcp_agentbus.core.aio import both, in_background, note_failure
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.errors import AgentbusError, Refused
-from mcp_agentbus.listener.desk import Departed, Desk
+from mcp_agentbus.listener.desk import Departed, Desk, said
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.members import Member
 from mcp_agentbus.listener.relayed import Relayed
@@ -286,9 +286,9 @@ class Loop:
                 async with self._opening:
                     await self._subscribe(desk)
             except (AgentbusError, TimeoutError) as error:
-                if desk.deaf != _said(error):
+                if desk.deaf != said(error):
                     self._state.emit("bus", desk.agent, {"error": type(error).__name__})
-                desk.deaf = _said(error)
+                desk.deaf = said(error)
                 if isinstance(error, Refused) and not isinstance(error, NotNow):
                     return time.monotonic() + LOOK_AGAIN_S
                 await asyncio.sleep(_OPEN_AGAIN_S)
@@ -313,11 +313,11 @@ class Loop:
 
     async def _could_not_look(self, desk: Desk, error: AgentbusError | TimeoutError) -> None:
         """Say why an agent was not looked at; where that is refused, once, and promise no wake."""
-        if desk.blind == _said(error):
+        if desk.blind == said(error):
             return
         self._state.emit("bus", desk.agent, {"error": type(error).__name__})
         if isinstance(error, Refused):
-            desk.blind = _said(error)
+            desk.blind = said(error)
             desk.count(None)
             await self._publish_prospects(desk, only_news=True)
 
@@ -383,18 +383,14 @@ class Loop:
 
     async def _act(self, desk: Desk, decision: Wake | Hold, things: Mapping[str, Waiting]) -> None:
         """Begin a wake, or note why there is none: for the log and the tasks' lives."""
-        held = {key: reason for key, reason in decision.held.items() if key in things}
+        why = decision.held.items()
+        held = [(things[key], reason) for key, reason in why if key in things]
+        desk.written = {key: why for key, why in desk.written.items() if key in things}
         is_held = isinstance(decision, Hold) and decision.reason not in _NO_DECISION
         desk.held = decision.reason if isinstance(decision, Hold) and is_held else ""
         desk.look_again_at = decision.until if isinstance(decision, Hold) else None
         if isinstance(decision, Wake):
             self._runner.begin(desk, decision)
-        for key, reason in held.items():
-            if things[key].kind == "task" and reason not in _NO_DECISION:
-                await self._runner.hold(desk, things[key], reason)
+        await self._runner.hold(desk, [each for each in held if each[1] not in _NO_DECISION])
         if is_held:
             self._state.emit("held", desk.agent, {"reason": desk.held})
-
-
-def _said(error: AgentbusError | TimeoutError) -> str:
-    return str(error) if isinstance(error, AgentbusError) else "the bus has not answered in time."
