@@ -76,6 +76,7 @@ class Loop:
             self.desk(agent)
         while True:
             self.reload()
+            time.tzset()  # of quiet hours and days: a laptop travels
             if await self._state.reachable():
                 for desk in list(self._state.desks.values()):
                     await self._publish_here(desk)
