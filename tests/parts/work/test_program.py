@@ -196,6 +196,8 @@ async def test_a_cancelled_one_is_ended_with_its_children(run, tmp_path, monkeyp
 async def test_it_is_not_taken_for_the_session_that_started_its_worker(run, monkeypatch):
     monkeypatch.setenv("CLAUDECODE", "1")
     monkeypatch.setenv("AGENTBUS_HOST", "claude-code")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
+    monkeypatch.setenv("AGENTBUS_TOKEN", "hush")  # what it starts of agentbus is the same agent
     monkeypatch.setenv("MINE", "1")
 
     result = await run("env", environ={"AGENTBUS_AGENT": "coder"})
