@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes
-from mcp_agentbus.core.aio import in_background, note_failure, part
+from mcp_agentbus.core.aio import in_background, in_thread, note_failure, part
 from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp
@@ -192,7 +192,7 @@ async def _watch(state: State, running: asyncio.Task[None], *, while_needed: boo
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
             _end(running)
         if state.away_since:
-            why = await asyncio.to_thread(stranded, state.settings)
+            why = await in_thread(stranded, state.settings)
             if why:
                 _end(running)  # it has the seat of one that would be of use
         await asyncio.sleep(pause_s)
