@@ -228,7 +228,7 @@ def _failed(failures: Any) -> list[Check]:
     """Say what has failed in it, which is a bug of ours."""
     if not failures:
         return []
-    fix = "That is a bug: its log has the details. `agentbus listen --replace` begins anew."
+    fix = "That is a bug; report it with these words. `agentbus listen --replace` begins anew."
     return [Check("listener's work", "warning", f"failed inside: {', '.join(failures)}", fix)]
 
 

@@ -161,7 +161,7 @@ def text(standing: Mapping[str, Any]) -> str:
         for part, warning in _PARTS.items()
         if standing.get(part, "ok") != "ok"
     ]
-    lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]
+    lines += [f"FAILED INSIDE, a bug: {failure}" for failure in standing.get("failures", ())]
     if (outbox := standing.get("outbox")) and outbox["waiting"] != 0:
         lines.append(f"OUTBOX: {outbox_line(outbox)}")
     agents = standing["agents"]
