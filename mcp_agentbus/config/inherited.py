@@ -42,11 +42,7 @@ _MACHINE: Final = (
 )
 # Nobody who is woken gets these: the token of a server, and what the listener's own manager has
 # told the listener alone.
-_NEVER: Final = (
-    *("AGENTBUS_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID"),
-    *("INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_", "MANAGERPID", "MANAGERPIDFDID"),
-    *("SYSTEMD_EXEC_PID", "MEMORY_PRESSURE_", "XPC_"),
-)
+_NEVER: Final = ("AGENTBUS_TOKEN", *hosts.OF_MANAGER)
 # What is in the name of a secret; short words only by themselves, as PATH and COMPASS are none.
 _SECRET: Final = re.compile(
     r"KEY|TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|HEADERS"

@@ -23,11 +23,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
+
+from mcp_agentbus.core.programs import OWN
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -35,12 +38,15 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 _FAILURES_MAX: Final = 20
+# Questions to a server at once: as many as it answers in about the time of one.
+_AT_ONCE: Final = 50
 
-#: What failed in the background of this process, `NAME: ERROR`, the latest last.
+#: What failed in the background of this process, the latest last: `NAME: ERROR at FILE:LINE`.
 failures: Final[deque[str]] = deque(maxlen=_FAILURES_MAX)
 _running: Final[set[asyncio.Task[Any]]] = set()
 
 _log = logging.getLogger(__name__)
+_PACKAGE: Final = os.path.join(OWN, "mcp_agentbus")  # noqa: PTH118  # as frames name files
 
 
 def in_background(work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
@@ -58,8 +64,19 @@ def part(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
 
 def note_failure(name: str, error: BaseException) -> None:
     """Log what failed in the background, and keep it for whoever asks how this process stands."""
-    failures.append(f"{name}: {type(error).__name__}")
+    failures.append(f"{name}: {type(error).__name__}{_place(error)}")
     _log.error("%s failed", name, exc_info=error)
+
+
+def _place(error: BaseException) -> str:
+    """Return where in this program it was raised, innermost: no log may be kept that has it."""
+    place, at = "", error.__traceback__
+    while at:
+        file = at.tb_frame.f_code.co_filename
+        if file.startswith(_PACKAGE + os.sep):
+            place = f" at {os.path.relpath(file, os.path.dirname(_PACKAGE))}:{at.tb_lineno}"  # noqa: PTH120
+        at = at.tb_next
+    return place
 
 
 def _ended(task: asyncio.Task[Any]) -> None:
@@ -94,6 +111,19 @@ def both(first: Awaitable[_A], second: Awaitable[_B]) -> Coroutine[Any, Any, tup
 async def _pair(work: asyncio.Future[list[Any]]) -> tuple[Any, Any]:
     first, second = await _outcomes(work)
     return first, second
+
+
+async def by_portions(
+    work: Callable[[_A], Awaitable[_T]], given: Sequence[_A], most: int = _AT_ONCE
+) -> list[_T]:
+    """Do the same for each of many, some at once; return the outcomes, in order.
+
+    Raises: as `together`; what comes after the portion that has failed is not begun.
+    """
+    outcomes: list[_T] = []
+    for first in range(0, len(given), most):
+        outcomes += await together(*(work(each) for each in given[first : first + most]))
+    return outcomes
 
 
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -174,6 +174,12 @@ _OURS_OF_SESSION: "Final" = (
     *("AGENTBUS_AGENT", "AGENTBUS_HOST", "AGENTBUS_WATCH_MAX_S"),
     "AGENTBUS_WORKER",
 )
+#: What a service manager has told one process alone; see `is_among`.
+OF_MANAGER: "Final" = (
+    *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "INVOCATION_ID"),
+    *("JOURNAL_STREAM", "LISTEN_", "MANAGERPID", "MANAGERPIDFDID", "SYSTEMD_EXEC_PID"),
+    *("MEMORY_PRESSURE_", "XPC_"),
+)
 #: The names of hosts whose agents can be woken without a live session.
 WOKEN: "Final" = tuple(host.name for host in HOSTS if host.waker)
 #: Of those that `agentbus install` connects.

@@ -33,6 +33,8 @@ _ENVIRON_MAX_BYTES: Final = 4 << 20
 _LINUX: Final = sys.platform == "linux"
 # What is said of a call that the kernel does not know, or that a container does not allow.
 _NO_CALL: Final = {errno.ENOSYS, errno.EPERM}
+# What `machine` has found: it is asked for with each process.
+_machine: Final[list[str]] = []
 
 
 class Process(NamedTuple):
@@ -193,6 +195,15 @@ def opened(pid: int) -> int:
         raise
 
 
+def ending() -> tuple[signals.Signals, ...]:
+    """Return the signals that are to end this process in good order.
+
+    That of a terminal which is closed is none where it is ignored, as `nohup` has it.
+    """
+    hangs_up = signals.getsignal(signals.SIGHUP) is not signals.SIG_IGN
+    return (signals.SIGINT, signals.SIGTERM, *([signals.SIGHUP] if hangs_up else []))
+
+
 def on_end(end: Callable[[], None]) -> None:
     """Call `end`, in a thread of its own, when the parent process ends.
 
@@ -202,9 +213,24 @@ def on_end(end: Callable[[], None]) -> None:
     threading.Thread(target=_watch, args=(parent, end), name="agentbus-parent", daemon=True).start()
 
 
+def machine() -> str:
+    """Return the number of this Mac, see gethostuuid(3): it takes another name in another network.
+
+    Empty on other systems, and where it does not tell.
+    """
+    if not _machine and sys.platform == "darwin":
+        import ctypes
+
+        uuid, at_most = (ctypes.c_ubyte * 16)(), (ctypes.c_long * 2)(1, 0)
+        with suppress(AttributeError):
+            if ctypes.CDLL(None).gethostuuid(uuid, at_most) == 0:
+                _machine.append(bytes(uuid).hex())
+    return _machine[0] if _machine else ""
+
+
 def _namespace(pid: str, kind: str) -> str:
     if not _LINUX:
-        return os.uname().nodename
+        return machine()
     with suppress(OSError):
         namespace = os.readlink(f"/proc/{pid}/ns/{kind}")  # noqa: PTH115  # pathlib weighs a megabyte
         with open("/proc/sys/kernel/random/boot_id") as boot:  # noqa: PTH123

@@ -41,6 +41,8 @@ _HELD: Final = {
     "profile": "agentbus agent add {agent} --replace --wake {profile}",
     "unknown_host": "agentbus agent add {agent} --host HOST --dir FOLDER",
 }
+# What a person can do where the bus lets the listener not look at an agent, or not hear of it.
+_BLIND: Final = "Take out of config.toml what this login may not read, or have it granted."
 
 
 def checks(settings: Settings) -> list[Check]:
@@ -239,14 +241,16 @@ def _failed(failures: Any) -> list[Check]:
     """Say what has failed in it, which is a bug of ours."""
     if not failures:
         return []
-    fix = "That is a bug: its log has the details. `agentbus listen --replace` begins anew."
+    fix = "That is a bug; report it with these words. `agentbus listen --replace` begins anew."
     return [Check("listener's work", "warning", f"failed inside: {', '.join(failures)}", fix)]
 
 
 def _held(agents: Any) -> list[Check]:
-    """Say which agents are held, and why."""
+    """Say which agents are held, or not looked at as they should be, and why."""
     held = []
     for agent in agents:
+        if says := agent.get("says"):
+            held.append(Check(f"desk of {agent['agent']}", "warning", says, _BLIND))
         if reason := agent["reason"]:
             until = f" until {minute(agent['until'])}" if agent["until"] else ""
             profile = least_profile(agent.get("host") or "")

@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import socket
-import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import ids, text
+from mcp_agentbus.core import ids, processes, text
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
@@ -79,25 +78,14 @@ def session_id(agent: str, folder: Path) -> str:
 
 def _machine() -> str:
     """Return what no other machine has, and this one has for good."""
-    if sys.platform == "darwin" and (uuid := _mac_uuid()):
-        return uuid  # a Mac takes another name in another network
+    if uuid := processes.machine():
+        return uuid
     number = ""
     for path in _MACHINE_IDS:
         with suppress(OSError, ValueError):
             number = number or read_whole(path).decode("ascii").strip()
     # A container has its image's number, or none, and a name of its own.
     return f"{number} {socket.gethostname()}"
-
-
-def _mac_uuid() -> str:
-    """Return the number of this Mac, see gethostuuid(3); empty if it does not tell."""
-    import ctypes
-
-    uuid, at_most = (ctypes.c_ubyte * 16)(), (ctypes.c_long * 2)(1, 0)
-    with suppress(AttributeError):
-        if ctypes.CDLL(None).gethostuuid(uuid, at_most) == 0:
-            return bytes(uuid).hex()
-    return ""
 
 
 class Memory:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes
-from mcp_agentbus.core.aio import in_background, note_failure, part
+from mcp_agentbus.core.aio import in_background, in_thread, note_failure, part
 from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp
@@ -142,8 +142,7 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     # These have a file, and what they have started.
     beside = (archiving, telling, handing_on)
     running = part(_run(state, parts, beside))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, _end, running)
+    _end_when_told(running)
     _log("listening", "", {"pid": os.getpid()})
     _notify("READY=1")
     watching = in_background(_watch(state, running, while_needed=while_needed), "watchdog")
@@ -193,13 +192,19 @@ async def _watch(state: State, running: asyncio.Task[None], *, while_needed: boo
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
             _end(running)
         if state.away_since:
-            why = await asyncio.to_thread(stranded, state.settings)
+            why = await in_thread(stranded, state.settings)
             if why:
                 _end(running)  # it has the seat of one that would be of use
         await asyncio.sleep(pause_s)
 
 
-def _end(running: asyncio.Task[None]) -> None:
+def _end_when_told(running: asyncio.Task[Any]) -> None:
+    """Have a listener end at each signal that would kill it, and leave what it has started."""
+    for number in processes.ending():
+        asyncio.get_running_loop().add_signal_handler(number, _end, running)
+
+
+def _end(running: asyncio.Task[Any]) -> None:
     """Have a listener end; told again, it goes on with that."""
     if not running.cancelling():
         running.cancel()

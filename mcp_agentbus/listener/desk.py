@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,16 +20,18 @@ from typing import Final, NamedTuple
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.bus.subscription import Arrived
-from mcp_agentbus.core.ids import Agent, is_agent, is_inbox
-from mcp_agentbus.core.notices import Counts, Holds
+from mcp_agentbus.core.ids import Agent, Priority, is_agent, is_inbox
+from mcp_agentbus.core.notices import Counts, Holds, Reason
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.task import Record
 
 # Others of whom it is counted what was refused.
 _REFUSED_MAX: Final = 20
 # How often one is looked at that was told of something: a read gives no sign of itself.
 _READ_AGAIN_S: Final = 5.0
+# A record is heard of before it is stored; it can be read after this long, on a slow disk too.
+_STORED_S: Final = 0.3
 # The least time between two looks: a time that has come may lie in the past.
 _PAUSE_MIN_S: Final = 0.05
 
@@ -64,9 +67,17 @@ class Desk:
     running: asyncio.Task[None] | None = None
     #: Why nothing was woken at the last look, a `notices.Reason`; empty if something was.
     held: str = ""
+    #: Of the tasks that wait, the reasons that were written into their lives last, by keys.
+    written: dict[str, Reason] = field(default_factory=dict)
     #: What the roster was told of wakes by tasks to come; None if it was told nothing.
     holds: Holds | None = None
     counts: Counts = field(default_factory=Counts)
+    #: Whether that is known: it was looked at, and could be.
+    is_counted: bool = False
+    #: Why it does not hear of what is stored, and is only looked at now and then; empty if it does.
+    deaf: str = ""
+    #: Why the bus lets it not be looked at; empty if it does.
+    blind: str = ""
     #: What its sessions hold and had asked something about at the last look.
     asking: tuple[Record, ...] = ()
     #: How many tasks were refused since the listener began, by senders whose tasks it takes not.
@@ -89,6 +100,56 @@ class Desk:
     async def hear(self, bus: Bus, subject: str, arrived: Arrived) -> None:
         """Have what is said on a subject heard. Raises: as `Bus.subscribed`."""
         await self.subscriptions.enter_async_context(bus.subscribed(subject, arrived))
+
+    async def subscribe(
+        self,
+        bus: Bus,
+        me: Agent,
+        wake_on: Collection[Priority],
+        *,
+        registers: bool,
+        is_woken: Callable[[], bool],
+    ) -> None:
+        """Have all heard that is stored for its agent, and what that needs made.
+
+        Args:
+            bus: where it is stored.
+            me: its agent.
+            wake_on: the priorities of tasks that wake it.
+            registers: whether it is registered, too.
+            is_woken: tells whether a result may wake it: a live session can be told, or it is one
+                that may be started.
+
+        Raises:
+            ApiError, NotAllowed, StoreFull, BusUnreachable, Unconfirmed: the bus does not let it.
+        """
+
+        def stored(_: Message | None) -> None:
+            self.changed.set()
+
+        def answered(_: Message | None) -> None:
+            if is_woken():
+                self.changed.set()
+                asyncio.get_running_loop().call_later(_STORED_S, self.changed.set)
+
+        await self.subscriptions.aclose()
+        await streams.ensure_streams(bus)
+        if registers:
+            await roster.register(bus, me, None)
+        for inbox in me.inboxes:
+            await streams.ensure_inbox(bus, inbox)
+            signs = [subjects.wake_subject(inbox, lane) for lane in wake_on]
+            for subject in (*signs, subjects.back_subject(inbox)):
+                await self.hear(bus, subject, stored)
+        await streams.ensure_sender(bus, self.agent)
+        await self.hear(bus, subjects.record_subject(self.agent, "*", "*"), answered)
+        for refused in ((self.agent, "*"), ("*", self.agent)):
+            await self.hear(bus, subjects.refused_subject(*refused), self.hear_refused)
+
+    def count(self, counts: Counts | None) -> None:
+        """Note how much waits for it; None: that could not be found out."""
+        self.is_counted = counts is not None
+        self.counts = counts or self.counts
 
     def hear_refused(self, sign: Message | None) -> None:
         """Count a task that was refused, of its own or for it; anybody may say so."""
@@ -128,3 +189,8 @@ class Desk:
     def unread(self) -> frozenset[str]:
         """The keys of all that it was told of and has not read yet."""
         return frozenset(key for notified in self.notified.values() for key in notified.keys)
+
+
+def said(error: AgentbusError | TimeoutError) -> str:
+    """Return what an error says of why a desk is not as it should be."""
+    return str(error) if isinstance(error, AgentbusError) else "the bus has not answered in time."

@@ -20,20 +20,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from mcp_agentbus.bus.address import start_no_server
-from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.bus.replies import NotNow
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import both, in_background, note_failure
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Reason
-from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.listener.desk import Departed, Desk
+from mcp_agentbus.errors import AgentbusError, Refused
+from mcp_agentbus.listener.desk import Departed, Desk, said
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.members import Member
 from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.wakes import policy
 from mcp_agentbus.wakes.demand import Looked
@@ -48,8 +48,6 @@ IDLE_S: Final = 60.0
 GRACE_S: Final = 0.3
 # Processes are ended within 5 s; the rest of the listener's end has what is left of its time.
 _CLOSE_TIMEOUT_S: Final = 7.0
-# A record is heard of before it is stored; it can be read after this long, on a slow disk too.
-_STORED_S: Final = 0.3
 # How soon an agent is looked at again while another one is woken for a role that both hold.
 _ROLE_AGAIN: Final = timedelta(seconds=2)
 # A desk that could not be opened, though there is a bus, is tried again after this long.
@@ -78,6 +76,7 @@ class Loop:
             self.desk(agent)
         while True:
             self.reload()
+            time.tzset()  # of quiet hours and days: a laptop travels
             if await self._state.reachable():
                 for desk in list(self._state.desks.values()):
                     await self._publish_here(desk)
@@ -160,6 +159,7 @@ class Loop:
         async with desk.looking:
             await self._runner.note_late_read(desk)
             things, decision = await self._decide(desk)
+            desk.blind = ""
             if isinstance(decision, Wake) and decision.means == "nudge":
                 await asyncio.sleep(GRACE_S)
                 things, decision = await self._decide(desk)
@@ -203,8 +203,7 @@ class Loop:
         return bool(desk.agent in self._state.settings.rules or self._state.members.of(desk.agent))
 
     def _joined(self, member: Member) -> None:
-        # Before anything else, so that a kill from here on loses nothing.
-        self._relayed.tell_claims(member.session)
+        self._relayed.tell_claims(member.session)  # at once: a kill from here on loses nothing
         self._state.emit("joined", member.agent, member.about)
         with suppress(LedgerBroken):
             self._state.ledger.remember(member.agent, member.host_session)
@@ -232,7 +231,8 @@ class Loop:
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
         """Say what would become of a task that came now, or that this agent is not here now."""
-        holds = policy.prospects(self.facts(desk, ())) if self._is_here(desk) else None
+        is_seen = self._is_here(desk) and not desk.blind
+        holds = policy.prospects(self.facts(desk, ())) if is_seen else None
         if holds != desk.holds or (holds and not only_news):
             with suppress(AgentbusError):  # it is said again with the next sign of life
                 await roster.beat_for(self._state.bus, desk.agent, self._id, holds)
@@ -256,8 +256,10 @@ class Loop:
     async def _keep(self, desk: Desk) -> None:
         """Look at one agent whenever something changes."""
         start_no_server()
-        await self._open(desk)
+        opens_at: float | None = 0.0
         while True:
+            if opens_at is not None and opens_at <= time.monotonic():
+                opens_at = await self._open(desk)
             desk.begin_look()
             try:
                 if await self._state.reachable():
@@ -266,15 +268,18 @@ class Loop:
             except LedgerBroken as error:
                 self._state.ledger_broke(error)
             except (AgentbusError, TimeoutError) as error:
-                self._state.emit("bus", desk.agent, {"error": type(error).__name__})
+                await self._could_not_look(desk, error)
             except Exception as error:  # noqa: BLE001  # a desk that ends would wake nobody again
                 note_failure(f"desk of {desk.agent}", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(desk.pause_s(LOOK_AGAIN_S)):
                     await desk.changed.wait()
 
-    async def _open(self, desk: Desk) -> None:
-        """Register the agent and hear of what is stored for it, once there is a bus."""
+    async def _open(self, desk: Desk) -> float | None:
+        """Register the agent and hear of what is stored for it, once there is a bus.
+
+        Return when to try again what was refused, by the monotonic clock: a look needs none of it.
+        """
         while True:
             try:
                 while not await self._state.bus.reconnected(LOOK_AGAIN_S):
@@ -282,43 +287,40 @@ class Loop:
                 async with self._opening:
                     await self._subscribe(desk)
             except (AgentbusError, TimeoutError) as error:
-                self._state.emit("bus", desk.agent, {"error": type(error).__name__})
+                if desk.deaf != said(error):
+                    self._state.emit("bus", desk.agent, {"error": type(error).__name__})
+                desk.deaf = said(error)
+                if isinstance(error, Refused) and not isinstance(error, NotNow):
+                    return time.monotonic() + LOOK_AGAIN_S
                 await asyncio.sleep(_OPEN_AGAIN_S)
             except Exception as error:  # noqa: BLE001  # as in `_keep`
                 note_failure(f"desk of {desk.agent}", error)
-                await asyncio.sleep(LOOK_AGAIN_S)
+                return time.monotonic() + LOOK_AGAIN_S
             else:
+                desk.deaf = ""
                 await self._publish_here(desk)  # of it alone: there may be hundreds
                 self._state.emit("ready", desk.agent, {})
-                return
+                return None
 
     async def _subscribe(self, desk: Desk) -> None:
-        bus, settings = self._state.bus, self._state.settings
-        rules = settings.rules.get(desk.agent)
+        state, agent = self._state, desk.agent
+        rules = state.settings.rules.get(agent)
 
-        def stored(_: Message | None) -> None:
-            desk.changed.set()
+        def is_woken() -> bool:
+            return bool(rules) or any(member.can_nudge for member in state.members.of(agent))
 
-        def answered(_: Message | None) -> None:
-            # A result wakes a live session that can be told, or an agent that may be started.
-            members = self._state.members.of(desk.agent)
-            if rules or any(member.can_nudge for member in members):
-                desk.changed.set()
-                asyncio.get_running_loop().call_later(_STORED_S, desk.changed.set)
+        me, lanes = state.settings.agents.get(agent, Agent(agent)), state.wake_on(agent)
+        await desk.subscribe(state.bus, me, lanes, registers=bool(rules), is_woken=is_woken)
 
-        await desk.subscriptions.aclose()
-        await streams.ensure_streams(bus)
-        if rules:
-            await roster.register(bus, settings.agents.get(desk.agent, Agent(desk.agent)), None)
-        for inbox in self._state.inboxes(desk.agent):
-            await streams.ensure_inbox(bus, inbox)
-            signs = [subjects.wake_subject(inbox, lane) for lane in self._state.wake_on(desk.agent)]
-            for subject in (*signs, subjects.back_subject(inbox)):
-                await desk.hear(bus, subject, stored)
-        await streams.ensure_sender(bus, desk.agent)
-        await desk.hear(bus, subjects.record_subject(desk.agent, "*", "*"), answered)
-        for refused in ((desk.agent, "*"), ("*", desk.agent)):
-            await desk.hear(bus, subjects.refused_subject(*refused), desk.hear_refused)
+    async def _could_not_look(self, desk: Desk, error: AgentbusError | TimeoutError) -> None:
+        """Say why an agent was not looked at; where that is refused, once, and promise no wake."""
+        if desk.blind == said(error):
+            return
+        self._state.emit("bus", desk.agent, {"error": type(error).__name__})
+        if isinstance(error, Refused):
+            desk.blind = said(error)
+            desk.count(None)
+            await self._publish_prospects(desk, only_news=True)
 
     async def _decide(self, desk: Desk) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         """Return what waits, and what is to be done about it at this moment.
@@ -338,7 +340,8 @@ class Loop:
         self, desk: Desk, looked: Looked, *, ran: bool, rejoins: bool
     ) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
-        desk.counts, desk.asking = looked.counts, looked.asking
+        desk.count(looked.counts)
+        desk.asking = looked.asking
         things = self._state.for_somebody(desk.agent, looked.things)
         if not ran:  # else the look may be older than what was read
             self._runner.note_reads(desk, {thing.key for thing in things})
@@ -381,14 +384,14 @@ class Loop:
 
     async def _act(self, desk: Desk, decision: Wake | Hold, things: Mapping[str, Waiting]) -> None:
         """Begin a wake, or note why there is none: for the log and the tasks' lives."""
-        held = {key: reason for key, reason in decision.held.items() if key in things}
+        why = decision.held.items()
+        held = [(things[key], reason) for key, reason in why if key in things]
+        desk.written = {key: why for key, why in desk.written.items() if key in things}
         is_held = isinstance(decision, Hold) and decision.reason not in _NO_DECISION
         desk.held = decision.reason if isinstance(decision, Hold) and is_held else ""
         desk.look_again_at = decision.until if isinstance(decision, Hold) else None
         if isinstance(decision, Wake):
             self._runner.begin(desk, decision)
-        for key, reason in held.items():
-            if things[key].kind == "task" and reason not in _NO_DECISION:
-                await self._runner.hold(desk, things[key], reason)
+        await self._runner.hold(desk, [each for each in held if each[1] not in _NO_DECISION])
         if is_held:
             self._state.emit("held", desk.agent, {"reason": desk.held})

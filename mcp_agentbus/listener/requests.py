@@ -19,6 +19,7 @@ from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.config import inherited
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
+from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, Refused
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
@@ -55,8 +56,7 @@ class Requests:
         """
         start_no_server()
         if connection.request.get("count", True):
-            with suppress(AgentbusError):
-                await self._count()
+            await self._count()
         state = self._state
         away = state.away_since
         outbox = state.outbox and status.outbox_data(state.outbox.seen, state.outbox.says)
@@ -177,10 +177,13 @@ class Requests:
         state = self._state
         if not await state.reachable():
             return
-        desks = list(state.desks.values())
-        looks = await together(*(state.look(desk.agent) for desk in desks))
-        for desk, looked in zip(desks, looks, strict=True):
-            desk.counts = looked.counts
+        await together(*(self._counted(desk) for desk in list(state.desks.values())))
+
+    async def _counted(self, desk: Desk) -> None:
+        counts: Counts | None = None
+        with suppress(AgentbusError, TimeoutError):  # the others are counted all the same
+            counts = (await self._state.look(desk.agent)).counts
+        desk.count(counts)
 
     def _agent(self, desk: Desk) -> dict[str, Any]:
         state = self._state

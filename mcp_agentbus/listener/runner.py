@@ -34,10 +34,9 @@ from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
-from mcp_agentbus.store.reading import senders
-from mcp_agentbus.store.records import add_wake, read_record, read_sent
+from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
-from mcp_agentbus.store.task import Moment
+from mcp_agentbus.wakes import lives
 from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.hosts.protocol import Call, Ended, Waker
 from mcp_agentbus.wakes.ledger import LedgerBroken, Row
@@ -45,8 +44,6 @@ from mcp_agentbus.wakes.policy import Waiting, Wake
 
 #: A host that took a notice has so long to read the inbox; until then no other wake follows.
 READ_WITHIN_S: Final = 60.0
-# Outcomes of a wake that came about; the others are failures in the life of a task.
-_WOKEN: Final = frozenset({"exited", "asked"})
 
 
 class Runner:
@@ -78,6 +75,8 @@ class Runner:
         )
         self._state.emit("noted", desk.agent, {"wake": wake})
         desk.notified[wake] = Notified(keys)
+        for key in keys:  # what holds it after this wake is a step of its own
+            desk.written.pop(key, None)
         # Now: a hook that asks from here on finds that a wake is under way, and leaves it to it.
         heard = decision.means == "nudge" and self._has_heard(desk, decision)
         desk.running = in_background(
@@ -143,27 +142,10 @@ class Runner:
         """
         with suppress(LedgerBroken):  # then no wake follows anyway
             wake = self._state.ledger.left_unread(desk.agent)
-            if wake and wake.id not in desk.notified and await self._was_read_since(wake):
+            if not wake or wake.id in desk.notified:
+                return
+            if await lives.was_read_since(self._state.bus, wake):
                 self._write_read(desk, wake.id, read=True)
-
-    async def _was_read_since(self, wake: Row) -> bool:
-        """Tell whether something was claimed or seen, after a wake had ended that told of it.
-
-        What a process of its own has read and given back counts as not read.
-        """
-        since = wake.ended_at or datetime.now(UTC)
-        for key in sorted(wake.keys):
-            kind, *rest = key.split(" ")
-            if kind == "task":
-                record, _ = await read_record(self._state.bus, "*", *rest)
-                steps = record.history if record else ()
-                if any(step.state == "claimed" and step.at >= since for step in steps):
-                    return True
-            elif kind == "result":
-                sent, _ = await read_sent(self._state.bus, wake.agent, "*", rest[0])
-                if sent and sent.seen_at and sent.seen_at >= since:
-                    return True
-        return False
 
     def _note_read(self, desk: Desk, wake: int, *, read: bool | None) -> None:
         del desk.notified[wake]
@@ -192,7 +174,7 @@ class Runner:
                 self._behind = False
                 try:
                     for row in self._state.ledger.ends_unwritten():
-                        await self._write_end(row)
+                        await lives.write_end(self._state.bus, row)
                         self._state.ledger.end_written(row.id)
                         self._behind = True
                 except AgentbusError:  # the bus is away; once it is there again
@@ -203,18 +185,25 @@ class Runner:
                     self._state.ledger_broke(error)
                     return
 
-    async def hold(self, desk: Desk, thing: Waiting, reason: Reason) -> None:
-        """Write into the life of a task that it wakes nobody; have a person told who can help."""
-        self._state.teller.held(reason, desk.agent, thing.inbox, thing.task_id)
-        await self.write(desk, [thing], "wake-held", reason.why)
+    async def hold(self, desk: Desk, held: Sequence[tuple[Waiting, Reason]]) -> None:
+        """Write into the lives of tasks that they wake nobody; have a person told who can help.
 
-    async def write(self, desk: Desk, things: Sequence[Waiting], state: str, why: str) -> None:
-        """Write a step of a wake into the life of each task."""
-        moment = Moment(state=state, at=datetime.now(UTC), by=desk.agent, reason=why)
-        for thing in things:
-            if thing.kind == "task":
-                with suppress(AgentbusError):  # the ledger has it
-                    await add_wake(self._state.bus, thing.owner, thing.inbox, thing.task_id, moment)
+        A reason is written once: where two agents have one role each would else answer the step of
+        the other with its own, for days.
+        """
+        tasks = [(thing, reason) for thing, reason in held if thing.kind == "task"]
+        for thing, reason in tasks:
+            self._state.teller.held(reason, desk.agent, thing.inbox, thing.task_id)
+        for why in {reason for _, reason in tasks}:
+            news = [
+                thing for thing, reason in tasks if reason == why != desk.written.get(thing.key)
+            ]
+            desk.written |= dict.fromkeys(await self._write(desk, news, "wake-held", why.why), why)
+
+    async def _write(
+        self, desk: Desk, things: Sequence[Waiting], state: str, why: str
+    ) -> frozenset[str]:
+        return await lives.write(self._state.bus, desk.agent, things, state, why)
 
     async def _wake(self, desk: Desk, wake: int, decision: Wake, *, heard: bool) -> None:
         """Wake an agent by one of its means, and note how that ended."""
@@ -301,16 +290,6 @@ class Runner:
             self._state.ledger_broke(error)
         self._state.emit("recorded", desk.agent, {"wake": wake})
 
-    async def _write_end(self, row: Row) -> None:
-        state = "woken" if row.outcome in _WOKEN else "wake-failed"
-        moment = Moment(state=state, at=row.ended_at or row.at, by=row.agent, reason=row.said)
-        for key in row.keys:
-            kind, inbox, task_id = key.split(" ")
-            if kind != "task":
-                continue
-            if sent := await senders.sent_to(self._state.bus, inbox, task_id):
-                await add_wake(self._state.bus, sent.owner, inbox, task_id, moment)
-
     def _has_heard(self, desk: Desk, decision: Wake) -> bool:
         """Tell whether its hook has told a live session all of that: the wake counts as given."""
         wanted = {thing.session for thing in decision.because if thing.session}
@@ -335,7 +314,7 @@ class Runner:
                 self._memory.of(session.conversation).by_notice(decision.covers[:KEYS_MAX])
                 self._memory.save()
             step = f"a notice in a {member.host} session"
-            await self.write(desk, decision.covers, "waking", step)
+            await self._write(desk, decision.covers, "waking", step)
             ended = Ended("failed", why) if why else Ended("asked", "its session took the notice")
             if why in {"", HANGS}:  # one that hangs may show it yet; the next one might be a second
                 break
@@ -369,7 +348,7 @@ class Runner:
             # A conversation that is gone on with would bring other tasks along.
             rules = replace(rules, profile=decision.alone, resume=False)
         step = f"starts {rules.host}, profile {rules.profile}{only and ', for this task alone'}"
-        writing = part(self.write(desk, decision.covers, "waking", step))
+        writing = part(self._write(desk, decision.covers, "waking", step))
 
         def started(pid: int) -> None:
             self._state.emit("started", desk.agent, {"wake": wake, "pid": pid})

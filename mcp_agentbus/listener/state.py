@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -30,7 +31,7 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.config.watcher import Watcher
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff.beside import news, shells
@@ -109,6 +110,8 @@ class State:
         self.desks: dict[str, Desk] = {}
         #: The sessions that are served here, by id; `relayed` begins and ends them.
         self.sessions: dict[str, Session] = {}
+        # Names that this machine knows, and that are not its account's on this bus.
+        self._anothers: frozenset[str] = frozenset()
         self.began = datetime.now(UTC)
         #: Since when there is no bus; None if there is one.
         self.away_since: datetime | None = None
@@ -158,8 +161,25 @@ class State:
         return await self._judged(agent, looked)
 
     async def _judged(self, agent: str, looked: Looked) -> Looked:
+        await self._tell_own_apart(looked)
         me = self.settings.agents.get(agent, Agent(agent))
         return await demand.judged(self.bus, me, looked)
+
+    async def _tell_own_apart(self, looked: Looked) -> None:
+        """Find out which names of this user's agents are another account's on this bus.
+
+        This machine may have had one on another bus, or have forgotten it, before it was taken.
+
+        Raises:
+            BusUnreachable, Unconfirmed, NotAllowed: as `roster.registration`.
+        """
+        account = self.settings.account
+        if not account:
+            return
+        names = sorted({thing.sender for thing in looked.things} & self.of_this_machine())
+        found = await by_portions(partial(roster.registration, self.bus), names)
+        own = {name for name, it in zip(names, found, strict=True) if it and it.account == account}
+        self._anothers = (self._anothers | set(names)) - own
 
     async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""
@@ -192,7 +212,7 @@ class State:
 
     def trusted(self) -> frozenset[str] | None:
         """Return who is of this user on this machine; on the embedded server everybody is: None."""
-        return None if self.settings.url is None else self.of_this_machine()
+        return None if self.settings.url is None else self.of_this_machine() - self._anothers
 
     def unsure_s(self, agent: str) -> float:
         """Return for how long an agent may have a session here that has not joined yet; 0: no.

@@ -71,7 +71,10 @@ def _state(answer: Mapping[str, Any], differs: str) -> State:
     if answer.get("bus", "ok") != "ok":
         return "away"
     parts = any(answer.get(part, "ok") != "ok" for part in _PARTS)
-    is_whole = not parts and not answer.get("failures") and answer.get("version") == __version__
+    agents = any(agent.get("says") for agent in answer.get("agents", ()))
+    is_whole = (
+        not (parts or agents or answer.get("failures")) and answer.get("version") == __version__
+    )
     return "runs" if is_whole else "degraded"
 
 
@@ -89,10 +92,17 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "reason": desk.held,
         "held": notices.WHY.get(desk.held, ""),
         "until": until if desk.held else None,
-        "waiting": None if away else vars(desk.counts),
+        "waiting": vars(desk.counts) if desk.is_counted and not away else None,
+        "says": "" if away else _says(desk),
         "refused": dict(desk.refused.most_common()),
         "refused_by": dict(desk.refused_by.most_common()),
     }
+
+
+def _says(desk: Desk) -> str:
+    if desk.blind:
+        return f"it cannot be looked at, and is not woken: {desk.blind}"
+    return desk.deaf and f"it is looked at every half minute only: {desk.deaf}"
 
 
 def outbox_data(waits: Sequence[Waits] | None, says: Mapping[str, str]) -> dict[str, Any]:
@@ -151,7 +161,7 @@ def text(standing: Mapping[str, Any]) -> str:
         for part, warning in _PARTS.items()
         if standing.get(part, "ok") != "ok"
     ]
-    lines += [f"FAILED INSIDE, see its log: {failure}" for failure in standing.get("failures", ())]
+    lines += [f"FAILED INSIDE, a bug: {failure}" for failure in standing.get("failures", ())]
     if (outbox := standing.get("outbox")) and outbox["waiting"] != 0:
         lines.append(f"OUTBOX: {outbox_line(outbox)}")
     agents = standing["agents"]
@@ -241,7 +251,8 @@ def _agent_line(agent: Mapping[str, Any]) -> str:
         parts.append("a wake is under way")
     if agent["held"]:
         parts.append(f"HELD{_until(agent)}: {agent['held']}")
-    return " \u00b7 ".join([*parts, *refusals(agent)])
+    says = [f"IN PART ONLY: {agent['says']}"] if agent.get("says") else []
+    return " \u00b7 ".join([*parts, *refusals(agent), *says])
 
 
 def refusals(agent: Mapping[str, Any]) -> list[str]:

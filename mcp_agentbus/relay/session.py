@@ -197,7 +197,7 @@ class _Relay:
 
     def run(self) -> NoReturn:
         """Serve until the end of the input, or of the parent, or a signal."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in processes.ending():
             signal.signal(number, lambda *_: self._told_to_end())
         processes.on_end(self._parent_ended)
         _in_background(self._pass_up)

@@ -57,7 +57,7 @@ def start_listener(where: Where) -> bool:
     environ = {
         name: value
         for name, value in programs.without_project(_users(where.environ)).items()
-        if not hosts.is_of_session(name)
+        if not (hosts.is_of_session(name) or hosts.is_among(name, hosts.OF_MANAGER))
     }
     # It starts in another folder, where a relative path would lead elsewhere.
     if home := places.home(environ):

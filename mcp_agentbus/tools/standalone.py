@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import sys
 import threading
@@ -161,7 +160,7 @@ async def _taken_over(session: Session, claims: Sequence[dict[str, Any]]) -> Non
 def _end_when_told(told: Callable[[], None], end: Callable[[], None]) -> None:
     """Call `told` in this loop at a signal to end, and `end` when the parent process has ended."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in processes.ending():
         loop.add_signal_handler(number, told)
 
     def parent_ended() -> None:

@@ -148,7 +148,7 @@ def decide(facts: Facts) -> Wake | Hold:
     """Return whether the agent is woken now, by which means, and if not: why, and until when.
 
     The time of a `Hold` is one at which something may wake the agent if nothing else changes, so
-    one more look at that time is enough.
+    one more look at that time is enough; on the night of a clock change it may take two.
     """
     if not facts.waiting:
         return Hold(Reason.NOTHING)

@@ -117,8 +117,16 @@ class Program:
 
 
 def _lasting(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without what is one session's: the worker may be started in one."""
-    return {name: value for name, value in environ.items() if not hosts.is_of_session(name)}
+    """Return an environment without what is one session's, or the worker's own by its manager.
+
+    The worker may be started in a session. What leads to the bus stays, as the token of a server:
+    what the program starts of agentbus is the same agent.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if not (hosts.is_of_session(name) or hosts.is_among(name, hosts.OF_MANAGER))
+    }
 
 
 def _why(error: OSError | ValueError) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 from pathlib import Path
 
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.cli.servers.folder import of_owner
 from mcp_agentbus.config.settings import load_settings
+from mcp_agentbus.core import processes
 from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.gate.gate import Gate
 from mcp_agentbus.shared.accounts import admin
@@ -33,7 +33,7 @@ def gate(args: argparse.Namespace) -> int:
 async def _run(folder: Path, args: argparse.Namespace) -> int:
     stop, running = asyncio.Event(), Gate(admin.settings(folder))
     admin.keys(folder)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in processes.ending():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     door = in_background(keep_door(folder), "a gate's door")
     door.add_done_callback(lambda _: stop.set())  # what starts it anew is to see that

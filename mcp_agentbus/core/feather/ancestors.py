@@ -42,11 +42,13 @@ def ancestors() -> "Iterator[set[str]]":
             pass
         else:
             yield names
-        pid = parent_of(pid) if _LINUX else int(ps(pid, "ppid") or 0)
+        pid = parent_of(pid)
 
 
 def parent_of(pid: int) -> int:
     """Return the id of a process's parent; 0 if it has ended, or the system does not tell."""
+    if not _LINUX:
+        return int(ps(pid, "ppid") or 0)
     stat = status(pid)
     return int(stat[_PARENT]) if stat else 0
 
@@ -96,7 +98,7 @@ def ps(pid: int, field: str) -> str:
     try:
         ran = subprocess.run(
             ["/bin/ps", "-ww", "-o", f"{field}=", "-p", str(pid)],
-            env={"LC_ALL": "C"},
+            env={"LC_ALL": "C", "TZ": "UTC"},  # a time of it is the same in each time zone
             capture_output=True,
             text=True,
             timeout=_PS_TIMEOUT_S,

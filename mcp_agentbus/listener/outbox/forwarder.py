@@ -41,7 +41,7 @@ _DOUBLED_MAX: Final = 5
 _NAME: Final = "forwarder of the outbox"
 # Among the reasons, by sender: no agent's id.
 _OTHERS: Final = "other buses"
-_FAILED: Final = "It failed inside the listener, which is a bug: its log has more."
+_FAILED: Final = "It failed inside, which is a bug: `agentbus listen --status` says where."
 _UNREAD: Final = "What lies there cannot be read:"
 
 

@@ -20,6 +20,7 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from mcp_agentbus.config.values import gateway
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import check_private, read_whole
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.hosts.process import run
@@ -89,7 +90,7 @@ async def _ask(url: SplitResult, token: str, notice: str) -> Ended:
         ConnectionRefusedError: nobody listens there.
     """
     try:
-        status = await asyncio.to_thread(_post, url, token, notice)
+        status = await in_thread(_post, url, token, notice)
     except ConnectionRefusedError:
         raise
     except TimeoutError:

@@ -25,6 +25,17 @@ async def test_what_fails_in_the_background_is_logged_and_told_without_its_text(
     assert (record.levelno, record.getMessage()) == (logging.ERROR, "desk of coder failed")
 
 
+async def test_of_what_fails_in_this_program_the_place_is_kept():
+    """A listener that a session has started has no log."""
+    reads = aio.by_portions(lambda _: 1 / 0, [1])
+
+    await asyncio.wait([aio.in_background(reads, "desk of coder")])
+
+    name, line = aio.failures[-1].rsplit(":", 1)
+    assert name == "desk of coder: ZeroDivisionError at mcp_agentbus/core/aio.py"
+    assert line.isdecimal()
+
+
 async def test_what_is_cancelled_in_the_background_has_not_failed():
     before = list(aio.failures)
     forever = aio.in_background(asyncio.Event().wait(), "keeper")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from undescribed import WAYS, take_descriptors
@@ -16,10 +17,45 @@ from mcp_agentbus.core.feather import ancestors
 
 
 def test_this_process_is_its_parents_child():
-    if sys.platform != "linux":
-        pytest.skip("the system does not tell of a parent")
-
     assert ancestors.parent_of(os.getpid()) == os.getppid()
+
+
+@pytest.fixture
+def no_linux(monkeypatch):
+    """Have what /proc says be asked of `ps`, as where there is none."""
+    if not os.path.exists("/bin/ps"):  # noqa: PTH110  # as it is called
+        pytest.skip("there is no ps")
+    for module in (ancestors, processes):
+        monkeypatch.setattr(module, "_LINUX", False)
+    monkeypatch.setattr(ancestors, "status", lambda _: [])
+
+
+def test_where_there_is_no_proc_ps_tells_of_a_parent(no_linux):
+    assert ancestors.parent_of(os.getpid()) == os.getppid()
+    assert processes.above(os.getpid())[0] == os.getppid()
+
+
+def test_what_tells_a_process_from_others_stays_in_another_network(no_linux, monkeypatch):
+    there = []
+    for name in ("home.local", "office"):
+        monkeypatch.setattr(os, "uname", lambda name=name: SimpleNamespace(nodename=name))
+        there.append(processes.known(os.getpid()).mark)
+
+    assert there[0] == there[1]
+    assert processes.born(os.getpid())
+
+
+def test_when_a_process_was_started_is_told_alike_in_each_time_zone(no_linux, monkeypatch):
+    asked, run = [], subprocess.run
+
+    def noted(argv, *, env, **more):
+        asked.append(env)
+        return run(argv, env=env, **more)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+
+    assert processes.born(os.getpid())
+    assert [env["TZ"] for env in asked] == ["UTC"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the name stands in /proc only")

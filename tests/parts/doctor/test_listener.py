@@ -111,6 +111,16 @@ def test_where_no_session_starts_one_doctor_does_not_say_that_one_does(tmp_path,
     assert found.mend is None
 
 
+def test_an_agent_that_the_bus_lets_the_listener_not_look_at_is_named(settings, answers):
+    one = {"agent": "coder", "reason": "", "says": "it cannot be looked at", "until": None}
+    answers(RUNS | {"agents": [one, one | {"agent": "planner", "says": ""}]})
+
+    [itself, found] = listener.checks(settings)
+
+    assert itself.said.startswith("degraded: ")
+    assert (found.name, found.said) == ("desk of coder", "it cannot be looked at")
+
+
 @pytest.mark.parametrize("reason", ["backoff", "quiet_hours"])
 def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answers, reason):
     one = {"agent": "coder", "reason": reason, "held": "in other words", "until": None}

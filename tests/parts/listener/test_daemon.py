@@ -3,6 +3,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -61,6 +63,22 @@ async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_
         await asyncio.wait([running])
     assert running.cancelled()
     writer.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_that_would_kill_a_listener_ends_it_instead(state, number):
+    """One that was killed leaves what it has started without a time limit."""
+    before = signal.signal(number, lambda *_: None)
+    try:
+        running = asyncio.ensure_future(asyncio.Event().wait())
+        daemon._end_when_told(running)
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(HANG_S):
+            await asyncio.wait([running])
+        assert running.cancelled()
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize(("children_s", "sessions_s"), [(0, 9), (7, 2)])

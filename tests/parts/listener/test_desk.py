@@ -2,6 +2,7 @@
 """When an agent is looked at again whose look has failed: not at once, and not for ever."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import LOOK_AGAIN_S, Loop
+from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
@@ -44,3 +46,22 @@ async def test_a_look_that_fails_at_its_time_is_done_again_after_the_usual_pause
     keeping.cancel()
 
     assert desk.pause_s(LOOK_AGAIN_S) == pytest.approx(pause_s, abs=1)
+
+
+async def test_a_listener_takes_over_the_time_zone_that_is_set_while_it_runs(state, monkeypatch):
+    loop, looked = Loop(state, None, Runner(state, None, {})), asyncio.Event()
+
+    async def reachable():
+        looked.set()
+        return False
+
+    state.reachable = reachable
+    with monkeypatch.context() as moved:
+        moved.setenv("TZ", "XYZ-5")
+        running = asyncio.ensure_future(loop.run())
+        await looked.wait()
+        running.cancel()
+        zone = time.localtime().tm_zone
+    time.tzset()
+
+    assert zone == "XYZ"

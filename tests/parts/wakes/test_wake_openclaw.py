@@ -108,6 +108,21 @@ async def test_another_answer_is_a_failure_with_a_hint_and_without_the_token(
     assert len(gateway.requests) == 1
 
 
+async def test_nobody_waits_for_a_gateway_who_no_longer_wants_to_know(call, monkeypatch):
+    """Of a thread of asyncio's own a listener that ends would wait for the gateway's answer."""
+    asked = []
+
+    def post(*_):
+        asked.append(threading.current_thread())
+        return 200
+
+    monkeypatch.setattr(openclaw, "_post", post)
+
+    await openclaw.wake(call("http://127.0.0.1:1"))
+
+    assert [thread.daemon for thread in asked] == [True]
+
+
 async def test_a_gateway_that_hangs_is_given_up(gateway, call, monkeypatch):
     monkeypatch.setattr(openclaw, "_ANSWER_TIMEOUT_S", 0.2)
     gateway.hangs.clear()

@@ -205,6 +205,8 @@ async def test_one_that_may_not_be_ended_at_its_limit_is_said_to_run_on(run, not
 async def test_it_is_not_taken_for_the_session_that_started_its_worker(run, monkeypatch):
     monkeypatch.setenv("CLAUDECODE", "1")
     monkeypatch.setenv("AGENTBUS_HOST", "claude-code")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
+    monkeypatch.setenv("AGENTBUS_TOKEN", "hush")  # what it starts of agentbus is the same agent
     monkeypatch.setenv("MINE", "1")
 
     result = await run("env", environ={"AGENTBUS_AGENT": "coder"})
