@@ -368,12 +368,8 @@ def _broken(here: Known) -> Iterable[Need]:
         if answer[part] != "ok":
             yield Need("broken", "", f"{what}: {answer[part]}", doctor)
     for failure in answer.get("failures", ()):
-        yield Need(
-            "broken",
-            "",
-            f"the listener failed inside: {failure}",
-            "That is a bug; say those words where you report it.",
-        )
+        what = f"the listener failed inside: {failure}"
+        yield Need("broken", "", what, "That is a bug; say those words where you report it.")
 
 
 def _ended(here: Known) -> list[Ended]:
