@@ -365,12 +365,7 @@ def _broken(here: Known) -> Iterable[Need]:
         if answer[part] != "ok":
             yield Need("broken", "", f"{what}: {answer[part]}", doctor)
     for failure in answer.get("failures", ()):
-        yield Need(
-            "broken",
-            "",
-            f"the listener failed inside: {failure}",
-            "That is a bug; say those words where you report it.",
-        )
+        yield Need("broken", "", f"the listener failed inside: {failure}", "Report that bug.")
 
 
 def _ended(here: Known) -> Iterable[Ended]:
