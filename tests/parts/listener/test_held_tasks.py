@@ -16,6 +16,13 @@ from mcp_agentbus.wakes.ledger import Ledger
 from mcp_agentbus.wakes.policy import Hold, Waiting, Wake
 
 
+async def others_turn():
+    """Let go on what waits for nothing else."""
+    turn = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turn.set_result, None)
+    await turn
+
+
 @pytest.fixture
 def state(settings, tmp_path):
     """A listener's state without a bus."""
@@ -36,7 +43,7 @@ def written(monkeypatch):
     async def add_wake(_, __, inbox, task_id, moment):
         steps.at_once += 1
         steps.most = max(steps.most, steps.at_once)
-        await asyncio.sleep(0)
+        await others_turn()
         steps.at_once -= 1
         if steps.fails:
             steps.fails -= 1

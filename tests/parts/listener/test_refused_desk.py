@@ -19,6 +19,13 @@ from mcp_agentbus.wakes.demand import Looked
 from mcp_agentbus.wakes.ledger import Ledger
 
 
+async def others_turn():
+    """Let go on what waits for nothing else."""
+    turn = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turn.set_result, None)
+    await turn
+
+
 class ThereAtOnce:
     """A bus that is there and says nothing more."""
 
@@ -46,7 +53,7 @@ def kept(loop, desk, times):
     async def look(_):
         nonlocal looks
         looks += 1
-        await asyncio.sleep(0)
+        await others_turn()
         desk.changed.set()
         if looks == times:
             done.set()
