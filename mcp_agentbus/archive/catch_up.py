@@ -166,6 +166,8 @@ class _Reading:
             return
         if sent and sent.deliver_at and not await has_come(self._bus, sent.deliver_at):
             return  # it is not in its inbox yet
-        if stored := await tasks.find(self._bus, of, sent.seq if sent else 0):
+        seq = sent.seq if sent else 0  # of one that is done there a whole lane would be read
+        there = tasks.find_at(self._bus, of, seq) if seq else tasks.find(self._bus, of)
+        if stored := await there:
             whose = of.owner, of.inbox, of.task_id
             await asyncio.to_thread(self._archive.note_request, *whose, stored[0].body)
