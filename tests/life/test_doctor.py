@@ -193,7 +193,7 @@ async def test_with_a_broken_configuration_no_other_bus_is_looked_at(there, text
     assert code == 1
     assert found["config"]["state"] == "wrong"
     assert found["server"]["state"] == found["agents"]["state"] == "unknown"
-    assert "config.toml cannot be read" in found["server"]["said"]
+    assert "the configuration cannot be read" in found["server"]["said"]
     assert found["files"]["state"] == "ok"
     assert embedded.find(there) is None
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -148,3 +149,31 @@ def test_without_proc_a_word_with_blanks_is_found_in_a_command_line(no_proc, nam
         assert processes.is_still(known)
         assert processes.signal(known, 9, naming=name)
         assert child.wait() == -9
+
+
+@pytest.mark.parametrize(
+    ("library", "uuid"),
+    [
+        (lambda returned: SimpleNamespace(gethostuuid=returned(0)), bytes(range(16)).hex()),
+        (lambda returned: SimpleNamespace(gethostuuid=returned(1)), ""),
+        (lambda returned: SimpleNamespace(), ""),
+    ],
+    ids=["a Mac", "one that does not tell", "no Mac"],
+)
+def test_the_number_of_a_mac_is_asked_for_within_a_second(monkeypatch, library, uuid):
+    at_most = []
+
+    def returned(code):
+        def gethostuuid(number, within):
+            number[:] = bytes(range(16))
+            at_most.append(list(within))
+            return code
+
+        return gethostuuid
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library(returned))
+    monkeypatch.setattr(processes, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(processes, "_machine", [])
+
+    assert processes.machine() == uuid
+    assert at_most in ([], [[1, 0]])

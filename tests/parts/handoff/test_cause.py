@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a session of one call goes on from: by the file of its agent, and of its worker's."""
 
-import ctypes
 import logging
 from types import SimpleNamespace
 
@@ -101,18 +100,3 @@ def test_an_end_is_noted_once_and_what_was_recalled_is_not_noted_again(opened, t
     memory.note()
 
     assert not file.exists()
-
-
-@pytest.mark.parametrize("told", [True, False])
-def test_a_mac_is_known_by_its_number_where_it_tells_that_within_a_second(monkeypatch, told):
-    asked = []
-
-    def gethostuuid(uuid, at_most):
-        asked.append((len(uuid), list(at_most)))
-        uuid[:] = range(16)
-        return 0 if told else -1
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(gethostuuid=gethostuuid))
-
-    assert shell._mac_uuid() == (bytes(range(16)).hex() if told else "")
-    assert asked == [(16, [1, 0])]

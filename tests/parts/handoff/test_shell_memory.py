@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a shell's session remembers in its file, by what name it is known, and what it goes on from."""
 
-import ctypes
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import pytest
 from messages import read_record, read_task
 
 from mcp_agentbus.config.settings import load_settings
-from mcp_agentbus.core import text
+from mcp_agentbus.core import processes, text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.beside import shells
@@ -227,8 +226,7 @@ def test_a_machine_is_known_by_its_number_and_its_name(tmp_path, monkeypatch, fi
             path.write_bytes(content)
     monkeypatch.setattr(shell, "_MACHINE_IDS", tuple(map(str, paths)))
     monkeypatch.setattr(shell.socket, "gethostname", lambda: "pi")
-    monkeypatch.setattr(shell, "_mac_uuid", lambda: "of a Mac")
-    monkeypatch.setattr(shell, "sys", SimpleNamespace(platform="linux"))
+    monkeypatch.setattr(processes, "machine", str)
 
     assert shell._machine() == f"{number} pi"
 
@@ -237,32 +235,6 @@ def test_a_machine_is_known_by_its_number_and_its_name(tmp_path, monkeypatch, fi
 def test_a_mac_is_known_by_its_number_whatever_its_name_is_now(monkeypatch, uuid, known):
     monkeypatch.setattr(shell, "_MACHINE_IDS", ())
     monkeypatch.setattr(shell.socket, "gethostname", lambda: "pi")
-    monkeypatch.setattr(shell, "_mac_uuid", lambda: uuid)
-    monkeypatch.setattr(shell, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(processes, "machine", lambda: uuid)
 
     assert shell._machine() == known
-
-
-@pytest.mark.parametrize(
-    ("library", "uuid"),
-    [
-        (lambda returned: SimpleNamespace(gethostuuid=returned(0)), bytes(range(16)).hex()),
-        (lambda returned: SimpleNamespace(gethostuuid=returned(1)), ""),
-        (lambda returned: SimpleNamespace(), ""),
-    ],
-    ids=["a Mac", "one that does not tell", "no Mac"],
-)
-def test_the_number_of_a_mac_is_asked_for_within_a_second(monkeypatch, library, uuid):
-    at_most = []
-
-    def returned(code):
-        def gethostuuid(number, within):
-            number[:] = bytes(range(16))
-            at_most.append(list(within))
-            return code
-
-        return gethostuuid
-
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: library(returned))
-    assert shell._mac_uuid() == uuid
-    assert at_most in ([], [[1, 0]])
