@@ -254,16 +254,13 @@ def _many(count: int, what: str) -> str:
 
 async def _forget(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.bus.client import Bus
-    from mcp_agentbus.config import editor
     from mcp_agentbus.tools import moving
 
     if not agreed(args, f"Forget {args.id}, its name and its rules?"):
         say("Nothing was done.")
         return
     async with Bus.connect(settings) as bus:
-        await moving.forget(bus, args.id)
-    # Whoever has the name next is somebody else.
-    named = editor.distrust(settings, args.id) is not settings
+        named = await moving.forget(bus, args.id, distrusts=True)
     _reload(load_settings(settings.environ))
     where = f" It is no sender in {settings.config_file} any more." if named else ""
     show(args, f"{args.id} is forgotten.{where}", {"id": args.id, "forgotten": True})

@@ -138,6 +138,8 @@ def distrust(settings: Settings, agent: str) -> Settings:
 
     Raises: as `server_in`.
     """
+    if agent not in _file(settings.config_file).text:  # whose folder may be nobody's to write in
+        return settings
     with _editing(settings) as file:
         return _trusted(settings, file, file.text, agent, None)
 

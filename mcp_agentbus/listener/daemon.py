@@ -151,7 +151,7 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     with contextlib.suppress(asyncio.CancelledError):
         await running
     for task in (watching, keeping, letting_go, *beside):
-        task.cancel()
+        _end(task)
     await asyncio.wait(beside)  # of one that has failed the log has more
     _notify("STOPPING=1")
     _log("stopped", "", {"pid": os.getpid()})
@@ -168,7 +168,7 @@ async def _run(state: State, parts: _Parts, beside: Iterable[asyncio.Task[None]]
     finally:
         end_by = time.monotonic() + _ENDS_WITHIN_S
         for task in beside:
-            task.cancel()
+            _end(task)
         await parts.loop.end()
         parts.door.close()
         await parts.relayed.leave(end_by - _CONNECTIONS_S - time.monotonic())
@@ -205,7 +205,7 @@ def _end_when_told(running: asyncio.Task[Any]) -> None:
 
 
 def _end(running: asyncio.Task[Any]) -> None:
-    """Have a listener end; told again, it goes on with that."""
+    """Have a listener, or a part of it, end; told again, it goes on with that."""
     if not running.cancelling():
         running.cancel()
 

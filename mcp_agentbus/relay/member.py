@@ -26,6 +26,9 @@ from mcp_agentbus.relay.starter import start_listener
 LIVES_AFTER_S: Final = 2.0
 #: How long after a lost listener, or one that could not be started, the next try comes.
 AGAIN_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 30.0)
+# At which of these tries that find none a listener is started, and at each multiple of the last: at
+# once, after half a minute, four and ten, and then each twelve.
+_STARTS_AT: Final = (1, 6, 12, 24)
 
 
 class Me(NamedTuple):
@@ -132,8 +135,9 @@ class Membership:
             except (OSError, ValueError):
                 if self._young_s() == 0:
                     failures, in_vain = failures + 1, in_vain + 1
-                    # Again and again, but rarely: what kept the last one from living may be mended.
-                    if in_vain == 1 or failures >= longest:
+                    # What kept the last one from living may be mended. Ever more seldom: each of
+                    # many sessions starts one.
+                    if in_vain in _STARTS_AT or in_vain % _STARTS_AT[-1] == 0:
                         start_listener(self._where)
             pause_s = self._again_s[min(failures, longest)]
             self._left.wait(min(pause_s, self._young_s()) or pause_s)

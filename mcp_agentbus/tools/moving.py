@@ -124,8 +124,14 @@ def _is_typed(book: names.Book, agent: str) -> bool:
     return holder.host == identity.SHELL if holder else agent in book.before
 
 
-async def forget(bus: Bus, agent: str) -> None:
+async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
     """Forget an agent: in the book, in config.toml, on the roster.
+
+    Args:
+        bus: where it is known.
+        agent: its id.
+        distrusts: whoever has the name next is somebody else, and is to be no sender whom this user
+            has named. Returns whether it was one.
 
     Raises:
         UnknownAgent: there is none.
@@ -149,11 +155,14 @@ async def forget(bus: Bus, agent: str) -> None:
         raise Refused(
             f"A session of {agent} is open. Nothing was forgotten.", hint="End it, then try again."
         )
+    # Before all that says that it is known: where this cannot be written, the same again can be.
+    was_named = distrusts and editor.distrust(settings, agent) is not settings
     if agent in settings.agents:
         editor.remove(settings, agent)
     with names.writing(settings) as book:
         book.names.pop(agent, None)
     await _forget(bus, agent)
+    return was_named
 
 
 async def is_wanted(bus: Bus, agent: str) -> bool:

@@ -265,6 +265,13 @@ def test_an_id_that_is_free_is_nobodys_sender(configure, file, text, freed):
     assert settings == load_settings(settings.environ)
 
 
+def test_an_id_that_config_toml_does_not_name_is_freed_where_nobody_may_write(configure, file):
+    settings = configure('[agents.me]\nhost = "cursor"\n')
+    file.parent.chmod(0o777)
+
+    assert editor.distrust(settings, "coder") is settings
+
+
 def test_an_agent_gets_no_id_that_another_has_in_the_file(configure):
     with pytest.raises(BadInput, match="already"):
         editor.rename(configure('[agents.coder]\nhost = "cursor"\n'), "coder", "coder")

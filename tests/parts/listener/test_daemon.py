@@ -81,6 +81,28 @@ async def test_a_signal_that_would_kill_a_listener_ends_it_instead(state, number
         signal.signal(number, before)
 
 
+async def test_a_part_that_puts_away_what_it_has_is_not_cut_off_when_the_rest_has_ended():
+    begun, may_end, put_away = asyncio.Event(), asyncio.Event(), []
+
+    async def works():
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+            put_away.append("all")
+
+    part = asyncio.ensure_future(works())
+    await begun.wait()
+    for _ in range(2):
+        daemon._end(part)
+        await asyncio.wait([part], timeout=0)
+    may_end.set()
+    await asyncio.wait([part])
+
+    assert put_away == ["all"]
+
+
 @pytest.mark.parametrize(("children_s", "sessions_s"), [(0, 9), (7, 2)])
 async def test_whatever_hangs_at_its_end_it_is_gone_before_anybody_kills_it(
     state, monkeypatch, children_s, sessions_s

@@ -4,10 +4,12 @@
 import pytest
 from server_stand_in import Server
 
-from mcp_agentbus.errors import BadInput
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.records import add_wake, read_record, read_sent, read_wakes
@@ -58,3 +60,19 @@ async def test_a_task_whose_worker_has_asked_goes_to_the_new_name_with_all_that_
     assert (item.question, item.decision.approved) == ("Push to main?", True)
     old_one, _ = await read_record(world.bus, planner.me.id, old, sent.task_id)
     assert (old_one, decisions.kept(folder, asked)) == (None, None)
+
+
+async def test_an_agent_stays_known_where_it_cannot_be_taken_from_the_senders(world, monkeypatch):
+    agent = world.name("coder")
+    await roster.register(world.bus, Agent(agent), None)
+
+    def refuses(*_):
+        raise BadSetup("It is open to others.", hint="Close it.")
+
+    with monkeypatch.context() as closed:
+        closed.setattr(moving.editor, "distrust", refuses)
+        with pytest.raises(BadSetup):
+            await moving.forget(world.bus, agent, distrusts=True)
+    assert await moving.forget(world.bus, agent, distrusts=True) is False
+    with pytest.raises(UnknownAgent):
+        await moving.forget(world.bus, agent, distrusts=True)
