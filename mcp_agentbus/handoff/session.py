@@ -107,9 +107,10 @@ class Session:
 
     def taking(self) -> Agent:
         """Return its agent, with whose tasks it takes and its roles as its user has said by now."""
+        before = self._config.settings.agents.get(self.me.id)
         self._config.changed()
         if mine := self._config.settings.agents.get(self.me.id):
-            self.me = self.me.by_now(mine, self.bus.settings.agents.get(self.me.id, mine))
+            self.me = self.me.by_now(mine, before or mine)
         return self.me
 
     def task_id(self, inbox: str, request: str) -> str:

@@ -39,7 +39,7 @@ from mcp_agentbus.store.records import (
     sent_key,
     update,
 )
-from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_of
+from mcp_agentbus.store.steps import Lost, Step, Write, first_record, next_record, sent_of
 from mcp_agentbus.store.task import Record, Repeating, Sent, State, Task, Undecodable
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
@@ -170,8 +170,10 @@ async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:
     return True
 
 
-async def remove(bus: Bus, sent: Sent) -> None:
+async def remove(bus: Bus, sent: Sent, *, everywhere: bool = True) -> None:
     """Take a task that has ended out of its inbox, where it would count until somebody reads it.
+
+    Where it is not at its number, as one that was offered again, it is looked for `everywhere`.
 
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.api`; then a reader removes it.
@@ -179,8 +181,8 @@ async def remove(bus: Bus, sent: Sent) -> None:
     if sent.deliver_at and not await has_come(bus, sent.deliver_at):
         scheduled = subjects.scheduled_subject(sent.inbox, sent.priority, sent.owner, sent.task_id)
         await bus.admin.api(f"STREAM.PURGE.{subjects.SCHEDULE}", {"filter": scheduled})
-    there = await find(bus, first_record(sent), sent.seq) if sent.seq else None
-    if there:
+    look = find if everywhere else find_at
+    if sent.seq and (there := await look(bus, first_record(sent), sent.seq)):
         await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": there[1].seq})
 
 
@@ -194,7 +196,7 @@ async def expire(bus: Bus, sent: Sent, agent: str) -> bool:
     key = record_key(sent.owner, sent.inbox, sent.task_id)
     outcome = await update(bus, key, lambda standing: next_record(standing, expired, text.now()))
     with suppress(AgentbusError):  # whoever reads the inbox removes it
-        await remove(bus, sent)
+        await remove(bus, sent, everywhere=not isinstance(outcome, Lost))
     return isinstance(outcome, Written)
 
 
@@ -310,9 +312,8 @@ async def find(bus: Bus, record: Record, seq: int = 0) -> tuple[Task, Found] | N
     Args:
         bus: where it lies.
         record: of the task.
-        seq: its sequence among the stored ones; if that is not known, 0, or the task is not there,
-            as one that was parked and offered again, all of its sender's in its lane are gone
-            through.
+        seq: its sequence among the stored ones; where that is not known, 0, or it is not there, as
+            one that was offered again, all of its sender's in its lane are gone through.
 
     Raises:
         BusUnreachable, NotAllowed: as `Bus.many`.

@@ -66,5 +66,5 @@ async def _rejected(bus: Bus, sent: Sent, account: str) -> bool:
 
     outcome = await update(bus, record_key(sent.owner, sent.inbox, sent.task_id), ended)
     with suppress(AgentbusError):  # whoever reads the inbox removes it
-        await tasks.remove(bus, sent)
+        await tasks.remove(bus, sent, everywhere=not isinstance(outcome, Lost))
     return isinstance(outcome, Written)

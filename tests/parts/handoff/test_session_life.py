@@ -242,17 +242,6 @@ async def test_whose_tasks_are_taken_holds_as_the_file_says_also_of_before_the_s
     assert session.me == session.taking()
 
 
-async def test_a_role_that_its_user_takes_away_is_read_no_more_and_one_of_another_is(bus, tmp_path):
-    configured(tmp_path / "home", '[agents.coder]\nroles = ["qa"]\n')
-    coder = Agent("coder", roles=("review", "qa"))
-    bus.settings = replace(bus.settings, agents={"coder": coder})
-    session = bus.session(me=replace(coder, roles=("review", "qa", "own")))
-
-    session.taking()
-
-    assert session.inboxes == ("coder", "role-qa", "role-own")
-
-
 async def kept(bus, session, monkeypatch, times):
     """Keep a session, of which so many seconds go by until each of its rounds."""
     slept, passed = [], iter(times)

@@ -215,6 +215,14 @@ async def test_a_task_that_has_an_end_does_not_expire_and_leaves_its_inbox_all_t
     assert server.done == [DELETED]
 
 
+async def test_for_a_task_that_has_an_end_and_is_gone_no_lane_is_gone_through():
+    done = step(first_record(SENT), "completed", "coder", "s1", NOON)
+    server = Server(messages=[message(), Found(RECORD, 9, NOON, {}, codec.encode_record(done))])
+
+    assert not await tasks.expire(server, SENT.model_copy(update={"seq": 6}), "planner")
+    assert server.done == []
+
+
 FELL_DUE = {
     "Agentbus-Task": "t1",
     "Nats-Stream-Source": "AGENTBUS_SCHED 7 agentbus.coder.due.high.planner > x",
