@@ -92,14 +92,20 @@ def untold(ports: Path, log: Path) -> BusUnreachable | None:
         ports: the folder in which it writes its address.
         log: its own log.
     """
-    is_empty = any(path.stat().st_size == 0 for path in ports.glob("*.ports"))
-    if not (is_empty and _UNWRITTEN in end_of_log(log)):
+    if not (any(map(_is_empty, ports.glob("*.ports"))) and _UNWRITTEN in end_of_log(log)):
         return None
     folder = shlex.quote(str(ports.parent))
     return BusUnreachable(
         "The disk is full, so the bus server did not start. What it has stored is kept.",
         hint=f"Free some disk space, then run this again; see: df -h {folder}; df -i {folder}",
     )
+
+
+def _is_empty(file: Path) -> bool:
+    """Tell whether there is nothing in a file; false of one that goes as its server ends."""
+    with suppress(FileNotFoundError):
+        return file.stat().st_size == 0
+    return False
 
 
 def end_of_log(log: Path) -> str:
