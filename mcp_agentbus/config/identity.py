@@ -366,6 +366,7 @@ def _described(agent: Agent, file: FolderFile, book: Book, settings: Settings) -
                 description=known.description,
                 roles=known.roles,
                 accept_from=known.accept_from,
+                set_up=True,
             ),
             "",
         )

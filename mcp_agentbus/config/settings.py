@@ -281,6 +281,7 @@ def _agent(name: str, table: object, file: Path) -> Agent:
             description=values.get("description", ""),
             roles=checked_roles(values.get("roles", ()), where),
             accept_from=values.get("accept_from", (ANY_SENDER,)),
+            set_up=True,
         )
     except BadInput as error:
         raise BadSetup(f"{where}: {error.message}", hint=error.hint) from None

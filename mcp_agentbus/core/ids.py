@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from mcp_agentbus.errors import BadInput
@@ -70,6 +70,8 @@ class Agent:
     worker: str = ""
     #: Whose tasks it takes at all: ids, `role:NAME`, `ANY_SENDER`; by its user, see `accepts`.
     accept_from: tuple[str, ...] = (ANY_SENDER,)
+    #: Whether its user has set it up on this machine: what is not said of it here was taken away.
+    set_up: bool = field(default=False, compare=False)
 
     @property
     def inboxes(self) -> tuple[str, ...]:
@@ -83,7 +85,7 @@ class Agent:
         """
         lost = {*before.roles} - {*said.roles}
         roles = tuple(role for role in self.roles if role not in lost)
-        return replace(self, accept_from=said.accept_from, roles=roles)
+        return replace(self, accept_from=said.accept_from, roles=roles, set_up=True)
 
     def by_mcp(self) -> Agent:
         """Return it as one whose session an MCP client has started; its id stays what it is."""

@@ -120,8 +120,7 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     """
 
     def registered(old: Profile | None) -> Write[Profile] | None:
-        # Where its user has set it up, what is not said of it there was taken away.
-        told = None if agent.id in bus.settings.agents else old
+        told = None if agent.set_up else old
         description = agent.description or (told.description if told else "")
         profile = Profile(
             id=agent.id,

@@ -6,14 +6,12 @@ await tasks.remove(server, sent)
 assert server.done == [("STREAM.MSG.DELETE.AGENTBUS_TASKS", {"seq": 7})]
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mcp_agentbus.bus.replies import Conflict, Found, Stored
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.store import subjects
 
 #: What time it is by its clock, unless it is told otherwise.
@@ -27,7 +25,6 @@ class Settings:
 
     state_dir: Path | None = None
     url: str | None = None
-    agents: Mapping[str, Agent] = field(default_factory=dict)
 
 
 class Server:

@@ -34,4 +34,4 @@ async def test_a_role_that_came_after_the_listener_is_read_no_more_once_it_goes(
         configured(home, f"[agents.coder]\nroles = {roles}\n")
         session.taking()
 
-    assert session.inboxes == ("coder",)
+    assert (session.inboxes, session.me.set_up) == (("coder",), True)

@@ -91,9 +91,8 @@ async def test_a_registration_says_what_is_new_and_what_was_there(old, me, now, 
 
 async def test_what_its_user_has_taken_out_of_its_settings_is_said_of_it_no_more():
     server = bus(registered())
-    server.settings.agents = {"coder": replace(ME, description="", roles=())}
 
-    await roster.register(server, replace(ME, description="", roles=()), NOON)
+    await roster.register(server, replace(ME, description="", roles=(), set_up=True), NOON)
 
     stored = await roster.registration(server, "coder")
     assert (stored.description, stored.roles) == ("", ())
