@@ -71,7 +71,7 @@ async def catch_up(
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     try:
-        info = await bus.admin.api(f"STREAM.INFO.{RESULTS}")
+        info = await bus.api(f"STREAM.INFO.{RESULTS}")
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
             return Extent()
@@ -134,7 +134,7 @@ class _Reading:
 
     async def _pages(self, start: int, end: int | None) -> AsyncGenerator[list[Found], None]:
         """Yield the messages from `start` on, before `end` if there is one."""
-        stored = self._bus.admin.stored(RESULTS, self._reached.wanted, start=start, page=_PAGE)
+        stored = self._bus.stored(RESULTS, self._reached.wanted, start=start, page=_PAGE)
         async with aclosing(stored) as pages:
             async for messages in pages:
                 yield [each for each in messages if end is None or each.seq < end]

@@ -84,15 +84,6 @@ class Bus(Reconnecting):
             async with cls.connect(settings) as bus:
                 yield bus
 
-    @property
-    def admin(self) -> Bus:
-        """By what is done that an agent's own rights would not cover, as to make a consumer.
-
-        It is this same connection: a token opens everything, and what an account says goes to the
-        gate, which does of it what is the account's to do.
-        """
-        return self
-
     async def publish(
         self,
         subject: str,

@@ -366,7 +366,7 @@ async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool) -> str:
 
 async def _unless_missing(bus: Bus, call: str, body: dict[str, Any] | None) -> None:
     try:
-        await bus.admin.api(call, body)
+        await bus.api(call, body)
     except ApiError as error:
         if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}:
             raise

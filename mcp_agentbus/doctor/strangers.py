@@ -84,7 +84,7 @@ async def makes(settings: Settings) -> Step | None:
 
 async def _displace(names: Sequence[str], bus: Bus) -> None:
     for name in names:
-        await bus.admin.api(f"STREAM.DELETE.{name}")
+        await bus.api(f"STREAM.DELETE.{name}")
     await streams.ensure_streams(bus)
 
 
@@ -139,7 +139,7 @@ async def _schedules(bus: Bus) -> list[Check]:
 async def _unschedule(messages: Sequence[Found], bus: Bus) -> None:
     for each in messages:
         # By number: a subject may hold a wildcard.
-        await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": each.seq})
+        await bus.api(f"STREAM.MSG.DELETE.{subjects.SCHEDULE}", {"seq": each.seq})
 
 
 async def _kept_back(bus: Bus) -> list[Check]:
@@ -212,7 +212,7 @@ async def _losses(bus: Bus) -> list[Check]:
 
 async def _remove(names: Sequence[str], bus: Bus) -> None:
     for name in names:
-        await bus.admin.api(f"CONSUMER.DELETE.{subjects.TASKS}.{name}")
+        await bus.api(f"CONSUMER.DELETE.{subjects.TASKS}.{name}")
 
 
 def _sender(message: Found) -> str:

@@ -84,11 +84,11 @@ async def checks(settings: Settings) -> list[Check]:
 
 async def _look(bus: Bus, stream: str, until: float) -> _Looked:
     """Look at a stream's newest messages, until then."""
-    state = (await bus.admin.api(f"STREAM.INFO.{stream}"))["state"]
+    state = (await bus.api(f"STREAM.INFO.{stream}"))["state"]
     there = int(state["messages"])
     start = 1 if there <= _NEWEST_MAX else int(state["last_seq"]) - _NEWEST_MAX + 1
     seen, bad = 0, []
-    async with aclosing(bus.admin.stored(stream, ">", start=start, page=_PAGE)) as pages:
+    async with aclosing(bus.stored(stream, ">", start=start, page=_PAGE)) as pages:
         async for page in pages:
             seen += len(page)
             bad += [message for message in page if not _is_readable(stream, message)]
@@ -172,7 +172,7 @@ def _check(settings: Settings, looked: _Looked) -> Check:
 async def _remove(stream: str, messages: Sequence[Found], bus: Bus) -> None:
     for message in messages:
         # By number: a subject may hold a wildcard.
-        await bus.admin.api(f"STREAM.MSG.DELETE.{stream}", {"seq": message.seq})
+        await bus.api(f"STREAM.MSG.DELETE.{stream}", {"seq": message.seq})
 
 
 def _all_well(looked: Sequence[_Looked]) -> Check:

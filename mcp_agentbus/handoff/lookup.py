@@ -328,7 +328,7 @@ async def peek(session: Session, limit: int, thread_id: str | None, cursor: str 
 async def _search_lane(search: _Search, lane: str) -> bool:
     """Look through a lane from where the search stands; tell whether its end was reached."""
     page = _PAGE if search.thread_id else search.limit - len(search.seen)
-    async with aclosing(search.bus.admin.stored(TASKS, lane, start=search.seq, page=page)) as pages:
+    async with aclosing(search.bus.stored(TASKS, lane, start=search.seq, page=page)) as pages:
         async for messages in pages:
             search.searched += len(messages)
             seen = await together(*(tasks.at(search.bus, message) for message in messages))

@@ -143,7 +143,7 @@ async def parked(bus: Bus, inbox: str) -> list[Parked]:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
     subject = subjects.dead_subject(inbox, "*", "*")
-    pages = bus.admin.stored(DEAD, subject, page=_PAGE)
+    pages = bus.stored(DEAD, subject, page=_PAGE)
     return [_parked(message) async for page in pages for message in page]
 
 
@@ -170,15 +170,15 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             f"The deadline of task {chosen.task.id} has passed; it would expire at once.",
             hint="Send it anew; `agentbus parked --json` shows its text.",
         )
-    [stored] = await bus.admin.many(DEAD, {"seq": chosen.number, "batch": 1})
+    [stored] = await bus.many(DEAD, {"seq": chosen.number, "batch": 1})
     lane, sender = subjects.parts(stored.subject).rest
-    removed = partial(bus.admin.api, f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
+    removed = partial(bus.api, f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
     before = chosen.task and await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
     if isinstance(before, Lost):
         await removed()
         raise _is_over(before.record)
     try:
-        offered = await bus.admin.publish(
+        offered = await bus.publish(
             subjects.task_subject(chosen.inbox, lane, sender),
             stored.data,
             {**_kept(stored.headers), subjects.H_MOVED: str(chosen.number)},

@@ -148,7 +148,7 @@ class Teller:
     async def _read(self, agents: frozenset[str]) -> None:
         """Read the records that were written since."""
         try:
-            info = await self._bus.admin.api(f"STREAM.INFO.{RESULTS}")
+            info = await self._bus.api(f"STREAM.INFO.{RESULTS}")
         except ApiError as error:
             if error.code == NO_SUCH_STREAM:
                 return
@@ -181,7 +181,7 @@ class Teller:
         since: datetime | None,
         of_record: Callable[[Record], Need | None],
     ) -> None:
-        stored = self._bus.admin.stored(RESULTS, subject, start=start, page=_PAGE)
+        stored = self._bus.stored(RESULTS, subject, start=start, page=_PAGE)
         async with aclosing(stored) as pages:
             async for messages in pages:
                 for message in messages:

@@ -125,7 +125,7 @@ async def _is_held(session: Session, seen: tasks.Seen) -> bool:
 async def _sent(bus: Bus, agent: str) -> list[str]:
     """Return what an agent has sent and that has no end."""
     is_open: list[str] = []
-    async for page in bus.admin.stored(RESULTS, subjects.sent_subject(agent, "*", "*")):
+    async for page in bus.stored(RESULTS, subjects.sent_subject(agent, "*", "*")):
         kept = [kept for message in page if (kept := sent_in(message))]
         sent = [
             each

@@ -228,7 +228,7 @@ async def _anew(
             raise _InUse(f"Somebody uses the bus: {name} has changed. Nothing was removed.")
     # One that is missing is made first: it tells how many servers are to keep each.
     await streams.ensure_streams(bus)
-    info = await bus.admin.api(f"STREAM.INFO.{subjects.RESULTS}")
+    info = await bus.api(f"STREAM.INFO.{subjects.RESULTS}")
     replicas = int(info["config"]["num_replicas"])
     kept: list[Invitation] = []
     if any(stream.name == accounts.STREAM for stream in backup.streams):
@@ -238,7 +238,7 @@ async def _anew(
         else:
             kept = await accounts.invitations(bus)
     for stream in backup.streams:
-        await bus.admin.api(f"STREAM.DELETE.{stream.name}")
+        await bus.api(f"STREAM.DELETE.{stream.name}")
     async with aclosing(_filled(bus, backup, None, replicas)) as steps:
         async for step in steps:
             if step.stream == accounts.STREAM and step.is_complete:
@@ -281,7 +281,7 @@ async def _caught_up(bus: Bus, stream: str) -> None:
     """
     give_up = time.monotonic() + _CATCHES_UP_WITHIN_S
     while time.monotonic() < give_up:
-        cluster = (await bus.admin.api(f"STREAM.INFO.{stream}")).get("cluster", {})
+        cluster = (await bus.api(f"STREAM.INFO.{stream}")).get("cluster", {})
         others = cluster.get("replicas", ())
         if all(each.get("current") and not each.get("lag") for each in others):
             return
@@ -296,10 +296,10 @@ async def _forget_consumers(bus: Bus, stream: str) -> None:
     On several servers nats-server 2.15 restores some that believe for good that nothing waits. A
     new one hands out all that is stored, and the records tell what is held or over.
     """
-    while names := (await bus.admin.api(f"CONSUMER.NAMES.{stream}"))["consumers"]:
+    while names := (await bus.api(f"CONSUMER.NAMES.{stream}"))["consumers"]:
         for name in names:
             try:
-                await bus.admin.api(f"CONSUMER.DELETE.{stream}.{name}")
+                await bus.api(f"CONSUMER.DELETE.{stream}.{name}")
             except ApiError as error:
                 if error.code != NO_SUCH_CONSUMER:  # it has gone, and is listed for a while
                     raise
@@ -332,7 +332,7 @@ async def _given(
 
 async def _state(bus: Bus, stream: str) -> dict[str, Any] | None:
     try:
-        info = await bus.admin.api(f"STREAM.INFO.{stream}")
+        info = await bus.api(f"STREAM.INFO.{stream}")
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
             return None

@@ -49,7 +49,7 @@ async def sent_since(bus: Bus, at: datetime) -> list[Gone]:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     gone: list[Gone] = []
-    async for page in bus.admin.stored(subjects.RESULTS, subjects.sent_subject("*", "*", "*")):
+    async for page in bus.stored(subjects.RESULTS, subjects.sent_subject("*", "*", "*")):
         kept = [sent for message in page if (sent := sent_in(message)) and _may_wait(sent, at)]
         wanted = [subjects.record_subject(each.owner, each.inbox, each.task_id) for each in kept]
         records = [record_in(message) for message in await lasts(bus, wanted)]

@@ -100,9 +100,9 @@ async def taken(bus: Bus, stream: str) -> AsyncGenerator[Taken, None]:
     """
     arrived: asyncio.Queue[Message | None] = asyncio.Queue()
     place = f"agentbus-snapshot.{secrets.token_hex(16)}"
-    async with bus.admin.subscribed(place, arrived.put_nowait, most=_ALL):
+    async with bus.subscribed(place, arrived.put_nowait, most=_ALL):
         request = {"deliver_subject": place, "no_consumers": False, "chunk_size": _PART}
-        yield Taken(bus.admin, await _asked(bus, f"{_API}.SNAPSHOT.{stream}", request), arrived)
+        yield Taken(bus, await _asked(bus, f"{_API}.SNAPSHOT.{stream}", request), arrived)
 
 
 class Given:
@@ -138,11 +138,11 @@ async def given(bus: Bus, config: Mapping[str, Any], state: Mapping[str, Any]) -
     """
     request = {"config": dict(config), "state": dict(state)}
     answer = await _asked(bus, f"{_API}.RESTORE.{config['name']}", request)
-    return Given(bus.admin, str(answer["deliver_subject"]))
+    return Given(bus, str(answer["deliver_subject"]))
 
 
 async def _asked(bus: Bus, call: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    return _read(await _answer(bus.admin, call, json.dumps(request).encode()))
+    return _read(await _answer(bus, call, json.dumps(request).encode()))
 
 
 async def _answer(bus: Bus, subject: str, data: bytes) -> bytes:

@@ -182,7 +182,7 @@ class Refusing(Naming):
 async def _registered(bus: Bus) -> frozenset[str]:
     """Return the ids on the roster, which need not be there yet."""
     try:
-        await bus.admin.api(f"STREAM.INFO.{AGENTS}")
+        await bus.api(f"STREAM.INFO.{AGENTS}")
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
             return _NOBODY

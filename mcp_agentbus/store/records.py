@@ -275,11 +275,11 @@ async def lasts(bus: Bus, filters: Sequence[str]) -> list[Found]:
 
 async def _lasts(bus: Bus, filters: Sequence[str]) -> list[Found]:
     try:
-        return await bus.admin.many(RESULTS, {"multi_last": list(filters)})
+        return await bus.many(RESULTS, {"multi_last": list(filters)})
     except ApiError as error:
         if error.code != TOO_MANY_RESULTS:
             raise
-    pages = [page for each in filters async for page in bus.admin.stored(RESULTS, each)]
+    pages = [page for each in filters async for page in bus.stored(RESULTS, each)]
     return [message for page in pages for message in page]
 
 

@@ -261,7 +261,7 @@ async def _has_forgotten(bus: Bus) -> bool:
         return False
     registrations = _registrations(bus).began(bus)
     try:
-        presence, began = await both(bus.admin.api(f"STREAM.INFO.{PRESENCE}"), registrations)
+        presence, began = await both(bus.api(f"STREAM.INFO.{PRESENCE}"), registrations)
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:  # it went with the server's memory
             return True

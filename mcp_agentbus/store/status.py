@@ -61,7 +61,7 @@ async def standing(bus: Bus) -> Standing:
     """
     settings = bus.settings
     server = await asyncio.to_thread(embedded.find, settings)
-    infos = await together(*(bus.admin.api(f"STREAM.INFO.{name}") for name in STREAMS))
+    infos = await together(*(bus.api(f"STREAM.INFO.{name}") for name in STREAMS))
     free = shutil.disk_usage(settings.data_dir).free
     durable = await asyncio.to_thread(disk.is_durable, settings)
     data = {

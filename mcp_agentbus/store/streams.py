@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands on the server: six streams, and the consumers of each agent.
 
-All of it is made through `Bus.admin`; an agent's own connection needs none of these rights.
+On a server with accounts its gate makes all of it, and an account's connection has none of these
+rights.
 """
 
 from __future__ import annotations
@@ -191,23 +192,22 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
     """
     if bus.settings.account:  # its gate sees to that
         return
-    admin = bus.admin
-    configs = None if bus.settings.url else await _all_here(admin)
+    configs = None if bus.settings.url else await _all_here(bus)
     if configs is None:
-        configs = await together(*(_config(admin, stream) for stream in SETTINGS))
+        configs = await together(*(_config(bus, stream) for stream in SETTINGS))
     calls = [_call(*each, newer=newer) for each in zip(SETTINGS, configs, strict=True)]
     if any(calls):
         room = None if bus.settings.url else embedded.store_limit(bus.settings)
         for stream, call in zip(SETTINGS, calls, strict=True):  # in order: TASKS takes from SCHED
             if call:
-                await _make(admin, call, fitted(stream, room))
+                await _make(bus, call, fitted(stream, room))
     bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
 
 
 async def ensure(bus: Bus, stream: Mapping[str, Any]) -> None:
     """As `ensure_streams`, of one that is none of those."""
-    if call := await _needed(bus.admin, stream):
-        await _make(bus.admin, call, stream)
+    if call := await _needed(bus, stream):
+        await _make(bus, call, stream)
 
 
 def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
@@ -222,11 +222,11 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
     return {**made, "max_bytes": stream["max_bytes"] * room // wanted}
 
 
-async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
+async def _make(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
     """Create or update a stream, beside whoever does the same at this moment."""
     for pause_s in (*_BESIDE_OTHERS_S, None):
         try:
-            await _set_up(admin, call, stream)
+            await _set_up(bus, call, stream)
         except ApiError as error:
             if error.code != NO_ROOM_TO_RESERVE:
                 if call == "UPDATE":  # it stays as it is, and doctor tells of it
@@ -239,30 +239,30 @@ async def _make(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
         spread = random.uniform(0.5, 1.5)  # noqa: S311  # so that a crowd does not come back as one
         await asyncio.sleep(pause_s * spread)
         # The other one's is there, or the room that its attempt had taken is free again.
-        call = await _needed(admin, stream)
+        call = await _needed(bus, stream)
         if not call:
             return
 
 
-async def _set_up(admin: Bus, call: str, stream: Mapping[str, Any]) -> None:
+async def _set_up(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
     config = dict(stream)
     if call == "UPDATE":  # with what it has that cannot be taken back
-        has = (await admin.api(f"STREAM.INFO.{stream['name']}"))["config"]
+        has = (await bus.api(f"STREAM.INFO.{stream['name']}"))["config"]
         config |= kept_settings(stream, has)
-    elif admin.settings.url:  # this user's own server is alone
+    elif bus.settings.url:  # this user's own server is alone
         with suppress(ApiError, NotAllowed):
-            await admin.api(f"STREAM.CREATE.{stream['name']}", config | {"num_replicas": _REPLICAS})
+            await bus.api(f"STREAM.CREATE.{stream['name']}", config | {"num_replicas": _REPLICAS})
             return
     try:
-        await admin.api(f"STREAM.{call}.{stream['name']}", config)
+        await bus.api(f"STREAM.{call}.{stream['name']}", config)
     except NotAllowed:
         if call == "CREATE":
             raise NotAllowed(hint=_BY_OWNER) from None
 
 
-async def _needed(admin: Bus, stream: Mapping[str, Any]) -> str:
+async def _needed(bus: Bus, stream: Mapping[str, Any]) -> str:
     """Return what has to be called for a stream to be as this version makes it."""
-    return _call(stream, await _config(admin, stream))
+    return _call(stream, await _config(bus, stream))
 
 
 def _call(stream: Mapping[str, Any], has: Mapping[str, Any] | None, *, newer: bool = False) -> str:
@@ -273,33 +273,33 @@ def _call(stream: Mapping[str, Any], has: Mapping[str, Any] | None, *, newer: bo
     return "UPDATE" if may and stream_differs(stream, has) else ""
 
 
-async def _config(admin: Bus, stream: Mapping[str, Any]) -> Mapping[str, Any] | None:
+async def _config(bus: Bus, stream: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return as what a stream was set up; None if it is missing."""
     # A repeated STREAM.CREATE checks the room again and may fail on a full disk.
     try:
-        info = await admin.api(f"STREAM.INFO.{stream['name']}")
+        info = await bus.api(f"STREAM.INFO.{stream['name']}")
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
             return None
         raise
-    clock.note(admin, info)
+    clock.note(bus, info)
     config: Mapping[str, Any] = info["config"]
-    if admin.settings.url:  # this user's own server has no other program's
+    if bus.settings.url:  # this user's own server has no other program's
         anothers.check(stream, config)
     return config
 
 
-async def _all_here(admin: Bus) -> list[Mapping[str, Any] | None] | None:
+async def _all_here(bus: Bus) -> list[Mapping[str, Any] | None] | None:
     """Return the same of each stream by one request; None if it does not name all.
 
     For this user's own server: three that are one would ask each other for each.
     """
-    answer = await admin.api("STREAM.LIST", {"offset": 0})
+    answer = await bus.api("STREAM.LIST", {"offset": 0})
     with suppress(TypeError, LookupError):  # whoever sees a request can answer it
         infos = answer["streams"] or ()
         by_name = {info["config"]["name"]: info["config"] for info in infos}
         for info in infos[:1]:
-            clock.note(admin, info)
+            clock.note(bus, info)
         if answer["total"] == len(by_name):
             return [by_name.get(name) for name in STREAMS]
     return None
@@ -375,13 +375,13 @@ async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
     body = {"stream_name": consumer.stream, "config": config, "action": ""}
     call = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
     try:
-        info = await bus.admin.api(call, body)
+        info = await bus.api(call, body)
         if not consumer_is_as_made(config, info["config"]):  # as one that is kept from going on
-            await bus.admin.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
-            await bus.admin.api(call, body)
+            await bus.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
+            await bus.api(call, body)
     except NotAllowed:  # then its owner has made it, or it is not to be
         with suppress(ApiError):
-            has = await bus.admin.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+            has = await bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
             if consumer_is_as_made(config, has["config"]):
                 return
         raise NotAllowed(hint=_BY_OWNER) from None

@@ -164,7 +164,7 @@ def _proof(bus: Bus, subject: str, headers: Mapping[str, str], data: bytes) -> s
 async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:
     """Tell whether what is stored under a task's id is this task, as far as it is still there."""
     stream = subjects.SCHEDULE if task.deliver_at else subjects.TASKS
-    for message in await bus.admin.many(stream, {"seq": seq, "batch": 1}):
+    for message in await bus.many(stream, {"seq": seq, "batch": 1}):
         if message.seq == seq and message.headers.get(subjects.H_TASK) == task.id:
             return message.headers.get(subjects.H_REQUEST, task.request) == task.request
     return True
@@ -180,10 +180,10 @@ async def remove(bus: Bus, sent: Sent, *, everywhere: bool = True) -> None:
     """
     if sent.deliver_at and not await has_come(bus, sent.deliver_at):
         scheduled = subjects.scheduled_subject(sent.inbox, sent.priority, sent.owner, sent.task_id)
-        await bus.admin.api(f"STREAM.PURGE.{subjects.SCHEDULE}", {"filter": scheduled})
+        await bus.api(f"STREAM.PURGE.{subjects.SCHEDULE}", {"filter": scheduled})
     look = find if everywhere else find_at
     if sent.seq and (there := await look(bus, first_record(sent), sent.seq)):
-        await bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": there[1].seq})
+        await bus.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": there[1].seq})
 
 
 async def expire(bus: Bus, sent: Sent, agent: str) -> bool:
@@ -228,19 +228,19 @@ async def _forget_schedule(bus: Bus, taken: Delivery) -> None:
 async def _delete(bus: Bus, stream: str, subject: str, seq: int, task_id: str) -> None:
     """Delete a stored task, if that is what has the number: in a stream made anew it is another."""
     request = {"seq": seq, "batch": 1, "next_by_subj": subject}
-    for message in await bus.admin.many(stream, request):
+    for message in await bus.many(stream, request):
         if message.seq == seq and message.headers.get(subjects.H_TASK) == task_id:
-            await bus.admin.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq})
+            await bus.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq})
 
 
 async def _check_schedule_has_room(bus: Bus, size: int) -> None:
     """See that so many bytes push nothing out: this stream alone drops the oldest, unasked."""
     call = f"STREAM.INFO.{subjects.SCHEDULE}"
     try:
-        info = await bus.admin.api(call)
+        info = await bus.api(call)
         if _is_changed(info["config"]) and bus.on_missing:
             await bus.on_missing()
-            info = await bus.admin.api(call)
+            info = await bus.api(call)
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:  # storing makes it anew
             return
@@ -300,7 +300,7 @@ async def stored(bus: Bus, delivery: Delivery) -> Task | None:
         BusUnreachable, NotAllowed: as `Bus.many`.
     """
     request = {"seq": delivery.seq, "batch": 1, "next_by_subj": delivery.subject}
-    for message in await bus.admin.many(delivery.stream, request):
+    for message in await bus.many(delivery.stream, request):
         if message.seq == delivery.seq:
             return decoded(message)
     return None
@@ -320,7 +320,7 @@ async def find(bus: Bus, record: Record, seq: int = 0) -> tuple[Task, Found] | N
     """
     if seq and (there := await find_at(bus, record, seq)):
         return there
-    messages = bus.admin.stored(subjects.TASKS, _lane_of(record), page=_PAGE)
+    messages = bus.stored(subjects.TASKS, _lane_of(record), page=_PAGE)
     async with aclosing(messages) as pages:
         async for page in pages:
             for message in page:
@@ -332,7 +332,7 @@ async def find(bus: Bus, record: Record, seq: int = 0) -> tuple[Task, Found] | N
 async def find_at(bus: Bus, record: Record, seq: int) -> tuple[Task, Found] | None:
     """Return a stored task, as `find`, if it is the one that has this number."""
     request = {"seq": seq, "batch": 1, "next_by_subj": _lane_of(record)}
-    for message in await bus.admin.many(subjects.TASKS, request):
+    for message in await bus.many(subjects.TASKS, request):
         if message.seq == seq and (task := _in(message, record)):
             return task, message
     return None

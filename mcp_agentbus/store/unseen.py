@@ -80,7 +80,7 @@ async def look_up(
     if start is None:
         return looked
     subject = subjects.record_subject(agent, "*", "*")
-    async with aclosing(bus.admin.stored(RESULTS, subject, start=start, page=_PAGE)) as pages:
+    async with aclosing(bus.stored(RESULTS, subject, start=start, page=_PAGE)) as pages:
         async for messages in pages:
             ends = [
                 Unseen(record, message.seq)

@@ -153,7 +153,7 @@ async def _few(bus: Bus, inbox: str, priority: Priority) -> list[Found] | None:
         "next_by_subj": subjects.task_subject(inbox, priority, "*"),
     }
     with suppress(NotAllowed):  # what waits for another account's agent is counted, and no more
-        return await bus.admin.many(TASKS, request)
+        return await bus.many(TASKS, request)
     return None
 
 

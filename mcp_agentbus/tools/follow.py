@@ -148,7 +148,7 @@ class _Following:
             for event in before:
                 yield event
             yield replace(last_event, position=self._position)
-        pages = self._bus.admin.stored(RESULTS, self._subject, start=self._revision + 1, page=_PAGE)
+        pages = self._bus.stored(RESULTS, self._subject, start=self._revision + 1, page=_PAGE)
         async with aclosing(pages):
             async for messages in pages:
                 for message in messages:
@@ -164,7 +164,7 @@ class _Following:
 
     async def _last_revision(self) -> int:
         """Return the stream's last revision; begin anew with a stream that was made anew."""
-        info = await self._bus.admin.api(f"STREAM.INFO.{RESULTS}")
+        info = await self._bus.api(f"STREAM.INFO.{RESULTS}")
         made, last = str(info["created"]), int(info["state"]["last_seq"])
         if self._made not in {"", made} or self._revision > last:
             await self.prepare()
@@ -182,7 +182,7 @@ class _Following:
         # In the same millisecond may lie what was told before.
         since = text.stamp(given.at, timespec="microseconds")
         request = {"start_time": since, "batch": 1, "next_by_subj": self._subject}
-        messages = await self._bus.admin.many(RESULTS, request)
+        messages = await self._bus.many(RESULTS, request)
         return messages[0].seq - 1 if messages else last
 
     async def _unread(self) -> list[Event]:

@@ -318,7 +318,7 @@ async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> None:
 
 async def _unless_missing(bus: Bus, call: str, body: dict[str, Any] | None) -> None:
     try:
-        await bus.admin.api(call, body)
+        await bus.api(call, body)
     except ApiError as error:
         if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM, _NO_SUCH_MESSAGE}:
             raise

@@ -74,7 +74,7 @@ async def stored(bus: Bus, inboxes: Sequence[str]) -> list[Stored]:
 
 async def _stored(bus: Bus, inbox: str) -> Stored:
     wanted = {"subjects_filter": subjects.task_subject(inbox, "*", "*")}
-    info = await bus.admin.api(f"STREAM.INFO.{TASKS}", wanted)
+    info = await bus.api(f"STREAM.INFO.{TASKS}", wanted)
     return Stored(inbox, str(info["created"]), info["state"].get("subjects") or {})
 
 
@@ -114,13 +114,13 @@ async def _of_many(bus: Bus, there: Stored, lane: Priority, told: int) -> Lane |
     of_lane = subject.removesuffix("*")
     count = sum(count for task, count in there.tasks.items() if task.startswith(of_lane))
     offered, pending = await _offered(bus, name, count)
-    last = await bus.admin.last(TASKS, subject) if pending else None
+    last = await bus.last(TASKS, subject) if pending else None
     if not last:
         return None
     new = pending
     if offered < told < last.seq:  # some of those that wait were told
         request = {"seq": told + 1, "batch": _NEWER_MAX, "next_by_subj": subject}
-        newer = len(await bus.admin.many(TASKS, request))
+        newer = len(await bus.many(TASKS, request))
         new = newer if newer < _NEWER_MAX else pending
     return Lane(name, there.made, last.seq, new)
 

@@ -191,7 +191,7 @@ async def _oldest(bus: Bus, inbox: str, priority: Priority, known: Container[str
     random.shuffle(there)
     there.sort(key=lambda subject: subjects.parts(subject).rest[1] not in known)
     of_senders = (
-        bus.admin.many(TASKS, {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject})
+        bus.many(TASKS, {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject})
         for subject in there[:_SENDERS_MAX]
     )
     return [task for of_sender in await together(*of_senders) for task in of_sender]

@@ -283,7 +283,7 @@ async def test_an_id_that_nobody_knows_is_said_to_be_unknown_where_the_stream_of
     own_world,
 ):
     planner = await own_world.session("planner")
-    await own_world.bus.admin.api(f"STREAM.DELETE.{subjects.TASKS}")
+    await own_world.bus.api(f"STREAM.DELETE.{subjects.TASKS}")
 
     with pytest.raises(UnknownTask):
         await task_life(planner, "f" * 32)
@@ -313,7 +313,7 @@ async def test_a_look_that_does_not_come_to_the_end_goes_on_with_the_next(own_wo
     for number in range(5):
         await send_task(planner, coder.me.id, "Do it", "x", request_id=f"r{number}")
     everything = subjects.sent_subject(planner.me.id, "*", "*")
-    await own_world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": everything})
+    await own_world.bus.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": everything})
     looks = Unkept(own_world.bus)
 
     found = [await looks.look([planner.me.id], pages=2) for _ in range(4)]
@@ -341,8 +341,8 @@ async def test_what_another_has_written_in_a_senders_name_is_not_kept(own_world,
     [sent] = await send_task(planner, coder.me.id, "Real", "x", request_id="r1")
     real = await own_world.bus.last(subjects.TASKS, subject)
     place = subjects.sent_subject(planner.me.id, coder.me.id, sent.task_id)
-    await own_world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": place})
-    await own_world.bus.admin.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": real.seq})
+    await own_world.bus.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": place})
+    await own_world.bus.api(f"STREAM.MSG.DELETE.{subjects.TASKS}", {"seq": real.seq})
     ours = {name: said for name, said in real.headers.items() if name.startswith("Agentbus-")}
     headers = {**ours, **forged}
     data = real.data.replace(b'"x"', b'"y"') if headers.pop("data", "") else real.data
@@ -386,13 +386,13 @@ async def test_each_look_goes_on_from_the_one_before_and_begins_anew_in_a_stream
             planner, coder.me.id, "Do it", "x", request_id=ids.new_session_id()
         )
         subject = subjects.sent_subject(planner.me.id, coder.me.id, receipt.task_id)
-        await bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
+        await bus.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
 
     found = []
     for _ in range(2):
         await send_unkept()
         found += [await unkept.look([planner.me.id]), await unkept.look([planner.me.id])]
-    await bus.admin.api(f"STREAM.DELETE.{subjects.TASKS}")
+    await bus.api(f"STREAM.DELETE.{subjects.TASKS}")
     await bus.on_missing()
     await send_unkept()
 

@@ -135,7 +135,7 @@ async def test_streams_that_were_made_anew_are_followed_from_their_beginning(own
         await do(coder, await send(planner, coder))
         await events.steps(1)
         for stream in (subjects.TASKS, subjects.RESULTS):
-            await bus.admin.api(f"STREAM.DELETE.{stream}")
+            await bus.api(f"STREAM.DELETE.{stream}")
         sender = Session(await own_world.another_bus(), planner.me)
         worker = Session(await own_world.another_bus(), Agent(own_world.name("tester")))
         await worker.called()

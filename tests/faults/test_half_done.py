@@ -34,7 +34,7 @@ def hurried():
 
 
 async def stored_tasks(bus):
-    return (await bus.admin.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
+    return (await bus.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
 
 
 @pytest.mark.promise(2)
@@ -204,9 +204,7 @@ async def say_unconfirmed(proxied, status, **details):
 
 async def handed_out(world, coder):
     consumer = subjects.lane_consumer(coder.me.id, "normal")
-    return (await world.bus.admin.api(f"CONSUMER.INFO.{subjects.TASKS}.{consumer}"))[
-        "num_ack_pending"
-    ]
+    return (await world.bus.api(f"CONSUMER.INFO.{subjects.TASKS}.{consumer}"))["num_ack_pending"]
 
 
 @pytest.mark.promise(13)
@@ -361,8 +359,9 @@ async def test_a_task_offered_again_half_stays_parked_and_is_one_once_that_is_re
     own_world, monkeypatch
 ):
     _, coder, task_id = await set_aside(own_world)
-    admin, again = own_world.bus.admin, (own_world.bus, [coder.me.id], task_id)
-    api = admin.api
+    bus = own_world.bus
+    again = bus, [coder.me.id], task_id
+    api = bus.api
 
     async def cut_off(call, *rest):
         if call.startswith("STREAM.MSG.DELETE."):
@@ -370,7 +369,7 @@ async def test_a_task_offered_again_half_stays_parked_and_is_one_once_that_is_re
         return await api(call, *rest)
 
     with monkeypatch.context() as broken:
-        broken.setattr(admin, "api", cut_off)
+        broken.setattr(bus, "api", cut_off)
         with pytest.raises(BusUnreachable):
             await parking.replay(*again)
     [parked] = await parking.parked(own_world.bus, coder.me.id)

@@ -89,7 +89,7 @@ async def test_what_was_stored_though_nobody_said_so_is_handed_on_as_the_same(aw
             assert await laptop.step("handed_on") == 1
 
         assert await read_all(coder, 1) == [receipt.task_id]
-        stored = await world.bus.admin.api(
+        stored = await world.bus.api(
             "STREAM.INFO.AGENTBUS_TASKS",
             {"subjects_filter": f"agentbus.{coder.me.id}.tasks.*.*"},
         )

@@ -121,7 +121,7 @@ async def test_what_could_not_be_sent_does_not_appear_when_the_server_comes_back
 
 
 async def stored_tasks(bus):
-    return (await bus.admin.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
+    return (await bus.api(f"STREAM.INFO.{subjects.TASKS}"))["state"]["messages"]
 
 
 @pytest.mark.promise(2)

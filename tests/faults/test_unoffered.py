@@ -39,7 +39,7 @@ class Coders:
         """Have the first session be gone without a word, and its last sign of life run out."""
         self.proxy.refuse()
         sign = subjects.heartbeat_subject(self.first.me.id, self.first.id)
-        await self.after.bus.admin.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
+        await self.after.bus.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ async def test_what_another_session_has_just_claimed_is_its_own_though_no_sign_o
 ):
     await coders.send("1", "2")
     sign = subjects.heartbeat_subject(coders.first.me.id, coders.first.id)
-    await coders.after.bus.admin.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
+    await coders.after.bus.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
     [held, _] = (await read_inbox(coders.first)).tasks
 
     assert _subjects(await read_inbox(coders.after)) == []
@@ -218,7 +218,7 @@ async def test_whoever_was_cut_off_and_reads_again_is_not_told_that_its_own_task
     await read_inbox(coders.after, limit=1)
     await read_inbox(coders.first)
     sign = subjects.heartbeat_subject(coders.first.me.id, coders.first.id)
-    await coders.after.bus.admin.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
+    await coders.after.bus.api(f"STREAM.PURGE.{PRESENCE}", {"filter": sign})
 
     inbox = await read_inbox(coders.first)
 

@@ -51,7 +51,7 @@ async def known(bus, **wanted):
 async def test_what_the_bus_has_lost_is_found_all_the_same(bus):
     task_id = await work(bus, "Before")
     assert [past.task_id for past in await known(bus)] == [task_id]
-    await bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}")
+    await bus.api(f"STREAM.PURGE.{subjects.RESULTS}")
 
     [past] = await known(bus, view="sent")
     assert (past.task_id, past.state, past.summary) == (task_id, "completed", "Done.")

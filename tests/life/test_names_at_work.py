@@ -288,7 +288,7 @@ async def test_an_agent_that_was_renamed_reads_on_a_bus_that_has_no_streams_yet(
         await typed("agent", "rename", f"{word}-shell", f"{word}-new")
         async with Bus.connect(settings) as bus:
             for stream in (TASKS, RESULTS, AGENTS, PRESENCE):
-                await bus.admin.api(f"STREAM.DELETE.{stream}")
+                await bus.api(f"STREAM.DELETE.{stream}")
 
         read = await typed("inbox")
 

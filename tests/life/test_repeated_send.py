@@ -32,7 +32,7 @@ async def test_a_retry_finds_a_task_whose_acknowledgement_was_lost(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [first] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
     subject = subjects.sent_subject(planner.me.id, coder.me.id, first.task_id)
-    await world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
+    await world.bus.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
 
     [again] = await send_task(planner, coder.me.id, "Once", "only", request_id="r2")
 
@@ -78,7 +78,7 @@ async def test_a_request_id_is_known_from_the_task_where_a_lost_call_has_kept_no
     planner, coder = await world.session("planner"), await world.session("coder")
     [first] = await send_task(planner, coder.me.id, **_REQUEST)
     subject = subjects.sent_subject(planner.me.id, coder.me.id, first.task_id)
-    await world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
+    await world.bus.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": subject})
 
     with pytest.raises(BadInput, match="used for another task"):
         await send_task(planner, coder.me.id, **{**_REQUEST, "body": "y"})

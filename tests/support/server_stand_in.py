@@ -41,7 +41,6 @@ class Server:
     connections = 1
 
     def __init__(self, *, messages=(), infos=None, ack=_ACK, at=NOON, state_dir=None):
-        self.admin = self
         self.settings = Settings(state_dir)
         self.messages, self.infos, self.ack, self.at = list(messages), infos or {}, ack, at
         #: What it was asked to change, in order; and what to read.

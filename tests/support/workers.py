@@ -85,7 +85,7 @@ class Worker:
 
 async def forget(bus, agent, session):
     """Have a session that died or stopped count as gone, as it does 15 s after its last sign."""
-    await bus.admin.api(
+    await bus.api(
         f"STREAM.PURGE.{subjects.PRESENCE}", {"filter": subjects.heartbeat_subject(agent, session)}
     )
 

@@ -77,7 +77,7 @@ async def _names(bus: Bus, stream: str) -> set[str]:
     known: set[str] = set()
     offset = 0
     while True:
-        answer = await bus.admin.api(f"CONSUMER.NAMES.{stream}", {"offset": offset})
+        answer = await bus.api(f"CONSUMER.NAMES.{stream}", {"offset": offset})
         page = answer.get("consumers") or []
         known.update(map(str, page))
         offset += len(page)

@@ -31,7 +31,7 @@ async def is_whole(bus: Bus) -> bool:
     if not await bus.reconnected(0):
         return False
     try:
-        await together(*(bus.admin.api(f"STREAM.INFO.{stream}") for stream in STREAMS))
+        await together(*(bus.api(f"STREAM.INFO.{stream}") for stream in STREAMS))
     except ApiError as error:
         if error.code != NO_SUCH_STREAM:
             raise

@@ -125,10 +125,10 @@ async def _look(bus: Bus) -> _Parts:
 
 async def _read(bus: Bus, stream: str, add: Callable[[Found], None], until: float) -> bool:
     """Read a stream's newest messages; tell whether these are all."""
-    state = (await bus.admin.api(f"STREAM.INFO.{stream}"))["state"]
+    state = (await bus.api(f"STREAM.INFO.{stream}"))["state"]
     is_whole = int(state["messages"]) <= _NEWEST_MAX
     start = 1 if is_whole else int(state["last_seq"]) - _NEWEST_MAX + 1
-    async with aclosing(bus.admin.stored(stream, ">", start=start, page=_PAGE)) as pages:
+    async with aclosing(bus.stored(stream, ">", start=start, page=_PAGE)) as pages:
         async for page in pages:
             for message in page:
                 add(message)

@@ -153,7 +153,7 @@ async def forget(bus: Bus, record: AccountRecord | Invitation) -> None:
     Raises:
         ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
     """
-    await bus.admin.api(f"STREAM.PURGE.{STREAM}", {"filter": record.subject})
+    await bus.api(f"STREAM.PURGE.{STREAM}", {"filter": record.subject})
 
 
 async def _read(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> tuple[_T | None, int]:

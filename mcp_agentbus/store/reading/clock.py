@@ -74,7 +74,7 @@ async def server_now(bus: Bus, stream: str) -> datetime:
 
     Raises: as `Bus.api`.
     """
-    info = await bus.admin.api(f"STREAM.INFO.{stream}")
+    info = await bus.api(f"STREAM.INFO.{stream}")
     return server_time(str(info["ts"]))
 
 

@@ -120,12 +120,12 @@ class Copy(Generic[_T]):
     async def _info(self, bus: Bus) -> dict[str, Any]:
         call = f"STREAM.INFO.{self._stream}"
         try:
-            info = await bus.admin.api(call)
+            info = await bus.api(call)
         except ApiError as error:
             if error.code != NO_SUCH_STREAM:
                 raise
             await self._after(bus, 0)  # by a read it is made anew
-            info = await bus.admin.api(call)
+            info = await bus.api(call)
         self._began = (bus.connections, _began(info))
         return info
 

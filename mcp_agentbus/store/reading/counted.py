@@ -24,7 +24,7 @@ async def stored_subjects(bus: Bus, stream: str, subject: str) -> dict[str, int]
     offset: int | None = 0
     while offset is not None:
         wanted = {"subjects_filter": subject, "offset": offset}
-        info = await bus.admin.api(f"STREAM.INFO.{stream}", wanted)
+        info = await bus.api(f"STREAM.INFO.{stream}", wanted)
         clock.note(bus, info)
         offset = counted(info, counts, offset)
     return counts

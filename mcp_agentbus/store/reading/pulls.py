@@ -91,7 +91,7 @@ async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -
     try:
         last = max(known[consumer], *(delivery.seq for delivery in deliveries), 0)
         beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
-        if stored := await bus.admin.many(consumer.stream, beyond):
+        if stored := await bus.many(consumer.stream, beyond):
             known[consumer] = await _handed_out_to(bus, consumer)
             # What others have taken meanwhile is theirs.
             return stored[0].seq > known[consumer]

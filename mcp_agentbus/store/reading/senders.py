@@ -104,7 +104,7 @@ async def _lies_there(bus: Bus, sent: Sent) -> bool:
     if sent.deliver_at:
         lane = sent.inbox, sent.priority
         scheduled = subjects.scheduled_subject(*lane, sent.owner, sent.task_id)
-        if await bus.admin.many(subjects.SCHEDULE, {"multi_last": [scheduled]}):
+        if await bus.many(subjects.SCHEDULE, {"multi_last": [scheduled]}):
             return True
     record = first_record(sent)
     if sent.seq:  # many may have written one: for none of them a whole lane is read

@@ -62,7 +62,7 @@ async def pages(bus: Bus, call: str, of: str) -> AsyncGenerator[dict[str, Any], 
     """
     start, total = 0, 1
     while start < total:
-        answer = await bus.admin.api(call, {"offset": start})
+        answer = await bus.api(call, {"offset": start})
         infos = answer.get(of) or []
         for info in infos:
             yield info

@@ -110,7 +110,7 @@ async def find(bus: Bus) -> KeptBack | None:
 
     Raises: as `Bus.api`.
     """
-    info = await bus.admin.api(f"STREAM.INFO.{TASKS}")
+    info = await bus.api(f"STREAM.INFO.{TASKS}")
     source = _source(info)
     if source is None:
         return None
@@ -150,7 +150,7 @@ async def _first(bus: Bus, copied: int) -> Found | None:
     A server before 2.15.1 does not say what it has copied; then the first page is looked at.
     """
     request = {"seq": copied + 1, "batch": 1 if copied else _PAGE, "next_by_subj": _DUE}
-    for message in await bus.admin.many(SCHEDULE, request):
+    for message in await bus.many(SCHEDULE, request):
         latest = None if copied else await bus.last(TASKS, _task_subject(message))
         if latest is None or latest.stored_at < message.stored_at:
             return message
@@ -159,7 +159,7 @@ async def _first(bus: Bus, copied: int) -> Found | None:
 
 async def _stored(bus: Bus, subject: str) -> int:
     wanted = {"subjects_filter": subject}
-    info = await bus.admin.api(f"STREAM.INFO.{TASKS}", wanted)
+    info = await bus.api(f"STREAM.INFO.{TASKS}", wanted)
     return int((info["state"].get("subjects") or {}).get(subject, 0))
 
 
@@ -170,7 +170,7 @@ async def let_go(bus: Bus, kept_back: KeptBack) -> None:
     """
     first = kept_back.first
     behind: list[Found] = []
-    stored = bus.admin.stored(SCHEDULE, first.subject, start=first.seq, page=_PAGE)
+    stored = bus.stored(SCHEDULE, first.subject, start=first.seq, page=_PAGE)
     async for page in stored:
         await together(*(_end(bus, message, kept_back.why) for message in page))
         behind += page
@@ -178,9 +178,9 @@ async def let_go(bus: Bus, kept_back: KeptBack) -> None:
             break
     if "*" in first.subject or ">" in first.subject:  # by number: it would name others' as well
         for message in behind:
-            await bus.admin.api(f"STREAM.MSG.DELETE.{SCHEDULE}", {"seq": message.seq})
+            await bus.api(f"STREAM.MSG.DELETE.{SCHEDULE}", {"seq": message.seq})
     else:  # a copy of what is in its inbox already may go with it
-        await bus.admin.api(f"STREAM.PURGE.{SCHEDULE}", {"filter": first.subject})
+        await bus.api(f"STREAM.PURGE.{SCHEDULE}", {"filter": first.subject})
 
 
 async def _end(bus: Bus, message: Found, why: str) -> None:

@@ -58,7 +58,7 @@ async def look(bus: Bus) -> Foreign:
 async def _changed(bus: Bus, made: Mapping[str, Any]) -> Changed | None:
     """Return how a stream of ours differs from what it is made as; None if there is none."""
     try:
-        config = (await bus.admin.api(f"STREAM.INFO.{made['name']}"))["config"]
+        config = (await bus.api(f"STREAM.INFO.{made['name']}"))["config"]
     except ApiError as error:
         if error.code == NO_SUCH_STREAM:
             return None
@@ -71,5 +71,5 @@ async def _changed(bus: Bus, made: Mapping[str, Any]) -> Changed | None:
 
 async def _others(bus: Bus, kept: Sequence[str]) -> list[str]:
     """Return the streams that have one of these subjects."""
-    looks = (bus.admin.api("STREAM.NAMES", {"subject": subject}) for subject in kept)
+    looks = (bus.api("STREAM.NAMES", {"subject": subject}) for subject in kept)
     return [other for answer in await together(*looks) for other in answer.get("streams") or ()]

@@ -134,7 +134,7 @@ async def end_lost(bus: Bus, agent: str, before: datetime) -> None:
     # A task is stored before that is kept: what is stored is read after it.
     maybe = [
         sent
-        async for page in bus.admin.stored(subjects.RESULTS, kept)
+        async for page in bus.stored(subjects.RESULTS, kept)
         for sent in filter(None, map(sent_in, page))
         if sent.created_at < before and not (sent.closed or sent.unasked)
     ]
@@ -154,7 +154,7 @@ async def _there(bus: Bus, agent: str) -> set[str | None]:
     return {
         message.headers.get(subjects.H_TASK)
         for stream, subject in places
-        async for page in bus.admin.stored(stream, subject, page=_PAGE)
+        async for page in bus.stored(stream, subject, page=_PAGE)
         for message in page
     }
 
@@ -163,12 +163,12 @@ async def _info(bus: Bus, stream: str) -> dict[str, Any]:
     """Ask how a stream stands; one that is missing is made anew. Raises as `Bus.api`."""
     call = f"STREAM.INFO.{stream}"
     try:
-        return await bus.admin.api(call)
+        return await bus.api(call)
     except ApiError as error:
         if error.code != NO_SUCH_STREAM or bus.on_missing is None:
             raise
     await bus.on_missing()
-    return await bus.admin.api(call)
+    return await bus.api(call)
 
 
 async def end(bus: Bus, sent: Sent, what: str) -> None:

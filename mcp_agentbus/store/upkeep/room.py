@@ -23,7 +23,7 @@ _FULL_AT: Final = 0.9
 
 async def is_short(bus: Bus) -> bool:
     """Tell whether little room is left; raises as `Bus.api`."""
-    info = await bus.admin.api(f"STREAM.INFO.{DEAD}")
+    info = await bus.api(f"STREAM.INFO.{DEAD}")
     return bool(info["state"]["bytes"] > _FULL_AT * info["config"]["max_bytes"] > 0)
 
 
@@ -41,5 +41,5 @@ async def make_room(bus: Bus) -> bool:
         return False
     # Whatever others call themselves: the server takes no message under a wildcard.
     flood = {"filter": subjects.dead_subject("*", "*", sender), "keep": _FLOOD}
-    await bus.admin.api(f"STREAM.PURGE.{DEAD}", flood)
+    await bus.api(f"STREAM.PURGE.{DEAD}", flood)
     return True

@@ -58,7 +58,7 @@ class Unkept:
         Raises: as `Bus.publish`.
         """
         try:
-            made = str((await self._bus.admin.api(f"STREAM.INFO.{TASKS}"))["created"])
+            made = str((await self._bus.api(f"STREAM.INFO.{TASKS}"))["created"])
         except ApiError as error:
             if error.code != NO_SUCH_STREAM:
                 raise
@@ -78,7 +78,7 @@ class Unkept:
     async def _look(self, agent: str, pages: float) -> int:
         found, start = 0, self._next.get(agent, 1)
         subject = subjects.task_subject("*", "*", agent)
-        stored = self._bus.admin.stored(TASKS, subject, start=start, page=_PAGE)
+        stored = self._bus.stored(TASKS, subject, start=start, page=_PAGE)
         async with aclosing(stored) as each:
             async for messages in each:
                 found += await self._keep(messages)
@@ -142,9 +142,7 @@ async def _just_come(bus: Bus, inbox: str) -> AsyncGenerator[Sent]:
             raise
         return
     start: dict[str, object] = {"start_time": text.stamp(since)}
-    while messages := await bus.admin.many(
-        TASKS, {**start, "batch": _PAGE, "next_by_subj": subject}
-    ):
+    while messages := await bus.many(TASKS, {**start, "batch": _PAGE, "next_by_subj": subject}):
         for message in messages:
             # Others' programs keep nothing, however long one waits.
             if message.headers.get(subjects.H_PROOF) and (sent := _sent_of(message)):

@@ -131,7 +131,7 @@ async def test_another_session_waits_for_the_result_of_what_nobody_has_kept_or_t
     await read_inbox(other)  # with the look of this minute at all that its agent has sent
     [sent] = await send_task(planner, coder.me.id, "Do it", "x", request_id="r1")
     kept = subjects.sent_subject(planner.me.id, coder.me.id, sent.task_id)
-    await world.bus.admin.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": kept})
+    await world.bus.api(f"STREAM.PURGE.{subjects.RESULTS}", {"filter": kept})
 
     waited = await watch_inbox(other, task_id=sent.task_id, timeout_s=0)
     await read_inbox(coder)

@@ -28,7 +28,7 @@ class Bus:
 
     def __init__(self, *found, fails=0, account=None, url=None):
         self.kept, self.finished, self.asked = [], [], []
-        self.found, self.fails, self.admin = found, fails, self
+        self.found, self.fails = found, fails
         self.settings = SimpleNamespace(account=account, url=url)
 
     async def publish(self, *what, **how):

@@ -21,7 +21,7 @@ class Stream:
     """A bus with a stream of so many messages, which notes what it is asked."""
 
     def __init__(self, count=0):
-        self.admin, self.connections = self, 1
+        self.connections = 1
         self.count, self.refuses, self.calls, self.starts = count, [], [], []
 
     async def api(self, call, body=None):
@@ -107,7 +107,7 @@ class Counting:
     connections = 1
 
     def __init__(self, *subjects, total=None):
-        self.admin, self.subjects, self.offsets = self, subjects, []
+        self.subjects, self.offsets = subjects, []
         self.total = len(subjects) if total is None else total
 
     async def api(self, call, body):

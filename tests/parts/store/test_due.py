@@ -24,7 +24,6 @@ class Server:
     """What a server says of its streams, and what has fallen due there."""
 
     def __init__(self, *, sources=None, stored=FEW, used=0, first=None, latest=None):
-        self.admin = self
         here = {"name": "AGENTBUS_SCHED", "active": SECOND, "seq": 6}
         self._info = {
             "config": {"max_bytes": 10 << 20, "max_msgs_per_subject": FULL},

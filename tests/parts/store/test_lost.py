@@ -60,7 +60,7 @@ async def test_a_stream_was_made_when_it_was_restored_if_it_was(metadata, at):
         calls.append(call)
         return info
 
-    assert await lost.made(SimpleNamespace(admin=SimpleNamespace(api=api))) == Made(at, at, at)
+    assert await lost.made(SimpleNamespace(api=api)) == Made(at, at, at)
     assert calls == [f"STREAM.INFO.{name}" for name in (TASKS, SCHEDULE, RESULTS)]
 
 
@@ -68,7 +68,7 @@ class Losing:
     """A bus whose stream is missing until it is made."""
 
     def __init__(self, code, on_missing):
-        self.admin, self.on_missing, self.made = self, self.make if on_missing else None, 0
+        self.on_missing, self.made = self.make if on_missing else None, 0
         self._code = code
 
     async def make(self):
@@ -180,9 +180,7 @@ async def test_what_is_not_stored_any_more_is_ended_but_what_was_just_sent_or_ha
     monkeypatch.setattr(lost, "_there", ids)
     monkeypatch.setattr(lost, "sent_in", kept.get)
     monkeypatch.setattr(lost, "end", end)
-    await lost.end_lost(
-        SimpleNamespace(admin=SimpleNamespace(stored=stored)), "planner", NOON + SECOND / 2
-    )
+    await lost.end_lost(SimpleNamespace(stored=stored), "planner", NOON + SECOND / 2)
 
     assert ended == [("lost", "and nobody can read it")]
 
@@ -194,7 +192,7 @@ async def test_what_is_stored_is_looked_up_also_where_it_waits_for_its_time():
         asked.append((stream, subject, page))
         yield [Found(subject, 1, NOON, {"Agentbus-Task": f"t{len(asked)}"}, b"")]
 
-    there = await lost._there(SimpleNamespace(admin=SimpleNamespace(stored=stored)), "planner")
+    there = await lost._there(SimpleNamespace(stored=stored), "planner")
 
     assert there == {"t1", "t2", "t3"}
     assert asked == [

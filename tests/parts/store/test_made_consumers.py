@@ -46,7 +46,7 @@ class Server:
     """Has consumers; answers as it is told, and notes the calls that change something."""
 
     def __init__(self, *listed, create=()):
-        self.admin, self.listed, self.create, self.calls = self, listed, list(create), []
+        self.listed, self.create, self.calls = listed, list(create), []
 
     async def api(self, call, body=None):
         if call.startswith("CONSUMER.LIST."):
@@ -126,9 +126,9 @@ def set_up(monkeypatch):
 
 
 def a_bus(url=None, account=None, on_missing=None):
-    bus = SimpleNamespace(settings=SimpleNamespace(url=url, account=account), on_missing=on_missing)
-    bus.admin = bus
-    return bus
+    return SimpleNamespace(
+        settings=SimpleNamespace(url=url, account=account), on_missing=on_missing
+    )
 
 
 @pytest.mark.parametrize(("url", "room"), [(None, 1 << 30), ("nats://shared", None)])

@@ -186,7 +186,7 @@ async def test_a_roster_that_is_not_there_has_nobody_and_what_is_refused_is_said
         return frozenset({"coder"})
 
     monkeypatch.setattr(roster, "registered", registered)
-    bus = SimpleNamespace(admin=Server())
+    bus = Server()
 
     assert [await _registered(bus) for _ in range(2)] == [{"coder"}, frozenset()]
     with pytest.raises(ApiError):

@@ -153,7 +153,7 @@ class Scripted:
 
     def __init__(self, *answers, stored=(), handed_out=0):
         self.answers, self.stored, self.handed_out = list(answers), list(stored), handed_out
-        self.admin, self.done = self, []
+        self.done = []
 
     async def pull(self, stream, consumer, batch, **how):
         self.done.append(("pull", stream, consumer, batch, how))

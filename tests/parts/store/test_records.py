@@ -149,7 +149,6 @@ class SentRecords:
     """A bus on which a sender has written records under one task's id, the latest last."""
 
     def __init__(self, *kept):
-        self.admin = self
         self._found = [
             Found(f"agentbus.planner.sent.{inbox}.t1", seq, AT, {}, spelt({**SENT, **fields}))
             for seq, (inbox, fields) in enumerate(kept, 1)

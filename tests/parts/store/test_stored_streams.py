@@ -98,12 +98,11 @@ def test_what_is_missing_is_made_and_what_an_older_version_made_is_set_up_anew(h
     assert newer or streams._call(MADE, has) == call
 
 
-class Admin:
+class Server:
     """Answers a call as it is told, and notes it."""
 
     def __init__(self, url=None, **answers):
         self.settings, self.answers, self.calls = SimpleNamespace(url=url), answers, []
-        self.admin = self
 
     async def api(self, call, body=None):
         self.calls.append((call, body))
@@ -134,8 +133,8 @@ async def test_all_streams_are_known_by_one_answer_where_it_names_all(
 ):
     noted = []
     monkeypatch.setattr(streams.clock, "note", lambda _, info: noted.append(info))
-    admin = Admin(LIST=answer)
-    told = await streams._all_here(admin)
+    server = Server(LIST=answer)
+    told = await streams._all_here(server)
 
     assert (told and [bool(each) for each in told]) == are_told
     assert all(
@@ -143,31 +142,35 @@ async def test_all_streams_are_known_by_one_answer_where_it_names_all(
         for each, name in zip(told or [None] * 6, streams.STREAMS, strict=True)
         if each
     )
-    assert admin.calls == [("STREAM.LIST", {"offset": 0})]
+    assert server.calls == [("STREAM.LIST", {"offset": 0})]
     assert noted == (answer.get("streams") or [])[:1]
 
 
 async def test_on_a_shared_server_three_keep_a_stream_where_there_are_as_many():
-    alone, three = Admin(CREATE={}), Admin("nats://shared", CREATE={})
-    fewer = Admin("nats://shared", CREATE=[ApiError(10005), {}])
-    for admin in (alone, three, fewer):
-        await streams._set_up(admin, "CREATE", MADE)
+    alone, three = Server(CREATE={}), Server("nats://shared", CREATE={})
+    fewer = Server("nats://shared", CREATE=[ApiError(10005), {}])
+    for server in (alone, three, fewer):
+        await streams._set_up(server, "CREATE", MADE)
 
     one = ("STREAM.CREATE.S", MADE)
     of_three = ("STREAM.CREATE.S", MADE | {"num_replicas": 3})
-    assert [admin.calls for admin in (alone, three, fewer)] == [[one], [of_three], [of_three, one]]
+    assert [server.calls for server in (alone, three, fewer)] == [
+        [one],
+        [of_three],
+        [of_three, one],
+    ]
 
 
 async def test_who_may_make_no_stream_is_told_whose_it_is_and_none_is_changed_in_vain():
     with pytest.raises(NotAllowed, match="whoever runs the server"):
-        await streams._set_up(Admin(CREATE=NotAllowed()), "CREATE", MADE)
+        await streams._set_up(Server(CREATE=NotAllowed()), "CREATE", MADE)
     has = MADE | {"max_bytes": 1, "allow_msg_ttl": True}
-    admin = Admin("nats://shared", INFO={"config": has}, UPDATE=NotAllowed())
-    await streams._set_up(admin, "UPDATE", MADE)
+    server = Server("nats://shared", INFO={"config": has}, UPDATE=NotAllowed())
+    await streams._set_up(server, "UPDATE", MADE)
 
     # With what it has that cannot be taken back.
     update = ("STREAM.UPDATE.S", MADE | kept_settings(MADE, has))
-    assert admin.calls == [("STREAM.INFO.S", None), update]
+    assert server.calls == [("STREAM.INFO.S", None), update]
     assert update[1]["allow_msg_ttl"]
 
 
@@ -186,25 +189,25 @@ def pauses(monkeypatch):
 
 async def test_beside_others_who_make_it_a_stream_is_tried_again_until_it_is_there(pauses):
     missing, full = ApiError(NO_SUCH_STREAM), ApiError(NO_ROOM_TO_RESERVE)
-    theirs = Admin(CREATE=full, INFO=[missing, {"config": MADE}])
+    theirs = Server(CREATE=full, INFO=[missing, {"config": MADE}])
     await streams._make(theirs, "CREATE", MADE)
     assert pauses == [0.02, 0.05]
 
     pauses.clear()
     with pytest.raises(StoreFull):
-        await streams._make(Admin(CREATE=full, INFO=missing), "CREATE", MADE)
+        await streams._make(Server(CREATE=full, INFO=missing), "CREATE", MADE)
     assert pauses == list(streams._BESIDE_OTHERS_S)
 
 
 async def test_what_cannot_be_set_up_anew_stays_and_what_cannot_be_made_is_said(pauses):
-    await streams._make(Admin(INFO={"config": MADE}, UPDATE=ApiError(10052)), "UPDATE", MADE)
+    await streams._make(Server(INFO={"config": MADE}, UPDATE=ApiError(10052)), "UPDATE", MADE)
     with pytest.raises(Refused):
-        await streams._make(Admin(CREATE=ApiError(10065)), "CREATE", MADE)
+        await streams._make(Server(CREATE=ApiError(10065)), "CREATE", MADE)
 
     assert pauses == []
 
 
 async def test_what_the_server_refuses_is_no_missing_stream(pauses):
-    assert await streams._config(Admin(INFO=ApiError(NO_SUCH_STREAM)), MADE) is None
+    assert await streams._config(Server(INFO=ApiError(NO_SUCH_STREAM)), MADE) is None
     with pytest.raises(ApiError):
-        await streams._config(Admin(INFO=ApiError(10008)), MADE)
+        await streams._config(Server(INFO=ApiError(10008)), MADE)

@@ -33,7 +33,7 @@ class Server:
     """Has so many tasks of planner's, one a page."""
 
     def __init__(self, *messages):
-        self.admin, self.messages, self.made, self.starts = self, messages, "then", []
+        self.messages, self.made, self.starts = messages, "then", []
         self.requests, self.refuses = [], []
 
     async def api(self, call):
