@@ -45,6 +45,12 @@ from __future__ import annotations
 
 from typing import Final, Self
 
+# What a message says of the call beside why; the first has the second in it.
+_OF_THE_CALL: Final = (
+    "Nothing was stored, and no token was sent.",
+    "Nothing was stored.",
+    "Nothing was sent.",
+)
 #: The exit code of a command that waited in vain, which is no error.
 TIMED_OUT: Final = 4
 #: That of one that waited for tasks, and all have an answer, but not each was completed.
@@ -66,11 +72,16 @@ class AgentbusError(Exception):
             self.hint = hint
         super().__init__(f"{self.message} Hint: {self.hint}")
 
-    def saying(self, message: str = "", *, hint: str = "") -> Self:
-        """Return an error alike that says this in the place of its message, its hint, or both.
+    @property
+    def cause(self) -> str:
+        """Why, without what became of the call: for whoever tells it of something else."""
+        message = self.message
+        for outcome in _OF_THE_CALL:
+            message = message.replace(f" {outcome}", "").replace(f"{outcome} ", "")
+        return message
 
-        What else is known of it stays; those of a kind that are made of something else do, too.
-        """
+    def saying(self, message: str = "", *, hint: str = "") -> Self:
+        """Return the same error with another message, hint, or both; its other facts stay."""
         other = type(self).__new__(type(self))
         vars(other).update(vars(self))
         AgentbusError.__init__(other, message or self.message, hint=hint or self.hint)

@@ -93,12 +93,11 @@ def _of_all(refused: Sequence[BusUnreachable | NotAllowed]) -> AgentbusError:
     first = next((each for each in refused if isinstance(each, NotAllowed)), refused[0])
     if len(refused) == 1:
         return first
-    nothing = " Nothing was stored."
-    each_of = dict.fromkeys(each.message.replace(nothing, "") for each in refused)
+    each_of = dict.fromkeys(each.cause for each in refused)
     kind = type(first)
     if kind is Untrusted and not all(isinstance(each, Untrusted) for each in refused):
         kind = BusUnreachable
-    return kind(f"{' '.join(each_of)}{nothing}", hint=first.hint)
+    return kind(f"{' '.join(each_of)} Nothing was stored.", hint=first.hint)
 
 
 def start_no_server() -> None:

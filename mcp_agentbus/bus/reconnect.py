@@ -333,7 +333,7 @@ class Reconnecting:
             try:
                 await self._live(may_start=False)
             except AgentbusError as error:
-                self.away_says = f"{error.message.replace(' Nothing was stored.', '')} {error.hint}"
+                self.away_says = f"{error.cause} {error.hint}"
                 self.is_locked_out = isinstance(error, NotAllowed)
             else:
                 self.away_says, self.is_locked_out = "", False

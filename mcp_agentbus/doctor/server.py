@@ -217,7 +217,7 @@ async def _away(server: Address) -> str:
     try:
         link, _ = await Rotation().open([server])
     except AgentbusError as error:
-        return error.message.replace(" Nothing was stored.", "")
+        return error.cause
     await link.close()
     return ""
 

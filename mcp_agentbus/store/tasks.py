@@ -79,7 +79,7 @@ async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | 
     try:
         return await keep(bus, stored)
     except AgentbusError as error:
-        mend = f"{error.message.replace(' Nothing was stored.', '')} {error.hint}"
+        mend = f"{error.cause} {error.hint}"
         what = "The task is stored, but not what its sender keeps of it."
         raise Unconfirmed(what, mend=mend if isinstance(error, Refused) else "") from None
 

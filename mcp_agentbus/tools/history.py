@@ -84,8 +84,7 @@ async def tasks(call: Call) -> int:
 
 
 def _only_here(away: BusUnreachable) -> str:
-    why = away.message.replace(" Nothing was stored.", "")
-    return f"This is only what lies on this machine, as the bus is out of reach. {why}"
+    return f"This is only what lies on this machine, as the bus is out of reach. {away.cause}"
 
 
 async def search(call: Call) -> int:

@@ -186,3 +186,17 @@ def test_an_error_without_a_docstring_still_has_a_message():
 
     assert Undocumented.__doc__ is None
     assert Undocumented().message == "Undocumented"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The disk is full. Nothing was stored.",
+        "Nothing was stored. The disk is full.",
+        "The disk is full. Nothing was sent.",
+        "The disk is full. Nothing was stored, and no token was sent.",
+        "The disk is full.",
+    ],
+)
+def test_why_something_failed_is_told_without_what_became_of_the_call(message):
+    assert errors.StoreFull(message).cause == "The disk is full."

@@ -150,9 +150,7 @@ async def _in_thread(bus: Bus, task: Task) -> Task:
 
 def _reason(error: Refused) -> str:
     """Return why its bus has refused a task, in a sentence."""
-    for nothing in (" Nothing was stored.", " Nothing was sent."):
-        error.message = error.message.replace(nothing, "")
-    return f"it was handed on once the bus was reached, which refused it: {error.message}"
+    return f"it was handed on once the bus was reached, which refused it: {error.cause}"
 
 
 async def _end(bus: Bus, task: Task, state: State, reason: str, said: str = "") -> None:

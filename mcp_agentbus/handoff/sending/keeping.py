@@ -80,8 +80,7 @@ class Keeping:
         except Unconfirmed:  # what it says of that would be read as said of this call
             raise BusUnreachable(_UNCONFIRMED) from None
         except AgentbusError as error:
-            why = error.message.replace(" Nothing was stored.", "")
-            said = f"What is kept of a task that was sent before cannot be stored: {why}"
+            said = f"What is kept of a task that was sent before cannot be stored: {error.cause}"
             raise error.saying(f"{said} Nothing was stored.") from None
 
     async def look(self, pages: float = math.inf) -> bool:

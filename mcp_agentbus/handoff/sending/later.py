@@ -26,7 +26,6 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 # More ids than so many nobody reads; `agentbus status` says how many there are.
 _NAMED_MAX: Final = 10
-_NOTHING: Final = " Nothing was stored."
 #: Why a task is kept while the bus may be there.
 BEHIND_OTHERS: Final = "What was sent before it waits here, too, and goes first."
 _NEEDS_LISTENER: Final = (
@@ -58,7 +57,7 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
     outbox = session.outbox
     says = outbox.says if outbox else {}
     held = says.get(session.me.id) or says.get("") or BEHIND_OTHERS
-    why = (failure.message if failure else held).replace(_NOTHING, "")
+    why = failure.cause if failure else held
     if outbox is None:
         if await _lay_before(session, task):
             session.outcomes.forget(task.id)

@@ -119,7 +119,7 @@ class Forwarder:
         try:
             waits = await outbox.waits()
         except AgentbusError as error:
-            self._end_pass({"": f"{_UNREAD} {error.message}"})
+            self._end_pass({"": f"{_UNREAD} {error.cause}"})
             return
         if self._tries:  # what fails again and again may only seem to be connected
             await self._bus.let_go_if_silent(_PONG_S)
@@ -134,7 +134,7 @@ class Forwarder:
                 await streams.ensure_streams(self._bus)
             await self._hand_on_all([each for each in waits if each.is_ours], says)
         except (AgentbusError, TimeoutError) as error:  # the bus is away again
-            says[""] = error.message if isinstance(error, AgentbusError) else "It is slow."
+            says[""] = error.cause if isinstance(error, AgentbusError) else "It is slow."
         self._end_pass(says, others=not all(each.is_ours for each in waits))
 
     def _end_pass(self, says: dict[str, str], *, others: bool = False) -> None:
@@ -164,7 +164,7 @@ class Forwarder:
                     await self._hand_on(each, known)
                     count += 1
                 except (Barred, *FOR_NOW) as error:
-                    says[sender] = f"{error.message} {error.hint}"
+                    says[sender] = f"{error.cause} {error.hint}"
                 except (AgentbusError, TimeoutError):
                     raise
                 except Exception as error:  # noqa: BLE001  # or it holds back everybody's

@@ -318,7 +318,7 @@ def _nobody(line: Line) -> BusUnreachable:
 
 def _untrusted(error: Untrusted, line: Line) -> Untrusted:
     """Say of a server that TLS does not know what that means to who wants to join."""
-    message = error.message.replace(" Nothing was stored, and no token was sent.", "")
+    message = error.cause
     if "is not signed by" in message:
         hint = f"Something else answers there, or its authority was made anew. {_ANOTHER}."
         return Untrusted(
@@ -338,7 +338,7 @@ def _crowded(line: Line) -> BusUnreachable:
 
 
 def _away(error: BusUnreachable, line: Line) -> BusUnreachable:
-    message = error.message.replace(" Nothing was stored.", "")
+    message = error.cause
     return BusUnreachable(
         f"{message} Nothing was done.",
         hint=f"See that this machine reaches {_where(line.urls)}, through its network and any "

@@ -108,4 +108,4 @@ async def _ask(bus: Bus, *, give_back: bool) -> str:
 
 
 def _said(error: AgentbusError) -> str:
-    return error.message.replace(" Nothing was stored.", "").rstrip(".")
+    return error.cause.rstrip(".")
