@@ -84,7 +84,8 @@ class Loop:
             await asyncio.sleep(roster.BEAT_S)
 
     async def end(self) -> None:
-        """End what the rules say to end: 7 s at most."""
+        """End what the rules say to end, and begin nothing more: 7 s at most."""
+        self._state.is_ending = True
         desks = self._state.desks.values()
         running = [task for desk in desks for task in (desk.loop, desk.running) if task]
         for task in running:
@@ -153,6 +154,7 @@ class Loop:
 
         Raises:
             LedgerBroken: a wake, or that one was read, cannot be noted.
+            Refused: the agent would be woken, and the listener is ending.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         async with desk.looking:
@@ -168,6 +170,8 @@ class Loop:
 
     def _begin(self, desk: Desk) -> None:
         """Have a desk begin, or begin anew with the rules of now; a wake that runs goes on."""
+        if self._state.is_ending:
+            return
         if desk.loop:
             desk.loop.cancel()
         desk.loop = in_background(self._keep(desk), f"desk of {desk.agent}")

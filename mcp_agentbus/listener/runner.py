@@ -64,7 +64,9 @@ class Runner:
 
         Raises:
             LedgerBroken: it cannot be noted; nothing was started.
+            Refused: the listener is ending.
         """
+        self._state.check_stays()
         self._state.emit("decided", desk.agent, {"means": decision.means})
         keys = frozenset(thing.key for thing in decision.covers)
         wake = self._state.ledger.note(

@@ -33,7 +33,7 @@ from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
-from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
+from mcp_agentbus.errors import BusUnreachable, NotAllowed, Refused, Unconfirmed
 from mcp_agentbus.handoff.beside import news, shells
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human.teller import Teller
@@ -113,6 +113,8 @@ class State:
         # Names that this machine knows, and that are not its account's on this bus.
         self._anothers: frozenset[str] = frozenset()
         self.began = datetime.now(UTC)
+        #: Whether it was told to end: then nobody is started any more.
+        self.is_ending = False
         #: Since when there is no bus; None if there is one.
         self.away_since: datetime | None = None
         #: Why wakes cannot be recorded; empty if they can.
@@ -128,6 +130,19 @@ class State:
     def settings(self) -> Settings:
         """What the user has set; the rules and agents of it may change."""
         return self.watcher.settings
+
+    def check_stays(self) -> None:
+        """See that the listener was not told to end.
+
+        Raises:
+            Refused: it was.
+        """
+        if self.is_ending:
+            raise Refused(
+                "The listener is ending, and starts nobody any more.",
+                hint="Run the same again once it has ended: `agentbus listen --status` says "
+                "whether another one runs.",
+            )
 
     def inboxes(self, agent: str) -> tuple[str, ...]:
         """Return the inboxes that an agent reads."""
