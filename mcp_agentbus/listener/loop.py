@@ -368,6 +368,7 @@ class Loop:
             rules=state.settings.rules.get(desk.agent),
             waiting=tuple(thing for thing in things if thing.key not in elsewhere),
             session="can_be_told" if any(member.can_nudge for member in members)
+            else "reads_by_itself" if any(member.reads_by_itself for member in members)
             else "cannot_be_told" if members else "none",
             running=desk.running is not None or bool(desk.notified),
             past=past,

@@ -60,6 +60,8 @@ class Member:
     is_monitor: bool = False
     #: Whether its host starts one beside it.
     has_monitor: bool = False
+    #: Whether it takes tasks without being told, as a worker.
+    reads_by_itself: bool = False
     #: The shared inboxes that it reads besides its agent's own.
     roles: tuple[str, ...] = ()
     #: `host_session` as it joined; that one may change, as by `/clear`.
@@ -280,6 +282,7 @@ def _member(request: Mapping[str, Any], pid: int, writer: asyncio.StreamWriter) 
         writer=writer,
         is_monitor=request.get("is_monitor") is True,
         has_monitor=request.get("has_monitor") is True,
+        reads_by_itself=request.get("reads_by_itself") is True,
         roles=roles_of(request),
         started_in=conversation,
     )

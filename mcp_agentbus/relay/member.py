@@ -45,6 +45,8 @@ class Me(NamedTuple):
     is_monitor: bool = False
     #: Whether its host starts such a one beside it.
     has_monitor: bool = False
+    #: Whether it takes tasks without being told, as a worker.
+    reads_by_itself: bool = False
     #: The shared inboxes that it reads besides its agent's own.
     roles: tuple[str, ...] = ()
 

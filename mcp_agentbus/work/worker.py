@@ -127,7 +127,7 @@ class Worker:
         self._stopped = asyncio.Event()
         # A worker needs no listener: it joins the one that is there.
         where = replace(bus.settings, environ={**bus.settings.environ, "AGENTBUS_LISTENER": "off"})
-        me = Me(agent.id, agent.host, self.session.id, roles=agent.roles)
+        me = Me(agent.id, agent.host, self.session.id, reads_by_itself=True, roles=agent.roles)
         self._membership = Membership(
             where, me, lambda *_: "it reads by itself", again_s=_JOIN_AGAIN_S
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a listener looks at for an agent that its user has not set up: the roles of its sessions."""
+"""What sessions say of themselves as they join: what they read, and whether they do so unasked."""
 
 import asyncio
 from dataclasses import replace
@@ -11,11 +11,13 @@ from mcp_agentbus.config.identity import Identity
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.listener import state as states
+from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.members import Members
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.wakes.ledger import Ledger
+from mcp_agentbus.work.worker import Worker
 
 _HANG_S = 20  # only a hang takes as long
 ROLES = ["review", "qa"]
@@ -117,6 +119,31 @@ async def test_what_a_monitors_folder_reads_is_known_as_it_joins(state, monkeypa
     named = await state.named({"session": "m", "folder": str(tmp_path)})
 
     assert (named["agent"], named["roles"]) == ("coder", ("review",))
+
+
+@pytest.mark.parametrize(
+    ("beside", "session"),
+    [
+        ([], "none"),
+        ([{}], "cannot_be_told"),
+        ([{}, {"reads_by_itself": True}], "reads_by_itself"),
+        ([{"reads_by_itself": True}, {"can_nudge": True}], "can_be_told"),
+        ([{"reads_by_itself": "yes"}], "cannot_be_told"),
+    ],
+)
+def test_beside_a_worker_no_person_has_to_do_anything(state, beside, session):
+    for number, about in enumerate(beside):
+        joining(state, session=f"s{number}", **about)
+    loop = Loop(state, None, Runner(state, None, {}))
+
+    assert loop.facts(Desk("coder"), ()).session == session
+
+
+async def test_a_worker_says_of_itself_what_it_reads_and_that_it_does_so_unasked(own_world):
+    agent = Agent(own_world.name("coder"), roles=("review",))
+    me = Worker(own_world.bus, agent)._membership._me
+
+    assert (me.roles, me.reads_by_itself) == (("review",), True)
 
 
 async def test_a_session_is_told_of_a_task_for_its_role(own_world, tmp_path):
