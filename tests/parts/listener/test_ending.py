@@ -54,7 +54,6 @@ async def ending(state):
 
     desk = state.desks["a"] = Desk("a")
     desk.running = asyncio.ensure_future(program())
-    await asyncio.sleep(0)
     end = asyncio.ensure_future(loop.end())
     await told.wait()
     yield loop
