@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core import processes
-from mcp_agentbus.core.files import read_end
+from mcp_agentbus.core.files import read_end, shell_word
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
 
@@ -81,7 +81,7 @@ def not_ours(holder: Process | None, lock: Path) -> BadSetup:
         )
     return BadSetup(
         f"{lock} is held by a process that is no bus server of yours. It was left alone.",
-        hint=f"See which one: fuser -v {lock}",
+        hint=f"See which one: fuser -v {shell_word(lock)}",
     )
 
 

@@ -55,8 +55,10 @@ _LEADS: Final = re.compile(
     r"|(^|_)MAX_\w*TOKENS$|^(GOOGLE_APPLICATION_CREDENTIALS|CLAUDE_CODE_CLIENT_KEY)$",
     re.IGNORECASE,
 )
-# What a URL with a secret looks like.
-_WITH_LOGIN: Final = re.compile(r"\w+://[^/\s]*@")
+# What a URL with a secret looks like, or what some take for one without its scheme.
+_WITH_LOGIN: Final = re.compile(r"\w+://[^/\s]*@|^[^/\s:@]+:[^/\s@]+@")
+# Of what is a proxy by its name, a login may have any form, with what no URL holds in it.
+_PROXY: Final = re.compile(r"(^|_)PROXY(_UR[IL])?$", re.IGNORECASE)
 #: What is in a text that was made of bytes which are no UTF-8.
 NO_UTF8: Final = re.compile(r"[\ud800-\udfff]")
 # What no file of a service can hold.
@@ -123,9 +125,10 @@ def parted(path: str) -> tuple[list[str], list[str]]:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Tell whether a variable holds a secret, by its name, or as a URL with a login in it."""
+    """Tell whether a variable holds a secret, by its name, or as an address with a login in it."""
     by_name = _SECRET.search(name) and not _LEADS.search(name)
-    return bool(by_name or _WITH_LOGIN.search(value))
+    has_login = _WITH_LOGIN.search(value) or ("@" in value and _PROXY.search(name))
+    return bool(by_name or has_login)
 
 
 def _among(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -60,6 +60,8 @@ class Reason(StrEnum):
     )
     # The session cannot be told, and a second one is not started beside it.
     DEAF_SESSION = "deaf_session", "a live session is open that sees the task at its next call"
+    # Nobody need do anything: it takes the task once it has done another.
+    WORKER = "worker", "a worker of it is there, which reads by itself"
     # Whoever is started for it could only ask the same again.
     UNANSWERED = "unanswered", "what its last worker has asked is not answered"
     LEDGER = "ledger", "its listener cannot record wakes"

@@ -24,6 +24,7 @@ from mcp_agentbus.core.ids import Agent, Priority, is_agent, is_inbox
 from mcp_agentbus.core.notices import Counts, Holds, Reason
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Record
 
 # Others of whom it is counted what was refused.
@@ -179,6 +180,20 @@ class Desk:
             left = self.look_again_at - datetime.now(UTC)
             pause_s = min(pause_s, max(_PAUSE_MIN_S, left.total_seconds()))
         return min(pause_s, _READ_AGAIN_S) if self.notified else pause_s
+
+    async def tell_departures(self, bus: Bus) -> None:
+        """Say that sessions are gone which have not said so themselves.
+
+        What one holds that was killed is offered later, and wakes nobody before; one whose agent is
+        not registered holds nothing.
+        """
+        while self.departed:
+            agent, session = self.departed.pop()
+            with suppress(AgentbusError, TimeoutError):  # it is forgotten in 15 s all the same
+                if await bus.last(AGENTS, subjects.profile_subject(agent.id)) is None:
+                    await roster.beat(bus, agent, session, leaving=True)
+                elif session in await roster.live_sessions(bus, agent.id):
+                    await roster.beat(bus, agent, session, gone=True)
 
     async def unsubscribe(self) -> None:
         """Hear of nothing any more."""

@@ -188,10 +188,12 @@ class Digest:
             demand.look_for_waking(bus, me.id, me.inboxes, wake_on=wake_on),
             both(
                 answers.to_holders(bus, desk.asking if desk else ()),
-                backlog.unseen(bus, stored, asking.told.seen, rest),
+                backlog.unseen(bus, me, stored, asking.told.seen, rest),
             ),
         )
-        return _Mail(await self._for_session(asking, (*looked.things, *told)), others)
+        looked = await demand.judged(bus, me, looked)
+        taken = (thing for thing in looked.things if thing.accepted)
+        return _Mail(await self._for_session(asking, (*taken, *told)), others)
 
     async def _for_session(
         self, asking: _Asking, things: tuple[Waiting, ...]

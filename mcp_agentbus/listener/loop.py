@@ -12,29 +12,28 @@ nothing from an inbox, so it cannot race a reader.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.replies import NotNow
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import both, in_background, note_failure
-from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.listener.desk import Departed, Desk, said
 from mcp_agentbus.listener.endpoint import Connection
-from mcp_agentbus.listener.members import Member
+from mcp_agentbus.listener.members import Member, roles_of
 from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.subjects import AGENTS
+from mcp_agentbus.store import roster
 from mcp_agentbus.wakes import policy
 from mcp_agentbus.wakes.demand import Looked
 from mcp_agentbus.wakes.ledger import LedgerBroken
@@ -85,7 +84,8 @@ class Loop:
             await asyncio.sleep(roster.BEAT_S)
 
     async def end(self) -> None:
-        """End what the rules say to end: 7 s at most."""
+        """End what the rules say to end, and begin nothing more: 7 s at most."""
+        self._state.is_ending = True
         desks = self._state.desks.values()
         running = [task for desk in desks for task in (desk.loop, desk.running) if task]
         for task in running:
@@ -119,7 +119,7 @@ class Loop:
                 if message.get("op") == "called":
                     self._state.called(member.session)
                 elif message.get("op") == "named":
-                    self._renamed(member, ids.agent_id(str(message.get("agent"))))
+                    self._renamed(member, message)
                 else:
                     members.answered(member, message)
                 line = None
@@ -143,7 +143,7 @@ class Loop:
         if self._state.watcher.says:
             self._state.emit("config", "", {"error": self._state.watcher.says})
         new = self._state.settings
-        for agent in {*old.rules, *new.rules}:
+        for agent in {*new.rules, *self._state.desks}:
             before = (old.rules.get(agent), old.agents.get(agent))
             if before != (new.rules.get(agent), new.agents.get(agent)):
                 self._begin(self.desk(agent))
@@ -154,6 +154,7 @@ class Loop:
 
         Raises:
             LedgerBroken: a wake, or that one was read, cannot be noted.
+            Refused: the agent would be woken, and the listener is ending.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         async with desk.looking:
@@ -169,6 +170,8 @@ class Loop:
 
     def _begin(self, desk: Desk) -> None:
         """Have a desk begin, or begin anew with the rules of now; a wake that runs goes on."""
+        if self._state.is_ending:
+            return
         if desk.loop:
             desk.loop.cancel()
         desk.loop = in_background(self._keep(desk), f"desk of {desk.agent}")
@@ -215,12 +218,16 @@ class Loop:
             self.desk(member.agent).departed.append(Departed(member.me, member.session))
         self.desk(member.agent).changed.set()
 
-    def _renamed(self, member: Member, agent: str) -> None:
-        """Go on with a session by the name that its first call has given it."""
+    def _renamed(self, member: Member, said: Mapping[str, Any]) -> None:
+        """Go on with a session by the name and the roles that its first call has given it."""
+        agent, roles = ids.agent_id(str(said.get("agent"))), roles_of(said)
         if agent != member.agent:
             self._left(member)
-            member.agent = agent
+            member.agent, member.roles = agent, roles
             self._joined(member)
+        elif roles != member.roles:
+            member.roles = roles
+            self.desk(agent).changed.set()
 
     async def _publish_here(self, desk: Desk) -> None:
         """Publish that an agent is here, and its sessions."""
@@ -238,32 +245,18 @@ class Loop:
                 await roster.beat_for(self._state.bus, desk.agent, self._id, holds)
                 desk.holds = holds
 
-    async def _publish_departures(self, desk: Desk) -> None:
-        """Say that sessions are gone which have not said so themselves.
-
-        What one holds that was killed is offered later, and wakes nobody before; one whose agent is
-        not registered holds nothing.
-        """
-        bus = self._state.bus
-        while desk.departed:
-            agent, session = desk.departed.pop()
-            with suppress(AgentbusError, TimeoutError):  # it is forgotten in 15 s all the same
-                if await bus.last(AGENTS, subjects.profile_subject(agent.id)) is None:
-                    await roster.beat(bus, agent, session, leaving=True)
-                elif session in await roster.live_sessions(bus, agent.id):
-                    await roster.beat(bus, agent, session, gone=True)
-
     async def _keep(self, desk: Desk) -> None:
         """Look at one agent whenever something changes."""
         start_no_server()
-        opens_at: float | None = 0.0
+        opens_at, opened_as = 0.0, None
         while True:
-            if opens_at is not None and opens_at <= time.monotonic():
-                opens_at = await self._open(desk)
+            me = self._state.me(desk.agent)
+            if me != opened_as or opens_at <= time.monotonic():
+                opens_at, opened_as = await self._open(desk), me
             desk.begin_look()
             try:
                 if await self._state.reachable():
-                    await self._publish_departures(desk)
+                    await desk.tell_departures(self._state.bus)
                     await self.look(desk)
             except LedgerBroken as error:
                 self._state.ledger_broke(error)
@@ -275,7 +268,7 @@ class Loop:
                 async with asyncio.timeout(desk.pause_s(LOOK_AGAIN_S)):
                     await desk.changed.wait()
 
-    async def _open(self, desk: Desk) -> float | None:
+    async def _open(self, desk: Desk) -> float:
         """Register the agent and hear of what is stored for it, once there is a bus.
 
         Return when to try again what was refused, by the monotonic clock: a look needs none of it.
@@ -300,7 +293,7 @@ class Loop:
                 desk.deaf = ""
                 await self._publish_here(desk)  # of it alone: there may be hundreds
                 self._state.emit("ready", desk.agent, {})
-                return None
+                return math.inf
 
     async def _subscribe(self, desk: Desk) -> None:
         state, agent = self._state, desk.agent
@@ -309,7 +302,7 @@ class Loop:
         def is_woken() -> bool:
             return bool(rules) or any(member.can_nudge for member in state.members.of(agent))
 
-        me, lanes = state.settings.agents.get(agent, Agent(agent)), state.wake_on(agent)
+        me, lanes = state.me(agent), state.wake_on(agent)
         await desk.subscribe(state.bus, me, lanes, registers=bool(rules), is_woken=is_woken)
 
     async def _could_not_look(self, desk: Desk, error: AgentbusError | TimeoutError) -> None:
@@ -375,6 +368,7 @@ class Loop:
             rules=state.settings.rules.get(desk.agent),
             waiting=tuple(thing for thing in things if thing.key not in elsewhere),
             session="can_be_told" if any(member.can_nudge for member in members)
+            else "reads_by_itself" if any(member.reads_by_itself for member in members)
             else "cannot_be_told" if members else "none",
             running=desk.running is not None or bool(desk.notified),
             past=past,

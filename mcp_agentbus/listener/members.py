@@ -21,6 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from mcp_agentbus.config.tables import ROLES_MAX
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
@@ -59,6 +60,10 @@ class Member:
     is_monitor: bool = False
     #: Whether its host starts one beside it.
     has_monitor: bool = False
+    #: Whether it takes tasks without being told, as a worker.
+    reads_by_itself: bool = False
+    #: The shared inboxes that it reads besides its agent's own.
+    roles: tuple[str, ...] = ()
     #: `host_session` as it joined; that one may change, as by `/clear`.
     started_in: str = ""
     #: Monotonic, as `called_at`, which is when a tool was last called in it; 0 if none was.
@@ -119,6 +124,10 @@ class Members:
     def sessions_of(self, agent: str) -> tuple[Member, ...]:
         """Those of an agent."""
         return tuple(member for member in self.sessions if member.agent == agent)
+
+    def roles_of(self, agent: str) -> tuple[str, ...]:
+        """The roles that one of them reads."""
+        return tuple(sorted({role for each in self.sessions_of(agent) for role in each.roles}))
 
     def session_of(self, member: Member) -> Member:
         """Return the session in whose window a monitor runs; itself if it is none, or has none."""
@@ -241,6 +250,16 @@ class Members:
             waiting.set_result(answer)
 
 
+def roles_of(said: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the roles that a session says that it reads; what is none is left out."""
+    roles = said.get("roles")
+    given = roles if isinstance(roles, list | tuple) else ()
+    known = (
+        each for each in given if isinstance(each, str) and ids.is_inbox(ids.ROLE_PREFIX + each)
+    )
+    return tuple(dict.fromkeys(known))[:ROLES_MAX]
+
+
 def _apart(above: Sequence[int], pid: int) -> int:
     """Return how many steps up the nearest process is that another one descends from, too."""
     steps = (above.index(other) for other in processes.above(pid) if other in above)
@@ -263,5 +282,7 @@ def _member(request: Mapping[str, Any], pid: int, writer: asyncio.StreamWriter) 
         writer=writer,
         is_monitor=request.get("is_monitor") is True,
         has_monitor=request.get("has_monitor") is True,
+        reads_by_itself=request.get("reads_by_itself") is True,
+        roles=roles_of(request),
         started_in=conversation,
     )

@@ -122,15 +122,16 @@ class Relayed:
                         await session.close()
 
     async def _called(self, session: Session) -> tuple[str, ...]:
-        """Note a call, the first of which may change who the session is; see `Session.take_name`.
+        """Note a call, the first of which may change who the session is, and what it reads.
 
         Then its process is told, and says so to the loop.
         """
         remarks = await session.take_name()
         self._state.called(session.id)
         member = self._state.members.get(session.id)
-        if member and member.agent != session.me.id:
-            member.say({"op": "named", "agent": session.me.id})
+        me = session.me
+        if member and (member.agent, member.roles) != (me.id, me.roles):
+            member.say({"op": "named", "agent": me.id, "roles": me.roles})
         return remarks
 
     async def _session(self, request: Mapping[str, Any]) -> Session:

@@ -107,9 +107,11 @@ class Requests:
 
         Raises:
             BadInput: it is no agent that can be started.
+            Refused: the listener is ending.
             AgentbusError: wakes cannot be recorded; and as `Loop.look`.
         """
         start_no_server()
+        self._state.check_stays()
         agent = ids.agent_id(str(connection.request.get("agent", "")))
         self._loop.reload()
         if agent not in self._state.settings.rules:
@@ -135,6 +137,7 @@ class Requests:
         """
         start_no_server()
         state, request = self._state, connection.request
+        state.check_stays()
         task_id = ids.task_id(str(request.get("task_id", "")))
         owner = ids.agent_id(str(request.get("owner", "")))
         inbox = ids.inbox_of(str(request.get("inbox", "")))

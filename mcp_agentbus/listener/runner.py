@@ -44,6 +44,8 @@ from mcp_agentbus.wakes.policy import Waiting, Wake
 
 #: A host that took a notice has so long to read the inbox; until then no other wake follows.
 READ_WITHIN_S: Final = 60.0
+# How a wake ended that its listener has ended.
+_STOPPED: Final = "the listener ended"
 
 
 class Runner:
@@ -62,7 +64,9 @@ class Runner:
 
         Raises:
             LedgerBroken: it cannot be noted; nothing was started.
+            Refused: the listener is ending.
         """
+        self._state.check_stays()
         self._state.emit("decided", desk.agent, {"means": decision.means})
         keys = frozenset(thing.key for thing in decision.covers)
         wake = self._state.ledger.note(
@@ -207,7 +211,7 @@ class Runner:
 
     async def _wake(self, desk: Desk, wake: int, decision: Wake, *, heard: bool) -> None:
         """Wake an agent by one of its means, and note how that ended."""
-        ended, read = Ended("stopped", "the listener ended"), None
+        ended, read = Ended("stopped", _STOPPED), None
         try:
             match decision.means:
                 case "nudge" if heard:
@@ -232,15 +236,22 @@ class Runner:
     async def _outlive(self, desk: Desk, row: Row) -> None:
         # Its exit code was for a listener that was killed, maybe before it gave its notice.
         said = "it ended after the listener that had started it was killed"
+        rules = self._state.settings.rules.get(row.agent)
+        leave = rules is not None and rules.on_stop == "leave"
         try:
             process = Process.marked(row.pid or 0, row.born)
-            by_itself = await outlive(process, self._left_s(row))
+            by_itself = await outlive(process, self._left_s(row), leave=leave)
             if by_itself:
                 ended = Ended("stopped", said)
             elif by_itself is None:
                 ended = Ended.lives_on(process.pid)
             else:
                 ended = Ended("timed_out", "ended at its time limit, which its listener had left")
+        except asyncio.CancelledError:
+            if not leave:  # else the next listener looks after it
+                self._clean_up(desk.agent)
+                self._end(desk, row.id, Ended("stopped", _STOPPED), read_within_s=0.0)
+            raise
         except OSError as error:  # no descriptor is left: else its agent would never be woken again
             ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
         self._clean_up(desk.agent)

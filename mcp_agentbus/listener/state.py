@@ -33,7 +33,7 @@ from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
-from mcp_agentbus.errors import BusUnreachable, NotAllowed, Unconfirmed
+from mcp_agentbus.errors import BusUnreachable, NotAllowed, Refused, Unconfirmed
 from mcp_agentbus.handoff.beside import news, shells
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human.teller import Teller
@@ -113,6 +113,8 @@ class State:
         # Names that this machine knows, and that are not its account's on this bus.
         self._anothers: frozenset[str] = frozenset()
         self.began = datetime.now(UTC)
+        #: Whether it was told to end: then nobody is started any more.
+        self.is_ending = False
         #: Since when there is no bus; None if there is one.
         self.away_since: datetime | None = None
         #: Why wakes cannot be recorded; empty if they can.
@@ -129,9 +131,30 @@ class State:
         """What the user has set; the rules and agents of it may change."""
         return self.watcher.settings
 
+    def check_stays(self) -> None:
+        """See that the listener was not told to end.
+
+        Raises:
+            Refused: it was.
+        """
+        if self.is_ending:
+            raise Refused(
+                "The listener is ending, and starts nobody any more.",
+                hint="Run the same again once it has ended: `agentbus listen --status` says "
+                "whether another one runs.",
+            )
+
     def inboxes(self, agent: str) -> tuple[str, ...]:
-        """Return the inboxes that an agent reads, as far as config.toml says."""
-        return self.settings.agents.get(agent, Agent(agent)).inboxes
+        """Return the inboxes that an agent reads."""
+        return self.me(agent).inboxes
+
+    def me(self, agent: str) -> Agent:
+        """Return an agent as its user has set it up, else as its sessions here say of themselves.
+
+        What a folder's file says of it counts for them alone: config.toml knows nothing of it.
+        """
+        known = self.settings.agents.get(agent)
+        return known or Agent(agent, roles=self.members.roles_of(agent))
 
     def wake_on(self, agent: str) -> tuple[Priority, ...]:
         """Return the priorities of tasks that wake an agent."""
@@ -162,8 +185,7 @@ class State:
 
     async def _judged(self, agent: str, looked: Looked) -> Looked:
         await self._tell_own_apart(looked)
-        me = self.settings.agents.get(agent, Agent(agent))
-        return await demand.judged(self.bus, me, looked)
+        return await demand.judged(self.bus, self.me(agent), looked)
 
     async def _tell_own_apart(self, looked: Looked) -> None:
         """Find out which names of this user's agents are another account's on this bus.
@@ -262,12 +284,13 @@ class State:
             BadInput, BadSetup: as `identity.who`, and as `neighbour_settings`.
         """
         if session := self.sessions.get(str(request.get("session"))):
-            return {**request, "agent": session.me.id}
+            return {**request, "agent": session.me.id, "roles": session.me.roles}
         if "folder" not in request:
             return request
         theirs = neighbour_settings(self.settings, request.get("environ"))
         given = {**request, "agent": request.get("given")}
-        return {**request, "agent": (await self.identified(self.naming(theirs, given))).me.id}
+        me = (await self.identified(self.naming(theirs, given))).me
+        return {**request, "agent": me.id, "roles": me.roles}
 
     async def identified(self, naming: Naming) -> Identity:
         """Tell who a process is, without taking its name; without the bus as far as that goes.

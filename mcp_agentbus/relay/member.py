@@ -45,6 +45,10 @@ class Me(NamedTuple):
     is_monitor: bool = False
     #: Whether its host starts such a one beside it.
     has_monitor: bool = False
+    #: Whether it takes tasks without being told, as a worker.
+    reads_by_itself: bool = False
+    #: The shared inboxes that it reads besides its agent's own.
+    roles: tuple[str, ...] = ()
 
 
 def joins(me: Me, young_s: float = 0.0) -> dict[str, Any]:
@@ -150,11 +154,12 @@ class Membership:
         """Say that a tool was called: the session looks at its inbox by itself."""
         self._tell({"op": "called"})
 
-    def renamed(self, agent: str) -> None:
-        """Go on as another agent: the session's first call has given it its name."""
-        if agent != self._me.agent:
-            self._me = self._me._replace(agent=agent)
-            self._tell({"op": "named", "agent": agent})
+    def renamed(self, agent: str, roles: Sequence[str]) -> None:
+        """Go on as another agent, or with other roles: the session's first call has told them."""
+        me = self._me._replace(agent=agent, roles=tuple(roles))
+        if me != self._me:
+            self._me = me
+            self._tell({"op": "named", "agent": agent, "roles": me.roles})
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         if connection := self._connection:
@@ -193,7 +198,7 @@ class Membership:
         if message.get("op") == "claims":
             self._claims(list(message.get("claims") or ()))
         elif message.get("op") == "named":
-            self.renamed(str(message.get("agent")))
+            self.renamed(str(message.get("agent")), message.get("roles") or ())
         elif message.get("op") == "nudge":
             connection.sendall(local_socket.line(self._nudged(message)))
         elif message.get("op") == "shown":

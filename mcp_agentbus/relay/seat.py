@@ -107,10 +107,12 @@ def absence(where: Where) -> NoListener:
         return NoListener()
     process, socket = there.process, f"{where.runtime_dir}/listener.sock"
     if process is None:
+        from mcp_agentbus.core.files import shell_word  # late: few need it
+
         return SilentListener(
             "A listener runs that takes no connection.",
-            hint="It may just start or end: run this again. "
-            f"If that does not help, end the process that this names: fuser {there.lock}",
+            hint="It may just start or end: run this again. If that does not help, end the process "
+            f"that this names: fuser {shell_word(there.lock)}",
         )
     if not process.is_here:
         return SilentListener(

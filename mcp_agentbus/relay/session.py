@@ -65,8 +65,7 @@ class _Listener:
 
     def __init__(self, connection: socket.socket, answer: dict[str, Any]) -> None:
         self.connection = connection  #: Its other end is the listener's.
-        self.agent = str(answer["agent"])
-        self.host = str(answer["host"])
+        self.agent, self.host = str(answer["agent"]), str(answer["host"])
         self.roles = tuple(answer["roles"])
         self.server: dict[str, str] = dict(answer["server"])  #: See `settings.server_of`.
 
@@ -106,8 +105,7 @@ class _OwnProcess:
         self.asked = asked
         self.me = me
         self.options = options
-        self.agent = me.id
-        self.host = me.host
+        self.agent, self.host, self.roles = me.id, me.host, me.roles
         #: What the host says goes in at the one end; at the other it is served.
         self.connection, self.served = socket.socketpair()
 
@@ -192,6 +190,7 @@ class _Relay:
             can_nudge=member.can_nudge(place.environ),
             host_session=hosts.session_of(place.environ),
             has_monitor=member.has_monitor(place.environ),
+            roles=behind.roles,
         )
         return cls(place, options, me, host, behind)
 
@@ -333,7 +332,7 @@ class _Relay:
     def _called(self) -> None:
         """Note a call in this process; the first one may have changed who the session is."""
         if self._standalone:
-            self._membership.renamed(self._standalone.agent)
+            self._membership.renamed(self._standalone.agent, self._standalone.roles)
         if self._me.agent:
             self._membership.called()
         else:  # what was wrong is mended

@@ -79,6 +79,11 @@ class Standalone:
         """Who the session is, as far as is known."""
         return self._session.me.id
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Which shared inboxes it reads, as far as is known."""
+        return self._session.me.roles
+
     def shown(self, things: Collection[str]) -> frozenset[str]:
         """Return those of these that the session was shown, as `news.shown`; from any thread."""
         return news.shown(self._session, things)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks that wait in lanes that wake nobody, and how many of them are new to a session.
 
-    >>> await unseen(bus, await stored(bus, ("coder",)), seen, ("normal", "low"))
+    >>> await unseen(bus, me, await stored(bus, me.inboxes), seen, ("normal", "low"))
     (Lane(name='coder_normal', made='2026-11-21T10:00:00Z', last=9, new=1),)
 
 Where few are stored each was looked at; where many are, four numbers of the
@@ -26,9 +26,10 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.store import subjects, waiting
 from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.wakes.demand import strangers_to
 
 # Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
 _NEWER_MAX: Final = 50
@@ -79,19 +80,21 @@ async def _stored(bus: Bus, inbox: str) -> Stored:
 
 
 async def unseen(
-    bus: Bus, inboxes: Sequence[Stored], seen: Seen, priorities: Sequence[Priority]
+    bus: Bus, me: Agent, inboxes: Sequence[Stored], seen: Seen, priorities: Sequence[Priority]
 ) -> tuple[Lane, ...]:
-    """Return those of these lanes in which tasks wait, with how many are new to a session.
+    """Return those of these lanes in which tasks wait, with how many are new to a session of `me`.
+
+    What that agent does not take is left out where each task is looked at.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     places = [(there, lane) for there in inboxes for lane in priorities]
-    lanes = await together(*(_lane(bus, *place, seen) for place in places))
+    lanes = await together(*(_lane(bus, me, *place, seen) for place in places))
     return tuple(lane for lane in lanes if lane)
 
 
-async def _lane(bus: Bus, there: Stored, lane: Priority, seen: Seen) -> Lane | None:
+async def _lane(bus: Bus, me: Agent, there: Stored, lane: Priority, seen: Seen) -> Lane | None:
     """Return a lane; None if no task waits in it."""
     of_lane = subjects.task_subject(there.inbox, lane, "*").removesuffix("*")
     if not any(count for task, count in there.tasks.items() if task.startswith(of_lane)):
@@ -101,10 +104,11 @@ async def _lane(bus: Bus, there: Stored, lane: Priority, seen: Seen) -> Lane | N
     looked = await waiting.look(bus, there.inbox, lane)
     if looked.tasks is None:
         return await _of_many(bus, there, lane, told)
-    if not looked.tasks:
+    strangers = await strangers_to(bus, me, {task.sender for task in looked.tasks.values()})
+    taken = [seq for seq, task in looked.tasks.items() if task.sender not in strangers]
+    if not taken:
         return None
-    new = sum(seq > told for seq in looked.tasks)
-    return Lane(name, there.made, max(looked.tasks), new)
+    return Lane(name, there.made, max(taken), sum(seq > told for seq in taken))
 
 
 async def _of_many(bus: Bus, there: Stored, lane: Priority, told: int) -> Lane | None:

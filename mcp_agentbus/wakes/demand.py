@@ -11,7 +11,7 @@ were missed: a listener that slept, or died, finds the same.
 from __future__ import annotations
 
 import random
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -124,16 +124,7 @@ async def judged(bus: Bus, agent: Agent, looked: Looked) -> Looked:
         BusUnreachable, Unconfirmed, NotAllowed: as `roster.look`.
     """
     waiting_tasks = [thing for thing in looked.things if thing.kind == "task"]
-    senders = {thing.sender for thing in waiting_tasks}
-    strangers = {who for who in senders if not accepts(agent.id, agent.accept_from, who)}
-    if strangers and any(name.startswith("role:") for name in agent.accept_from):
-        entries = await together(*(roster.look(bus, who) for who in strangers))
-        of_role = {
-            entry.id
-            for entry in entries
-            if entry and accepts(agent.id, agent.accept_from, entry.id, entry.roles)
-        }
-        strangers -= of_role
+    strangers = await strangers_to(bus, agent, {thing.sender for thing in waiting_tasks})
     refused = [thing.priority for thing in waiting_tasks if thing.sender in strangers]
     if not refused:
         return looked
@@ -148,6 +139,23 @@ async def judged(bus: Bus, agent: Agent, looked: Looked) -> Looked:
         for thing in looked.things
     )
     return replace(looked, counts=counts, things=things)
+
+
+async def strangers_to(bus: Bus, agent: Agent, senders: Collection[str]) -> frozenset[str]:
+    """Return those of these senders whose tasks an agent does not take.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `roster.look`.
+    """
+    strangers = {who for who in senders if not accepts(agent.id, agent.accept_from, who)}
+    if strangers and any(name.startswith("role:") for name in agent.accept_from):
+        entries = await together(*(roster.look(bus, who) for who in strangers))
+        strangers -= {
+            entry.id
+            for entry in entries
+            if entry and accepts(agent.id, agent.accept_from, entry.id, entry.roles)
+        }
+    return frozenset(strangers)
 
 
 @dataclass(frozen=True)

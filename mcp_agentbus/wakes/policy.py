@@ -92,7 +92,7 @@ class Facts:
     rules: Rules | None
     waiting: tuple[Waiting, ...]
     #: Whether it has live sessions, and whether one of them can be told by a notice.
-    session: Literal["none", "can_be_told", "cannot_be_told"] = "none"
+    session: Literal["none", "can_be_told", "reads_by_itself", "cannot_be_told"] = "none"
     running: bool = False
     past: tuple[PastWake, ...] = ()
     #: Senders of this user on this machine, who may wake; None: everybody on this bus is one.
@@ -175,7 +175,7 @@ def approved(facts: Facts, thing: Waiting, profile: Profile) -> Wake | Hold:
     That one is there, so there are neither quiet hours nor pauses; all limits hold.
     """
     if facts.session != "none":
-        return Hold(Reason.DEAF_SESSION)
+        return Hold(_beside(facts))
     rules = facts.rules and replace(facts.rules, profile=profile, quiet_hours=None)
     past = tuple(replace(wake, cleared=True) for wake in facts.past)
     decision = decide(replace(facts, waiting=(thing,), rules=rules, past=past, trusted=None))
@@ -387,8 +387,13 @@ def _means(facts: Facts) -> Literal["nudge", "start"] | Reason:
         return "nudge"
     # Unless its host hands a wake to the live session itself, as OpenClaw's gateway does.
     hands_on = facts.rules is not None and hosts.named(facts.rules.host).hands_on
-    if facts.session == "cannot_be_told" and not hands_on:
-        return Reason.DEAF_SESSION
+    if facts.session != "none" and not hands_on:
+        return _beside(facts)
     if not facts.rules:
         return Reason.UNKNOWN_HOST
     return Reason.PROFILE if facts.rules.profile == "hold" else "start"
+
+
+def _beside(facts: Facts) -> Reason:
+    """Return why nobody is started beside a live session that is told nothing."""
+    return Reason.WORKER if facts.session == "reads_by_itself" else Reason.DEAF_SESSION

@@ -213,7 +213,7 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
             found = await naming.take(bus)
         except (BusUnreachable, Unconfirmed) as error:
             tries += 1
-            if tries > patience.tries:
+            if patience.is_over(tries):
                 raise
             if tries == 1:
                 log.note("away", logging.WARNING, why=error.message, hint=error.hint)

@@ -100,6 +100,10 @@ class Patience:
     #: After so many tries it gives up.
     tries: float = math.inf
 
+    def is_over(self, tries: int) -> bool:
+        """Tell whether it is at its end after so many."""
+        return tries >= self.tries
+
 
 class Waiting:
     """The waiting of one who repeats a call until it succeeds, and what the log says of that.
@@ -144,5 +148,5 @@ class Waiting:
 
     def _count(self, says: str) -> None:
         self._tries += 1
-        if self._tries >= self._patience.tries or self._stopped.is_set():
+        if self._patience.is_over(self._tries) or self._stopped.is_set():
             raise BusUnreachable(f"The bus was tried {self._tries} times in vain: {says}")

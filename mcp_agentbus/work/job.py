@@ -44,11 +44,18 @@ class Job:
         """What is done."""
         return self.item.task
 
+    @property
+    def is_word(self) -> bool:
+        """Whether it wants no answer."""
+        return self.task.expect == "nothing"
+
     async def outcome(self, handler: Handler, time_limit_s: float | None) -> Result | None:
         """Return what a handler makes of the task; None: it was cancelled, as nobody wants that.
 
         Cancelled, it ends the handler.
         """
+        if self.unwanted.is_set():
+            return None
         work = part(_called(handler, self.task))
         work.add_done_callback(_seen)
         unwanted = part(self.unwanted.wait())

@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self, Unpack
@@ -126,7 +127,7 @@ class Worker:
         self._stopped = asyncio.Event()
         # A worker needs no listener: it joins the one that is there.
         where = replace(bus.settings, environ={**bus.settings.environ, "AGENTBUS_LISTENER": "off"})
-        me = Me(agent.id, agent.host, self.session.id)
+        me = Me(agent.id, agent.host, self.session.id, reads_by_itself=True, roles=agent.roles)
         self._membership = Membership(
             where, me, lambda *_: "it reads by itself", again_s=_JOIN_AGAIN_S
         )
@@ -141,7 +142,10 @@ class Worker:
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._membership.leave()
         self._draining.set()
-        await self.session.__aexit__(kind, error, trace)
+        if error is None and not self.session.claims:
+            self.session.calls.end()
+        # What it holds yet was not dealt with: else that a word was shown would end it.
+        await self.session.close()
 
     @property
     def me(self) -> str:
@@ -251,6 +255,8 @@ class Worker:
         """Do a task to its end, and store that; return what became of it."""
         task = item.task
         job = self._at_work[task.id] = Job(item)
+        if self._stopped.is_set():  # before anybody knew of this task
+            job.unwanted.set()
         note("taken", task=task.id, sender=task.sender, attempt=item.attempt)
         shell.remember(self.session, task)
         state: _DoneState = "over"
@@ -259,7 +265,7 @@ class Worker:
                 outcome = await job.outcome(handler, self._time_limit_s)
                 if outcome is not None:
                     state = outcome.status if await self._stored(job, outcome) else "over"
-                elif self._stopped.is_set() and await self._published(job, "released"):
+                elif self._stopped.is_set() and await self._repeated(job, self._give_back):
                     state = "released"
         except Exception as error:  # noqa: BLE001  # or it is held for as long as the worker lives
             why = error.message if isinstance(error, AgentbusError) else type(error).__name__
@@ -268,7 +274,7 @@ class Worker:
             note("refused", logging.ERROR, task=task.id, why=why)
             state = "released"
             with suppress(AgentbusError):
-                await publish_result(self.session, task.id, "released")
+                await self._give_back(job, counts=True)
         finally:
             del self._at_work[task.id]
         note("ended", task=task.id, sender=task.sender, state=state)
@@ -277,9 +283,8 @@ class Worker:
     async def _stored(self, job: Job, outcome: Result) -> bool:
         """Store how a task ended; tell whether it was this session's to end."""
         job.is_ending = True
-        if job.task.expect == "nothing":  # whatever came of it, nobody waits for that
-            await arrivals.word_is_over(self.session.bus, self.session.claims, job.task.id)
-            return True
+        if job.is_word:  # whatever came of it, nobody waits for that
+            return await self._repeated(job, self._word_is_over)
         try:
             return await self._published(job, outcome.status, **outcome.said)
         except BadInput as error:
@@ -287,6 +292,30 @@ class Worker:
             return await self._published(job, "failed", summary=why.summary)
 
     async def _published(self, job: Job, status: Status, **details: Unpack[Details]) -> bool:
+        """Store a step of a task, as `_repeated`."""
+
+        async def publish(job: Job) -> bool:
+            await publish_result(self.session, job.task.id, status, **details)
+            return True
+
+        return await self._repeated(job, publish)
+
+    async def _word_is_over(self, job: Job) -> bool:
+        async with self.session.lock:
+            return await arrivals.word_is_over(self.session.bus, self.session.claims, job.task.id)
+
+    async def _give_back(self, job: Job, *, counts: bool = False) -> bool:
+        """Give a task back; of a word nothing is published that could do so."""
+        if not job.is_word:
+            await publish_result(self.session, job.task.id, "released")
+            return True
+        claims = self.session.claims
+        async with self.session.lock:
+            if claim := claims.get(job.task.id):
+                await claims.give_back(claim, counts=counts, reason="its worker released it")
+        return claim is not None
+
+    async def _repeated(self, job: Job, store: Callable[[Job], Awaitable[bool]]) -> bool:
         """Store a step of a task, however long the bus is away; False: it is another's by now.
 
         Raises:
@@ -297,7 +326,7 @@ class Worker:
         waiting = self._waiting()
         while True:
             try:
-                await publish_result(self.session, job.task.id, status, **details)
+                is_ours = await store(job)
             except (BusUnreachable, Unconfirmed) as error:
                 await waiting.again(error)
             except (AlreadyEnded, NotClaimed, NotYourTask, UnknownTask):
@@ -313,7 +342,7 @@ class Worker:
                         await self._stopped.wait()
             else:
                 waiting.over()
-                return True
+                return is_ours
 
     async def _keep(self) -> None:
         """See, as long as tasks are at work, that they are this session's; it counts as a call."""

@@ -234,7 +234,7 @@ async def test_beside_a_worker_nobody_is_started(own_world, here):
         await written(here / "up")
         await send(planner, "coder", priority="high")
 
-        assert (await listener.logged("held", agent="coder"))["reason"] == "deaf_session"
+        assert (await listener.logged("held", agent="coder"))["reason"] == "worker"
         # The listener registers it as what it would start, before the worker or after it.
         assert "worker" in (await roster.look(planner.bus, "coder")).hosts
         assert starts(notes) == []

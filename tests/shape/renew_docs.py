@@ -56,7 +56,7 @@ _ACTS: Final = {
     "not_allowed": "`--wake-from SENDER` of `agentbus agent add`",
     "profile": "`agentbus agent add ID --replace --wake answer`; `work` where its host knows no "
     "`answer`",
-    "deaf_session": "type anything in that session; a worker reads by itself",
+    "deaf_session": "type anything in that session",
     "ledger": "`agentbus listen --status` names the file",
 }
 

@@ -137,27 +137,37 @@ class Group:
             await _ends(end, GRACE_S)
 
 
-async def outlive(process: Process, time_limit_s: float) -> bool | None:
+async def outlive(process: Process, time_limit_s: float, *, leave: bool = False) -> bool | None:
     """Wait for the end of a group's leader that need not be a child of this process.
 
-    At the limit its group is ended. Returns whether it ended by itself; None if it could not be
-    ended, as what another user runs.
+    At the limit its group is ended; where this is cancelled, too, but for one to `leave`. Returns
+    whether it ended by itself; None if it could not be ended, as what another user runs.
 
     Raises:
         OSError: no descriptor is left for waiting.
     """
     try:
         with _end_of(process.pid) as end:
-            if not processes.is_still(process) or await _ends(end, time_limit_s):
-                return True
-            if not processes.is_still(process):  # the time was up before anybody waited
-                return True
-            _signal(process.pid, signal.SIGTERM)
-            await _ends(end, GRACE_S)
-            _signal(process.pid, signal.SIGKILL)
-            return False if await _ends(end, GRACE_S) else None
+            try:
+                if not processes.is_still(process) or await _ends(end, time_limit_s):
+                    return True
+            except asyncio.CancelledError:
+                if not leave:
+                    await _end_stranger(process, end)
+                raise
+            return await _end_stranger(process, end)
     except ProcessLookupError:
         return True
+
+
+async def _end_stranger(process: Process, end: _End) -> bool | None:
+    """End the group of a process that need not be a child; tell what became of it, as `outlive`."""
+    if not processes.is_still(process):  # it has ended before anybody waited
+        return True
+    _signal(process.pid, signal.SIGTERM)
+    await _ends(end, GRACE_S)
+    _signal(process.pid, signal.SIGKILL)
+    return False if await _ends(end, GRACE_S) else None
 
 
 @contextlib.contextmanager

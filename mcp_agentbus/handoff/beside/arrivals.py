@@ -23,8 +23,9 @@ from mcp_agentbus.handoff.turn import Call
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.replies import to_question
-from mcp_agentbus.store.records import write_record
-from mcp_agentbus.store.steps import step
+from mcp_agentbus.store.records import Written, record_key, update, write_record
+from mcp_agentbus.store.steps import Write, step
+from mcp_agentbus.store.task import Record
 
 #: What `publish_result` says of a word.
 NOTHING_TO_ANSWER: Final = (
@@ -49,10 +50,14 @@ async def leave(bus: Bus, claims: Claims, end: Call | None) -> None:
         await confirm(bus, claims, end)
 
 
-async def word_is_over(bus: Bus, claims: Claims, task_id: str) -> None:
-    """Note that a held word was dealt with; if that cannot be written now, it is held as before."""
-    if claim := claims.get(task_id):
-        await _end(bus, claims, claim)
+async def word_is_over(bus: Bus, claims: Claims, task_id: str) -> bool:
+    """Note that a held word was dealt with; tell whether it was this session's to end.
+
+    Raises:
+        Refused, BusUnreachable, Unconfirmed: as `records.update`; it is held as before.
+    """
+    claim = claims.get(task_id)
+    return claim is not None and await _is_over(bus, claims, claim)
 
 
 async def _words(bus: Bus, claims: Claims, by: Call | None) -> None:
@@ -68,16 +73,35 @@ async def _words(bus: Bus, claims: Claims, by: Call | None) -> None:
 
 async def _end(bus: Bus, claims: Claims, claim: Claim) -> None:
     """End a held word that was shown; if that cannot be written now, it is held as before."""
-    record = claim.record
-    ended = step(record, "completed", record.agent, record.session, text.now(), reason=_SHOWN)
     with suppress(AgentbusError):
-        try:
-            await write_record(bus, ended, claim.revision)
-        except Conflict:  # it was withdrawn, has expired, is another's, or a write of ours was lost
-            await claims.check([claim])
-            return
+        await _is_over(bus, claims, claim)
+
+
+async def _is_over(bus: Bus, claims: Claims, claim: Claim) -> bool:
+    """End a held word; tell whether it was this session's to end.
+
+    It may have been withdrawn, have expired, or be another's; or a write of ours was lost.
+    """
+    session = claim.record.session
+
+    def over(standing: Record | None) -> Write[Record] | Record | None:
+        if standing is None or standing.ended or standing.session != session:
+            return standing
+        at = text.now()
+        return Write(step(standing, "completed", standing.agent, session, at, reason=_SHOWN))
+
+    key = record_key(claim.task.sender, claim.task.to, claim.task.id)
+    outcome = await update(bus, key, over, known=(claim.record, claim.revision))
+    record = outcome.value if isinstance(outcome, Written) else outcome
+    is_ours = record is not None and record.session == session
+    if is_ours:
         claims.end(claim.task)  # what its reader sends now goes on from there
-        await tasks.finish(bus, claim.delivery)
+    else:
+        claims.let_go(claim.task.id)
+    if record and record.ended:
+        with suppress(AgentbusError):  # whoever is offered it finishes it
+            await tasks.finish(bus, claim.delivery)
+    return is_ours
 
 
 async def _answers(bus: Bus, claims: Claims, by: Call | None) -> None:

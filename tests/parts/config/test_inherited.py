@@ -166,6 +166,40 @@ def test_what_leads_to_a_secret_or_counts_its_like_is_none(name):
     assert inherited.lasting(of_it, {name: "https://me:word@proxy"}) == ({}, [name])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "user:secret@proxy.corp:3128"),
+        ("https_proxy", "user:secret@proxy.corp:3128"),
+        ("ALL_PROXY", "secret@proxy.corp"),
+        ("http_proxy", "//user:secret@proxy.corp"),
+        ("HTTP_PROXY", "http://user:se/cret@proxy.corp"),
+        ("HTTP_PROXY", "http://user:my secret@proxy.corp"),
+        ("npm_config_https_proxy", "user:se/cret@proxy.corp"),
+        ("GLOBAL_AGENT_PROXY_URL", "user:se/cret@proxy.corp"),
+        ("PROXY", "secret@proxy.corp"),
+        ("DATABASE_URL", "user:secret@tcp(db:3306)/main"),
+    ],
+)
+def test_a_login_is_known_by_its_form_though_it_be_no_url(name, value):
+    assert inherited.lasting([rules(env=(name,))], {name: value}) == ({}, [name])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "proxy.corp:3128"),
+        ("HTTP_PROXY", "http://proxy.corp:3128"),
+        ("PATH", "/opt/homebrew/opt/node@18/bin:/bin"),
+        ("PATH", "bin:/opt/python@3.11/bin"),
+        ("REPOSITORY", "git@example.org:shop.git"),
+        ("REGISTRY", "https://registry.example/@shop"),
+    ],
+)
+def test_what_has_that_sign_and_no_login_is_none(name, value):
+    assert inherited.lasting([rules(env=(name,))], {name: value}) == ({name: value}, [])
+
+
 def test_the_logins_of_one_host_or_of_all_are_named():
     around = {"ANTHROPIC_API_KEY": "k", "CURSOR_API_KEY": "c", "AWS_PROFILE": "a", "HOME": "/"}
 

@@ -236,17 +236,20 @@ async def test_of_a_session_that_has_not_joined_nobody_is_told(here, relayed, se
     assert server.ended == [("close", "s1")]
 
 
-@pytest.mark.parametrize("name", ["coder", "coder-2"])
-async def test_a_call_counts_and_its_relay_is_told_of_a_new_name(
-    here, state, relayed, server, name
+@pytest.mark.parametrize(
+    "me", [Agent("coder"), Agent("coder-2"), Agent("coder", roles=("review",))]
+)
+async def test_a_call_counts_and_its_relay_is_told_of_a_new_name_and_of_other_roles(
+    here, state, relayed, server, me
 ):
-    server.named = Identity(Agent(name), news="You are another.")
+    server.named = Identity(me, news="You are another.")
     told = joined(state)
     async with served(relayed, server, asking(here)) as (_, by):
         remarks = await by["called"]()
 
     assert remarks == ("You are another.",)
-    assert told.said == ([{"op": "named", "agent": name}] if name != "coder" else [])
+    news = {"op": "named", "agent": me.id, "roles": list(me.roles)}
+    assert told.said == ([] if me == Agent("coder") else [news])
     assert state.members.get("s1").called_at > 0
 
 

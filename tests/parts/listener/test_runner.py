@@ -15,6 +15,7 @@ import pytest
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core import locks, processes
 from mcp_agentbus.listener.desk import Desk, Notified
+from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
@@ -179,6 +180,32 @@ async def test_what_a_killed_listener_has_started_ends_at_its_limit(state, since
     [row] = state.ledger.latest("coder")
     assert row.outcome == ("timed_out" if ends else "stopped")
     assert process.returncode == (-signal.SIGTERM if ends else -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("on_stop", ["end", "leave", ""])
+async def test_a_listener_that_is_stopped_ends_what_an_earlier_one_has_started(state, on_stop):
+    """Unless its user says otherwise: then the next listener takes it over in its turn."""
+    rules = state.settings.rules
+    if on_stop:
+        rules["coder"] = replace(rules["coder"], on_stop=on_stop)
+    else:  # its agent was removed meanwhile
+        del rules["coder"]
+    wake = state.ledger.note("coder", "start", keys=KEYS, senders=(), at=datetime.now(UTC))
+    with started() as process:
+        state.ledger.started(wake, process.pid, processes.known(process.pid).mark)
+        loop = Loop(state, None, Runner(state, None, {}))
+        desk = state.desks["coder"] = Desk("coder")
+        loop._runner.watch(desk, *loop._runner.left_running())
+        await asyncio.wait({desk.running}, timeout=0.01)
+        async with asyncio.timeout(10):
+            await loop.end()
+        ended = process.poll()
+        process.kill()
+
+    [row] = state.ledger.latest("coder")
+    is_left = on_stop == "leave"
+    assert ended == (None if is_left else -signal.SIGTERM)
+    assert (row.outcome, row.interrupted) == (("", False) if is_left else ("stopped", True))
 
 
 async def test_what_a_killed_listener_has_started_and_nobody_may_end_is_told_so(state, not_ours):

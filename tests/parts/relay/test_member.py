@@ -63,31 +63,39 @@ def test_a_session_that_gets_another_name_stays_joined_and_joins_the_next_listen
     membership = Membership(place, Me("coder", "claude-code", "s1"), lambda *_: "")
     with joining(membership):
         first = Joined(listens)
-        first.tell({"op": "named", "agent": "coder-4f1c"})
+        first.tell({"op": "named", "agent": "coder-4f1c", "roles": ["review"]})
         said = first.says()
         first.end()
     with joining(membership):
         second = Joined(listens)
         second.end()
 
-    assert said == {"op": "named", "agent": "coder-4f1c"}
-    assert (first.me["agent"], second.me["agent"]) == ("coder", "coder-4f1c")
+    assert said == {"op": "named", "agent": "coder-4f1c", "roles": ["review"]}
+    assert [(each.me["agent"], each.me["roles"]) for each in (first, second)] == [
+        ("coder", []), ("coder-4f1c", ["review"])
+    ]  # fmt: skip
 
 
-def test_one_that_serves_itself_tells_its_listener_of_its_name(listener):
+@pytest.mark.parametrize(
+    ("agent", "roles"), [("coder-4f1c", ("review",)), ("coder", ()), ("coder-4f1c", ())]
+)
+def test_one_that_serves_itself_tells_its_listener_of_its_name_and_its_roles(
+    listener, agent, roles
+):
     place, listens = listener
-    membership = Membership(place, Me("coder", "claude-code", "s1"), lambda *_: "")
+    me = Me("coder", "claude-code", "s1", roles=("review",))
+    membership = Membership(place, me, lambda *_: "")
     with joining(membership):
         joined = Joined(listens)
         joined.tell({"op": "nudge", "n": 1, "text": "1 task waits."})
         answer = joined.says()  # from here on it knows that it has joined
-        membership.renamed("coder")
-        membership.renamed("coder-4f1c")
+        membership.renamed("coder", ("review",))
+        membership.renamed(agent, roles)
         said = joined.says()
         joined.end()
 
     assert answer["shown"] is True
-    assert said == {"op": "named", "agent": "coder-4f1c"}
+    assert said == {"op": "named", "agent": agent, "roles": list(roles)}
 
 
 def test_one_that_leaves_is_there_no_more_and_joins_no_other_listener(listener):

@@ -8,6 +8,7 @@ import pytest
 from local_server import settings_at
 
 from mcp_agentbus.core import locks, processes
+from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import NoListener
 from mcp_agentbus.relay import seat
 
@@ -36,7 +37,15 @@ def test_one_that_has_the_folder_of_the_socket_has_it_too(where):
         with seat.taken(where) as is_ours:
             assert not is_ours
         assert seat.seated(where).process is None
-        assert "fuser" in seat.absence(where).hint
+        assert seat.absence(where).hint.endswith(f": fuser {seat.door_lock(where)}")
+
+
+def test_its_lock_is_named_as_it_is_typed_in_a_shell(tmp_path):
+    """In macOS' own folders there is a space."""
+    where = Place(str(tmp_path / "Application Support"), {"HOME": str(tmp_path)})
+    Path(where.runtime_dir).mkdir()
+    with locks.held(seat.door_lock(where), wait=False):
+        assert seat.absence(where).hint.endswith(f": fuser '{seat.door_lock(where)}'")
 
 
 def test_one_elsewhere_is_told_of_with_its_host(where):

@@ -82,6 +82,7 @@ def test_it_is_started_for_that_task_though_it_is_night_and_others_led_to_no_rea
     [
         ({"session": "can_be_told"}, "deaf_session"),
         ({"session": "cannot_be_told"}, "deaf_session"),
+        ({"session": "reads_by_itself"}, "worker"),
         ({"running": True}, "running"),
         ({"ledger_works": False}, "ledger"),
     ],

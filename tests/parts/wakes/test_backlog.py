@@ -37,7 +37,8 @@ class Waiting:
         """Return the normal lane as a session sees it that was told of so many."""
         stored = await backlog.stored(self.world.bus, (self.agent,))
         mark = self.seqs[told - 1] if told else 0
-        lanes = await backlog.unseen(self.world.bus, stored, lambda *_: mark, ("normal", "low"))
+        me, rest = Agent(self.agent), ("normal", "low")
+        lanes = await backlog.unseen(self.world.bus, me, stored, lambda *_: mark, rest)
         assert len(lanes) < 2
         return lanes[0] if lanes else None
 

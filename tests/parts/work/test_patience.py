@@ -3,11 +3,14 @@
 
 import logging
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
+from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.work import command
 from mcp_agentbus.work import worker as module
 from mcp_agentbus.work.intake import Patience
 from mcp_agentbus.work.worker import Worker
@@ -66,3 +69,23 @@ async def test_a_bus_is_back_once_a_call_has_succeeded_and_its_tries_begin_anew(
             await worker.run(never)
 
     assert said(caplog) == ["started", "away", "back", "stopped"]
+
+
+@pytest.mark.parametrize(("tries", "asked"), [(3, 3), (1, 1), (0, 1)])
+async def test_at_its_start_it_gives_up_after_as_many_tries_as_later(monkeypatch, tries, asked):
+    calls = []
+
+    async def take(*_):
+        calls.append(1)
+        if len(calls) >= _ENOUGH:
+            raise LookupError
+        raise BusUnreachable
+
+    monkeypatch.setattr(Naming, "take", take)
+    monkeypatch.setattr(command, "_asked", lambda *_: None)
+    monkeypatch.setattr(command.shells, "agents", lambda _: frozenset())
+    plan = SimpleNamespace(settings=None, agent=None)
+    with pytest.raises(BusUnreachable):
+        await command._named(None, plan, Patience(0, tries))
+
+    assert len(calls) == asked
