@@ -138,6 +138,13 @@ class Archive:
                     (_clean(request), owner, inbox, task_id),
                 )
 
+    def forget(self, tasks: Iterable[tuple[str, str, str]]) -> None:
+        """Remove tasks of which no record is left on the bus: owner, inbox and id of each."""
+        with self._transaction():
+            self._file.executemany(
+                "DELETE FROM tasks WHERE owner = ? AND inbox = ? AND id = ?", tasks
+            )
+
     def lacking(self, changes: Sequence[Change]) -> set[tuple[str, str, str]]:
         """Return whose whole text is not known, of these tasks: owner, inbox and id of each."""
         lacking: set[tuple[str, str, str]] = set()

@@ -11,7 +11,10 @@ from typing import Final
 
 # What its owner's side says counts before what a worker has copied.
 _OWNERS: Final = frozenset({"subject", "thread_id", "priority", "created_at"})
-# What its worker's record says, and what stands there without one.
+# A stream that was made anew counts from 1 again.
+_OWNERS_SEQ: Final = {"sent_seq": "min(tasks.sent_seq, 1)"}
+# What its worker's record says, and what stands there without one: one that was restored from a
+# backup may know nothing of what a worker has done since.
 _WORKERS: Final = {
     "state": "'stored'", "agent": "''", "session": "''", "attempts": "0", "summary": "''",
     "result": "''", "artifacts": "'[]'", "progress": "NULL", "reason": "''", "late": "0",
@@ -29,12 +32,7 @@ def update(names: Iterable[str], counted_by: str) -> str:
     """
     if not counted_by:
         return "NOTHING"
-    if counted_by == "record_seq":
-        # A stream that was made anew counts from 1 again.
-        others = {"sent_seq": "min(tasks.sent_seq, 1)"}
-    else:
-        # As one restored from a backup, which may know nothing of what a worker has done since.
-        others = _WORKERS
+    others = _WORKERS if counted_by == "sent_seq" else _OWNERS_SEQ
     sets = [_set(name, counted_by) for name in names]
     sets += [
         f"{name} = CASE WHEN {_ANEW} THEN {value} ELSE tasks.{name} END"
