@@ -94,6 +94,23 @@ async def test_what_was_read_is_not_read_again(archive, count):
     assert bus.asked[1:] == [("AGENTBUS_RESULTS", ALL, count + 1, PAGE)]
 
 
+async def test_a_test_of_the_bus_is_no_history(archive):
+    """Its records are taken off the bus again: the archive told of a task that waits for ever."""
+    bus = Bus()
+    for owner, inbox in (
+        ("doctor-1a2b", "doctor-1a2b-worker"), ("doctor-1a2b", "coder"),
+        ("doctor-claude", "doctor-cursor"), ("planner", "doctor-1a2b-worker"),
+    ):  # fmt: skip
+        seq = len(bus.messages) + 1
+        sent = SENT.model_copy(update={"owner": owner, "inbox": inbox, "task_id": f"{seq}"})
+        subject = f"agentbus.{owner}.sent.{inbox}.{seq}"
+        bus.messages.append(Found(subject, seq, NOON, {}, codec.encode_sent(sent)))
+    bus.add(0)
+    await catch_up(bus, archive, ["*"])
+
+    assert known(archive) == ["2", "3", "4"]
+
+
 def test_what_lies_between_two_that_read_at_once_counts_as_read_by_neither(archive):
     for low, high in ((500, 500), (600, 620)):
         archive.note([], Reached(ALL, low, high), of=MADE)
