@@ -54,6 +54,7 @@ BAD_ENVELOPES = [
     (b"a\x0cb", HEADERS + b"\r\n", "names no sender"),
     (b"planner", HEADERS + b"Agentbus-Task: \xff\xfe\r\n\r\n", "no usable id"),
     (b"planner", HEADERS + b"Agentbus-Task: a b\r\n\r\n", "no usable id"),
+    (b"planner", HEADERS + b"X-Trace/Id: 1\r\nAgentbus-Task: a b\r\n\r\n", "no usable id"),
 ]
 # Strange, and a task all the same.
 ODD_ENVELOPES = [
