@@ -15,7 +15,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mcp_agentbus.archive.gone import forget_tasks
 from mcp_agentbus.bus.client import Bus
@@ -35,8 +35,6 @@ from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent, Task, Undecodable
 from mcp_agentbus.tools.answers import words
-
-_NO_SUCH_MESSAGE: Final = 10043
 
 
 @dataclass
@@ -329,5 +327,5 @@ async def _unless_missing(bus: Bus, call: str, body: dict[str, Any] | None) -> N
     try:
         await bus.api(call, body)
     except ApiError as error:
-        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM, _NO_SUCH_MESSAGE}:
+        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}:
             raise
