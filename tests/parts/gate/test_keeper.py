@@ -120,7 +120,11 @@ class Accounts:
         if call.startswith("STREAM.INFO."):
             return {"state": {"last_seq": 0}}
         last = self.records[-1]
-        found = {"seq": last.seq, "time": "2026-11-27T12:00:00Z", "data": b64encode(last.data).decode()}
+        found = {
+            "seq": last.seq,
+            "time": "2026-11-27T12:00:00Z",
+            "data": b64encode(last.data).decode(),
+        }
         return {"message": {"subject": last.subject, **found}}
 
 
