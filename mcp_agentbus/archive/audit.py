@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +16,7 @@ from typing import Any, Final
 from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.archive.history import Sides
 from mcp_agentbus.archive.past import ONCE, Past, past_of
+from mcp_agentbus.core.aio import in_thread
 
 _PAGE: Final = 200
 # So few steps that became known one after the other are sorted by time; of more, all are looked
@@ -80,7 +80,7 @@ async def pages(archive: Archive, sides: Sides, span: Span) -> AsyncGenerator[Se
     """Yield the same page by page, each read while others go on: a year has a million steps."""
     rest: Span | None = span
     while rest:
-        page, rest = await asyncio.to_thread(_page, archive, sides, rest)
+        page, rest = await in_thread(_page, archive, sides, rest)
         yield page
 
 

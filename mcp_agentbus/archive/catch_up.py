@@ -103,18 +103,23 @@ class _Reading:
 
     def __init__(self, bus: Bus, archive: Archive, stream: _Stream, subject: str) -> None:
         self._bus, self._archive, self._stream = bus, archive, stream
-        end = stream.last + 1
-        self._reached = archive.reached(stream.made, subject) or Reached(subject, end, end)
+        # Of one of which nothing has been read the latest come first, too.
+        begin = max(1, stream.first, stream.last + 1 - _WINDOW)
+        self._reached = archive.reached(stream.made, subject) or Reached(subject, begin, begin)
         self.oldest: datetime | None = None
 
     async def newer(self) -> None:
-        """Read all that was stored since; of what is cut off the rest stays new."""
+        """Read all that was stored since; of what is cut off the rest stays new.
+
+        So does what comes behind the last that was read, whatever the stream says of its end: that
+        is its leader's word, and who is asked for records may be a moment behind.
+        """
+        begun = self._reached.low == self._reached.high
         async with aclosing(self._pages(self._reached.high, None)) as pages:
             async for messages in pages:
-                end = messages[-1].seq + 1 if messages else self._reached.high
-                if len(messages) < _PAGE:  # the last
-                    end = max(end, self._stream.last + 1)
-                await self._note(messages, high=end)
+                if messages:
+                    self.oldest = self.oldest or (messages[0].stored_at if begun else None)
+                    await self._note(messages, high=messages[-1].seq + 1)
 
     async def older(self, stop_at: float | None) -> bool:
         """Read what was stored before, until then; tell whether all of it is read."""

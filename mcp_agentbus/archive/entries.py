@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core.ids import is_probe
 from mcp_agentbus.store import records
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Record, Sent, Undecodable
 
@@ -39,9 +40,14 @@ class Change:
 
 
 def change_in(message: Found) -> Change | None:
-    """Return what a stored message says; None if it is no record, or nobody's word."""
+    """Return what a stored message says; None if it is no record, or nobody's word.
+
+    Nor has a test of the bus a history: what it stores goes from there when it is over.
+    """
     with suppress(Undecodable):
         record = records.decode(message)
+        if is_probe(record.owner, record.inbox):
+            return None
         if isinstance(record, Sent):
             return None if record.unasked else _by_owner(record, message)
         if isinstance(record, Record):

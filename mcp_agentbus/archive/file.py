@@ -25,6 +25,7 @@ from typing import Any, Final, Self
 
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.kept.failing import what_to_do
+from mcp_agentbus.archive.kept.newer import update
 from mcp_agentbus.archive.kept.tables import SCHEMA, TABLES, WHOLE_SINCE
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
@@ -44,8 +45,6 @@ _FULL: Final = 0.9
 
 # About how many bytes a task takes: its texts, half as much in the index at least, and its steps.
 _TAKEN: Final = "1000 + 1.5 * length(CAST(subject || request || summary || result AS BLOB))"
-# What its owner's side says counts before what a worker has copied.
-_OWNERS: Final = frozenset({"subject", "thread_id", "priority", "created_at"})
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,13 @@ class Archive:
                     "UPDATE tasks SET request = ? WHERE owner = ? AND inbox = ? AND id = ?",
                     (_clean(request), owner, inbox, task_id),
                 )
+
+    def forget(self, tasks: Iterable[tuple[str, str, str]]) -> None:
+        """Remove tasks of which no record is left on the bus: owner, inbox and id of each."""
+        with self._transaction():
+            self._file.executemany(
+                "DELETE FROM tasks WHERE owner = ? AND inbox = ? AND id = ?", tasks
+            )
 
     def lacking(self, changes: Sequence[Change]) -> set[tuple[str, str, str]]:
         """Return whose whole text is not known, of these tasks: owner, inbox and id of each."""
@@ -265,7 +271,7 @@ class Archive:
             f"INSERT INTO tasks ({', '.join(columns)})"  # noqa: S608
             f" VALUES ({', '.join('?' * len(columns))}) ON CONFLICT (owner, inbox, id) DO "
         )
-        self._file.execute(insert + _update(values, change.counted_by), tuple(columns.values()))
+        self._file.execute(insert + update(values, change.counted_by), tuple(columns.values()))
         self._add_steps(change)
 
     def _add_steps(self, change: Change) -> None:
@@ -347,36 +353,6 @@ def iso(at: datetime) -> str:
     In milliseconds, as tasks have theirs: so a step is one, whichever record tells of it.
     """
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-def _update(names: Iterable[str], counted_by: str) -> str:
-    """Return how a row takes over what is newer."""
-    if not counted_by:
-        return "NOTHING"
-    [other] = {"sent_seq", "record_seq"} - {counted_by}
-    anew = "tasks.stream != excluded.stream"
-    sets = ", ".join(_set(name, counted_by) for name in names)
-    return (
-        f"UPDATE SET {sets}, stream = excluded.stream,"
-        # A stream that was made anew counts from 1 again.
-        f" {other} = CASE WHEN {anew} THEN min(tasks.{other}, 1) ELSE tasks.{other} END"
-        f" WHERE {anew} OR tasks.{counted_by} < excluded.{counted_by}"
-    )
-
-
-def _set(name: str, counted_by: str) -> str:
-    """Return how a column takes over what is newer."""
-    new = f"excluded.{name}"
-    if counted_by == "record_seq" and name in _OWNERS:
-        new = f"CASE WHEN tasks.sent_seq > 0 THEN tasks.{name} ELSE excluded.{name} END"
-    elif name == "request":  # the whole of it may be known already
-        new = (
-            "CASE WHEN length(tasks.request) > length(excluded.request)"
-            " THEN tasks.request ELSE excluded.request END"
-        )
-    elif name == "updated_at":
-        new = "max(tasks.updated_at, excluded.updated_at)"
-    return f"{name} = {new}"
 
 
 def _clean(value: str) -> str:

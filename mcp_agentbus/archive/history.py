@@ -10,7 +10,6 @@ up first. Where nothing is archived the latest records of the bus are read, and 
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -28,6 +27,7 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import known_here, of_this_user
@@ -136,7 +136,7 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
     await unkept.settled(session.bus, sides.inboxes)
     async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
         # Among all the words of years: others go on meanwhile.
-        page = await asyncio.to_thread(
+        page = await in_thread(
             look, current, Wanted(**wanted), sides, session.bus.settings.state_dir
         )
         held = await as_held(session.bus, page.tasks)

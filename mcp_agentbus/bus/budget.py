@@ -88,10 +88,12 @@ def call() -> Generator[Budget]:
 @contextmanager
 def apart() -> Generator[None]:
     """Have what is asked within share a budget of its own: it mends what the call waits for."""
-    token = _BUDGET.set(Budget())
+    budget = Budget()
+    token = _BUDGET.set(budget)
     try:
         yield
     finally:
+        budget.ended = True
         _BUDGET.reset(token)
 
 

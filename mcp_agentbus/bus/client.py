@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.connection import API, Link, NoResponders
 from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import (
@@ -46,7 +46,7 @@ from mcp_agentbus.bus.replies import (
 )
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.errors import AgentbusError, NoAnswer
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, NoAnswer
 
 _T = TypeVar("_T")
 # Header names; the values are checked ids, numbers and this program's own words.
@@ -54,6 +54,8 @@ H_MSG_ID: Final = "Nats-Msg-Id"
 H_STREAM: Final = "Nats-Expected-Stream"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 _PAGE: Final = 1_000  # messages that are asked for at a time
+# What is said of a message that is to be deleted and is there no more: by a gate, and by a server.
+_GONE: Final = {"10043 no message found", "10057 no message found", "10057 stream store EOF"}
 
 
 class Bus(Reconnecting):
@@ -162,6 +164,9 @@ class Bus(Reconnecting):
     async def api(self, call: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call JetStream's API, such as `STREAM.INFO.AGENTBUS_TASKS`.
 
+        A message that is to be deleted and is there no more counts as deleted: an earlier try may
+        have done it, whose answer was lost.
+
         Raises:
             ApiError: the server refused; its `code` says why.
             BusUnreachable, Unconfirmed, NotAllowed: as `publish`.
@@ -171,6 +176,8 @@ class Bus(Reconnecting):
         read = partial(api_result, call)
         answer, _ = await self._asked(f"{API}.{call}", data, None, read, stores=stores)
         if isinstance(answer, ApiError):
+            if ".MSG.DELETE." in call and f"{answer.code} {answer.description}" in _GONE:
+                return {}
             raise answer
         return answer
 
@@ -299,7 +306,8 @@ class Bus(Reconnecting):
         # What is to be offered at once the server keeps in memory only, what is to be offered later
         # on the disk; but the latter takes it 10 ms.
         if taken.token and after_s <= 0:
-            await self.send(taken.token, later, {})
+            with contextlib.suppress(BusUnreachable):  # the next tries for as long as a call lasts
+                await self.send(taken.token, later, {})
         await self._settle(taken, later if after_s > 0 else b"-NAK")
 
     async def _settle(self, taken: Delivery, word: bytes) -> None:
@@ -321,7 +329,8 @@ class Bus(Reconnecting):
     @staticmethod
     async def _is_lost(link: Link, taken: Delivery) -> bool:
         """Tell whether its server has forgotten a message, as one that was killed: it is silent."""
-        answer = await link.request(f"{API}.CONSUMER.INFO.{taken.consumer}")
+        left_s = budget.current().left_s
+        answer = await link.request(f"{API}.CONSUMER.INFO.{taken.consumer}", timeout=left_s)
         try:
             info = api_result("CONSUMER.INFO", api_answer(answer.data))
             return bool(info["delivered"]["stream_seq"] < taken.seq)

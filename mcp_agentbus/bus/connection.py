@@ -27,7 +27,7 @@ from mcp_agentbus.bus.login.trust import Trust, in_the_open, not_let_in, server_
 from mcp_agentbus.bus.nats_client import Cancellable, MendedClient, look_up
 from mcp_agentbus.bus.replies import Garbled, HandedOut, Message, api_answer, api_result
 from mcp_agentbus.config.sections.server import is_private
-from mcp_agentbus.errors import NotAllowed, TooLarge
+from mcp_agentbus.errors import NotAllowed, Refused, TooLarge
 
 _T = TypeVar("_T")
 _ACK: Final = "$JS.ACK."
@@ -40,10 +40,9 @@ _TAKES_WITHIN_S: Final = 2.0
 _PULL_SILENT_S: Final = 0.3
 API: Final = "$JS.API"
 _ENDED: Final = (
-    nats.errors.ConnectionClosedError,
-    nats.errors.ConnectionDrainingError,
-    nats.errors.OutboundBufferLimitError,
-)
+    nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError,
+    nats.errors.OutboundBufferLimitError, OSError,
+)  # fmt: skip
 # A server's words about a login, such as 'User Authentication Expired'.
 _LOGIN = re.compile("authoriz|authentic", re.IGNORECASE)
 _VIOLATION = re.compile(r'permissions violation for \w+(?: to)? "([^"]*)"', re.IGNORECASE)
@@ -62,8 +61,7 @@ class Link:
 
     def __init__(self, client: MendedClient, way: Way) -> None:
         self._client, self._way = client, way
-        self._inbox = client.new_inbox()
-        self._calls = 0
+        self._inbox, self._calls = client.new_inbox(), 0
         self._waiting: dict[str, tuple[str, asyncio.Queue[Message | Exception]]] = {}
         #: Subjects that the server has forbidden, in small letters; the latest, as it may be many.
         self._denied: deque[str] = deque(maxlen=100)
@@ -300,7 +298,7 @@ class Link:
             return await self._client.subscribe(subject, queue=group, cb=callback)
 
     async def _unsubscribe(self, subscription: Subscription) -> None:
-        with suppress(LinkLost, nats.errors.Error):
+        with suppress(LinkLost, Refused):
             async with self._saying():
                 await subscription.unsubscribe()
 
@@ -318,7 +316,7 @@ class Link:
         """Have what is said within be taken in time, or else the connection end.
 
         Raises:
-            LinkLost: it has ended.
+            LinkLost, Refused: it has ended; it cannot be said.
         """
         try:
             async with asyncio.timeout(_TAKES_WITHIN_S):
@@ -330,8 +328,10 @@ class Link:
             raise LinkLost from None
         except nats.errors.MaxPayloadError:
             raise TooLarge from None
-        except (*_ENDED, OSError):
+        except _ENDED:
             raise LinkLost from None
+        except nats.errors.Error as error:
+            raise Refused(f"nats-py does not say this: {error}.") from None
 
     async def _on_reply(self, message: Msg) -> None:
         waiting = self._waiting.get(message.subject.rsplit(".", 1)[1])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from nats.aio.client import DEFAULT_BUFFER_SIZE, Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.errors import MaxPayloadError, StaleConnectionError
+from nats.protocol import parser
 
 from mcp_agentbus.bus.login.trust import NoTls, Trust
 from mcp_agentbus.core.aio import in_thread
@@ -32,6 +34,14 @@ _STATUS_LINE: Final = b"NATS/1.0 "
 _PING_INTERVAL_S: Final = 15
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
 _CLOSE_TIMEOUT_S: Final = 0.5
+
+# It takes a vertical tab and a form feed for the end of a word, as no server does that lets them
+# stand in a subject: whoever stored one so ended each connection that it was sent to.
+_OF_MESSAGE: Final = (
+    rb"\A%sMSG[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?%s(\d+)\r\n"
+)
+parser.MSG_RE = re.compile(_OF_MESSAGE % (b"", b""))
+parser.HMSG_RE = re.compile(_OF_MESSAGE % (b"H", rb"(\d+)[ \t]+"))
 
 
 class _Transport(TcpTransport):

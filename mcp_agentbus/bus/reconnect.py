@@ -212,7 +212,7 @@ class Reconnecting:
             Refused: the server does not let that be made anew.
         """
         if subject.startswith(f"{API}.") and not subject.startswith(f"{API}.DIRECT.GET."):
-            return self._silent() if self._is_cluster else self._said(_NO_JETSTREAM)
+            return self._silent() if self.is_cluster else self._said(_NO_JETSTREAM)
         try:
             said = _TAKES_NOTHING if await self._repair() else _MISSING
         except BusUnreachable as error:
@@ -221,7 +221,7 @@ class Reconnecting:
             return self._said(_MAKES_NONE)
         except TimeoutError:
             return self._silent()
-        return self._silent() if self._is_cluster else self._said(said)
+        return self._silent() if self.is_cluster else self._said(said)
 
     def _said(self, said: tuple[str, str]) -> BusUnreachable:
         """Return the error of a server that answers; who runs a shared one is to be asked."""
@@ -246,7 +246,7 @@ class Reconnecting:
         return True
 
     @property
-    def _is_cluster(self) -> bool:
+    def is_cluster(self) -> bool:
         """Whether the server is one of several, which have a leader or have none."""
         return len(self.settings.urls) > 1 or (self._link is not None and self._link.is_clustered)
 
@@ -259,7 +259,7 @@ class Reconnecting:
 
     def _silent(self, what: str = "") -> BusUnreachable:
         """Return the error for a server that hangs, or is just starting: nobody can tell which."""
-        what = what or (LEADERLESS if self._is_cluster else "The bus server does not answer.")
+        what = what or (LEADERLESS if self.is_cluster else "The bus server does not answer.")
         return BusUnreachable(
             f"{what} Nothing was stored.", hint=f"Call again in a while. {self._mend}"
         )
@@ -267,7 +267,7 @@ class Reconnecting:
     @property
     def _mend(self) -> str:
         """What a person can do about a server that hangs."""
-        if self._is_cluster:
+        if self.is_cluster:
             return "If it stays so, tell whoever runs its servers: more than half must run."
         if self.settings.url:
             return "If it stays so, tell whoever runs the shared server."
@@ -289,7 +289,7 @@ class Reconnecting:
                 "The bus server went away before it confirmed: it is not known whether this was "
                 "stored."
             )
-        if self._is_cluster:
+        if self.is_cluster:
             return Unconfirmed(f"{LEADERLESS} It is not known whether this was stored.")
         return Unconfirmed(
             "The bus server answers but confirms nothing, as it does when its disk is full: "

@@ -39,6 +39,8 @@ RESERVED: Final = frozenset({EVERYBODY, "system"})
 SHELL_PREFIX: Final = "shell-"
 #: How the ids begin with which `agentbus doctor` tries a hook; what they are told is not noted.
 PROBE: Final = "doctor-"
+#: What the one has behind the other's id who is made up by it as well, to have a task of that one.
+PROBED: Final = "-worker"
 
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # Wider than the ids made here, so that ids of other producers can be answered.
@@ -90,6 +92,11 @@ class Agent:
     def by_mcp(self) -> Agent:
         """Return it as one whose session an MCP client has started; its id stays what it is."""
         return replace(self, host="mcp") if self.host == _SHELL else self
+
+
+def is_probe(owner: str, inbox: str) -> bool:
+    """Tell whether a task is between two that `agentbus doctor` has made up, to try the bus."""
+    return owner.startswith(PROBE) and inbox == owner + PROBED
 
 
 def accepts(

@@ -70,7 +70,7 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
     """
     stages = Stages((lambda _: None) if as_json else lambda stage: tell(stage, out))
     sender = _sender(settings)
-    worker = wake or f"{sender}-worker"
+    worker = wake or f"{sender}{ids.PROBED}"
     try:
         await stages.take("server", _server(settings), "Without a server no task can be stored.")
         async with _bus(settings, stages, *([sender] if wake else [sender, worker])) as bus:

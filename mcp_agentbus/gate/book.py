@@ -35,6 +35,8 @@ class Standing:
     state: str = "joined"
     #: Whether it may write to any number of others' agents at once.
     to_all: bool = False
+    #: Its sequence among the records.
+    revision: int = 0
 
 
 class Book:
@@ -136,14 +138,11 @@ class Book:
 
     def note_account(self, account: str, standing: Standing | None) -> None:
         """Note how an account stands; None: there is none."""
+        known = self._accounts.get(account)
         if standing is None:
             self._accounts.pop(account, None)
-        else:
+        elif known is None or standing.revision >= known.revision:
             self._accounts[account] = standing
-
-    def replace_accounts(self, accounts: Mapping[str, Standing]) -> None:
-        """Note how all accounts stand that there are."""
-        self._accounts = dict(accounts)
 
     @property
     def agents(self) -> AbstractSet[str]:

@@ -77,11 +77,11 @@ class Gate:
                 if why != said:
                     _log.warning("no account is answered: %s", why)
                 said = why
-                await asyncio.sleep(_PAUSE_S)
             else:
                 said = ""
             finally:
                 self.answers.clear()
+            await asyncio.sleep(_PAUSE_S)
 
     async def _answer(self, bus: Bus) -> None:
         """Answer as long as there is a connection.
@@ -141,12 +141,15 @@ class Gate:
                     await passage.ended.wait()
                 finally:
                     self._open.discard(account)
+                    self._tell()
                     await passage.close()
             await asyncio.sleep(_PAUSE_S)
 
     def _tell(self) -> None:
         if self._desks.keys() <= self._open:
             self.answers.set()
+        else:
+            self.answers.clear()
 
     async def _end_desks(self) -> None:
         desks = list(self._desks.values())

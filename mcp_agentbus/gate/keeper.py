@@ -113,11 +113,10 @@ class Keeper:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         record, revision = await store.account(self.bus, account)
-        if record is None or record.state != "joined":
-            return
-        cut_off = replace(record, state="cut-off", since=text.now())
-        with suppress(Conflict):  # somebody else says how it stands
-            await store.put(self.bus, cut_off, revision)
+        if record and record.state == "joined":
+            cut_off = replace(record, state="cut-off", since=text.now())
+            with suppress(Conflict):  # somebody else says how it stands
+                await store.put(self.bus, cut_off, revision)
         await self._read_account(account)
 
     def _looked(self, what: str, task: asyncio.Task[None]) -> None:
@@ -178,8 +177,8 @@ class Keeper:
 
     async def _read_account(self, account: str) -> None:
         if ids.is_agent(account):
-            record, _ = await store.account(self.bus, account)
-            self.book.note_account(account, _standing(record) if record else None)
+            record, revision = await store.account(self.bus, account)
+            self.book.note_account(account, _standing(record, revision) if record else None)
             self.changed.set()
 
     async def _read_all(self) -> None:
@@ -192,8 +191,11 @@ class Keeper:
             await self._read_agent(agent)
         for agent, known in agents.items():
             self.book.note_agent(agent, known)
-        records = await store.accounts(self.bus)
-        self.book.replace_accounts({record.name: _standing(record) for record in records})
+        records = await store.revised_accounts(self.bus)
+        for account in self.book.accounts.keys() - {record.name for record, _ in records}:
+            await self._read_account(account)
+        for record, revision in records:
+            self.book.note_account(record.name, _standing(record, revision))
         self.changed.set()
 
 
@@ -208,5 +210,5 @@ def _known(stored: Found) -> Known:
     return Known(account, profile.roles, profile.accept_from, stored.seq)
 
 
-def _standing(record: AccountRecord) -> Standing:
-    return Standing(frozenset(record.roles), record.state, record.to_all)
+def _standing(record: AccountRecord, revision: int) -> Standing:
+    return Standing(frozenset(record.roles), record.state, record.to_all, revision)

@@ -22,7 +22,7 @@ from typing import Final
 from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.errors import AgentbusError, StoreFull
+from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.beside.accepting import Refusal
@@ -324,7 +324,7 @@ async def _refuse(
 async def _set_aside(
     session: Session, delivery: Delivery, what: str, reason: str, parked: Awaitable[None]
 ) -> _Parked:
-    """Park a delivery; where no more can be parked it stays in the inbox and keeps nobody waiting.
+    """Park a delivery; where it cannot be, it stays in the inbox and keeps nobody waiting.
 
     Args:
         session: who reads.
@@ -335,12 +335,10 @@ async def _set_aside(
     """
     try:
         await parked
-    except StoreFull:
+    except Refused as error:
         await session.bus.give_back(delivery, after_s=_NO_ROOM_AGAIN_S)
-        return _Parked(
-            f"{what} cannot be worked on ({reason}), and stays in the inbox: no more can be "
-            "parked. Run `agentbus parked`: what is offered again from there makes room."
-        )
+        stays = f"and stays in the inbox: {parking.why_not(error)}"
+        return _Parked(f"{what} cannot be worked on ({reason}), {stays}")
     return _Parked(f"{what} was parked: {reason}. See `agentbus parked`.")
 
 

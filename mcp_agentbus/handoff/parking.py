@@ -10,6 +10,7 @@ before it leaves the inbox, so a crash between the two parks it twice and loses 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ from mcp_agentbus.errors import (
     NotAllowed,
     Refused,
     StoreFull,
+    TooLarge,
     UnknownTask,
 )
 from mcp_agentbus.handoff.agents import of_this_user
@@ -42,6 +44,8 @@ from mcp_agentbus.store.upkeep.room import make_room
 _PAGE: Final = 100
 # Headers that belong to the first storing, not to the task.
 _NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON, subjects.H_MOVED)
+# The server takes any name of a header, and a client says those that HTTP would.
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ async def park(
 
     Raises:
         StoreFull: no more can be parked; the delivery is as it was.
+        TooLarge: it is as large as the server takes, and has no room for the reason.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     inbox, _, (lane, sender) = subjects.parts(delivery.subject)
@@ -103,6 +108,20 @@ async def park(
         with suppress(Conflict):  # another reader parked it at the same moment
             await write_record(bus, ended, revision)
     await tasks.finish(bus, delivery)
+
+
+def why_not(refused: Refused) -> str:
+    """Return why what was to be set aside could not be, and what to do about it."""
+    match refused:
+        case StoreFull():
+            makes_room = "what is offered again from there makes room."
+            return f"no more can be parked. Run `agentbus parked`: {makes_room}"
+        case TooLarge():
+            return (
+                "with the reason it is larger than the bus server takes (its max_payload). Have "
+                "whoever runs that raise it; else it stays until it is as old as the bus keeps it."
+            )
+    return f"it cannot be parked. {refused.message} {refused.hint}"
 
 
 async def park_undecodable(bus: Bus, delivery: Delivery, agent: str, reason: str) -> None:
@@ -291,7 +310,11 @@ def _scheduled_by(delivery: Delivery) -> dict[str, str]:
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in headers.items() if not key.startswith(_NOT_REPLAYED)}
+    return {
+        key: value
+        for key, value in headers.items()
+        if _TOKEN.fullmatch(key) and not key.startswith(_NOT_REPLAYED)
+    }
 
 
 def _parked(message: Found) -> Parked:

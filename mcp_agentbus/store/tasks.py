@@ -110,8 +110,8 @@ async def keep(bus: Bus, stored: Kept) -> Kept | Taken:
     def kept(standing: Sent | None) -> Write[Sent] | Kept | Taken:
         if standing is None or standing.unasked:  # a result was seen before its task was known
             return Write(sent)
-        # An earlier try of the same request had come this far.
-        return Kept(standing, duplicate=True) if is_same(standing, sent) else Taken()
+        again = stored.duplicate or standing.seq != sent.seq  # else `Unkept` has written it by now
+        return Kept(standing, again) if is_same(standing, sent) else Taken()
 
     key = sent_key(sent.owner, sent.inbox, sent.task_id)
     outcome: Written[Sent] | Kept | Taken = await update(bus, key, kept, known=(None, 0))

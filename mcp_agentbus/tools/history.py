@@ -7,7 +7,6 @@ so without one they are refused; of a list then what lies in the outbox is shown
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from mcp_agentbus.archive.history import (
 )
 from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent, agent_id, inbox_of
@@ -67,9 +67,7 @@ async def tasks(call: Call) -> int:
             await streams.ensure_streams(bus)
             async with up_to_date(bus, users(call.settings, me)) as current:
                 # Among all the words of years: others go on meanwhile.
-                page = await asyncio.to_thread(
-                    look, current, wanted, sides, call.settings.state_dir
-                )
+                page = await in_thread(look, current, wanted, sides, call.settings.state_dir)
             page = replace(page, tasks=await as_held(bus, page.tasks))
         except BusUnreachable as away:
             if not here:
@@ -103,7 +101,7 @@ async def audited(call: Call) -> int:
         hidden, shown = 0, span
         # Of what comes while it is followed all is printed, also by whoever goes on with that.
         if not trail.is_resumed:
-            hidden, shown = await asyncio.to_thread(
+            hidden, shown = await in_thread(
                 audit.hidden, trail.archive, trail.sides, span, args.limit
             )
         if hidden and not args.json:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from mcp_agentbus.archive.gone import forget_tasks
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Conflict, Found
 from mcp_agentbus.config import editor, identity, names
@@ -34,8 +35,6 @@ from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent, Task, Undecodable
 from mcp_agentbus.tools.answers import words
-
-_NO_SUCH_MESSAGE: Final = 10043
 
 
 @dataclass
@@ -177,19 +176,25 @@ async def _move(bus: Bus, old: str, new: str) -> Moved:
     """Move what waits for an agent: tasks that nobody holds, and results that it has not seen."""
     moved = Moved()
     # For as long as this takes it counts as a session that lives, so that what it holds is its own.
-    me, session = Agent(old), ids.new_session_id()
-    for stream, places in _places(old):
-        async for page in bus.stored(stream, places):
+    me, session, gone = Agent(old), ids.new_session_id(), list[Sent]()
+    try:
+        for stream, places in _places(old):
+            async for page in bus.stored(stream, places):
+                for message in page:
+                    await roster.beat(bus, me, session)
+                    if sent := await _move_task(bus, stream, message, new, session):
+                        moved.tasks += 1
+                        gone.append(sent)
+                    else:
+                        moved.held += 1
+        async for page in bus.stored(RESULTS, subjects.sent_subject(old, "*", "*")):
             for message in page:
-                await roster.beat(bus, me, session)
-                if await _move_task(bus, stream, message, new, session):
-                    moved.tasks += 1
-                else:
-                    moved.held += 1
-    async for page in bus.stored(RESULTS, subjects.sent_subject(old, "*", "*")):
-        for message in page:
-            if sent := records.sent_in(message):
-                await _move_result(bus, sent, new, moved)
+                if (sent := records.sent_in(message)) and await _move_result(bus, sent, new, moved):
+                    moved.results += 1
+                    gone.append(sent)
+    finally:  # at once, as a listener may just have read what was on its way
+        whose = [(sent.owner, sent.inbox, sent.task_id) for sent in gone]
+        await forget_tasks(bus.settings, whose)
     await roster.beat(bus, me, session, leaving=True)
     return moved
 
@@ -224,37 +229,38 @@ def _places(agent: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: str) -> bool:
-    """Store a waiting task for another inbox and take it out of this one; tell whether that was."""
+async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: str) -> Sent | None:
+    """Store a waiting task for another inbox and take it out of this one; None if it stays."""
     inbox, _, (lane, sender, *_) = subjects.parts(message.subject)
     try:
         # One that waits for its time has its id behind what other tasks' subjects say.
         task = tasks.decoded(replace(message, subject=subjects.task_subject(inbox, lane, sender)))
     except Undecodable:  # whoever reads the inbox next sets it aside
-        return False
+        return None
     old = sent_of(task)
     record, revision = await read_record(bus, task.sender, task.to, task.id)
     if record and record.ended:
-        await _drop(bus, stream, message, old)
-        return False
+        await _take_out(bus, stream, message)  # and its end is its sender's, who may not know yet
+        return None
     if record and await roster.may_hold(bus, record):
-        return False
+        return None
     held = step(record or first_record(old), "claimed", task.to, session, text.now())
     try:
         await write_record(bus, held, revision)
     except Conflict:  # somebody has claimed it at this moment
-        return False
+        return None
     later = task.deliver_at if stream == SCHEDULE else None
     moved = task.model_copy(update={"to": new, "deliver_at": later})
     # The same move again is one; the way back, under a name that had it before, is another.
     move = ("moved", stream, str(message.seq), task.id)
     message_id = unforeseen(bus.settings.state_dir, *move)  # else anybody could have it dropped
     if not await _store(bus, moved, old, record, message_id):
-        return False
-    await _drop(bus, stream, message, old)
+        return None
+    await _take_out(bus, stream, message)
+    await _drop_records(bus, old)
     if record:
         decisions.forget(bus.settings.state_dir, record)
-    return True
+    return old
 
 
 async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, message_id: str) -> bool:
@@ -285,40 +291,41 @@ async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, messag
     return isinstance(await tasks.keep(bus, stored), tasks.Kept)
 
 
-async def _drop(bus: Bus, stream: str, message: Found, sent: Sent) -> None:
-    """Take a task out of an inbox, with its records there: they stand under another one now."""
+async def _take_out(bus: Bus, stream: str, message: Found) -> None:
     await _unless_missing(bus, f"STREAM.MSG.DELETE.{stream}", {"seq": message.seq})
+
+
+async def _drop_records(bus: Bus, sent: Sent) -> None:
+    """Take the records of a task from where it was: they stand under another name."""
     for subject in (subjects.sent_subject, subjects.record_subject, subjects.wakes_subject):
         purge = {"filter": subject(sent.owner, sent.inbox, sent.task_id)}
         await _unless_missing(bus, f"STREAM.PURGE.{RESULTS}", purge)
 
 
-async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> None:
-    """Have a result that the sender has not seen be one for another agent."""
+async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> bool:
+    """Have a result that the sender has not seen be one for another agent; tell whether it is."""
     record, revision = await read_record(bus, sent.owner, sent.inbox, sent.task_id)
     if sent.closed or (record and record.ended and sent.seen_revision >= revision):
-        return
+        return False
     if record is None or not record.ended:
         moved.awaited += 1
-        return
+        return False
     if bus.settings.account:  # the new name, which nobody has registered yet, is no account's
         moved.unseen += 1
-        return
+        return False
     # No session of the old name shows it any more, and any of the new one may.
     to = {"owner": new, "owner_session": ""}
     with suppress(Conflict):  # an earlier try had come this far
         await write_sent(bus, sent.model_copy(update=to), 0)
-        await write_record(bus, record.model_copy(update=to), 0)
-    _, at = await records.read_sent(bus, sent.owner, sent.inbox, sent.task_id)
-    seen = {"seen_revision": revision, "seen_at": text.now(), "closed": True}
     with suppress(Conflict):
-        await write_sent(bus, sent.model_copy(update=seen), at)
-    moved.results += 1
+        await write_record(bus, record.model_copy(update=to), 0)
+    await _drop_records(bus, sent)
+    return True
 
 
 async def _unless_missing(bus: Bus, call: str, body: dict[str, Any] | None) -> None:
     try:
         await bus.api(call, body)
     except ApiError as error:
-        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM, _NO_SUCH_MESSAGE}:
+        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}:
             raise

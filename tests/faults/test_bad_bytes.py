@@ -50,8 +50,11 @@ BAD_ENVELOPES = [
     (b"all", b"", "names no sender"),
     (b"role-x", b"", "names no sender"),
     (b"p" * 200, b"", "names no sender"),
+    (b"a\x0bb", b"", "names no sender"),
+    (b"a\x0cb", HEADERS + b"\r\n", "names no sender"),
     (b"planner", HEADERS + b"Agentbus-Task: \xff\xfe\r\n\r\n", "no usable id"),
     (b"planner", HEADERS + b"Agentbus-Task: a b\r\n\r\n", "no usable id"),
+    (b"planner", HEADERS + b"X-Trace/Id: 1\r\nAgentbus-Task: a b\r\n\r\n", "no usable id"),
 ]
 # Strange, and a task all the same.
 ODD_ENVELOPES = [
@@ -119,6 +122,7 @@ async def test_a_subject_or_header_that_cannot_be_is_parked(world, sender, heade
     await store(world.bus.settings, subject_of(coder, sender), GOOD, headers)
 
     await assert_parked(world, coder, reason)
+    assert world.bus.connections == 1  # else each offer of it would end one
 
 
 @pytest.mark.promise(16)

@@ -39,6 +39,7 @@ class Server:
 
     on_missing = None
     connections = 1
+    is_cluster = False
 
     def __init__(self, *, messages=(), infos=None, ack=_ACK, at=NOON, state_dir=None):
         self.settings = Settings(state_dir)

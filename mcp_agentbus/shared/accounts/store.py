@@ -93,12 +93,17 @@ async def accounts(bus: Bus) -> list[AccountRecord]:
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.stored`.
     """
+    return [record for record, _ in await revised_accounts(bus)]
+
+
+async def revised_accounts(bus: Bus) -> list[tuple[AccountRecord, int]]:
+    """Return the same, each with its revision."""
     return await _all(bus, ACCOUNTS, account_in)
 
 
 async def invitations(bus: Bus) -> list[Invitation]:
     """Return all invitations, as `accounts`."""
-    return await _all(bus, INVITATIONS, invitation_in)
+    return [record for record, _ in await _all(bus, INVITATIONS, invitation_in)]
 
 
 async def exist(bus: Bus) -> bool:
@@ -165,13 +170,13 @@ async def _read(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> tup
     return None, message.seq
 
 
-async def _all(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> list[_T]:
+async def _all(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> list[tuple[_T, int]]:
     messages = await _latest(bus)
-    records: list[_T] = []
+    records: list[tuple[_T, int]] = []
     for message in messages:
         if overlap(subject, message.subject):
             try:
-                records.append(read(message.subject, message.data))
+                records.append((read(message.subject, message.data), message.seq))
             except Unreadable:  # of a later version: it is left out, and not unseen
                 _log.warning("what is kept under %s cannot be read here", message.subject)
     return records

@@ -11,6 +11,7 @@ what the server had when it was asked.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -25,6 +26,9 @@ _T = TypeVar("_T")
 _KEPT_MAX: Final = 10_000
 # When the oldest message of none was stored, as the server says it.
 _NEVER: Final = "0001-01-01T00:00:00Z"
+# Of several servers the one that is asked for messages may be so long behind the one that counts
+# them, in seconds: milliseconds, but on a machine that is busy. What has not come then was removed.
+_BEHIND_S: Final = 5.0
 
 
 @dataclass
@@ -34,9 +38,11 @@ class _Held(Generic[_T]):
     connection: int
     created: str
     #: All up to this sequence has been read.
-    through: int
+    through: int = 0
     values: dict[str, _T] = field(default_factory=dict)
     seqs: dict[str, int] = field(default_factory=dict)
+    #: The last sequence of which the server has told, and since when; monotonic.
+    told: tuple[int, float] = (0, 0.0)
 
     def add(self, messages: Iterable[Found], decode: Callable[[Found], _T]) -> None:
         for message in messages:
@@ -44,6 +50,21 @@ class _Held(Generic[_T]):
                 self.seqs[message.subject] = message.seq
                 self.values[message.subject] = decode(message)
             self.through = max(self.through, message.seq)
+
+    def note_last(self, last: int, *, is_behind: bool) -> None:
+        """Note which is the last sequence; what does not come up to there was removed.
+
+        Args:
+            last: by the server that counts.
+            is_behind: who is asked for messages may be another one; then it is waited for.
+        """
+        seq, since = self.told
+        if not is_behind:
+            self.through = max(self.through, last)
+        elif seq != last:
+            self.told = last, time.monotonic()
+        elif time.monotonic() - since > _BEHIND_S:
+            self.through = max(self.through, last)
 
     def is_whole(self, bus: Bus, info: Mapping[str, Any]) -> bool:
         """Tell whether it is what is stored, by the server's numbers.
@@ -79,14 +100,14 @@ class Copy(Generic[_T]):
         """Return what is stored now, by subject.
 
         Where it cannot be told that the copy is what is stored, all is read anew: after a lost
-        connection, of a stream made anew, and where anything was removed.
+        connection, of a stream made anew, and where anything was removed, or has not come yet.
 
         Raises:
             ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.many` and `Bus.api`.
         """
         held = self._held
         if held is None or not await self._is_renewed(bus, held):
-            held = await self._read_anew(bus)
+            held = await self._read_anew(bus, held)
         self._held = held if len(held.values) <= _KEPT_MAX else None
         return dict(held.values)
 
@@ -98,12 +119,15 @@ class Copy(Generic[_T]):
             return True
         # The numbers may be those of a moment later: all that they count is there by now.
         held.add(await self._after(bus, held.through), self._decode)
-        held.through = max(held.through, info["state"]["last_seq"])
+        held.note_last(info["state"]["last_seq"], is_behind=bus.is_cluster)
         return held.is_whole(bus, info)
 
-    async def _read_anew(self, bus: Bus) -> _Held[_T]:
+    async def _read_anew(self, bus: Bus, before: _Held[_T] | None) -> _Held[_T]:
         info = await self._info(bus)
-        held = _Held[_T](bus.connections, str(info["created"]), info["state"]["last_seq"])
+        held = _Held[_T](bus.connections, str(info["created"]))
+        if before and (before.connection, before.created) == (held.connection, held.created):
+            held.told = before.told
+        held.note_last(info["state"]["last_seq"], is_behind=bus.is_cluster)
         held.add(await self._after(bus, 0), self._decode)
         return held
 

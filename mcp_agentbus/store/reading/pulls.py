@@ -27,8 +27,9 @@ from mcp_agentbus.store.streams import Consumer
 # is so for good.
 _PAUSES_S: Final = (0, 0.001, 0.005, 0.02, 0.1, 0.2)
 # The last sequence that each consumer is known to have handed out to anybody: to start behind it is
-# to ask once, and for no text of what others hold.
-_handed_out: Final[WeakKeyDictionary[Bus, dict[Consumer, int]]] = WeakKeyDictionary()
+# to ask once, and for no text of what others hold. With the connection on which that was said: with
+# it a server may have lost its streams, which count from 1 again.
+_handed_out: Final[WeakKeyDictionary[Bus, tuple[int, dict[Consumer, int]]]] = WeakKeyDictionary()
 
 
 async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
@@ -37,7 +38,7 @@ async def pull(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
     Raises: as `Bus.pull`, but for a consumer that is lost; once something is taken it is returned,
         whatever comes after.
     """
-    known = _handed_out.setdefault(bus, {})
+    known = _known(bus)
     if consumer in known:
         deliveries = await _pulled(bus, consumer, batch)
     else:  # asked beside, it waits for no more
@@ -80,16 +81,17 @@ async def _pulled(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
             return deliveries
         await together(*(bus.give_back(each) for each in deliveries))
     await streams.ensure_consumer(bus, consumer)
+    _known(bus)[consumer] = 0
     return await bus.pull(consumer.stream, consumer.name, batch, is_made=True)
 
 
 async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -> bool:
     """Tell whether the stream has something behind the last that the consumer has handed out."""
-    known = _handed_out[bus]
+    known = _known(bus)
     stored: list[Found] = []
     # What is refused, or its stream lost, meanwhile its reader is told where it counts what waits.
     try:
-        last = max(known[consumer], *(delivery.seq for delivery in deliveries), 0)
+        last = max(known.get(consumer, 0), *(delivery.seq for delivery in deliveries), 0)
         beyond = {"seq": last + 1, "batch": 1, "next_by_subj": consumer.subject}
         if stored := await bus.many(consumer.stream, beyond):
             known[consumer] = await _handed_out_to(bus, consumer)
@@ -101,6 +103,14 @@ async def _is_behind(bus: Bus, consumer: Consumer, deliveries: list[Delivery]) -
         # Made anew by the next pull, it hands that out.
         return bool(stored) and error.code == NO_SUCH_CONSUMER
     return False
+
+
+def _known(bus: Bus) -> dict[Consumer, int]:
+    connection, known = _handed_out.get(bus, (0, {}))
+    if connection != bus.connections:
+        known = {}
+        _handed_out[bus] = (bus.connections, known)
+    return known
 
 
 async def _told(bus: Bus, consumer: Consumer) -> int:

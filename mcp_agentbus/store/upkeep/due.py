@@ -117,7 +117,8 @@ async def find(bus: Bus) -> KeptBack | None:
     first = await _first(bus, int(source.get("seq", 0)))
     if first is None:
         return None
-    has_room = int(info["state"]["bytes"]) + len(first.data) + _ROOM < info["config"]["max_bytes"]
+    limit, used = info["config"]["max_bytes"], int(info["state"]["bytes"])
+    has_room = limit <= 0 or used + len(first.data) + _ROOM < limit
     count = await _stored(bus, _task_subject(first))
     is_full = 0 < info["config"]["max_msgs_per_subject"] <= count
     return KeptBack(first, is_full) if is_full or has_room else None
@@ -169,18 +170,20 @@ async def let_go(bus: Bus, kept_back: KeptBack) -> None:
     Raises: as `Bus.publish`.
     """
     first = kept_back.first
-    behind: list[Found] = []
+    named: list[Found] = []
     stored = bus.stored(SCHEDULE, first.subject, start=first.seq, page=_PAGE)
     async for page in stored:
         await together(*(_end(bus, message, kept_back.why) for message in page))
-        behind += page
-        if len(behind) >= _ENDED_MAX:
+        named += page
+        if len(named) >= _ENDED_MAX:
             break
+    going = {first.seq}  # what is no UTF-8 in a subject is replaced as it is read: that names none
     if "*" in first.subject or ">" in first.subject:  # by number: it would name others' as well
-        for message in behind:
-            await bus.api(f"STREAM.MSG.DELETE.{SCHEDULE}", {"seq": message.seq})
+        going |= {message.seq for message in named}
     else:  # a copy of what is in its inbox already may go with it
         await bus.api(f"STREAM.PURGE.{SCHEDULE}", {"filter": first.subject})
+    for seq in sorted(going):
+        await bus.api(f"STREAM.MSG.DELETE.{SCHEDULE}", {"seq": seq})
 
 
 async def _end(bus: Bus, message: Found, why: str) -> None:

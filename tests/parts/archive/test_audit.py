@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import busy
 import pytest
 
 from mcp_agentbus.archive import audit
@@ -38,6 +39,15 @@ def archive(monkeypatch):
 def note(archive, numbers, owner="planner"):
     changes = [change(number, owner) for number in numbers]
     archive.note(changes, Reached("agentbus.*.*.*.*", 1, 2), of="made")
+
+
+async def test_steps_are_read_while_all_of_the_loops_own_threads_are_at_work(archive):
+    """Of those there are few, and a process that ends waits for each: a search may take long."""
+    note(archive, range(2))
+    with busy.own_threads():
+        [page] = [page async for page in pages(archive, Sides(), Span(until=2))]
+
+    assert len(page) == 2
 
 
 @pytest.mark.parametrize("sides", [Sides(), MINE])

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -215,6 +216,20 @@ def test_a_stream_that_was_made_anew_counts_from_one_again(archive):
     note(archive, sent(7, seq=4), of="made anew")
 
     assert archive.rows("SELECT state, sent_seq FROM tasks")[0][:] == ("completed", 4)
+
+
+def test_a_stream_that_knows_less_of_a_task_takes_back_what_its_worker_had_done(archive):
+    """As one that is restored from a backup: a task that waits again was told of as completed."""
+    done = {"summary": "Done", "result": "All of it", "agent": "coder", "progress": 1.0}
+    of_old = replace(record(7, "completed", 5_001), values={"state": "completed", **done})
+    note(archive, sent(7, seq=5_000), of_old)
+    note(archive, sent(7, seq=4), of="made anew")
+
+    [row] = archive.rows("SELECT * FROM tasks")
+    assert [row[name] for name in ("state", *done)] == ["stored", "", "", "", None]
+    assert (row["sent_seq"], row["record_seq"], row["request"]) == (4, 0, "x")
+    note(archive, record(7, "claimed", 1), of="made anew")
+    assert archive.rows("SELECT state FROM tasks")[0]["state"] == "claimed"
 
 
 def test_what_was_known_first_is_not_made_shorter(archive):

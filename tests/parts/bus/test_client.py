@@ -5,18 +5,20 @@ import asyncio
 import json
 import socket
 import ssl
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from local_server import settings_at
 
 from mcp_agentbus.bus import budget, connection, reconnect
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.connection import NoResponders
+from mcp_agentbus.bus.connection import LinkLost, NoResponders
 from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.bus.login.trust import Trust
-from mcp_agentbus.bus.replies import Found, Message, api_answer
-from mcp_agentbus.errors import BusUnreachable, StoreFull, TooLarge, Untrusted
+from mcp_agentbus.bus.replies import ApiError, Delivery, Found, Message, api_answer
+from mcp_agentbus.errors import BusUnreachable, StoreFull, TooLarge, Unconfirmed, Untrusted
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 
@@ -202,6 +204,89 @@ async def test_what_a_cluster_cannot_do_now_is_asked_for_again(nobody, monkeypat
     monkeypatch.setattr(budget, "CALL_S", 0.1)
     with pytest.raises(BusUnreachable, match=rf"servers {said}.*\. Nothing was stored"):
         await bus.publish("a.subject", b"")
+
+
+class Refusing(Electing):
+    """The link to a server that has not got what is asked for, in its words or in a gate's."""
+
+    def __init__(self, error):
+        self.error = error
+
+    async def asked(self, *given):
+        return given[-1](Message("", json.dumps({"error": self.error}).encode()))
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "is_gone"),
+    [
+        (10043, "no message found", True),
+        (10057, "no message found", True),
+        (10057, "stream store EOF", True),
+        (10057, "message delete not permitted", False),
+        (10059, "stream not found", False),
+    ],
+)
+async def test_what_is_to_be_deleted_and_is_there_no_more_is_deleted(
+    nobody, monkeypatch, code, words, is_gone
+):
+    """As by an earlier try whose answer was lost, or by whoever has finished it at that moment."""
+    bus, server = Bus(nobody), Refusing({"err_code": code, "description": words})
+
+    async def live(**_):
+        return server
+
+    monkeypatch.setattr(bus, "_live", live)
+
+    for call, passes in (("STREAM.MSG.DELETE.S", is_gone), ("STREAM.MSG.GET.S", False)):
+        with nullcontext() if passes else pytest.raises(ApiError):
+            await bus.api(call, {"seq": 7})
+
+
+class Hanging:
+    """The link to a server that hangs, or that is lost as something is said; in a time of its own."""
+
+    alive, is_clustered = True, False
+
+    def __init__(self, monkeypatch, *answers):
+        self.at, self.asked, self.answers = 0.0, [], list(answers)
+        monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: self.at))
+
+    async def send(self, *_):
+        raise LinkLost
+
+    async def request(self, subject, data=b"", timeout=2.0):
+        self.asked.append((data, timeout))
+        if self.answers:
+            return self.answers.pop()
+        self.at += timeout
+        raise TimeoutError
+
+    async def live(self, **_):
+        return self
+
+    def taken(self):
+        return Delivery("a.b", b"", {}, "$JS.ACK.S.c.1.7.3.1.0", "S", 7, 1, AT, 0)
+
+
+async def test_what_is_given_back_as_the_connection_is_lost_is_said_on_the_next(
+    nobody, monkeypatch
+):
+    bus, link = Bus(nobody), Hanging(monkeypatch, Message("", b""))
+    monkeypatch.setattr(bus, "_live", link.live)
+    await bus.give_back(link.taken())
+
+    assert [data for data, _ in link.asked] == [b"-NAK"]
+
+
+async def test_a_server_that_hangs_is_asked_what_it_has_forgotten_for_what_is_left_of_the_call(
+    nobody, monkeypatch
+):
+    bus, link = Bus(nobody), Hanging(monkeypatch)
+    monkeypatch.setattr(bus, "_live", link.live)
+    with budget.call(), pytest.raises(Unconfirmed):
+        await bus.finish(link.taken())
+
+    assert link.asked[:2] == [(b"+ACK", 1.5), (b"", budget.CALL_S - 1.5)]
 
 
 class Forgetful:

@@ -2,6 +2,7 @@
 """What is asked is tried for as long as its call lasts, and ends in what is known of it then."""
 
 import asyncio
+from contextvars import copy_context
 from types import SimpleNamespace
 
 import pytest
@@ -287,3 +288,12 @@ async def test_for_what_is_asked_to_make_it_anew_nothing_is_made_anew(trial):
     bus.on_missing = make
     assert await trial.tried(bus, NoResponders("a.b"), "answer") == ("answer", False)
     assert asked == [("made", False)]
+
+
+def test_what_was_begun_under_a_budget_apart_has_one_of_its_own_once_that_is_over():
+    """What hears on a connection lives longer than what has opened it, as does what that begins."""
+    with budget.apart():
+        apart, begun = budget.current(), copy_context()
+        assert begun.run(budget.current) is apart
+
+    assert begun.run(budget.current) is not apart

@@ -8,7 +8,7 @@ import pytest
 from offering import AT, Offering, claimed, offer, untouched
 
 from mcp_agentbus.bus.replies import Conflict
-from mcp_agentbus.errors import BusUnreachable, StoreFull
+from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, TooLarge
 from mcp_agentbus.handoff import lanes
 from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
@@ -237,12 +237,21 @@ async def test_what_is_no_task_is_parked_and_told_of(offering):
     assert taken.notes == [f"A stored message was parked: {why}. See `agentbus parked`."]
 
 
-async def test_where_no_more_can_be_parked_it_stays_and_keeps_nobody_waiting(offering):
-    offering.fails["park"] = StoreFull()
+@pytest.mark.parametrize(
+    ("refused", "why"),
+    [
+        (StoreFull(), "no more can be parked. Run `agentbus parked`"),
+        (TooLarge(), "with the reason it is larger than the bus server takes (its max_payload)"),
+        (NotAllowed(), f"it cannot be parked. {NotAllowed().message}"),
+    ],
+)
+async def test_what_cannot_be_parked_stays_and_keeps_nobody_waiting(offering, refused, why):
+    offering.fails["park"] = refused
     taken = await offered(offering, offer("t1", offered=51), offer("t2", seq=2))
 
     [note] = taken.notes
     assert note.startswith("Task t1 cannot be worked on (it was offered 51 times, and nobody")
+    assert f"stays in the inbox: {why}" in note
     assert [claim.task.id for claim in taken.claims] == ["t2"]
     assert offering.done == ([], [(1, lanes._NO_ROOM_AGAIN_S)], [])
 

@@ -2,6 +2,7 @@
 """Of a stream that was read before only what is new is asked for, and as seldom as can be."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,8 @@ def message(seq):
 
 class Stream:
     """A bus with a stream of so many messages, which notes what it is asked."""
+
+    is_cluster = False
 
     def __init__(self, count=0):
         self.connections = 1
@@ -53,6 +56,56 @@ async def test_what_was_read_once_is_read_again_only_as_far_as_it_is_new():
     assert await it.read(bus) == values(3)
     assert await it.read(bus) == values(3)
     assert bus.starts == [1, 3, 4]
+
+
+class Replicas(Stream):
+    """A stream that one leads and another is asked for what it holds, which may be behind."""
+
+    is_cluster = True
+
+    def __init__(self):
+        super().__init__(2)
+        self.there, self.gone = 2, set()
+
+    async def stored(self, stream, subject, start):
+        self.starts.append(start)
+        # The third is the first, written anew.
+        renewed = Found(message(1).subject, 3, NOON, {}, b"3")
+        every = [message(1), message(2), renewed][: self.there]
+        last = {each.subject: each for each in every if each.seq not in self.gone}
+        yield sorted((x for x in last.values() if x.seq >= start), key=lambda each: each.seq)
+
+    async def api(self, call, body=None):
+        info = await super().api(call, body)
+        return {**info, "state": {**info["state"], "messages": 2 - len(self.gone)}}
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_a_replica_has_not_yet_is_read_by_the_next_call(known):
+    """By the leader's numbers an old profile counted as whole, for as long as nobody wrote one."""
+    bus, it = Replicas(), copy()
+    if known:
+        assert await it.read(bus) == values(2)
+    bus.count = 3
+    assert await it.read(bus) == values(2)
+    bus.there = 3
+    assert await it.read(bus) == {**values(2), message(1).subject: 3}
+
+
+async def test_what_was_removed_behind_all_that_is_stored_is_not_looked_for_again_and_again(
+    monkeypatch,
+):
+    at = [1.0]
+    monkeypatch.setattr(copies, "time", SimpleNamespace(monotonic=lambda: at[0]))
+    bus, it = Replicas(), copy()
+    bus.gone = {2}
+    for at[0] in (1.0, 2.0, 9.0):
+        bus.starts.clear()
+        assert await it.read(bus) == values(1)
+    assert bus.starts == [2, 2]
+    bus.starts.clear()
+    await it.read(bus)
+    assert bus.starts == [3]
 
 
 @pytest.mark.parametrize(("count", "starts"), [(2, [1, 3]), (3, [1, 1])])

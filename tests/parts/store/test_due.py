@@ -23,17 +23,17 @@ def message(seq=7, size=100):
 class Server:
     """What a server says of its streams, and what has fallen due there."""
 
-    def __init__(self, *, sources=None, stored=FEW, used=0, first=None, latest=None):
+    def __init__(self, *, sources=None, stored=FEW, used=0, latest=None, limit=10 << 20):
         here = {"name": "AGENTBUS_SCHED", "active": SECOND, "seq": 6}
         self._info = {
-            "config": {"max_bytes": 10 << 20, "max_msgs_per_subject": FULL},
+            "config": {"max_bytes": limit, "max_msgs_per_subject": FULL},
             "state": {
                 "bytes": used,
                 "subjects": {"agentbus.coder.tasks.normal.planner": stored},
             },
             "sources": [here] if sources is None else sources,
         }
-        self._first, self._latest = first or message(), latest
+        self._first, self._latest = message(), latest
         self.asked = []
 
     async def api(self, call, body=None):
@@ -59,6 +59,8 @@ def source(**fields):
         ({"stored": FEW}, "it is larger than the server takes"),
         ({"stored": FEW, "used": (9 << 20) - 101}, "it is larger than the server takes"),
         ({"stored": FEW, "used": (9 << 20) - 100}, None),  # the stream itself may be full
+        ({"limit": -1}, "it is larger than the server takes"),  # one without a limit never is
+        ({"limit": 0, "used": 1 << 40}, "it is larger than the server takes"),
         ({"sources": [source(name="OTHER", seq=6)]}, None),
         ({"sources": [source(active=10 * SECOND, seq=6)]}, None),  # it does not copy
         ({"sources": [source(active=-1, seq=6)]}, None),
@@ -163,7 +165,10 @@ async def test_what_is_just_under_way_keeps_nobody_back(monkeypatch, before, lat
 @pytest.mark.parametrize(
     ("subject", "removed"),
     [
-        ("agentbus.coder.due.normal.planner", [("PURGE", "agentbus.coder.due.normal.planner")]),
+        (
+            "agentbus.coder.due.normal.planner",
+            [("PURGE", "agentbus.coder.due.normal.planner"), ("MSG.DELETE", 7)],
+        ),
         # As a filter it would name others' as well.
         ("agentbus.*.due.normal.planner", [("MSG.DELETE", 7), ("MSG.DELETE", 8)]),
         ("agentbus.coder.due.normal.>", [("MSG.DELETE", 7), ("MSG.DELETE", 8)]),

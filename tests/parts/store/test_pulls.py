@@ -151,6 +151,8 @@ async def test_what_waits_is_counted_though_its_consumer_is_behind(world, monkey
 class Scripted:
     """A bus whose consumer answers as it is told; notes what is done."""
 
+    connections = 1
+
     def __init__(self, *answers, stored=(), handed_out=0):
         self.answers, self.stored, self.handed_out = list(answers), list(stored), handed_out
         self.done = []
@@ -203,7 +205,10 @@ async def test_a_consumer_that_is_lost_or_leaves_out_what_is_said_is_made_anew(
     monkeypatch.setattr(streams, "ensure_streams", made)
     monkeypatch.setattr(streams, "ensure_consumer", made)
 
+    pulls._handed_out[bus] = (1, {CONSUMER: 500})
+
     assert await pulls._pulled(bus, CONSUMER, 2) == [delivery(5)]
+    assert pulls._known(bus) == {CONSUMER: 0}  # it counts anew where its stream was lost
     assert bus.done == [
         (*whole, {}), *before, ("consumer", CONSUMER), (*whole, {"is_made": True}),
     ]  # fmt: skip
@@ -228,11 +233,22 @@ async def test_a_consumer_is_behind_where_more_is_stored_than_it_has_handed_out(
     known, taken, answers, start, is_behind
 ):
     bus = Scripted(stored=map(delivery, answers[0]), handed_out=answers[1])
-    pulls._handed_out[bus] = {CONSUMER: known}
+    pulls._handed_out[bus] = (1, {CONSUMER: known})
 
     assert await pulls._is_behind(bus, CONSUMER, list(map(delivery, taken))) is is_behind
     request = {"seq": start, "batch": 1, "next_by_subj": CONSUMER.subject}
     assert bus.done == [("many", CONSUMER.stream, request)]
+
+
+async def test_what_was_handed_out_on_a_connection_that_is_lost_is_asked_anew_on_the_next():
+    """Its server may have lost the stream since, which counts from 1 again."""
+    bus = Scripted([], [], handed_out=500)
+    await pulls.pull(bus, CONSUMER, 2)
+    bus.connections, bus.handed_out = 2, 3
+    await pulls.pull(bus, CONSUMER, 2)
+
+    starts = [what[2]["seq"] for what in bus.done if what[0] == "many"]
+    assert starts == [501, 4]
 
 
 async def test_of_a_consumer_of_which_nothing_can_be_heard_nothing_is_known():

@@ -76,15 +76,20 @@ async def test_what_its_sender_keeps_of_a_task_is_written_without_a_look_first(t
     ("standing", "outcome"),
     [
         (SENT.model_copy(update={"unasked": True, "request": "r2"}), Kept(SENT, duplicate=False)),
-        (SENT, Kept(SENT, duplicate=True)),
+        # Of this very storing another has written it, who looks for what was not kept.
+        (SENT, Kept(SENT, duplicate=False)),
+        (
+            SENT.model_copy(update={"seq": 6}),
+            Kept(SENT.model_copy(update={"seq": 6}), duplicate=True),
+        ),
         (
             SENT.model_copy(update={"closed": True}),
-            Kept(SENT.model_copy(update={"closed": True}), duplicate=True),
+            Kept(SENT.model_copy(update={"closed": True}), duplicate=False),
         ),
         (SENT.model_copy(update={"request": "r2"}), Taken()),
         (
             SENT.model_copy(update={"request": ""}),
-            Kept(SENT.model_copy(update={"request": ""}), True),
+            Kept(SENT.model_copy(update={"request": ""}), duplicate=False),
         ),
         (SENT.model_copy(update={"request": "", "subject": "Sum"}), Taken()),
         (SENT.model_copy(update={"request": "", "priority": "low"}), Taken()),

@@ -4,6 +4,7 @@
 import pytest
 from server_stand_in import Server
 
+from mcp_agentbus.archive.history import up_to_date
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
@@ -12,7 +13,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
-from mcp_agentbus.store.records import add_wake, read_record, read_sent, read_wakes
+from mcp_agentbus.store.records import add_wake, read_record, read_sent, read_wakes, write_record
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import moving
 
@@ -60,6 +61,35 @@ async def test_a_task_whose_worker_has_asked_goes_to_the_new_name_with_all_that_
     assert (item.question, item.decision.approved) == ("Push to main?", True)
     old_one, _ = await read_record(world.bus, planner.me.id, old, sent.task_id)
     assert (old_one, decisions.kept(folder, asked)) == (None, None)
+
+
+async def test_what_has_moved_stands_in_the_archive_under_its_new_name_alone(world):
+    """It was told of twice, as waiting for an agent that nobody knows."""
+    async with await world.session("planner") as planner, await world.session("coder") as coder:
+        [done] = await send_task(planner, coder.me.id, "Done", "x")
+        await read_inbox(coder)
+        await publish_result(coder, done.task_id, "completed")
+        [waits] = await send_task(planner, coder.me.id, "Waits", "x")
+        [ended] = await send_task(
+            planner, coder.me.id, "Ended, and its message is still there", "x"
+        )
+        record, _ = await read_record(world.bus, planner.me.id, coder.me.id, done.task_id)
+        await write_record(world.bus, record.model_copy(update={"task_id": ended.task_id}), 0)
+        worker, sender = coder.me.id, planner.me.id
+    everybody = ["*"]
+    async with up_to_date(world.bus, everybody):
+        await moving.rename(world.bus, worker, world.name("smith"))
+        await moving.rename(world.bus, sender, world.name("lead"))
+    async with up_to_date(world.bus, everybody) as current:
+        rows = current.archive.rows("SELECT id, owner, inbox FROM tasks ORDER BY created_at")
+
+    assert [row[:] for row in rows if row["id"] in {done.task_id, waits.task_id}] == [
+        (done.task_id, world.name("lead"), worker),
+        (waits.task_id, sender, world.name("smith")),
+    ]
+    for sent in (done, ended):
+        record, _ = await read_record(world.bus, world.name("lead"), worker, sent.task_id)
+        assert record.state == "completed"
 
 
 async def test_an_agent_stays_known_where_it_cannot_be_taken_from_the_senders(world, monkeypatch):

@@ -4,6 +4,7 @@
 import json
 from dataclasses import replace
 
+import busy
 import pytest
 from trails import FIRST, MINE, NOON, at, sent
 
@@ -96,6 +97,15 @@ async def test_without_a_bus_what_lies_here_is_told_of_and_nothing_else_is_made_
 
 def behind(number):
     return {"behind": (iso(at(number)), number)}
+
+
+@pytest.mark.parametrize("line", ["tasks", "search Task", "audit --limit 1", "export"])
+async def test_it_is_looked_back_while_all_of_the_loops_own_threads_are_at_work(shell, line):
+    shell.note(sent(1), sent(2))
+    with busy.own_threads():
+        assert await shell.typed(line) == 0
+
+    assert shell.texts
 
 
 async def test_of_steps_the_last_are_printed_and_how_many_are_not(shell):

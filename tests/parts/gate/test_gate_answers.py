@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a gate says that it answers: while each account that it knows has a desk that is open."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from mcp_agentbus.gate import gate as module
+from mcp_agentbus.gate.book import Book, Standing
+from mcp_agentbus.gate.gate import Gate
+
+
+class Passage:
+    """A connection; nothing is said on it."""
+
+    opened: ClassVar = []
+
+    @classmethod
+    async def open(cls, _):
+        passage = cls()
+        passage.ended = asyncio.Event()
+        cls.opened.append(passage)
+        return passage
+
+    def hear(self, *_):
+        """Hears nothing."""
+
+    async def flush(self):
+        """Has said nothing."""
+
+    async def close(self):
+        self.ended.set()
+
+
+async def turns():
+    """Let all that can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    monkeypatch.setattr(module, "Passage", Passage)
+    monkeypatch.setattr(module, "Desk", lambda *_: SimpleNamespace(heard=None))
+    monkeypatch.setattr(Passage, "opened", [])
+    return Gate(None)
+
+
+async def test_it_answers_no_more_while_a_desk_is_not_open_or_an_account_has_none(gate):
+    book = Book(accounts={"laptop": Standing(frozenset())})
+    keeper = SimpleNamespace(book=book, changed=asyncio.Event())
+    keeping = asyncio.create_task(gate._keep_desks(None, keeper, asyncio.Event()))
+    await turns()
+    assert gate.answers.is_set()
+
+    Passage.opened[0].ended.set()
+    await turns()
+    assert not gate.answers.is_set()
+
+    gate._open.add("laptop")
+    gate._tell()
+    assert gate.answers.is_set()
+    book.note_account("vps", Standing(frozenset()))
+    gate._opening = asyncio.Semaphore(0)  # none is opened just now
+    keeper.changed.set()
+    await turns()
+    assert not gate.answers.is_set()
+    keeping.cancel()
+    await gate._end_desks()
+
+
+async def test_a_connection_that_ends_by_itself_is_opened_again_after_a_pause(gate, monkeypatch):
+    answered, pauses = [], []
+
+    async def answer(_):
+        answered.append(gate.answers.set())
+        assert len(answered) <= 2, "it goes round and round"
+
+    async def pause(seconds):
+        pauses.append((seconds, gate.answers.is_set()))
+        if len(pauses) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(gate, "_answer", answer)
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=pause))
+    with pytest.raises(asyncio.CancelledError):
+        await gate._answer_always(None)
+
+    assert (len(answered), pauses) == (2, [(module._PAUSE_S, False)] * 2)
