@@ -238,6 +238,11 @@ CASES = {
         f"It is high, and no listener runs that could wake coder; {AWAY}.",
         "`agentbus listen --install` keeps one running; or open a session of coder.",
     ),
+    "woken, and since then no listener runs": (
+        case(of=HIGH, listener="stopped", woken_at=before(minutes=5)),
+        f"It is high, and no listener runs that could wake coder; {AWAY}.",
+        "`agentbus listen --install` keeps one running; or open a session of coder.",
+    ),
     "a listener that hangs": (
         case(of=HIGH, listener="silent"),
         f"It is high, and the listener does not answer, so nobody is woken for it; {AWAY}.",
@@ -333,6 +338,15 @@ def test_who_is_on_hold_is_let_start_by_a_profile_that_its_host_has(host, profil
         "session of coder."
     )
     assert profile_of(host, profile) == profile
+
+
+def test_of_a_wake_that_came_to_nothing_it_is_said_where_its_end_is_told():
+    todo = todo_for(Reason.BACKOFF, "coder")
+
+    assert todo == (
+        "Wait, or open a session of coder; `agentbus agent wakes coder` shows how the last wake "
+        "ended."
+    )
 
 
 def test_every_state_has_a_case():
