@@ -220,12 +220,15 @@ def _unregistered(case: Case) -> Why | None:
 
 
 def _wakes_nobody(case: Case) -> Why | None:
-    lane = case.task.priority
-    if lane in case.wake_on:
+    lane, is_word = case.task.priority, case.task.expect == "nothing"
+    if lane in case.wake_on and not is_word:
         return None
+    what = f"It is {lane}, and nobody is woken for {lane}"
+    if is_word:
+        what = "It is a word: its reader is shown it at its next call, and it wakes nobody"
     return Why(
-        f"wakes nobody; {_there(case, brief=True)}",
-        f"It is {lane}, and nobody is woken for {lane}; {_there(case)}.{_place(case)}",
+        f"{'a word, ' * is_word}wakes nobody; {_there(case, brief=True)}",
+        f"{what}; {_there(case)}.{_place(case)}",
         _have_it_read(case),
     )
 

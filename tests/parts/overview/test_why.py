@@ -223,6 +223,11 @@ CASES = {
         "known: the bus server has just started."),
         "",
     ),
+    "a word that is high": (
+        case(of={**HIGH, "expect": "nothing"}, word=word(Reason.QUIET_HOURS)),
+        f"It is a word: its reader is shown it at its next call, and it wakes nobody; {AWAY}.",
+        OPEN_IT,
+    ),
     "a wake is under way": (
         case(of=HIGH, word=word(waking=True), before=1),
         "A wake of coder for it is under way. 1 task of its lane is older.",
