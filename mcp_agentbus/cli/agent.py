@@ -65,6 +65,7 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _add(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.config import editor  # it needs tomlkit
+    from mcp_agentbus.doctor.machine import start_lacks
 
     keys = _keys(args, settings)
     added = editor.add(settings, args.id, replace=args.replace, **keys)
@@ -82,7 +83,11 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
         "gone": list(added.gone),
     }
     gone = f"Taken out, as it means nothing now: {', '.join(added.gone)}.\n" if added.gone else ""
-    show(args, _added_text(rules, written, gone + _next(listener, elsewhere)), data)
+    lines = [_added_text(rules, written, gone + _next(listener, elsewhere))]
+    missing, fix = start_lacks(rules, written) if rules.profile != "hold" else ("", "")
+    if missing:
+        lines.append(f"NOTHING CAN START IT YET: {missing}. {fix}")
+    show(args, "\n".join(lines), data)
 
 
 def _reload(settings: Settings) -> tuple[int | None, str]:
