@@ -18,6 +18,8 @@ import pytest
 from mcp_agentbus.cli import output, rooms, tasks
 from mcp_agentbus.cli.main import COMMANDS
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.config.rules import MEANS
+from mcp_agentbus.core import hosts
 from mcp_agentbus.errors import BadInput, BusUnreachable, NoListener
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.relay import local_socket
@@ -48,6 +50,38 @@ def test_a_command_is_declared_alone_as_it_is_among_all():
     alone = {name: _told(parser(only=name))[1] for name in COMMANDS}
 
     assert alone == {name: {name: among_all[name]} for name in COMMANDS}
+
+
+def _typed_into(command):
+    """Yield each argument of a command, and of those below it, by its metavar."""
+    for action in command._actions:
+        yield action.metavar or action.dest.upper(), action
+    for each in (
+        command._subparsers._group_actions[0].choices.values() if command._subparsers else ()
+    ):
+        yield from _typed_into(each)
+
+
+# By metavar; None is whatever agents a listener knows.
+OFFERED = dict.fromkeys(("ID", "AGENT", "FROM", "TO", "OLD")) | {
+    "X": None, "HOST": hosts.CONNECTED, "H": hosts.WOKEN, "P": MEANS,
+}  # fmt: skip
+
+
+def test_the_tab_key_offers_agents_hosts_and_profiles_wherever_one_belongs(monkeypatch):
+    monkeypatch.setattr("mcp_agentbus.cli.completion.agents", lambda **_: ["coder"])
+    typed = [
+        (metavar, action)
+        for metavar, action in _typed_into(parser())
+        if metavar in OFFERED and not action.choices
+        if action.dest not in {"thread", "request_id", "name"}
+    ]
+
+    assert {metavar for metavar, _ in typed} == set(OFFERED)
+    for metavar, action in typed:
+        completer = getattr(action, "completer", None)
+        assert completer, action
+        assert completer() == list(OFFERED[metavar] or ["coder"])
 
 
 @pytest.mark.parametrize("doer", sorted(set(COMMANDS.values())), ids=":".join)
