@@ -36,10 +36,15 @@ _LISTED: Final = "`agentbus tasks --all` lists them with their ids."
 
 @dataclass(frozen=True)
 class Resting:
-    """Tasks of one lane that nobody has claimed, or all of them given back."""
+    """Tasks of one lane that nobody has claimed, or all of them given back.
+
+    Words stand for themselves: what wakes nobody is not to hide what does.
+    """
 
     inbox: str
     priority: Priority
+    #: They want no answer.
+    is_word: bool
     #: Their senders want them offered later.
     is_early: bool
     count: int
@@ -52,16 +57,17 @@ def resting(archive: Archive, at: datetime) -> tuple[Resting, ...]:
         "SELECT tasks.*, '' AS snippet, count(*) AS of_them, min(tasks.created_at) AS since,"  # noqa: S608
         " coalesce(tasks.deliver_at > ?, 0) AS is_early FROM tasks"
         f" WHERE tasks.state = 'stored' AND {_KNOWN} AND {_NOT_OVERDUE}"
-        " GROUP BY tasks.inbox, tasks.priority, is_early"
+        " GROUP BY tasks.inbox, tasks.priority, tasks.expect, is_early"
         f" ORDER BY is_early, {_BY_LANE}, since",
         iso(at), iso(at),
     )  # fmt: skip
     return tuple(
         Resting(
-            row["inbox"], row["priority"], bool(row["is_early"]), row["of_them"], past_of(row, at)
+            row["inbox"], row["priority"], row["expect"] == "nothing", bool(row["is_early"]),
+            row["of_them"], past_of(row, at),
         )
         for row in rows
-    )
+    )  # fmt: skip
 
 
 def held(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ...]:

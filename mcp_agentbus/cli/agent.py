@@ -53,7 +53,7 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
         case "wake":
             _wake(args, settings)
         case "wakes":
-            _wakes(args, settings)
+            await _wakes(args, settings)
         case "rename":
             await _rename(args, settings)
         case "forget":
@@ -65,6 +65,7 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _add(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.config import editor  # it needs tomlkit
+    from mcp_agentbus.doctor.machine import start_lacks
 
     keys = _keys(args, settings)
     added = editor.add(settings, args.id, replace=args.replace, **keys)
@@ -82,7 +83,11 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
         "gone": list(added.gone),
     }
     gone = f"Taken out, as it means nothing now: {', '.join(added.gone)}.\n" if added.gone else ""
-    show(args, _added_text(rules, written, gone + _next(listener, elsewhere)), data)
+    lines = [_added_text(rules, written, gone + _next(listener, elsewhere))]
+    missing, fix = start_lacks(rules, written) if rules.profile != "hold" else ("", "")
+    if missing:
+        lines.append(f"NOTHING CAN START IT YET: {missing}. {fix}")
+    show(args, "\n".join(lines), data)
 
 
 def _reload(settings: Settings) -> tuple[int | None, str]:
@@ -196,13 +201,20 @@ def _wake(args: argparse.Namespace, settings: Settings) -> None:
     show(args, status.woken_text(looked_at), looked_at)
 
 
-def _wakes(args: argparse.Namespace, settings: Settings) -> None:
+async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
     try:
         rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
     except LedgerBroken as error:
         raise BadSetup(str(error), hint=error.hint) from None
+    if not rows and args.id not in settings.agents:
+        from mcp_agentbus.bus.client import Bus
+        from mcp_agentbus.tools import moving
+
+        async with Bus(settings) as bus:
+            if await bus.reconnected(0):  # else nobody knows who is there
+                await moving.see_known(bus, args.id)
     show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
 
 

@@ -61,6 +61,14 @@ def _typed(read: Callable[[Any, str], _T]) -> Callable[[str], _T]:
     return typed
 
 
+class WrongUsage(SystemExit):
+    """A line that was typed cannot be read. It was said so, as argparse does, to who typed it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 class Parser(argparse.ArgumentParser):
     """Says of each fault how its own command is typed, and what line may have been meant.
 
@@ -134,7 +142,14 @@ class Parser(argparse.ArgumentParser):
             typed += [self.text_option, " ".join(rest)]
         words = " ".join(word[:40] for word in rest)
         self.typed = typed
-        self.error(f"it takes no {words!r}. {self._try()}")
+        # Without one of its commands it would only be refused again.
+        lacks = "" if self._is_whole() else "--help"
+        self.error(f"it takes no {words!r}. {self._try(lacks)}")
+
+    def _is_whole(self) -> bool:
+        """Tell whether one of its commands was typed, where it has any."""
+        below = [action.choices for action in self._actions if isinstance(action.choices, dict)]
+        return all(set(self.typed) & set(commands) for commands in below)
 
     def _strange(self) -> list[str]:
         """Return the options that were typed and that it does not have."""
@@ -170,9 +185,10 @@ class Parser(argparse.ArgumentParser):
     def _lacking(self, message: str) -> str:
         """Return the line to try where argparse misses something; empty if it does not."""
         if missing := re.fullmatch(rf"{_LACKS}: (.+)", message):
-            names = missing[1].upper().replace(",", "")
+            names = missing[1].split(", ")
             # Which commands there are, its help says, each with what it does.
-            return self._try("--help" if names in {"COMMAND", "ACTION"} else names)
+            lacks = "--help" if names[0] in {"COMMAND", "ACTION"} else " ".join(map(_due, names))
+            return self._try(lacks)
         option = re.fullmatch(r"argument (?:.+/)?(--[a-z-]+): expected one argument", message)
         if option and option[1] in self.typed:
             at = len(self.typed) - self.typed[::-1].index(option[1])
@@ -208,9 +224,9 @@ class Parser(argparse.ArgumentParser):
         from mcp_agentbus.cli.typed import elsewhere
 
         if line := elsewhere.here(self.whole):
-            super().error(f"this is typed otherwise here. Try: {line}")
+            self._end(f"this is typed otherwise here. Try: {line}")
         if line := self._misplaced():
-            super().error(line)
+            self._end(line)
         if message.startswith(_LACKS) and (strange := self._strange()):
             self._takes_no(strange, list(self.typed))
         wrong = re.search(r"invalid choice: '(.+)' \(choose from (.+)\)", message)
@@ -218,7 +234,20 @@ class Parser(argparse.ArgumentParser):
         line = self._lacking(message) or self._refused(message, near)
         if wrong and near:
             message = f"there is no {wrong[1][:40]}. Nearest: {near}"
-        super().error(f"{message}. {line}" if line else message)
+        elif message.startswith("argument COMMAND"):  # of dozens nobody reads a list of names
+            message = message.partition(" (choose from")[0]
+        self._end(f"{message}. {line}" if line else message)
+
+    def _end(self, message: str) -> NoReturn:
+        """Print how it is typed and what is wrong, and end.
+
+        Raises:
+            WrongUsage: always.
+        """
+        try:
+            super().error(message)
+        except SystemExit:
+            raise WrongUsage(message) from None
 
 
 class Untold(Exception):  # nothing need be wrong: it may be help that was asked for
@@ -242,6 +271,11 @@ class Reader(Parser):
 
 def _options(of: argparse.ArgumentParser) -> list[str]:
     return re.findall(r"--[a-z][a-z-]+", of.format_help())
+
+
+def _due(name: str) -> str:
+    """Return how what is missing stands in a line to try: an option as it is, else in capitals."""
+    return name if _is_option(name) else name.upper()
 
 
 def _is_option(word: str) -> bool:

@@ -108,7 +108,10 @@ def _listen(args: argparse.Namespace, settings: Settings) -> int:
         )
     there = seat.seated(settings)
     who = there.who if there else "a listener"
-    print(
-        f"{who[0].upper()}{who[1:]} runs already; see `agentbus listen --status`.", file=sys.stderr
-    )
+    says = f"{who[0].upper()}{who[1:]} runs already; see `agentbus listen --status`."
+    if args.json:
+        pid = there.process.pid if there and there.process else None
+        show(args, says, {"running": True, "pid": pid, "says": says})
+    else:
+        print(says, file=sys.stderr)
     return 0

@@ -12,17 +12,19 @@ what does one when that one is typed: --help and wrong usage answer at once.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from mcp_agentbus.cli.arguments import WrongUsage
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.cli.output import complain
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.feather.printing import be_patient, spell_out
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, BadInput
 
 if TYPE_CHECKING:
     from mcp_agentbus.relay.typed.command import Begun
@@ -88,9 +90,7 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
 
         return complain(SEEN, as_json="--json" in typed)
     # Alone, in a terminal: somebody wants to know what goes on.
-    words = typed or ["status"] * os.isatty(1)
-    only = words[0] if words and words[0] in COMMANDS else ""
-    args = parser(only=only).parse_args(words)
+    args = _parsed(typed or ["status"] * os.isatty(1))
     args.begun = begun
     module, function = COMMANDS[args.command]
     try:
@@ -112,6 +112,25 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
 
         return complain(unusable(error), as_json=getattr(args, "json", False))
     return code
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """Return what was typed, as it is read.
+
+    Raises:
+        WrongUsage: it cannot be; that was said, also to a program that has asked for data.
+    """
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    only = words[0] if words and words[0] in COMMANDS else ""
+    try:
+        return parser(only=only).parse_args(words)
+    except WrongUsage as wrong:
+        if "--json" in words[: [*words, "--"].index("--")]:
+            message, _, line = wrong.message.partition(". Try: ")
+            hint = f"Try: {line or 'agentbus --help'}"
+            complain(BadInput(f"{message}.", hint=hint), as_json=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import Parser, duration
 from mcp_agentbus.cli.typed import account, agent, history, patterns, server, tasks, work
-from mcp_agentbus.cli.typed.command import WATCH_MAX_S, asked_for, command
+from mcp_agentbus.cli.typed.command import WATCH_MAX_S, asked_for, command, completed, offered
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
 
@@ -91,16 +91,18 @@ def _add_install_commands(commands: Commands) -> None:
     )
     setup.add_argument("--no-listener", action="store_true", help="leave the listener to you")
     install = commands.add_parser("install", help="connect a host, or print how any is connected")
-    install.add_argument("host", nargs="*", metavar="HOST", help=", ".join(hosts.CONNECTED))
+    known = ", ".join(hosts.CONNECTED)
+    offered(install.add_argument("host", nargs="*", metavar="HOST", help=known), hosts.CONNECTED)
     install.add_argument(
         "--print", action="store_true", dest="print_", help="print the entry for any MCP host"
     )
-    install.add_argument(
+    who = install.add_argument(
         "--agent",
         metavar="ID",
         help="the agent that the host's sessions are (default: as its entry says, else openclaw "
         "for OpenClaw, and by the folder of each session for the others)",
     )
+    completed(who)
     install.add_argument(
         "--no-plugin",
         action="store_true",
@@ -108,7 +110,7 @@ def _add_install_commands(commands: Commands) -> None:
         "without skill, hooks and monitor",
     )
     uninstall = commands.add_parser("uninstall", help="take agentbus out of a host again")
-    uninstall.add_argument("host", nargs="+", metavar="HOST", help=", ".join(hosts.CONNECTED))
+    offered(uninstall.add_argument("host", nargs="+", metavar="HOST", help=known), hosts.CONNECTED)
     for each in (setup, install):
         each.add_argument(
             "--allow-tools",
@@ -140,7 +142,8 @@ def _add_doctor(commands: Commands) -> None:
         "--self-test", action="store_true", help="send a task through the bus and back"
     )
     doctor.add_argument("--dry-run", action="store_true", help="with --fix: only say what")
-    doctor.add_argument("--wake", metavar="AGENT", help="with --self-test: really start this agent")
+    about = "with --self-test: really start this agent"
+    completed(doctor.add_argument("--wake", metavar="AGENT", help=about))
 
 
 def _add_hook(commands: Commands) -> None:

@@ -36,7 +36,8 @@ _STARTS_NONE: Final = "no session starts one here, by AGENTBUS_LISTENER"
 # What a person can do about an agent that is held, by `notices.Reason`; the others pass by
 # themselves.
 _HELD: Final = {
-    "backoff": "agentbus agent wake {agent}, once its folder and host are in order",
+    "backoff": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}, once its "
+    "folder and host are in order",
     "gave_up": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}",
     "profile": "agentbus agent add {agent} --replace --wake {profile}",
     "unknown_host": "agentbus agent add {agent} --host HOST --dir FOLDER",

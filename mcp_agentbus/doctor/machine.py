@@ -41,6 +41,7 @@ from mcp_agentbus.human import standing
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes.hosts.openclaw import UNSET
 from mcp_agentbus.wakes.hosts.registry import missing_program
 
 _IsOpen = Callable[[os.stat_result], bool]
@@ -341,14 +342,16 @@ def _agent(agent: str, settings: Settings) -> Check:
     about = f"{rules.host} in {rules.folder}, wake {rules.profile}: {MEANS[rules.profile]}"
     if rules.profile == "hold":
         return Check(name, "ok", about)
-    missing, fix = _missing(rules, settings)
+    missing, fix = start_lacks(rules, settings)
     if missing:
         return Check(name, "wrong", f"{missing}, so nothing can start it", fix)
     return Check(name, "ok", about)
 
 
-def _missing(rules: Rules, settings: Settings) -> tuple[str, str]:
-    """Return what its start lacks, and what to do; two empty texts if nothing."""
+def start_lacks(rules: Rules, settings: Settings) -> tuple[str, str]:
+    """Return what an agent's start lacks, and what to do; two empty texts if nothing."""
+    if rules.token_file is None and "token_file" in hosts.named(rules.host).keys:
+        return "no token_file is set for its gateway", UNSET.format(rules.agent)
     if rules.token_file and not rules.token_file.is_file():
         fix = "Write hooks.token of openclaw.json into it, mode 0600."
         return f"there is no {rules.token_file}", fix

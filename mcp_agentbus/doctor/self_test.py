@@ -25,6 +25,7 @@ from typing import Any, Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
+from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import in_thread
@@ -137,7 +138,8 @@ async def _bus(settings: Settings, stages: Stages, *ours: str) -> AsyncGenerator
             else:
                 with suppress(Stopped):
                     means = "may stay in `agentbus agents`; nothing else is harmed."
-                    work = _forget(bus, ours, whole=whole)
+                    sent = any((each.name, each.state) == ("send", "ok") for each in stages.done)
+                    work = _forget(bus, ours, whole=whole, sent=sent)
                     await stages.take("cleanup", work, f"{' and '.join(ours)} {means}")
 
 
@@ -172,7 +174,8 @@ async def _made_up(stages: Stages, bus: Bus, sender: str, worker: str) -> None:
 def _no_wake(settings: Settings) -> Stage:
     """Say that no agent was started, and how to have one started."""
     untested = "whether an agent without a session is started was not tested: that takes its host"
-    woken = ", ".join(sorted(settings.rules))
+    rules = sorted(settings.rules.items())
+    woken = ", ".join(agent for agent, each in rules if each.profile != "hold")
     fix = "Add one first: agentbus agent add ID --host HOST --dir FOLDER"
     return Stage(
         "wake",
@@ -314,9 +317,11 @@ async def _looked_after(planner: Session, worker: str, stack: AsyncExitStack) ->
     settings = planner.bus.settings
     rules = settings.rules.get(worker)
     if rules is None or rules.profile == "hold":
+        again = " --replace" * (worker in settings.agents)
+        how = f"--wake {least_profile(rules.host)}" if rules else "--host HOST --dir FOLDER"
         raise AgentbusError(
             f"{worker} is no agent that its user allows to be started.",
-            hint=f"Run `agentbus agent add {worker} --host HOST --dir FOLDER`.",
+            hint=f"Run `agentbus agent add {worker}{again} {how}`.",
         )
     how = await listener(settings)
     if lacked := await in_thread(with_login, settings, rules.host):
@@ -338,8 +343,14 @@ async def _lived(planner: Session, task_id: str, steps: Collection[str]) -> str:
         await asyncio.sleep(LOOK_AGAIN_S)
 
 
-async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool) -> str:
+async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool, sent: bool) -> str:
     """Take agents off the server, and, if `whole`, all that was stored for and by them.
+
+    Args:
+        bus: the server.
+        agents: who is taken off it.
+        whole: with all that was stored for and by them.
+        sent: a task was, which is told of where it stays.
 
     Raises:
         AgentbusError: the server does not answer, or does not allow it.
@@ -360,7 +371,7 @@ async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool) -> str:
         for stream, consumer in (*lanes, *own):
             await _unless_missing(bus, f"CONSUMER.DELETE.{stream}.{consumer}", None)
     are = "is" if len(agents) == 1 else "are"
-    left = "" if whole else "; the task was withdrawn, and its record stays for 30 days"
+    left = "" if whole or not sent else "; the task was withdrawn, and its record stays for 30 days"
     return f"{' and '.join(agents)} {are} off the bus again{left}"
 
 

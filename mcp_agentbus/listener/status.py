@@ -224,7 +224,8 @@ def wake_data(row: Row) -> dict[str, Any]:
 def _wake_lines(row: Row) -> str:
     tasks = sum(key.startswith("task ") for key in row.keys)
     what = {"nudge": "told in its session", "start": "started"}[row.means]
-    parts = [f"{minute(row.at.isoformat())}  {what} for {tasks} task{'s' * (tasks != 1)}"]
+    came = "not " * (row.outcome == "not_started")
+    parts = [f"{minute(row.at.isoformat())}  {came}{what} for {tasks} task{'s' * (tasks != 1)}"]
     parts.append(row.said if row.ended_at else "under way")
     if row.led_to_read is not None:
         parts.append("something was read" if row.led_to_read else "NOTHING WAS READ")

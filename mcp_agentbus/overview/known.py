@@ -64,8 +64,10 @@ _OLDER_S: Final = 0.1
 _LISTENER_S: Final = 2.0
 # Lanes in which more is stored than is known of, looked at one by one.
 _LANES_MAX: Final = 20
-# By which words a step says that its agent was woken, and that a worker said something.
+# By which words a step says that its agent was woken, and that nothing came of its wake.
 _WOKEN: Final = frozenset({"waking", "woken"})
+_UNWOKEN: Final = frozenset({"wake-failed", "wake-held"})
+# By which a worker said something.
 _SAID: Final = HELD - {"claimed"}
 
 #: An inbox and a priority.
@@ -185,7 +187,7 @@ class Known:
             holder_lives=self.holder_lives(task),
             claimed_at=_last(steps, frozenset({"claimed"})),
             noted_at=_last(steps, _SAID),
-            woken_at=_last(steps, _WOKEN),
+            woken_at=_woken(steps),
             ended_at=_last(steps, ENDS),
             before=standing.before(archive, task, self.now) if placed else None,
             outgoing_says=self.outgoing.says,
@@ -375,3 +377,9 @@ def _as_it_is(settings: Settings) -> Generator[Current]:
 
 def _last(steps: Sequence[Step], states: Collection[str]) -> datetime | None:
     return max((step.at for step in steps if step.state in states), default=None)
+
+
+def _woken(steps: Sequence[Step]) -> datetime | None:
+    """Return when somebody was woken, of those for whose wake nothing else stands since then."""
+    wakes = {step.by: step for step in steps if step.state in _WOKEN | _UNWOKEN}
+    return _last(tuple(wakes.values()), _WOKEN)

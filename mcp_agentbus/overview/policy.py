@@ -33,7 +33,7 @@ from mcp_agentbus.overview.known import Known
 from mcp_agentbus.overview.why import why
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Task
-from mcp_agentbus.tools.answers.words import clock
+from mcp_agentbus.tools.answers.words import clock, whether_there
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 from mcp_agentbus.wakes.policy import Facts, Hold, Waiting, decide
 
@@ -93,7 +93,7 @@ class Explained:
         """The same for a person."""
         lines = [f"A task of {self.sender} to {self.to}, sent now:", *self.notes]
         for each in self.agents:
-            lines.append(f"{each.id} is {each.state}. {each.rule}.")
+            lines.append(f"{whether_there(each.id, each.state)}. {each.rule}.")
             if each.profile:
                 lines.append(f"  wake profile {each.profile}, by config.toml here")
             for lane in each.lanes:

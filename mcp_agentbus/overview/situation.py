@@ -28,6 +28,7 @@ from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, Listener, known
+from mcp_agentbus.overview.resting import Rests, resting
 from mcp_agentbus.overview.why import FOR_A_PERSON, Why, todo_for, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
 from mcp_agentbus.tools.answers.past import short
@@ -147,7 +148,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
     async with known(settings, open_bus) as here:
         wakes, broken = await asyncio.to_thread(_wakes_today, settings)
         held = [task for task in here.held if here.holder_lives(task) is not False]
-        waits = _waits(here)
+        waits = resting(here)
         shown = tuple(_explained(here, some) for some in waits[:_WAITS_MAX])
         needs = (
             *_unwoken(here, waits), *_asked(here), *_parked(here), *_held_back(here),
@@ -184,61 +185,19 @@ def _server(here: Known) -> str:
     return server.url if server else ""
 
 
-@dataclass(frozen=True)
-class _Resting:
-    """Tasks that nobody holds, of one lane."""
-
-    inbox: str
-    priority: Priority
-    count: int
-    oldest: Past | None
-    is_early: bool = False
-
-    def order(self) -> tuple[bool, int, float]:
-        """Return what sorts it: what may be read now before what may not, high before low."""
-        since = self.oldest.created_at.timestamp() if self.oldest else 0.0
-        return self.is_early, LANES.index(self.priority), since
-
-
-def _waits(here: Known) -> list[_Resting]:
-    """Return what waits: never claimed, held by a session that is gone, or of other producers."""
-    lanes: dict[tuple[str, Priority, bool], _Resting] = {
-        (some.inbox, some.priority, some.is_early): _Resting(
-            some.inbox, some.priority, some.count, some.oldest, some.is_early
-        )
-        for some in here.resting
-    }
-    for task in here.held:
-        if here.holder_lives(task) is False:
-            place = (task.inbox, task.priority, False)
-            some = lanes.get(place)
-            both = [each for each in (task, some and some.oldest) if each]
-            oldest = min(both, key=lambda each: each.created_at)
-            count = 1 + (some.count if some else 0)
-            lanes[place] = _Resting(task.inbox, task.priority, count, oldest)
-    for (inbox, priority), lane in here.lanes.items():
-        place = (inbox, priority, False)
-        some = lanes.get(place)
-        if lane.count > (some.count if some else 0):
-            tasks = list((lane.tasks or {}).values())
-            first = here.unlisted(tasks[0]) if tasks else None
-            lanes[place] = _Resting(inbox, priority, lane.count, some.oldest if some else first)
-    return sorted(lanes.values(), key=_Resting.order)
-
-
-def _unread(here: Known, waits: Iterable[_Resting], held: Sequence[Past]) -> int:
+def _unread(here: Known, waits: Iterable[Rests], held: Sequence[Past]) -> int:
     if here.bus is None or here.current.extent.is_whole:
         return 0
     told = sum(some.count for some in waits if not some.is_early) + len(held)
     return max(0, sum(here.bus.stored.values()) - told)
 
 
-def _explained(here: Known, some: _Resting) -> Waits:
+def _explained(here: Known, some: Rests) -> Waits:
     reason = why(here.case(some.oldest)) if some.oldest else Why("", "", "")
     return Waits(some.inbox, some.priority, some.count, some.oldest, reason)
 
 
-def _agents(here: Known, held: Iterable[Past], waits: Iterable[_Resting]) -> tuple[Standing, ...]:
+def _agents(here: Known, held: Iterable[Past], waits: Iterable[Rests]) -> tuple[Standing, ...]:
     """Return all agents, those that are at something first."""
     in_hand: dict[str, list[tuple[Past, datetime]]] = {}
     asks = {task for task in held if _is_asking(here, task)}
@@ -295,15 +254,15 @@ def _asked(here: Known) -> Iterable[Need]:
             yield Need("asks", task.task_id, what, answer.todo, *about)
 
 
-def _unwoken(here: Known, waits: Iterable[_Resting]) -> Iterable[Need]:
+def _unwoken(here: Known, waits: Iterable[Rests]) -> Iterable[Need]:
     """Tell of what is to wake an agent where no session is open, and nothing starts one."""
     if here.bus is None or here.listener.state in {"silent", "foreign"}:
         return
-    urgent: dict[tuple[str, str], list[_Resting]] = {}
+    urgent: dict[tuple[str, str], list[Rests]] = {}
     for some in waits:
         entry = here.entry(some.inbox)
         wakes = some.priority in here.wake_on(some.inbox)
-        if not wakes or some.is_early or some.oldest is None:
+        if not wakes or some.is_word or some.is_early or some.oldest is None:
             continue
         if not here.is_here(some.inbox) or entry is None or entry.state not in AWAY:
             continue

@@ -220,12 +220,15 @@ def _unregistered(case: Case) -> Why | None:
 
 
 def _wakes_nobody(case: Case) -> Why | None:
-    lane = case.task.priority
-    if lane in case.wake_on:
+    lane, is_word = case.task.priority, case.task.expect == "nothing"
+    if lane in case.wake_on and not is_word:
         return None
+    what = f"It is {lane}, and nobody is woken for {lane}"
+    if is_word:
+        what = "It is a word: its reader is shown it at its next call, and it wakes nobody"
     return Why(
-        f"wakes nobody; {_there(case, brief=True)}",
-        f"It is {lane}, and nobody is woken for {lane}; {_there(case)}.{_place(case)}",
+        f"{'a word, ' * is_word}wakes nobody; {_there(case, brief=True)}",
+        f"{what}; {_there(case)}.{_place(case)}",
         _have_it_read(case),
     )
 
@@ -321,8 +324,8 @@ def _elsewhere(case: Case) -> Why | None:
 
 
 _RESTING: Final[Sequence[Callable[[Case], Why | None]]] = (
-    _outgoing, _not_yet, _bus_away, _unregistered, _wakes_nobody, _under_way, _held_back, _told,
-    _no_listener, _elsewhere,
+    _outgoing, _not_yet, _bus_away, _unregistered, _wakes_nobody, _under_way, _held_back,
+    _no_listener, _told, _elsewhere,
 )  # fmt: skip
 
 
@@ -343,6 +346,8 @@ def todo_for(reason: str, agent: str, sender: str = "", host: str = "") -> str:
         "or leave it: whoever reads the inbox ends it as rejected.",
         Reason.NOT_ALLOWED: f"Add {from_whom} to wake_from of [agents.{agent}] in config.toml, or "
         f"{opened}.",
+        Reason.BACKOFF: f"Wait, or {opened}; `agentbus agent wakes {agent}` shows how the last "
+        "wake ended.",
         Reason.GAVE_UP: f"`agentbus agent wakes {agent}` shows how they ended; to try again: "
         f"`agentbus agent wake {agent}`.",
         Reason.PROFILE: f"`agentbus agent add {agent} --replace --wake {profile}` lets a task "

@@ -13,10 +13,12 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
-from mcp_agentbus.handoff import agents
+from mcp_agentbus.errors import UnknownAgent
+from mcp_agentbus.handoff import agents, parking
 from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.store import roster, streams, subjects, waiting
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
 
@@ -103,6 +105,23 @@ class Call:
         for remark in self._untold():
             self.out(remark, {})
 
+    @asynccontextmanager
+    async def looking(self) -> AsyncGenerator[Session, None]:
+        """Open the shell's session for a look, which a name with a typing error does not get.
+
+        Whoever opens a session is registered at its first call: everybody would see that name from
+        then on. Who was not named is whom the folder or its host says, and may be new.
+
+        Raises:
+            UnknownAgent: nobody of the name that was given is registered, nor lies anything there.
+        """
+        async with self.session() as session:
+            agent = session.me.id
+            is_given = self.naming.asked.given and agent not in self.settings.agents
+            if is_given and not await _is_known(session):
+                raise UnknownAgent(f"No agent {agent!r} is registered. Nothing was done.")
+            yield session
+
     @property
     def _as_json(self) -> bool:
         return getattr(self.args, "json", False)
@@ -112,3 +131,22 @@ class Call:
         remarks = [] if self._as_json else list(self.remarks)
         self.remarks.clear()
         return remarks
+
+
+async def _is_known(session: Session) -> bool:
+    """Tell whether an agent is registered, or something lies in an inbox of its name.
+
+    Without the bus of others nobody knows, and the look itself may do without.
+    """
+    bus = session.bus
+    if bus.settings.url and not await bus.reconnected(0):
+        return True
+    await streams.ensure_streams(bus)
+    if await roster.look(bus, session.me.id):
+        return True
+    for inbox in session.inboxes:
+        if await waiting.stored_tasks(bus, subjects.task_subject(inbox, "*", "*")):
+            return True
+        if await parking.parked(bus, inbox):
+            return True
+    return False

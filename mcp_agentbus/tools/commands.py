@@ -221,7 +221,7 @@ async def _task(call: Call) -> int:
     """Show a task's life."""
     # A person who has not said to be an agent asks for the tasks of all of theirs.
     others = users(call.settings) if call.naming.asked.is_unnamed else ()
-    async with call.session() as session:
+    async with call.looking() as session:
         life = await lives.task_life(session, call.args.task_id, others)
     start = render.start_of(call.args.cursor)
     return call.end(render.life_text(life, start, SHELL), documents.of_life(life))
@@ -243,7 +243,7 @@ async def _agents(call: Call) -> int:
 
 async def _parked(call: Call) -> int:
     """Show what was set aside in an agent's inboxes."""
-    async with call.session() as session:
+    async with call.looking() as session:
         await session.called()
         parked = [
             task
@@ -262,7 +262,7 @@ def _inboxes(call: Call, session: Session) -> Sequence[str]:
 
 async def _replay(call: Call) -> int:
     """Offer a parked task again."""
-    async with call.session() as session:
+    async with call.looking() as session:
         await session.called()
         task = await parking.replay(session.bus, _inboxes(call, session), call.args.which)
     return call.end(f"Offered again: {parked_text([task])}", documents.of_parked([task]))

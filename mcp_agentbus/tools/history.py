@@ -118,9 +118,14 @@ async def export(call: Call) -> int:
     args = call.args
     if args.cursor:
         check_text(args.cursor, "cursor")
+        if args.since and getattr(args, "until", None) is None:
+            raise BadInput(
+                "--cursor and --since do not go together: what is older would never be printed.",
+                hint="Leave --since out: a new name begins with all, and goes on behind that.",
+            )
     async with _trail(call, past.step_markdown) as trail:
         is_named = args.cursor and not trail.is_resumed
-        span = trail.span(trail.cursor(args.cursor) if is_named else getattr(args, "after", 0))
+        span = trail.span(trail.cursor() if is_named else getattr(args, "after", 0))
         await trail.print(span)
         await trail.go_on_from(trail.step)
         if args.follow:
@@ -202,27 +207,35 @@ class _Trail:
             await self.print(span)
             await self.go_on_from(self.step)
 
-    def cursor(self, name: str) -> int:
-        """Return the step from which an export of this name goes on.
+    @property
+    def _name(self) -> str:
+        """Whose cursor it is: what is printed of one agent says nothing of the others' steps."""
+        args = self.call.args
+        name = getattr(args, "cursor", None) or ""
+        return f"{name}\n{args.agent}" if name and args.agent else name
+
+    def cursor(self) -> int:
+        """Return the step from which an export of this name, and of this agent, goes on.
 
         Raises:
             BadInput: there is no file that would keep it.
         """
         if self.archive.path is None:
+            named = self.call.args.cursor
             raise BadInput(
-                f"Without an archive nobody knows how far the export {name!r} was.",
+                f"Without an archive nobody knows how far the export {named!r} was.",
                 hint="Leave --cursor out; or mend the archive, or have one: enabled = true under "
                 "[archive] in config.toml.",
             )
-        rows = self.archive.rows("SELECT step FROM cursors WHERE name = ?", name)
+        rows = self.archive.rows("SELECT step FROM cursors WHERE name = ?", self._name)
         return int(rows[0]["step"]) if rows else 0
 
     async def go_on_from(self, step: int) -> None:
         """Have the next export of this name begin behind a step, once what it is told was read."""
-        if name := getattr(self.call.args, "cursor", None):
+        if self._name:
             if self.call.reached:
                 await self.call.reached()
-            self.archive.note_cursor(name, step)
+            self.archive.note_cursor(self._name, step)
 
 
 @asynccontextmanager

@@ -123,6 +123,20 @@ def _is_typed(book: names.Book, agent: str) -> bool:
     return holder.host == identity.SHELL if holder else agent in book.before
 
 
+async def see_known(bus: Bus, agent: str) -> None:
+    """See that the roster, the book or config.toml has an agent of that name; it need not live.
+
+    Raises:
+        UnknownAgent: none does.
+        BadSetup: the book cannot be read.
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    await streams.ensure_streams(bus)
+    here = {*names.read(bus.settings).names, *bus.settings.agents}
+    if agent not in here and agent not in await roster.registered(bus):
+        raise UnknownAgent(f"No agent {agent!r} is known.", hint="`agentbus agents` lists them.")
+
+
 async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
     """Forget an agent: in the book, in config.toml, on the roster.
 
@@ -139,10 +153,7 @@ async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     settings = bus.settings
-    await streams.ensure_streams(bus)
-    known = agent in {*await roster.registered(bus), *names.read(settings).names, *settings.agents}
-    if not known:
-        raise UnknownAgent(f"No agent {agent!r} is known.", hint="`agentbus agents` lists them.")
+    await see_known(bus, agent)
     if count := await _waiting(bus, agent):
         raise Refused(
             f"{count} task{'s' * (count != 1)} for {agent} {'have' if count != 1 else 'has'} no "

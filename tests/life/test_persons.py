@@ -62,6 +62,7 @@ async def test_a_person_is_one_agent_everywhere_and_finds_what_is_between_others
         await typed("task", task_id, folder=other)
         for task_id in (between.task_id, between.task_id[:12])
     ]
+    await typed("inbox", "--agent", "reviewer", folder=other)
     code, refused = await typed("task", between.task_id, "--agent", "reviewer", folder=other)
     inside = await typed("task", between.task_id, folder=other, CLAUDECODE="1")
     _, all_of_them = await typed("tasks", folder=other)

@@ -218,6 +218,7 @@ async def test_an_agent_that_is_never_started_is_not_tested(there, tmp_path):
     assert code == 1
     assert stages["listener"]["state"] == "failed"
     assert "send" not in stages
+    assert "withdrawn" not in stages["cleanup"]["said"]
     assert await left_of(there) == []
 
 

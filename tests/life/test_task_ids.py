@@ -134,6 +134,7 @@ async def test_tools_and_commands_take_the_beginning_of_an_id(home, way):
         withdrawn = await call(planner, "publish_result", task_id=answers[:6], status="cancelled")
         answering = {"subject": "s", "body": "b", "in_reply_to": WRONG}
         wrong = await planner.call_tool("send_task", {"to": worker, **answering})
+        await served.typed(folder, "inbox", "--agent", f"third-{way}")
         code_of_other, others = await served.typed(folder, "task", short, "--agent", f"third-{way}")
 
     assert code == 0, out

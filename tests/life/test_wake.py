@@ -2,6 +2,7 @@
 """Urgent work wakes an agent that has no session: once, truthfully, and only if it may."""
 
 import asyncio
+import json
 import os
 import signal
 
@@ -269,9 +270,10 @@ async def test_a_broken_ledger_holds_every_wake_and_leaves_tasks_readable(house,
 async def test_a_second_listener_does_not_stay(house, notes):
     configure(house, notes)
     async with listening(house) as listener:
-        code, said = await served.typed(house.data_dir.parent, "listen")
+        code, said = await served.typed(house.data_dir.parent, "listen", "--json")
         stays = await asyncio.to_thread(local_socket.ask, house, {"op": "status"})
 
     assert code == 0
-    assert "runs already" in said
-    assert stays["pid"] == listener.process.pid
+    told = json.loads(said)
+    assert "runs already" in told["says"]
+    assert told["pid"] == stays["pid"] == listener.process.pid

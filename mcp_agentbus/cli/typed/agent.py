@@ -7,7 +7,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import WithProgram, count, whole_seconds
-from mcp_agentbus.cli.typed.command import WEEK_S
+from mcp_agentbus.cli.typed.command import WEEK_S, completed, offered
 from mcp_agentbus.core import hosts
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     )
     _add_agent_keys(add)
     remove = actions.add_parser("remove", help="take an agent out of config.toml")
-    remove.add_argument("id", metavar="ID")
+    completed(remove.add_argument("id", metavar="ID"))
     listed = actions.add_parser("list", help="list the agents in config.toml")
     wake = actions.add_parser(
         "wake",
@@ -37,27 +37,27 @@ def add(commands: Commands) -> None:
         description="Forget an agent's failed wakes and look at it now. "
         "Its limits and quiet hours stay.",
     )
-    wake.add_argument("id", metavar="ID")
+    completed(wake.add_argument("id", metavar="ID"))
     wakes = actions.add_parser(
         "wakes",
         help="list the last wakes of an agent",
         description="List the last wakes of an agent, how each ended, and what it printed.",
     )
-    wakes.add_argument("id", metavar="ID")
+    completed(wakes.add_argument("id", metavar="ID"))
     wakes.add_argument("--limit", type=count(1000), default=5, metavar="N", help="default: 5")
     rename = actions.add_parser(
         "rename",
         help="give an agent another name",
         description="Give an agent another name, with its folder, its rules and what waits for it.",
     )
-    rename.add_argument("old", metavar="OLD")
+    completed(rename.add_argument("old", metavar="OLD"))
     rename.add_argument("new", metavar="NEW")
     forget = actions.add_parser(
         "forget",
         help="take an agent off the bus, if nothing waits for it",
         description="Take an agent off the bus and out of config.toml, if nothing waits for it.",
     )
-    forget.add_argument("id", metavar="ID")
+    completed(forget.add_argument("id", metavar="ID"))
     forget.add_argument("--yes", action="store_true", help="do not ask")
     allow = actions.add_parser(
         "allow",
@@ -71,20 +71,22 @@ def add(commands: Commands) -> None:
 
 
 def _add_agent_keys(add: argparse.ArgumentParser) -> None:
-    add.add_argument("id", metavar="ID")
-    add.add_argument(
-        "--host", metavar="H", help=f"{', '.join(hosts.WOKEN[:-1])} or {hosts.WOKEN[-1]}"
-    )
+    completed(add.add_argument("id", metavar="ID"))
+    known = f"{', '.join(hosts.WOKEN[:-1])} or {hosts.WOKEN[-1]}"
+    offered(add.add_argument("--host", metavar="H", help=known), hosts.WOKEN)
     add.add_argument("--dir", metavar="D", help="where it is started (default: here)")
-    add.add_argument("--wake", metavar="P", help="hold, answer or work")
-    add.add_argument(
+    profile = add.add_argument("--wake", metavar="P", help="hold, answer or work")
+    offered(profile, ("hold", "answer", "work"))
+    waker = add.add_argument(
         "--wake-from", action="append", metavar="X",
         help="a sender that may wake it besides your own agents, or *; may be repeated",
     )  # fmt: skip
-    add.add_argument(
+    completed(waker)
+    sender = add.add_argument(
         "--accept-from", action="append", metavar="X",
         help="a sender whose tasks it takes: an agent, role:NAME or * (default); may be repeated",
     )  # fmt: skip
+    completed(sender)
     add.add_argument("--quiet-hours", metavar="R", help="no wakes then: 22:00-07:00")
     add.add_argument("--description", metavar="T", help="one line for the roster")
     add.add_argument("--role", action="append", metavar="R", help="a shared inbox; may be repeated")

@@ -7,6 +7,7 @@ watch = command(commands, "watch", "wait for a task or a result")
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_agentbus.cli.arguments import Parser, count, moment
@@ -62,6 +63,15 @@ def completed(argument: argparse.Action) -> None:
         return completion.agents(**asked)
 
     argument.completer = agents  # type: ignore[attr-defined]  # argcomplete looks for it
+
+
+def offered(argument: argparse.Action, words: Sequence[str]) -> None:
+    """Have the tab key offer these words for an argument, which takes others as well."""
+
+    def known(**_: object) -> list[str]:
+        return list(words)
+
+    argument.completer = known  # type: ignore[attr-defined]
 
 
 def add_words(command: Parser, nargs: str, about: str) -> None:

@@ -82,7 +82,9 @@ def add(commands: Commands) -> None:
         "--markdown", action="store_true", help="as entries of a diary, texts in frames (default)"
     )
     export.add_argument(
-        "--cursor", metavar="NAME", help="go on behind what the last export of that name printed"
+        "--cursor",
+        metavar="NAME",
+        help="go on behind what the last export of that name, and of that agent, printed",
     )
     for trail in (audit, export):
         completed(trail.add_argument("--agent", metavar="ID", help="only this agent's tasks"))

@@ -133,7 +133,9 @@ def _facts(past: Past, name_chars: int) -> str:
         return _shortened(agent, name_chars)
 
     by = f" by {name(past.agent)}" if past.agent and past.state in HELD | ENDS - {"expired"} else ""
-    since = f" {words.ago(past.updated_at)}" if past.state != "stored" else ""
+    # A deadline passes although nobody writes it down.
+    at = past.expires_at if past.state == "expired" and past.expires_at else past.updated_at
+    since = f" {words.ago(at)}" if past.state != "stored" else ""
     since += _LEFT * past.is_left
     facts = [
         short(past.task_id),

@@ -56,14 +56,9 @@ def _receipt_line(receipt: Receipt, reader: Reader) -> str:
     if receipt.state == "stored_here":
         line = f"{receipt.to}: {words.HERE}, as task {receipt.task_id}.{later}"
         return f"{line} {reader.hint(receipt.reason)} {receipt.note}"
-    if receipt.recipient == "not known":
-        is_there = f"Whether {receipt.to} is there is not known yet{seen}."
-    elif receipt.recipient == "never seen":
-        is_there = f"{receipt.to} has not been seen yet."
-    else:
-        is_there = f"{receipt.to} is {_state(receipt.recipient)}{seen}."
+    is_there = words.whether_there(receipt.to, receipt.recipient)
     sentences = [
-        f"{receipt.to}: stored as task {receipt.task_id}.{later} {is_there}",
+        f"{receipt.to}: stored as task {receipt.task_id}.{later} {is_there}{seen}.",
         _wake_text(receipt),
         receipt.note,
     ]
@@ -376,7 +371,3 @@ def _step_line(step: Moment) -> str:
     why = f"  ({step.reason})" if step.reason else ""
     note = f"\n    {one_line(step.note, NOTE_MAX_CHARS)}" if step.note else ""
     return f"{words.when(step.at)}  {step.state:<14} {step.by}{why}{note}"
-
-
-def _state(state: str) -> str:
-    return "in a live session" if state == "live session" else state

@@ -64,6 +64,15 @@ def many(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
+def whether_there(agent: str, state: str) -> str:
+    """Return how an agent stands by the roster, without a full stop."""
+    if state == "not known":
+        return f"Whether {agent} is there is not known yet"
+    if state == "never seen":
+        return f"{agent} has not been seen yet"
+    return f"{agent} is {'in a live session' if state == 'live session' else state}"
+
+
 def counts(waiting: Mapping[Priority, int]) -> str:
     """Return how many wait in each lane that has any."""
     return ", ".join(f"{waiting[lane]} {lane}" for lane in LANES if waiting.get(lane)) or "none"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult
 
+from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.values import gateway
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import check_private, read_whole
@@ -36,6 +37,11 @@ _UP_TIMEOUT_S: Final = 60.0
 _LOOK_AGAIN_S: Final = 1.0
 # Its answer is a line; more is not read.
 _ANSWER_MAX_BYTES: Final = 64 * 1024
+#: What to do where an agent, by its id, has no token file.
+UNSET: Final = (
+    "Run `agentbus install openclaw`, then `agentbus agent add {0} --replace`; or `agentbus agent "
+    "add {0} --replace --token-file FILE`."
+)
 _NOT_TAKEN: Final = {
     401: "its gateway refused the token. Hint: token_file must hold hooks.token of openclaw.json",
     404: "its gateway has no wake hook. Hint: set hooks.enabled and hooks.token in openclaw.json",
@@ -46,9 +52,9 @@ _NOT_TAKEN: Final = {
 async def wake(call: Call) -> Ended:
     """Hand the notice to the gateway; start its service first where one is installed."""
     try:
-        url, token = gateway(call.rules.url), _token(call.rules.token_file)
+        url, token = gateway(call.rules.url), _token(call.rules)
     except BadSetup as error:
-        return Ended("failed", str(error))
+        return Ended("failed", str(error).removesuffix("."))
     notice = await call.notice()
     try:
         return await _ask(url, token, notice)
@@ -65,14 +71,15 @@ async def wake(call: Call) -> Ended:
     return Ended("not_started", "its gateway was started but does not answer")
 
 
-def _token(path: Path | None) -> str:
+def _token(rules: Rules) -> str:
     """Return the secret of the wake hook.
 
     Raises:
         BadSetup: no file is set, or it is not there, is open to others or holds no token.
     """
+    path = rules.token_file
     if path is None:
-        raise BadSetup("token_file is not set.", hint="Put hooks.token into a 0600 file.")
+        raise BadSetup("token_file is not set.", hint=UNSET.format(rules.agent))
     try:
         check_private(path)
         token = read_whole(path).decode(errors="replace").strip()

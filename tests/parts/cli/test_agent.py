@@ -72,9 +72,7 @@ async def test_add_writes_registers_and_says_what_may_wake_it(home, tmp_path, ca
     said = capsys.readouterr().out
     for part in ("config.toml", "acceptEdits", "Bash(git status)", "22:00 to 07:00", ", b", "60 s"):
         assert part in said
-    assert said.endswith(
-        "Next: agentbus listen, or agentbus listen --install to keep it running.\n"
-    )
+    assert "\nNext: agentbus listen, or agentbus listen --install to keep it running.\n" in said
     assert on_the_bus == [(ids.Agent("coder", "claude-code", "", ("review",)), None)]
 
 
@@ -109,6 +107,28 @@ async def test_replace_changes_what_is_given_and_says_what_means_nothing_any_mor
     assert f"Host claude-code in {tmp_path}." in said
     assert "not from 22:00 to 07:00" in said
     assert on_the_bus[-1] == (ids.Agent("coder", "claude-code", "", ("review",)), None)
+
+
+NO_TOKEN = "`agentbus install openclaw`, then `agentbus agent add job --replace`; or"
+
+
+@pytest.mark.parametrize(
+    ("argv", "lacks", "todo"),
+    [
+        (("--host", "claude-code"), "claude is not on PATH. ", "Install claude-code, or put its"),
+        (("--host", "openclaw", "--wake", "work"), "no token_file is set for its ", NO_TOKEN),
+        (("--host", "command", "--wake", "work", "--", "/no/x"), "/no/x is not on ", "config.toml"),
+        (("--host", "command", "--wake", "work", "--", "/bin/sh"), None, ""),
+        (("--host", "claude-code", "--wake", "hold"), None, ""),
+    ],
+)
+@pytest.mark.usefixtures("on_the_bus")
+async def test_add_ends_with_what_its_start_lacks(tmp_path, capsys, argv, lacks, todo):
+    await typed(settings_at(tmp_path), "add", "job", "--dir", str(tmp_path), *argv)
+
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith(f"NOTHING CAN START IT YET: {lacks}" if lacks else "Next: ")
+    assert todo in said
 
 
 async def test_a_command_keeps_its_own_options(home, tmp_path, capsys, on_the_bus):

@@ -116,6 +116,7 @@ AGENT = '[agents.coder]\nhost = "{host}"\ndir = "{folder}"\n{more}\n'
         ("cursor", 'wake = "work"', "cursor-agent or agent is not on PATH"),
         ("command", 'wake = "work"\ncommand = ["/no/such/program"]', "/no/such/program is not"),
         ("openclaw", 'wake = "work"\ntoken_file = "/no/such/token"', "there is no /no/such/token"),
+        ("openclaw", 'wake = "work"', "no token_file is set for its gateway"),
     ],
 )
 def test_an_agent_whose_host_is_not_here_is_wrong(tmp_path, host, more, said):

@@ -3,14 +3,15 @@
 
 import asyncio
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
-from local_server import settings_at
+from local_server import configured, settings_at
 
 from mcp_agentbus.doctor import self_test
 from mcp_agentbus.doctor.check import Stage, Stages, Stopped
 from mcp_agentbus.doctor.report import last_line
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import AgentbusError, BusUnreachable
 
 
 async def works():
@@ -87,7 +88,8 @@ async def test_whoever_stops_a_self_test_takes_no_task_from_an_agent_that_holds_
     """With both agents its own, nobody else has one; else it is withdrawn, and stays to be read."""
     taken = []
 
-    async def forget(_, names, *, whole):
+    async def forget(_, names, *, whole, sent):
+        assert not sent
         taken.append((list(names), whole))
         return ""
 
@@ -97,3 +99,44 @@ async def test_whoever_stops_a_self_test_takes_no_task_from_an_agent_that_holds_
             raise stops
 
     assert taken == [(ours, whole)]
+
+
+AGENTS = """
+[agents.coder]
+host = "claude-code"
+dir = "{0}"
+[agents.holder]
+host = "openclaw"
+dir = "{0}"
+wake = "hold"
+[agents.typist]
+host = "shell"
+"""
+
+
+@pytest.mark.parametrize(
+    ("wake", "offered"),
+    [("answer", "You have coder."), ("hold", "Add one first: agentbus agent add ID --host HOST")],
+)
+def test_only_who_may_be_started_is_offered_for_a_test(tmp_path, wake, offered):
+    text = AGENTS.format(tmp_path).replace("[agents.holder]", f'wake = "{wake}"\n[agents.holder]')
+    stage = self_test._no_wake(configured(tmp_path, text))
+
+    assert stage.fix.startswith(f"Give --wake AGENT. {offered}")
+
+
+@pytest.mark.parametrize(
+    ("agent", "command"),
+    [
+        ("holder", "`agentbus agent add holder --replace --wake work`"),
+        ("typist", "`agentbus agent add typist --replace --host HOST --dir FOLDER`"),
+        ("nobody", "`agentbus agent add nobody --host HOST --dir FOLDER`"),
+    ],
+)
+async def test_who_may_not_be_started_is_let_by_a_command_that_is_taken(tmp_path, agent, command):
+    settings = configured(tmp_path, AGENTS.format(tmp_path))
+    planner = SimpleNamespace(bus=SimpleNamespace(settings=settings))
+    with pytest.raises(AgentbusError, match="allows to be started") as refused:
+        await self_test._looked_after(planner, agent, None)
+
+    assert refused.value.hint == f"Run {command}."

@@ -3,12 +3,14 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from local_server import settings_at
 
 from mcp_agentbus.listener import status
 from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes.ledger import Row
 
 FOUND = {
     "pid": 4711,
@@ -112,6 +114,27 @@ def test_agents_of_different_names_stand_in_columns():
     lines = shown(agents=[AGENT, AGENT | {"agent": "a-long-name"}]).splitlines()[1:]
 
     assert lines[0].index("command") == lines[1].index("command")
+
+
+@pytest.mark.parametrize(
+    ("means", "outcome", "told"),
+    [
+        ("start", "exited", "  started for 1 task \u00b7 so it ended"),
+        ("start", "not_started", "  not started for 1 task \u00b7 so it ended"),
+        ("nudge", "asked", "  told in its session for 1 task \u00b7 so it ended"),
+        ("nudge", "not_started", "  not told in its session for 1 task \u00b7 so it ended"),
+    ],
+)
+def test_a_wake_that_did_not_come_about_is_not_told_as_one_that_did(means, outcome, told):
+    at = datetime(2026, 11, 21, tzinfo=UTC)
+    wake = Row(
+        1, "coder", means, frozenset({"task coder 9d"}), frozenset({"planner"}), at,
+        live_only=False, pid=None, born="", ended_at=at, outcome=outcome, said="so it ended",
+        exit_code=None, output="", usd=None, interrupted=False, led_to_read=None, cleared=False,
+        end_written=True,
+    )  # fmt: skip
+
+    assert status.wakes_text("coder", [wake]).endswith(told)
 
 
 def test_looking_at_a_listener_loads_no_library(tmp_path):

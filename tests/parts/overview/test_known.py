@@ -3,14 +3,17 @@
 
 import pytest
 from local_server import settings_at
-from situations import NOW
+from situations import ID, NOW, before
 
+from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.catch_up import Extent
-from mcp_agentbus.archive.file import Archive
+from mcp_agentbus.archive.entries import Change
+from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.overview.known import Known, Listener
+from mcp_agentbus.store.task import Moment
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
@@ -23,3 +26,32 @@ def test_a_task_that_was_not_read_yet_is_not_told_as_one_that_there_is_not(is_wh
 
     assert ("among what was read so far" in caught.value.message) is not is_whole
     assert caught.value.hint.startswith("The same again looks further back.") is not is_whole
+
+
+@pytest.mark.parametrize(
+    ("steps", "minutes"),
+    [
+        (["coder waking"], 9),
+        (["coder waking", "coder woken"], 8),
+        (["coder waking", "coder wake-failed"], None),
+        (["coder waking", "coder wake-failed", "coder wake-held"], None),
+        (["coder waking", "coder woken", "coder wake-held"], None),
+        (["coder wake-held", "coder waking", "coder woken"], 7),
+        # Of a role that two hold, what is held for one says nothing of the other.
+        (["coder waking", "coder woken", "tester wake-held"], 8),
+        (["coder waking", "tester waking", "tester wake-failed"], 9),
+    ],
+)
+def test_nobody_is_told_as_woken_whose_wake_failed_or_is_held_since(steps, minutes):
+    moments = (each.split() for each in steps)
+    moments = tuple(
+        Moment(state=state, at=before(minutes=9 - n), by=who)
+        for n, (who, state) in enumerate(moments)
+    )
+    told = Change("planner", "role-review", ID, before(minutes=9), 1, "sent_seq", {}, moments)
+    with Archive(None, Keeps()) as archive:
+        archive.note([told], Reached("agentbus.*.*.*.*", 1, 2), of="made")
+        here = Known(settings_at("/nowhere"), NOW, Current(archive, Extent()), Listener())
+        woken_at = here.case(standing.named(archive, ID)).woken_at
+
+    assert woken_at == (before(minutes=minutes) if minutes else None)

@@ -14,6 +14,7 @@ from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.overview import policy
 from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.overview.policy import Explained
 from mcp_agentbus.wakes import ledger
 from mcp_agentbus.wakes.ledger import Ledger
 
@@ -59,3 +60,18 @@ def test_it_is_opened_once_for_an_answer_and_closed_and_never_made(tmp_path, mon
     for each in opened:
         with pytest.raises(ledger.sqlite3.ProgrammingError, match="closed"):
             each.execute("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("in a live session", "coder is in a live session. It"),
+        ("offline", "coder is offline. It"),
+        ("never seen", "coder has not been seen yet. It"),
+        ("not known", "Whether coder is there is not known yet. It"),
+    ],
+)
+def test_of_an_agent_it_is_said_whether_it_is_there_as_in_receipts(state, said):
+    reader = policy.Reader("coder", state, accepted=True, rule="It takes all")
+
+    assert Explained("planner", "coder", (reader,)).text.splitlines()[1].startswith(said)

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes on, as the archive alone tells it, and how much of it is beside what is shown."""
 
-from local_server import settings_at
-from situations import before
+from contextlib import asynccontextmanager
 
+import pytest
+from local_server import settings_at
+from situations import NOW, before, entry
+
+from mcp_agentbus.archive import standing
+from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
+from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.overview import document, screen, situation
+from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.store.task import Task
+from mcp_agentbus.store.waiting import Lane
 
 
 def over(number, state, inbox):
@@ -33,3 +42,51 @@ async def test_what_is_not_shown_is_counted_all_the_same(tmp_path):
     assert "NEEDS YOU: 35 \u00b7 all: agentbus tasks --all --open\n" in shown
     assert len(now.ended) == 10
     assert "OVER \u00b7 all: agentbus tasks --all\n" in shown
+
+
+def urgent(number, expect):
+    """What its sender's record says of a high task, or a word; the lower the number the older."""
+    at = before(minutes=10 - number)
+    values = {"subject": "Count", "priority": "high", "created_at": at, "expect": expect}
+    return Change("planner", "coder", f"{number:032x}", at, number + 1, "sent_seq", values)
+
+
+def of_stranger(number, expect):
+    """The same as it lies on the bus, of another producer."""
+    return Task(
+        id=f"{number:032x}", sender="stranger", to="coder", subject="Count", body="", thread_id="t",
+        priority="high", expect=expect, created_at=before(minutes=10 - number), expires_at=NOW,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("by_record", [True, False])
+async def test_a_word_needs_nobody_and_hides_no_task_that_does(monkeypatch, by_record):
+    kinds = ["nothing", "answer", "nothing"]
+    there = dict(enumerate(kinds)).items()
+    lanes = {}
+    with Archive(None, Keeps()) as archive:
+        if by_record:
+            changes = [urgent(*each) for each in there]
+            archive.note(changes, Reached("agentbus.*.*.*.*", 1, 4), of="made")
+        else:
+            lanes["coder", "high"] = Lane(3, tasks={n: of_stranger(n, kind) for n, kind in there})
+        here = Known(
+            settings_at("/nowhere"), NOW, Current(archive, Extent()), Listener(),
+            OnBus({"coder": entry()}), resting=standing.resting(archive, NOW), lanes=lanes,
+        )  # fmt: skip
+
+        @asynccontextmanager
+        async def known(*_):
+            yield here
+
+        monkeypatch.setattr(situation, "known", known)
+        now = await situation.look(here.settings)
+
+    assert [(need.about, need.what) for need in now.needs] == [
+        (f"{1:032x}", "is high and wakes nobody: no listener runs")
+    ]
+    assert [(some.count, some.oldest.expect) for some in now.waits] == [
+        (1, "answer"), (2, "nothing")
+    ]  # fmt: skip
+    [agent] = now.agents
+    assert agent.waiting == {"high": 3}

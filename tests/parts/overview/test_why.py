@@ -223,6 +223,11 @@ CASES = {
         "known: the bus server has just started."),
         "",
     ),
+    "a word that is high": (
+        case(of={**HIGH, "expect": "nothing"}, word=word(Reason.QUIET_HOURS)),
+        f"It is a word: its reader is shown it at its next call, and it wakes nobody; {AWAY}.",
+        OPEN_IT,
+    ),
     "a wake is under way": (
         case(of=HIGH, word=word(waking=True), before=1),
         "A wake of coder for it is under way. 1 task of its lane is older.",
@@ -235,6 +240,11 @@ CASES = {
     ),
     "no listener": (
         case(of=HIGH, listener="stopped"),
+        f"It is high, and no listener runs that could wake coder; {AWAY}.",
+        "`agentbus listen --install` keeps one running; or open a session of coder.",
+    ),
+    "woken, and since then no listener runs": (
+        case(of=HIGH, listener="stopped", woken_at=before(minutes=5)),
         f"It is high, and no listener runs that could wake coder; {AWAY}.",
         "`agentbus listen --install` keeps one running; or open a session of coder.",
     ),
@@ -333,6 +343,15 @@ def test_who_is_on_hold_is_let_start_by_a_profile_that_its_host_has(host, profil
         "session of coder."
     )
     assert profile_of(host, profile) == profile
+
+
+def test_of_a_wake_that_came_to_nothing_it_is_said_where_its_end_is_told():
+    todo = todo_for(Reason.BACKOFF, "coder")
+
+    assert todo == (
+        "Wait, or open a session of coder; `agentbus agent wakes coder` shows how the last wake "
+        "ended."
+    )
 
 
 def test_every_state_has_a_case():

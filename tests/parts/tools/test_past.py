@@ -75,6 +75,13 @@ def test_a_row_has_its_names_whole_where_there_is_room_and_else_both_ends_of_eac
     assert " to coder " in row(longer)
 
 
+def test_what_its_deadline_ended_is_over_since_then_whoever_has_written_that_down():
+    at = now() - timedelta(minutes=1, seconds=1)
+    task = past(state="expired", updated_at=at - timedelta(minutes=10), expires_at=at)
+
+    assert " expired 1 min ago " in fact_line(task)
+
+
 def test_of_twenty_tasks_a_terminal_shows_how_each_stands_and_a_model_reads_that_first():
     page = History(tuple(map(number, range(20))))
 

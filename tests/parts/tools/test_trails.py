@@ -243,6 +243,28 @@ async def test_a_named_export_goes_on_behind_what_has_been_read(shell):
     assert second[1:] == ["reached", ("diary", 3)]
 
 
+async def test_what_is_exported_of_one_agent_is_not_left_out_of_the_rest(shell, monkeypatch):
+    async def look(*_):
+        return None
+
+    monkeypatch.setattr(history.roster, "look", look)
+    shell.note(sent(1), sent(2, "tester", "critic"))
+    printed = []
+    for whose in ("--agent tester", "--agent planner", "", "--agent tester"):
+        await shell.typed(f"export --json --cursor diary {whose}")
+        printed.append([json.loads(text)["step"] for text in shell.texts])
+
+    assert printed == [[2], [1], [1, 2], []]
+
+
+async def test_a_named_export_is_of_all_time(shell):
+    with pytest.raises(BadInput, match="--cursor and --since") as refused:
+        await shell.typed(f"export --cursor diary --since {at(1).isoformat()}")
+
+    assert refused.value.hint.startswith("Leave --since out")
+    assert shell.done == []
+
+
 async def test_an_export_that_goes_on_does_not_begin_where_its_name_has_read_to(shell):
     """Its earlier process had noted nothing yet."""
     shell.note(*map(sent, (1, 2, 3)))

@@ -229,7 +229,10 @@ async def test_a_token_file_must_be_set_and_be_there(gateway, call, tmp_path):
     not_set = await openclaw.wake(call(gateway.url, token_file=None))
     gone = await openclaw.wake(call(gateway.url, token_file=tmp_path / "gone"))
 
-    assert not_set.said.startswith("token_file is not set.")
+    assert not_set.said == (
+        "token_file is not set. Hint: Run `agentbus install openclaw`, then `agentbus agent add "
+        "coder --replace`; or `agentbus agent add coder --replace --token-file FILE`"
+    )
     assert gone.said.startswith(f"{tmp_path / 'gone'} cannot be read: No such file")
 
 

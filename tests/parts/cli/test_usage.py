@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of a line that cannot be read: what is wrong, and what may have been meant."""
+
+import json
+
+import pytest
+
+from mcp_agentbus.cli.main import main
+from mcp_agentbus.cli.parser import parser
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ("sendd coder s b", "there is no sendd. Nearest: send"),
+        ("server strat", "there is no strat. Nearest: start"),
+        ("agent ad x", "there is no ad. Nearest: add"),
+        ("send coder s b --priority hihg", "there is no hihg. Nearest: high"),
+        ("send coder s b --priorty high", "there is no --priorty. Nearest: --priority"),
+        ("agents --limt=3", "there is no --limt=3. Nearest: --limit"),
+        ("send --bogus coder", "it takes no '--bogus'. Try: agentbus send coder"),
+        ("send --priorty high", "there is no --priorty. Nearest: --priority"),
+        ("send --priority high", "Try: agentbus send --priority high TO SUBJECT"),
+        ("--json", "it takes no '--json'. Try: agentbus"),
+        ("--json send coder s b", "behind their command. Try: agentbus send coder s b --json"),
+        ("--agent=me --json inbox", "Try: agentbus inbox --agent=me --json"),
+        ("--agent me inbox --peek", "Try: agentbus inbox --peek --agent me"),
+        ("agent --json list", "Try: agentbus agent list --json"),
+        ("agent --dir . add x -- true", "Try: agentbus agent add x --dir . -- true"),
+        ("--limit 3 send coder s b", "invalid choice: '3'"),  # it has no such option
+        ("result 1a2b done", "invalid choice: 'done'"),
+        ("agents --zzzz", "it takes no '--zzzz'. Try: agentbus agents"),
+        ("watch --timeout nan", "'nan' is no duration"),
+        ("watch --timeout -1", "'-1' is no duration"),
+        ("watch --timeout 61m", "'61m' is not from 0 to 1h"),
+        ("send coder s b --wait nan", "'nan' is no duration"),
+        ("send coder s b --wait -1", "'-1' is no duration"),
+        ("send coder s b --expires-in 8d", "'8d' is not from 1s to 7d"),
+        ("send coder s b --deliver-in 0", "'0' is not from 1s to 7d"),
+        ("inbox --limit 51", "'51' is no whole number from 1 to 50"),
+        ("agents --limit 0", "'0' is no whole number from 1 to 1000"),
+        ("agent wakes x --limit -1", "'-1' is no whole number"),
+    ],
+)
+def test_wrong_usage_says_what_would_be_right(capsys, argv, said):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(argv.split())
+
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("result 1a2b completed all done", "agentbus result 1a2b completed --summary 'all done'"),
+        ("result 1a2b completed --zzzz", "agentbus result 1a2b completed"),
+        ("server status --zzzz", "agentbus server status"),
+        ("agent list list", "agentbus agent list"),
+        ("agent --zzzz list", "agentbus agent list"),
+        ("agent --json", "agentbus agent --help"),
+        ("server --json", "agentbus server --help"),
+        ("--zzzz", "agentbus --help"),
+        ("--zzzz inbox", "agentbus inbox"),
+    ],
+)
+def test_a_word_too_many_is_told_with_the_usage_of_its_command_and_a_line_to_try(
+    capsys, argv, line
+):
+    with pytest.raises(SystemExit):
+        parser().parse_args(argv.split())
+
+    told = capsys.readouterr().err
+    command = line.partition(" 1a2b")[0]
+    command = {"--zzzz": "agentbus"}.get(argv.split()[0], command)
+    command = command.removesuffix(" --help")
+    command = "agentbus agent" if argv.startswith("agent --") else command
+    assert told.startswith(f"usage: {command} [-h]")
+    assert told.endswith(f"Try: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("result 1a2b", "agentbus result 1a2b STATUS"),
+        ("send --json", "agentbus send --json TO SUBJECT"),
+        ("server init", "agentbus server init --shared"),
+        ("agent add --host command -- cat -n", "agentbus agent add --host command ID -- cat -n"),
+        ("agent", "agentbus agent --help"),
+        ("watch --timeout --json", "agentbus watch --timeout TIMEOUT --json"),
+    ],
+)
+def test_what_a_command_lacks_stands_in_capitals_in_a_line_to_try(capsys, argv, line):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(argv.split())
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"Try: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "message", "hint"),
+    [
+        ("inbox --json --limit 99", "argument --limit: '99' is no whole number", "Try: agentbus "),
+        (
+            "--json send coder s b",
+            "options stand behind their command",
+            "Try: agentbus send coder ",
+        ),
+        ("agent --json", "it takes no '--json'", "Try: agentbus agent --help"),
+        ("tasks --json --since gestern", "argument --since: ", "Try: agentbus tasks --json "),
+    ],
+)
+def test_wrong_usage_is_data_where_data_was_asked_for(capsys, typed, message, hint):
+    with pytest.raises(SystemExit) as ended:
+        main(typed.split())
+
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert (ended.value.code, told["kind"]) == (2, "BadInput")
+    assert told["message"].startswith(message)
+    assert told["hint"].startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("typed", "usage"),
+    [
+        ("help", "agentbus [-h]"),
+        ("help send", "agentbus send "),
+        ("help agent add", "agentbus agent add "),
+    ],
+)
+def test_help_is_a_word_as_well(capsys, typed, usage):
+    with pytest.raises(SystemExit) as ended:
+        main(typed.split())
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {usage}")
+
+
+def test_wrong_usage_is_no_data_where_a_program_asks_for_its_own(capsys):
+    with pytest.raises(SystemExit):
+        main(["agent", "list", "--", "x", "--json"])
+
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("send x huge b --priority huge", "agentbus send x huge b --priority PRIORITY"),
+        ("send x s b --priority hihg", "agentbus send x s b --priority high"),
+        ("send x s b --priorty=high", "agentbus send x s b --priority=high"),
+        ("inbox --limit=x --json", "agentbus inbox --limit=LIMIT --json"),
+        ("watch --timeout 61m", "agentbus watch --timeout TIMEOUT"),
+        ("result 1a2b done", "agentbus result 1a2b STATUS"),
+        ("sendd x s b", "agentbus send x s b"),
+        ("agent zzzz x", "agentbus agent --help"),
+    ],
+)
+def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(argv.split())
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"Try: {line}\n")
