@@ -12,30 +12,38 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.installers._parts import entry, probe
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step
 
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
 # As Codex, Copilot and Gemini show an entry: its arguments with spaces between.
 _COMMAND: Final = re.compile(r"^\s*(?:command:|Command:|\W*agentbus:) (.*)$", re.MULTILINE)
 _ARGS: Final = re.compile(r"^\s*args: (.*)$", re.MULTILINE)  # Codex alone has a line for them
 _LISTED: Final = re.compile(rf"^\W*{SERVER}: ")
+_STATUS: Final = re.compile(r" \(\w+\) - .*$")  # of a server, behind its words in the list
 # What Codex and Copilot say where there is none.
 _NONE: Final = re.compile(rf"No MCP server named '{SERVER}'|Server \"{SERVER}\" not found")
 # An argument that its user may have added; what else is shown behind `serve` is the host's word.
 _ADDED: Final = re.compile(
     r"--(?:agent[ =][a-z0-9][a-z0-9_-]{0,62}|watch-max[ =][0-9a-z.]+|only[ =][0-9a-f]+)(?!\S)"
 )
-# Codex alone shows the names of variables, and no value.
+# Both show the names of variables and no value, Codex in one line, Copilot in a line each.
 _VARIABLE: Final = re.compile(r"(?:^\s*env: |, )([A-Za-z_]\w*)=\*", re.MULTILINE)
+_SET: Final = re.compile(r"^[ \t]+([A-Za-z_]\w*): +(.*)$", re.MULTILINE)
+# What an entry has in any case, and how a host shows that there is nothing.
+_ALWAYS: Final = frozenset(
+    {"args", "command", "enabled", "env", "remove", "source", "status", "transport", "type"}
+)
+_UNSET: Final = frozenset({"-", "*"})
 
 
 def printed(machine: Machine, agent: str | None = None) -> str:
@@ -60,6 +68,11 @@ class Host:
     lists: bool = False
     #: Adding what is there and removing what is not are errors, so that it has to be asked first.
     asks: bool = False
+    #: Where in what `show` prints as JSON the entry stands with the values of its variables; empty
+    #: if it prints none.
+    at: str = ""
+    #: What a user may set in an entry that `show` does not show.
+    unseen: str = ""
 
     @property
     def title(self) -> str:
@@ -89,9 +102,15 @@ class Host:
                 "it is left alone.",
                 hint=f"`{undo}` removes it; then run the command again.",
             )
-        before = {"args": ["serve", *_added(_started(machine, shown))]}
+        started = _started(machine, shown)
+        before: dict[str, Any] = {"args": ["serve", *_added(started)]}
         server = entry.made(machine, before, agent=agent, host=self.name)
-        given = server.get("env", {})
+        given = server["env"]
+        if shown and started == [server["command"], *server["args"]]:
+            before["env"] = self._variables(machine)
+            if entry.made(machine, before, agent=agent, host=self.name)["env"] == before["env"]:
+                # To add it again would write it anew, without what its user has set there.
+                return [Step(f"keep the entry of {self.title}: it is there already", str)]
         variables = [f"{name}={value}" for name, value in given.items()]
         words = self.add([server["command"], *server["args"]], variables)
 
@@ -108,10 +127,34 @@ class Host:
                 raise
             return ""
 
-        # No value of these is shown that could be written again.
-        lost = [name for name in _VARIABLE.findall(shown) if name not in given]
-        not_kept = f"; not kept: {', '.join(lost)}" if lost else ""
-        return [Step(f"run `{shlex.join([self.program, *words])}`{not_kept}", do)]
+        lost = self._not_kept(shown, given) if shown else ""
+        return [Step(f"run `{shlex.join([self.program, *words])}`{lost}", do)]
+
+    def _variables(self, machine: Machine) -> dict[str, Any]:
+        """Return the variables of our entry; as a first install sets them, if none are shown."""
+        plain = {"AGENTBUS_HOST": self.name}
+        if not self.at:
+            return plain
+        try:
+            shown = from_json(machine.run([self._there(machine), *self.show, "--json"]))
+            env = shown[self.at]["env"]
+        except (BadSetup, ValueError, LookupError, TypeError):  # an older one
+            return plain
+        return env if isinstance(env, dict) else {}
+
+    def _not_kept(self, shown: str, given: Collection[str]) -> str:
+        """Return what goes with an entry that is written anew: names, as values may be secret."""
+        settings = [
+            name
+            for name, value in _SET.findall(shown)
+            if name.lower() not in _ALWAYS and value.strip() not in _UNSET
+        ]
+        names = [name for name in (*_VARIABLE.findall(shown), *settings) if name not in given]
+        lost = f"; not kept: {', '.join(names)}" if names else ""
+        if not self.unseen:
+            return lost
+        also = "; nor is" if names else "; not kept is"
+        return f"{lost}{also} what {self.title} does not show: {self.unseen}"
 
     def _put_back(self, machine: Machine, words: list[str]) -> None:
         """Add an entry again that was taken out for a newer one, which the host did not take.
@@ -195,7 +238,8 @@ class Host:
             hint = f"See that `{told}` works, then run the command again."
             raise BadSetup(error.message, hint=hint) from None
         if self.lists:
-            shown = "".join(line for line in shown.splitlines() if _LISTED.match(line))
+            ours = (line for line in shown.splitlines() if _LISTED.match(line))
+            shown = "".join(_STATUS.sub("", line) for line in ours)
         return shown
 
     def _there(self, machine: Machine) -> str:
@@ -242,11 +286,19 @@ def _in_user_scope(command: list[str], variables: list[str]) -> list[str]:
 
 
 _GET: Final = ("mcp", "get", SERVER)
-#: Seen with Codex 0.169: it replaces what is there, and removes what is not, without a word.
-CODEX: Final = Host("codex", "codex", _after_dashes, ("mcp", "remove", SERVER), _GET)
+#: Seen with Codex 0.171: it replaces what is there, and removes what is not, without a word.
+CODEX: Final = Host(
+    "codex",
+    "codex",
+    _after_dashes,
+    ("mcp", "remove", SERVER),
+    _GET,
+    at="transport",
+    unseen="approval modes of single tools",
+)
 #: Seen with 1.0.102: both are errors there.
 COPILOT: Final = Host(
-    "copilot", "copilot", _after_dashes, ("mcp", "remove", SERVER), _GET, asks=True
+    "copilot", "copilot", _after_dashes, ("mcp", "remove", SERVER), _GET, asks=True, at=SERVER
 )
 #: Seen with 0.61: as Codex; without `-s user` it writes into the working directory, and it takes no
 #: `--` before the command. It keeps servers off in folders that are not trusted.
@@ -257,4 +309,5 @@ GEMINI: Final = Host(
     ("mcp", "remove", "-s", "user", SERVER),
     ("mcp", "list"),
     lists=True,
+    unseen="timeout, trust, tools, variables",
 )

@@ -330,7 +330,7 @@ class Outcomes:
             return
         owner = record.owner_session
         if owner not in {"", self._session_id} and (
-            await roster.may_live(self._bus, self._me, owner)
+            await roster.may_live(self._bus, self._me, owner, killed=False)
         ):
             await self._bus.give_back(delivery, _NOT_MINE_S)
             return

@@ -204,7 +204,11 @@ class Digest:
         here = [other for other in state.members.all if member and _are_one(other, member)]
         mine = {"", *(process.session for process in here)}
         foreign = any(thing.session not in mine for thing in things)
-        live = await roster.live_sessions(state.bus, asking.me.id) if foreign else frozenset()
+        live = (
+            await roster.live_sessions(state.bus, asking.me.id, killed=False)
+            if foreign
+            else frozenset()
+        )
         about = {thing.shown_as for thing in things if thing.kind != "task"}
         shown = await together(*(state.shown(session, about) for session in mine))
         shown_here = frozenset[str]().union(*shown)

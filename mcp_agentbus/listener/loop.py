@@ -214,7 +214,9 @@ class Loop:
 
     def _left(self, member: Member) -> None:
         self._state.emit("left", member.agent, member.about)
-        if self._state.members.session_of(member) is member:
+        served = self._state.sessions.get(member.session)  # it ends here, and says so itself
+        is_served = served is not None and served.me.id == member.agent
+        if self._state.members.session_of(member) is member and not is_served:
             self.desk(member.agent).departed.append(Departed(member.me, member.session))
         self.desk(member.agent).changed.set()
 

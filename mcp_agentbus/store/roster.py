@@ -213,15 +213,16 @@ async def look(bus: Bus, inbox: str) -> Entry | None:
     return _uncertain(entry) if entry.state in AWAY and await _has_forgotten(bus) else entry
 
 
-async def live_sessions(bus: Bus, agent: str) -> frozenset[str]:
-    """Return the ids of an agent's sessions that gave a sign of life."""
-    signs = await signs_of_life(bus, agent)
+async def live_sessions(bus: Bus, agent: str, *, killed: bool = True) -> frozenset[str]:
+    """Return the ids of an agent's sessions with a sign of life; one that was `killed` has its."""
+    signs = (sign for sign in await signs_of_life(bus, agent) if killed or not sign.gone)
     return frozenset(sign.session for sign in signs if sign.kind == "session")
 
 
-async def may_live(bus: Bus, agent: str, session: str) -> bool:
+async def may_live(bus: Bus, agent: str, session: str, *, killed: bool = True) -> bool:
     """Tell whether a session lives, or may live, as far as a server knows that was just started."""
-    return session in await live_sessions(bus, agent) or await _has_forgotten(bus)
+    live = await live_sessions(bus, agent, killed=killed)
+    return session in live or await _has_forgotten(bus)
 
 
 async def may_hold(bus: Bus, record: Record) -> bool:

@@ -114,7 +114,9 @@ class _Others:
         if not self._session or owner in {"", self._session}:
             return False
         if owner not in self._may_live:
-            self._may_live[owner] = await roster.may_live(self._bus, self._agent, owner)
+            self._may_live[owner] = await roster.may_live(
+                self._bus, self._agent, owner, killed=False
+            )
         return self._may_live[owner]
 
 

@@ -231,11 +231,12 @@ def _is_settled(thing: Waiting, facts: Facts) -> bool:
     """Tell whether nothing is to be done about it, now or later.
 
     That is a notice that was given, or that no session can be given; and a result that the agent
-    was woken for once.
+    was woken for once, unless nothing was read then.
     """
     if thing.live_only:
         return facts.session != "can_be_told" or any(thing.key in wake.keys for wake in facts.past)
-    return thing.kind == "result" and bool(_tries(thing.key, facts))
+    tries = _tries(thing.key, facts) if thing.kind == "result" else []
+    return any(wake.led_to_read is not False for wake in tries)
 
 
 def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:

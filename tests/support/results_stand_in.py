@@ -130,8 +130,8 @@ class Results(Server):
             raise brought
         return brought
 
-    async def _may_live(self, _, agent, session):
-        assert agent == "planner"
+    async def _may_live(self, _, agent, session, *, killed):
+        assert (agent, killed) == ("planner", False)
         return session in self.live
 
     async def _settled(self):

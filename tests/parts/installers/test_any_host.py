@@ -11,6 +11,7 @@ from local_server import settings_at
 from mcp_agentbus.installers import any_host
 from mcp_agentbus.installers.steps import Machine
 
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadSetup
 
@@ -37,7 +38,13 @@ case "$2" in
     if [ -e "$folder/takes-no-newer" ]; then
       case "$*" in *"/old/agentbus serve"*) ;; *) echo "no room" >&2; exit 1 ;; esac
     fi
-    printf '%s\\n' "$*" > "$folder/has" ;;
+    printf '%s\\n' "$*" > "$folder/has"
+    given= before=
+    for word in "$@"; do
+      if [ "$before" = --env ]; then given="$given,\\"${word%%=*}\\":\\"${word#*=}\\""; fi
+      before="$word"
+    done
+    echo "{${given#,}}" > "$folder/given" ;;
   remove)
     if [ "$name" = copilot ] && ! [ -e "$folder/has" ]; then echo "not found" >&2; exit 1; fi
     rm -f "$folder/has" ;;
@@ -51,11 +58,23 @@ case "$2" in
       fi
       exit 1
     fi
+    if [ "$4" = --json ]; then
+      if [ "$name" = copilot ]; then key=agentbus; else key=transport; fi
+      echo "{\\"$key\\": {\\"env\\": $(cat "$folder/given")}}"
+      exit
+    fi
     words="$(sed 's/.* -- //' "$folder/has")"
     echo agentbus
-    if [ "$name" = copilot ]; then echo "  Command: $words"; exit; fi
+    if [ "$name" = copilot ]; then
+      printf '  Status: Enabled\\n  Type: local\\n  Command: %s\\n' "$words"
+      if [ -e "$folder/env" ]; then cat "$folder/env"; else echo '  Tools: *'; fi
+      echo '  Source: User'
+      exit
+    fi
+    echo '  enabled: true'
     printf '  command: %s\\n  args: %s\\n' "${words%% *}" "${words#* }"
-    if [ -e "$folder/env" ]; then cat "$folder/env"; fi ;;
+    if [ -e "$folder/env" ]; then cat "$folder/env"; else printf '  cwd: -\\n  env: -\\n'; fi
+    echo '  remove: codex mcp remove agentbus' ;;
   list)
     if ! [ -e "$folder/has" ]; then echo "No MCP servers configured." >&2; exit; fi
     echo "○ other: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
@@ -129,20 +148,59 @@ def test_an_id_is_written_into_the_entry_and_stays_until_another_is_given(host, 
     assert calls(tmp_path)[-1].endswith(f" {serve} --agent tester")
 
 
-def test_what_its_user_has_added_stays_as_far_as_the_host_shows_it(host, machine, tmp_path):
+# What else the user has set, as each shows it; of Gemini's nothing is shown.
+SET = {
+    "codex": "  enabled_tools: read_inbox\n  cwd: /w\n  env: AGENTBUS_HOST=*****, MINE=*****\n"
+    "  tool_timeout_sec: 200\n  default_tools_approval_mode: prompt\n",
+    "copilot": "  Environment:\n    AGENTBUS_HOST: ***\n    MINE: ***\n  Tools: read_inbox\n"
+    "  Timeout: 20000ms\n",
+    "gemini": "",
+}
+LOST = {
+    "codex": "; not kept: MINE, enabled_tools, cwd, tool_timeout_sec, default_tools_approval_mode; "
+    "nor is what Codex does not show: approval modes of single tools",
+    "copilot": "; not kept: MINE, Tools, Timeout",
+    "gemini": "; not kept is what Gemini CLI does not show: timeout, trust, tools, variables",
+}
+
+
+def test_of_what_its_user_has_set_the_arguments_stay_and_the_rest_is_named(host, machine, tmp_path):
     dashes = "" if host.name == "gemini" else "-- "
     more = "--watch-max=25s --agent reviewer"
     (tmp_path / "has").write_text(f"mcp add agentbus {dashes}/old/agentbus serve {more}\n")
-    (tmp_path / "env").write_text("  env: AGENTBUS_HOST=*****, AGENTBUS_AGENT=*****, MINE=*****\n")
+    (tmp_path / "env").write_text(SET[host.name])
 
     [step] = host.install(machine)
     step.do()
 
     assert calls(tmp_path)[-1].endswith(f" serve {more}")
-    lost = step.what.rpartition("`")[2]
-    assert lost == ("; not kept: AGENTBUS_AGENT, MINE" if host.name == "codex" else "")
+    assert step.what.rpartition("`")[2] == LOST[host.name]
     run(host.install(machine, agent="tester"))
     assert calls(tmp_path)[-1].endswith(" serve --agent tester --watch-max=25s")
+
+
+def test_an_entry_that_starts_what_it_should_is_left_as_its_user_has_it(host, tmp_path):
+    """A host's own command writes an entry anew, without what its user has set there."""
+    plain = Machine(settings_at(tmp_path / "bus", HOME=str(tmp_path), PATH=str(tmp_path)))
+    environ = {name: value for name, value in plain.environ.items() if name != "AGENTBUS_HOME"}
+    plain = Machine(load_settings(environ))
+    run(host.install(plain, agent="reviewer"))
+    (tmp_path / "env").write_text(SET[host.name])
+    before = calls(tmp_path)
+
+    for agent in (None, "reviewer"):
+        [step] = host.install(plain, agent=agent)
+        assert step.what == f"keep the entry of {host.title}: it is there already"
+        step.do()
+    assert calls(tmp_path) == before
+
+    elsewhere = Machine(load_settings({**environ, "AGENTBUS_HOME": str(tmp_path / "other")}))
+    [step] = host.install(elsewhere)
+    assert step.what.endswith(LOST[host.name])
+    if host.name != "gemini":  # which shows no variable
+        step.do()
+        assert "keep the entry" in host.install(elsewhere)[0].what
+        assert "keep the entry" not in host.install(plain)[0].what
 
 
 @pytest.mark.parametrize("host", ["copilot"], indirect=True)

@@ -9,7 +9,7 @@ from messages import read_record
 
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.text import now
-from mcp_agentbus.store import streams, subjects, unseen
+from mcp_agentbus.store import roster, streams, subjects, unseen
 from mcp_agentbus.store.records import write_record, write_sent
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Sent
@@ -71,6 +71,17 @@ async def test_what_is_for_other_sessions_that_live_is_left_to_them_and_counted(
 
     assert looked == Looked(ours, elsewhere=2)
     assert by_nobody == Looked([*ours, *theirs])
+
+
+async def test_what_is_for_one_that_was_killed_is_for_any_other(world, results):
+    """It shows nothing more, whatever it may hold yet."""
+    mine, killed = await world.session("planner"), await world.session("planner")
+    await roster.beat(world.bus, killed.me, killed.id, gone=True)
+    await world.bus.publish(subjects.heartbeat_subject("other", "s"), b"{}")  # both are stored
+    theirs = await results.add(session=killed.id)
+
+    assert await look_up(world.bus, results.me, 5, session=mine.id) == Looked([theirs])
+    assert [each.task_id for each in await mine.outcomes.results(5)] == ["t1"]
 
 
 async def test_once_there_are_as_many_as_are_wanted_no_page_more_is_read(

@@ -265,9 +265,10 @@ async def test_whether_a_server_has_heard_from_everybody_is_asked_anew_if_it_was
 
 async def test_sessions_live_that_gave_a_sign_and_may_live_where_nobody_knows():
     signs = [sign(session="1"), sign(session="2", gone=True), LISTENER]
-
     assert await roster.live_sessions(bus(*signs), "coder") == {"1", "2"}
-    assert await roster.may_live(bus(*signs), "coder", "1")
+    assert await roster.live_sessions(bus(*signs), "coder", killed=False) == {"1"}
+    for killed in (True, False):
+        assert await roster.may_live(bus(*signs), "coder", "2", killed=killed) is killed
     assert not await roster.may_live(bus(*signs), "coder", "l1")
     assert await roster.may_live(bus(*signs, **NEWLY), "coder", "l1")
 

@@ -216,12 +216,6 @@ def test_a_wake_covers_what_was_told_before_and_still_waits():
     assert decide(facts) == Wake("start", (new,), (new, _task()), held)
 
 
-def test_a_result_is_told_once():
-    waiting = (_result(), _result("s", live_only=False))
-    past = (_past(HOUR, "result r 1", "result s 1"),)
-    assert decide(_facts(*waiting, past=past, session="can_be_told")) == Hold("nothing")
-
-
 def test_a_notice_for_a_live_session_passes_the_limits_and_brings_nothing_along():
     rules = replace(
         _limited(per_day=1, result_notices_per_hour=2), quiet_hours=Hours(time(9), time(12))
