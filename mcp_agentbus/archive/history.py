@@ -127,9 +127,10 @@ async def history(session: Session, **wanted: Unpack[Options]) -> History:
         wanted: the fields of `Wanted`, by name.
 
     Raises:
-        BadInput: there is no such view or cursor, or the limit is out of its range.
+        BadInput: there is no such keyword, view or cursor, or the limit is out of its range.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
+    text.check_keywords(wanted, Options, "history")
     await session.called()
     sides = Sides((session.me.id,), tuple(session.inboxes))
     await session.outcomes.keeping.look()
