@@ -24,7 +24,7 @@ async def register(bus: Bus, agent: Agent) -> None:
     """Have an agent known before its first session is there, so that it can be sent tasks.
 
     Raises:
-        BadInput: its id, or a role, breaks its rule.
+        BadInput: its id, a role or its description breaks its rule.
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
     ids.agent_id(agent.id)

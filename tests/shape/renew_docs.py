@@ -33,7 +33,7 @@ from seeds import FEATURES, SYSTEMS, Row  # noqa: E402
 from test_shape import ROOMS  # noqa: E402
 
 from mcp_agentbus.cli.parser import parser  # noqa: E402
-from mcp_agentbus.core import notices  # noqa: E402
+from mcp_agentbus.core import ids, notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
 from mcp_agentbus.gate import quota, said  # noqa: E402
 from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
@@ -123,6 +123,7 @@ def _limits() -> str:
         ("artifacts", f"{task.ARTIFACTS_MAX} references of {task.ARTIFACT_MAX_CHARS:,} characters"),
         ("a line of MCP", f"{LINE_MAX_BYTES >> 20} MiB, {VALUES_MAX:,} values, {DEPTH_MAX} deep"),
         ("addressees of one call", f"{send.ADDRESSEES_MAX}, or `all`"),
+        ("description of an agent", f"{ids.DESCRIPTION_MAX_CHARS} characters"),
         (
             "deadline of a task",
             f"at most {task.EXPIRES_MAX_S // _DAY_S} days after it is offered, the default",
