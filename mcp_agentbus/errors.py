@@ -102,7 +102,10 @@ class TooLarge(BadInput):
 class UnknownAgent(Refused):
     """No agent of that name is registered. Nothing was sent."""
 
-    hint = "Run `agentbus agents` to see who is there; an agent is known from its first session on."
+    hint = (
+        "Run `agentbus agents` to see who is there; an agent is known from the first call of a "
+        "tool in a session of it, or from `agentbus agent add`, on."
+    )
 
 
 class UnknownTask(Refused):
