@@ -31,7 +31,7 @@ from mcp_agentbus.config import folder_file, identity, machine_key, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import hosts, places, programs
+from mcp_agentbus.core import hosts, installed, places, programs
 from mcp_agentbus.core.files import check_own, check_private, is_open, unusable
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
@@ -46,7 +46,6 @@ from mcp_agentbus.wakes.hosts.registry import missing_program
 _IsOpen = Callable[[os.stat_result], bool]
 _PYTHON: Final = (3, 11)
 _LIBRARIES: Final = ("mcp", "nats-py")
-_UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
 _TRY_HUMAN: Final = "try it: agentbus human --test"
 # A program that only prints its version.
 _RUN_S: Final = 10
@@ -69,7 +68,8 @@ def versions() -> Check:
         if _numbers(version) < _numbers(least.get(library, "0")):
             old.append(f"{library} is older than {least[library]}")
     if old:
-        return Check("versions", "wrong", "; ".join([*old, ", ".join(versions)]), _UPGRADE)
+        said = "; ".join([*old, ", ".join(versions)])
+        return Check("versions", "wrong", said, f"Run: {installed.line('upgrade')}")
     return Check("versions", "ok", ", ".join(versions))
 
 
