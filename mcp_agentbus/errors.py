@@ -9,7 +9,7 @@ of another user: a model reads them.
 
     AgentbusError
     ├── Refused                nothing was stored or changed
-    │   ├── BadInput           a value breaks its rule; found before any network traffic
+    │   ├── BadInput           a value breaks its rule; nothing was sent or stored
     │   │   └── TooLarge       ... or makes more bytes than the bus takes of a message
     │   ├── UnknownAgent       nobody of that name is registered
     │   ├── UnknownTask        this agent neither sent nor received such a task

@@ -155,7 +155,8 @@ KEYS: Final = (
         "`hold`: nothing starts it. `answer`: a task may start it, to read and answer. "
         "`work`: it may, with its host's own permissions.",
         '"work"',
-        "`answer` for `claude-code`; for every other host it must be given: `hold` or `work`",
+        "`answer` for `claude-code`; with `dir`, for every other host that can be woken it must be "
+        "given: `hold` or `work`",
         field="profile"),
     Key("command", command, Rules,
         "The program and its arguments, without a shell; the notice comes on standard input.",
