@@ -18,6 +18,9 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import roster, streams, waiting
 
+#: What is known of one agent, as `Listed.entry` has it; an `Entry` of the package is a step.
+RosterEntry = roster.Entry
+
 
 @one_call
 async def register(bus: Bus, agent: Agent) -> None:
