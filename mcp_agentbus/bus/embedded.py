@@ -36,7 +36,7 @@ from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
-from mcp_agentbus.core import installed, locks, places, processes
+from mcp_agentbus.core import locks, places, processes, programs
 from mcp_agentbus.core.files import check_private, not_mine, read_whole, unusable, write_whole
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import from_json
@@ -246,7 +246,7 @@ def binary(settings: Settings) -> Path:
             return Path(program).absolute()
     raise BadSetup(
         "There is no nats-server program.",
-        hint=f"Run `{installed.line('again')}`, or name one in AGENTBUS_NATS_SERVER.",
+        hint=f"Run `{programs.install_line('again')}`, or name one in AGENTBUS_NATS_SERVER.",
     )
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Final
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import installed
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.doctor.check import Check
@@ -127,7 +127,10 @@ def hooks(settings: Settings) -> Check:
         return Check(name, "unknown", error.message, error.hint)
     if not file.is_file():
         return Check(
-            name, "unknown", f"{file} is not there", f"Install it anew: {installed.line('again')}"
+            name,
+            "unknown",
+            f"{file} is not there",
+            f"Install it anew: {programs.install_line('again')}",
         )
     bare = [sys.executable, "-I", "-c", "pass"]
     hook = [sys.executable, "-I", "-S", str(file), "claude-code", "SessionStart"]

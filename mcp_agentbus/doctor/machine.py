@@ -31,7 +31,7 @@ from mcp_agentbus.config import folder_file, identity, machine_key, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import hosts, installed, places, programs
+from mcp_agentbus.core import hosts, places, programs
 from mcp_agentbus.core.files import check_own, check_private, is_open, unusable
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
@@ -69,7 +69,7 @@ def versions() -> Check:
             old.append(f"{library} is older than {least[library]}")
     if old:
         said = "; ".join([*old, ", ".join(versions)])
-        return Check("versions", "wrong", said, f"Run: {installed.line('upgrade')}")
+        return Check("versions", "wrong", said, f"Run: {programs.install_line('upgrade')}")
     return Check("versions", "ok", ", ".join(versions))
 
 

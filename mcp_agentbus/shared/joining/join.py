@@ -26,7 +26,7 @@ from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.config import editor
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import installed, text
+from mcp_agentbus.core import programs, text
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -279,7 +279,7 @@ def _understood(answer: bytes, line: Line) -> None:
         hint += "both clocks are right (date -u)."
     raise Refused(
         f"{what} Nothing was done.",
-        hint=hint.format(name=line.name, upgrade=installed.line("upgrade")),
+        hint=hint.format(name=line.name, upgrade=programs.install_line("upgrade")),
     )
 
 

@@ -14,7 +14,6 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Holds, Reason
-from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store import codec, roster
 from mcp_agentbus.store.roster import Entry, Profile
 from mcp_agentbus.store.task import CLAIM_MAX_S
@@ -88,15 +87,6 @@ async def test_a_registration_says_what_is_new_and_what_was_there(old, me, now, 
 
     stored = await roster.registration(server, "coder")
     assert stored == PROFILE.model_copy(update=profile)
-
-
-async def test_a_description_is_refused_where_it_would_not_be_kept_whole():
-    server = bus()
-
-    with pytest.raises(BadInput, match="has 301 characters; the limit is 300"):
-        await roster.register(server, replace(ME, description="x" * 301), NOON)
-
-    assert server.messages == []
 
 
 async def test_what_its_user_has_taken_out_of_its_settings_is_said_of_it_no_more():
