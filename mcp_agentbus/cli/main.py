@@ -23,6 +23,7 @@ from mcp_agentbus.cli.arguments import WrongUsage
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.cli.output import complain
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.core.feather import typed
 from mcp_agentbus.core.feather.printing import be_patient, spell_out
 from mcp_agentbus.errors import AgentbusError, BadInput
 
@@ -70,8 +71,6 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "completion": ("cli.completion", "run"),
     "demo": ("cli.rooms", "demo"),
 }
-# So begins the line of an invitation, see `shared.joining.invitation`, which is no argument.
-_INVITES: Final = "agentbus-join-"
 _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 
 
@@ -84,13 +83,12 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
         from mcp_agentbus.cli import completion
 
         completion.complete(parser())
-    typed = list(sys.argv[1:] if argv is None else argv)
-    if any(_INVITES in word for word in typed):
+    words = typed.words(list(sys.argv[1:] if argv is None else argv))
+    if typed.invites(words):
         from mcp_agentbus.cli.account.join import SEEN
 
-        return complain(SEEN, as_json="--json" in typed)
-    # Alone, in a terminal: somebody wants to know what goes on.
-    args = _parsed(typed or ["status"] * os.isatty(1))
+        return complain(SEEN, as_json="--json" in words)
+    args = _parsed(words)
     args.begun = begun
     module, function = COMMANDS[args.command]
     try:

@@ -26,6 +26,7 @@ from mcp_agentbus.config.tables import (
     parse_toml,
     readers,
 )
+from mcp_agentbus.config.values import description
 from mcp_agentbus.core.files import is_open, read_whole, unusable, what_lies_at
 from mcp_agentbus.core.ids import Agent, agent_id, role_name
 from mcp_agentbus.errors import BadInput, BadSetup
@@ -38,8 +39,8 @@ FOLDER_KEYS: Final = (
     Key("agent", of_type(str), Agent,
         "Who a session in this folder, or below it, is; counts if nobody else has that name.",
         '"reviewer"', "the folder's name with the host's", field="id"),
-    Key("description", of_type(str), Agent,
-        "One line for `list_agents`.",
+    Key("description", description, Agent,
+        "One line for `list_agents`, of at most 300 characters.",
         '"Reviews changes of the shop"', "none"),
     Key("roles", of_type(list), Agent,
         "Shared inboxes that it reads besides its own: `role:NAME`, 16 at most; they count once "

@@ -31,6 +31,7 @@ from mcp_agentbus.config.values import (
     boolean,
     chat,
     command,
+    description,
     gateway_url,
     hours,
     instruction,
@@ -134,8 +135,8 @@ KEYS: Final = (
     Key("host", of_type(str), Agent,
         "Where it runs, and by what it is woken.",
         '"claude-code"', "`shell`"),
-    Key("description", of_type(str), Agent,
-        "One line for `list_agents`.",
+    Key("description", description, Agent,
+        "One line for `list_agents`, of at most 300 characters.",
         '"Looks after the shop"', "none"),
     Key("roles", of_type(list), Agent,
         "Shared inboxes that it reads besides its own: `role:NAME`, 16 at most.",
@@ -154,7 +155,8 @@ KEYS: Final = (
         "`hold`: nothing starts it. `answer`: a task may start it, to read and answer. "
         "`work`: it may, with its host's own permissions.",
         '"work"',
-        "`answer` for `claude-code`; for every other host it must be given: `hold` or `work`",
+        "`answer` for `claude-code`; with `dir`, for every other host that can be woken it must be "
+        "given: `hold` or `work`",
         field="profile"),
     Key("command", command, Rules,
         "The program and its arguments, without a shell; the notice comes on standard input.",

@@ -22,7 +22,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from mcp_agentbus.config.tables import Reader, Wrong
 from mcp_agentbus.core.framing import escape
-from mcp_agentbus.core.ids import ANY_SENDER, LANES, Priority, agent_id, inbox_of, is_label
+from mcp_agentbus.core.ids import (
+    ANY_SENDER,
+    DESCRIPTION_MAX_CHARS,
+    LANES,
+    Priority,
+    agent_id,
+    inbox_of,
+    is_label,
+)
 from mcp_agentbus.errors import BadInput, BadSetup
 
 #: Hosts of a URL that are this machine; names are not looked up.
@@ -201,6 +209,15 @@ def instruction(value: Any) -> str:
     if (shown := escape(line)) != line:
         raise Wrong("has characters that nobody sees", f"Take them out: {shown}")
     return line
+
+
+def description(value: Any) -> str:
+    """Take what others are told of an agent; refuse what would not be kept whole."""
+    if not isinstance(value, str):
+        raise Wrong("is not a string", "Write it in quotes.")
+    if len(value) > DESCRIPTION_MAX_CHARS:
+        raise Wrong(f"has {len(value)} characters", f"Write at most {DESCRIPTION_MAX_CHARS}.")
+    return value
 
 
 def wake_on(value: Any) -> tuple[Priority, ...]:

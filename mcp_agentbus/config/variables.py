@@ -61,7 +61,7 @@ VARIABLES: Final = (
         "AGENTBUS_HOME",
         "One folder for everything: `data`, `state`, `run` and `config.toml`. Another folder is "
         "another bus.",
-        "the platform's folders, below",
+        "the platform's folders, above",
         "/srv/agentbus",
     ),
     Variable(

@@ -37,6 +37,8 @@ ANY_SENDER: Final = "*"
 RESERVED: Final = frozenset({EVERYBODY, "system"})
 #: How the id of a shell's session begins: no process of it is there between two commands.
 SHELL_PREFIX: Final = "shell-"
+#: So much of what is said of an agent is kept.
+DESCRIPTION_MAX_CHARS: Final = 300
 #: How the ids begin with which `agentbus doctor` tries a hook; what they are told is not noted.
 PROBE: Final = "doctor-"
 #: What the one has behind the other's id who is made up by it as well, to have a task of that one.
@@ -63,7 +65,7 @@ class Agent:
     #: The host's name: `claude-code`, `cursor`, `openclaw`; `mcp` for a client of MCP without one
     #: that is known, such as a library; `shell` for commands; else `python`, a program by the API.
     host: str = _PYTHON
-    #: One line for the roster.
+    #: One line for the roster, of at most 300 characters.
     description: str = ""
     #: The shared inboxes it also reads.
     roles: tuple[str, ...] = ()
@@ -160,6 +162,20 @@ def inbox_of(address: str) -> str:
 def address_of(inbox: str) -> str:
     """Return how people write `inbox`: the reverse of `inbox_of`."""
     return f"role:{inbox.removeprefix(ROLE_PREFIX)}" if inbox.startswith(ROLE_PREFIX) else inbox
+
+
+def description(line: str) -> str:
+    """Return what is said of an agent if all of it can be kept.
+
+    Raises:
+        BadInput: it has more than 300 characters.
+    """
+    if len(line) > DESCRIPTION_MAX_CHARS:
+        raise BadInput(
+            f"The description has {len(line):,} characters; the limit is {DESCRIPTION_MAX_CHARS}.",
+            hint="Shorten it to what tells this agent from others.",
+        )
+    return line
 
 
 def is_agent(token: str) -> bool:

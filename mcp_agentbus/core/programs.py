@@ -9,7 +9,8 @@ r"""Starts programs: this one again, and nothing of a project's; another to its 
 Hosts start us in folders of projects, and with what is exported there: a `json.py`, `nats.py` or
 `mcp_agentbus/` of a project is none of ours. What a failure means is for a caller to say. Nothing
 that a model or a host's session waits for is run to its end here: those live on, and are ended
-together with what they have started.
+together with what they have started. What renews this installation is said here, and typed by
+whoever reads it.
 """
 
 # Loaded before a project is off the path: nothing but these two, which Python itself has loaded.
@@ -21,8 +22,30 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import Literal
 
 _PACKAGE = "mcp_agentbus"
+_NAME = "mcp-agentbus"
+# What brings this installation up to date, has all its files anew, or adds an extra: by the file
+# that a program leaves in the environments that it makes.
+_INSTALLS = {
+    "uv-receipt.toml": {
+        "upgrade": "uv tool upgrade {}",
+        "again": "uv tool upgrade --reinstall {}",
+        "add": "uv tool install {}",
+    },
+    "pipx_metadata.json": {
+        "upgrade": "pipx upgrade {}",
+        "again": "pipx reinstall {}",
+        "add": "pipx install --force {}",
+    },
+}
+# The `pip` of a shell may be another Python's.
+_PIP_INSTALLS = {
+    "upgrade": "{python} -m pip install --upgrade {}",
+    "again": "{python} -m pip install --force-reinstall {}",
+    "add": "{python} -m pip install {}",
+}
 #: The folder in which Python has found this package; or a zip, which it takes for one.
 OWN = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 
@@ -41,6 +64,15 @@ def ourselves(*words: str, module: str = _PACKAGE, python: str = sys.executable)
     needs = OWN in _exported(os.environ) or (base and OWN.startswith(_absolute(base) + os.sep))
     apart = ["-P"] if needs else ["-E", "-P"]
     return [python, *apart, "-m", module, *words]
+
+
+def install_line(do: "Literal['upgrade', 'again', 'add']", extra: str = "") -> str:
+    """Return what to type to renew this installation, or to add an extra, by what has made it."""
+    import shlex  # for an error alone
+
+    made = (_INSTALLS[file] for file in _INSTALLS if os.path.exists(f"{sys.prefix}/{file}"))  # noqa: PTH110
+    what = shlex.quote(f"{_NAME}[{extra}]" if extra else _NAME)
+    return next(made, _PIP_INSTALLS)[do].format(what, python=shlex.quote(sys.executable))
 
 
 def forget_project() -> None:

@@ -262,6 +262,27 @@ def check_time(value: datetime, what: str) -> datetime:
     return value
 
 
+def check_keywords(given: Iterable[str], takes: type, function: str) -> None:
+    """See that a function takes each of these keywords, of which Python itself takes any.
+
+    Args:
+        given: their names.
+        takes: the TypedDict of those that there are.
+        function: its name.
+
+    Raises:
+        BadInput: it does not take one, which would be passed over as if it had not been said.
+    """
+    known = list(takes.__annotations__)
+    for name in given:
+        if name not in known:
+            from difflib import get_close_matches  # for a slip alone
+
+            near = get_close_matches(name, known, n=1)
+            hint = f"Nearest: {near[0]}." if near else f"Known: {', '.join(known)}."
+            raise BadInput(f"{function} takes no {name[:70]!r}.", hint=hint)
+
+
 def check_size(value: str, what: str, limit: int) -> str:
     """Return `value` if its UTF-8 form has at most `limit` bytes.
 

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Final
 
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.doctor.check import Check
@@ -33,7 +34,6 @@ HOSTS: Final = CONNECTED
 #: A hook may cost so many times what a Python costs that does nothing.
 HOOK_MAX_RATIO: Final = 3.0
 _HOOK: Final = "hooks/agentbus_hook.py"
-_AGAIN: Final = "Install it anew: pip install --force-reinstall mcp-agentbus"
 _BUSY: Final = "Try again when the machine is less busy."
 _RUN_S: Final = 2.0
 # Of so many runs in turn the fastest counts: the others were disturbed.
@@ -126,7 +126,12 @@ def hooks(settings: Settings) -> Check:
     except BadSetup as error:
         return Check(name, "unknown", error.message, error.hint)
     if not file.is_file():
-        return Check(name, "unknown", f"{file} is not there", _AGAIN)
+        return Check(
+            name,
+            "unknown",
+            f"{file} is not there",
+            f"Install it anew: {programs.install_line('again')}",
+        )
     bare = [sys.executable, "-I", "-c", "pass"]
     hook = [sys.executable, "-I", "-S", str(file), "claude-code", "SessionStart"]
     try:

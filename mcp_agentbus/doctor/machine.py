@@ -47,7 +47,6 @@ from mcp_agentbus.wakes.hosts.registry import missing_program
 _IsOpen = Callable[[os.stat_result], bool]
 _PYTHON: Final = (3, 11)
 _LIBRARIES: Final = ("mcp", "nats-py")
-_UPGRADE: Final = "Run: pip install --upgrade mcp-agentbus"
 _TRY_HUMAN: Final = "try it: agentbus human --test"
 # A program that only prints its version.
 _RUN_S: Final = 10
@@ -70,7 +69,8 @@ def versions() -> Check:
         if _numbers(version) < _numbers(least.get(library, "0")):
             old.append(f"{library} is older than {least[library]}")
     if old:
-        return Check("versions", "wrong", "; ".join([*old, ", ".join(versions)]), _UPGRADE)
+        said = "; ".join([*old, ", ".join(versions)])
+        return Check("versions", "wrong", said, f"Run: {programs.install_line('upgrade')}")
     return Check("versions", "ok", ", ".join(versions))
 
 

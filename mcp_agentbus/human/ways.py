@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mcp_agentbus.config.sections.human import Human
+from mcp_agentbus.core import programs
 from mcp_agentbus.core.files import check_private, read_whole, unusable
 from mcp_agentbus.core.programs import ourselves
 from mcp_agentbus.errors import BadSetup
@@ -77,7 +78,7 @@ def _apprise(environ: Mapping[str, str]) -> str:
     except BadSetup as error:
         raise BadSetup(
             error.message,
-            hint="Install it beside agentbus: uv tool install 'mcp-agentbus[apprise]', or with pip",
+            hint=f"Install it beside agentbus: {programs.install_line('add', 'apprise')}",
         ) from None
 
 

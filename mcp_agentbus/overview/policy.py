@@ -128,7 +128,8 @@ def explain(here: Known, sender: str, to: str) -> Explained:
         who = f"no registered agent holds {to}" if role != inbox else f"no agent {to} is registered"
         notes.append(f"It is refused: {who}. `agentbus agents` shows who is known.")
     if agent_id(sender) not in entries:
-        notes.append(f"{sender} is not registered yet: it is from its first session on.")
+        first = "the first call of a tool in a session of it, or from `agentbus agent add`, on"
+        notes.append(f"{sender} is not registered yet: it is from {first}.")
     elif not any(_accepted(here, each, sender) for each in readers) and readers:
         notes.append("It is refused, and nothing is stored.")
     if (more := len(readers) - _READERS_MAX) > 0:

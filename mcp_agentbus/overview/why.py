@@ -215,7 +215,8 @@ def _unregistered(case: Case) -> Why | None:
     return Why(
         who,
         f"Nobody can read it: {who}.",
-        "`agentbus agents` shows who is known; an agent is from its first session on.",
+        "`agentbus agents` shows who is known; an agent is from the first call of a tool in a "
+        "session of it, or from `agentbus agent add`, on.",
     )
 
 

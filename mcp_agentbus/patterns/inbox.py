@@ -18,13 +18,16 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import roster, streams, waiting
 
+#: What is known of one agent, as `Listed.entry` has it; an `Entry` of the package is a step.
+RosterEntry = roster.Entry
+
 
 @one_call
 async def register(bus: Bus, agent: Agent) -> None:
     """Have an agent known before its first session is there, so that it can be sent tasks.
 
     Raises:
-        BadInput: its id, or a role, breaks its rule.
+        BadInput: its id, a role or its description breaks its rule.
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
     ids.agent_id(agent.id)

@@ -47,7 +47,6 @@ BEAT_S: Final = 5
 TOUCH_S: Final = 300
 # Each command of a shell registers its agent, and waits until that is on the disk.
 _SEEN_AGAIN: Final = timedelta(seconds=30)
-_DESCRIPTION_MAX_CHARS: Final = 300
 #: Of these it is sure that no session and no listener of theirs is there.
 AWAY: Final = frozenset({"offline", "never seen"})
 # A new bus has all its streams made within this time; one that lives in memory is made again at
@@ -116,15 +115,17 @@ class Entry:
 async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     """Write or refresh the registration; `now` is None for an agent that has no session yet.
 
-    Raises: as `Bus.publish`, but for Conflict.
+    Raises:
+        BadInput: its description is too long.
+        Others: as `Bus.publish`, but for Conflict.
     """
+    ids.description(agent.description)
 
     def registered(old: Profile | None) -> Write[Profile] | None:
         told = None if agent.set_up else old
-        description = agent.description or (told.description if told else "")
         profile = Profile(
             id=agent.id,
-            description=description[:_DESCRIPTION_MAX_CHARS],
+            description=agent.description or (told.description if told else ""),
             roles=agent.roles or (told.roles if told else ()),
             hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
             accept_from=agent.accept_from,
@@ -353,7 +354,7 @@ def decode_profile(stored: Found) -> Profile:
             "account": profile.account if ids.is_agent(profile.account) else "",
             "hosts": tuple(host for host in profile.hosts if ids.is_inbox(host)),
             "accept_from": tuple(filter(ids.is_sender, profile.accept_from))[:ACCEPTED_MAX],
-            "description": profile.description[:_DESCRIPTION_MAX_CHARS],
+            "description": profile.description[: ids.DESCRIPTION_MAX_CHARS],
             "last_seen": profile.last_seen and min(profile.last_seen, stored.stored_at),
         }
     )

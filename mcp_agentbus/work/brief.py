@@ -28,7 +28,8 @@ from mcp_agentbus.store.task import Task
 PLACE: Final = "{input}"
 #: What Linux takes as one argument (MAX_ARG_STRLEN), in bytes, without the zero at its end.
 ARGUMENT_MAX_BYTES: Final = 128 * 1024 - 1
-_RULES: Final = """\
+#: What holds for each task.
+RULES: Final = """\
 Do it, and print the result on standard output: all of that, and nothing else, is sent back.
 
 Rules:
@@ -48,7 +49,7 @@ def brief(item: Item, me: str, instruction: str = "") -> str:
     given = f"Your user's instruction:\n{instruction.strip()}" if instruction.strip() else ""
     what = f"Task {task.id} from {task.sender}{to}, priority {task.priority}:"
     framed = frame(_written(task), said_by=task.sender)
-    parts = (f"{who} has sent you a task. {_RULES}", given, f"{what}\n{framed}", *_asked(item))
+    parts = (f"{who} has sent you a task. {RULES}", given, f"{what}\n{framed}", *_asked(item))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -33,7 +33,7 @@ from seeds import FEATURES, SYSTEMS, Row  # noqa: E402
 from test_shape import ROOMS  # noqa: E402
 
 from mcp_agentbus.cli.parser import parser  # noqa: E402
-from mcp_agentbus.core import notices  # noqa: E402
+from mcp_agentbus.core import ids, notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
 from mcp_agentbus.gate import quota, said  # noqa: E402
 from mcp_agentbus.handoff import inbox, lanes, send  # noqa: E402
@@ -43,7 +43,7 @@ from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  #
 from mcp_agentbus.store import streams, task  # noqa: E402
 from mcp_agentbus.store.subjects import SCHEDULE, TASKS  # noqa: E402
 from mcp_agentbus.tools.catalog import TOOLS  # noqa: E402
-from mcp_agentbus.work import worker_file  # noqa: E402
+from mcp_agentbus.work import brief, worker_file  # noqa: E402
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
@@ -123,6 +123,7 @@ def _limits() -> str:
         ("artifacts", f"{task.ARTIFACTS_MAX} references of {task.ARTIFACT_MAX_CHARS:,} characters"),
         ("a line of MCP", f"{LINE_MAX_BYTES >> 20} MiB, {VALUES_MAX:,} values, {DEPTH_MAX} deep"),
         ("addressees of one call", f"{send.ADDRESSEES_MAX}, or `all`"),
+        ("description of an agent", f"{ids.DESCRIPTION_MAX_CHARS} characters"),
         (
             "deadline of a task",
             f"at most {task.EXPIRES_MAX_S // _DAY_S} days after it is offered, the default",
@@ -226,6 +227,11 @@ def _worker_keys() -> str:
     return "\n\n".join(tables)
 
 
+def _worker_rules() -> str:
+    """Return what a worker's program is told of each task, as a quotation."""
+    return "\n".join(f"> {line}".rstrip() for line in brief.RULES.splitlines())
+
+
 #: What fills each part, by its name.
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "tools": _tools,
@@ -244,6 +250,7 @@ PARTS: Final[dict[str, Callable[[], str]]] = {
     "wake keys": lambda: configuration.table(configuration.WAKE),
     "folder keys": lambda: configuration.table(configuration.FOLDER),
     "worker keys": _worker_keys,
+    "worker rules": _worker_rules,
     "variables": configuration.variables,
     "hosts' variables": configuration.hosts_variables,
 }

@@ -9,6 +9,7 @@ import re
 import shlex
 from functools import reduce
 from pathlib import Path
+from typing import Unpack, get_args, get_origin, get_type_hints
 
 import configuration
 import pytest
@@ -138,6 +139,21 @@ def test_a_call_can_be_made(code):
     else:  # in Python a session comes first
         function = reduce(getattr, name.split("."), mcp_agentbus)
         inspect.signature(function).bind(*call.args, **given)
+        assert set(given) <= keywords(function)
+
+
+def keywords(function):
+    """Return the names of all that a function takes, those of its `**options` from their type."""
+    takes = [each.name for each in inspect.signature(function).parameters.values()]
+    hints = get_type_hints(function).values()
+    typed = (each for hint in hints if get_origin(hint) is Unpack for each in get_args(hint))
+    return {*takes, *(name for each in typed for name in each.__annotations__)}
+
+
+def test_a_keyword_that_is_none_of_its_type_would_be_told():
+    """`**options` takes any name, as far as a signature says."""
+    assert "expires_in_s" in keywords(mcp_agentbus.send_task)
+    assert "expires_in" not in keywords(mcp_agentbus.send_task)
 
 
 @pytest.mark.parametrize("key", KEYS)

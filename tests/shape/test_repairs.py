@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever `agentbus doctor --fix` is said to mend, a test breaks and has it mended."""
+"""Whatever `agentbus doctor --fix` is said to mend names a test that is there, to break and mend it.
+
+Whether it does so, the test itself says.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each feature of the systems before this one is here, by a test, or says why it is not the same."""
+"""Each feature of the systems before this one names tests that are there, or why it is not the same.
+
+Whether they show it, whoever reads both decides.
+"""
 
 from __future__ import annotations
 

@@ -39,8 +39,10 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
     """Return all that is said with a status, by the fields of a record.
 
     Raises:
-        BadInput: it is no status, or a value breaks its rule; nothing is cut.
+        BadInput: it is no status, a value breaks its rule, or it is none of the details; nothing
+            is cut.
     """
+    text.check_keywords(details, Details, "publish_result")
     if status not in STATUSES:
         raise BadInput(f"{status!r} is no status.", hint=f"Use one of {', '.join(STATUSES)}.")
     summary = text.check_text(details.get("summary", ""), "summary")

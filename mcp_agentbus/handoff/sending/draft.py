@@ -154,8 +154,9 @@ def drawn(session: Session, subject: str, body: str, options: Options) -> Draft:
     """Check what is said about a task.
 
     Raises:
-        BadInput: a value breaks its rule.
+        BadInput: a value breaks its rule, or it is none of the options.
     """
+    text.check_keywords(options, Options, "send_task")
     created_at = text.now()
     deliver_at, expires_at = _times(options, created_at)
     priority, notify = options.get("priority", "normal"), options.get("notify", "live")

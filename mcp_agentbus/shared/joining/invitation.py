@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.config.sections.server import check_url
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, programs
 from mcp_agentbus.core.text import from_json, stamp
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared.authority import is_certificate
@@ -98,7 +98,7 @@ def decode(given: str) -> Line:
     if version != str(_VERSION) and version.isdecimal() and content:
         raise BadInput(
             "That line is of another version of agentbus. Nothing was done.",
-            hint="Install the version that the server has: pip install --upgrade mcp-agentbus",
+            hint=f"Install the version that the server has: {programs.install_line('upgrade')}",
         )
     if version != str(_VERSION) or not content:
         raise _cut()

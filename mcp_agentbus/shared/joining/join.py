@@ -26,7 +26,7 @@ from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.config import editor
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core import text
+from mcp_agentbus.core import programs, text
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -76,7 +76,7 @@ _REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
     "unknown": ("The server does not know this line.", f"{_ANOTHER}."),
     "bad-request": (
         "The server does not understand how it was asked: it has another version of agentbus.",
-        "Install the version that the server has: pip install --upgrade mcp-agentbus",
+        "Install the version that the server has: {upgrade}",
     ),
     "not-applied": (
         "This line is good, but the server does not take its own configuration just now.",
@@ -277,7 +277,10 @@ def _understood(answer: bytes, line: Line) -> None:
     if refused == "expired" and text.now() < line.expires_at:
         hint += f" By this machine's clock it is good until {line.expires_at:%H:%M} UTC: see that "
         hint += "both clocks are right (date -u)."
-    raise Refused(f"{what} Nothing was done.", hint=hint.format(name=line.name))
+    raise Refused(
+        f"{what} Nothing was done.",
+        hint=hint.format(name=line.name, upgrade=programs.install_line("upgrade")),
+    )
 
 
 async def _probe(place: Place, line: Line) -> float:

@@ -112,7 +112,7 @@ def letter_in(message: Found) -> Letter:
     me = Agent(
         sender,
         host=str(about.get("host", "")) or Agent(sender).host,
-        description=str(about.get("description", "")),
+        description=str(about.get("description", ""))[: ids.DESCRIPTION_MAX_CHARS],
         roles=_strings(about.get("roles")),
         accept_from=_strings(about.get("accept_from")) or (ids.ANY_SENDER,),
     )

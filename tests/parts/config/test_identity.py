@@ -185,6 +185,7 @@ def test_a_reserved_or_impossible_id_is_refused_wherever_it_comes_from(name, sho
         ('agent = ["planner"]', "agent is not a string"),
         ('roles = "review"', "roles is not a list"),
         ("description = 1", "description is not a string"),
+        (f"description = '{'x' * 301}'", "description has 301 characters"),
         ("a = " + "[" * 50_000, "not TOML"),
     ],
 )

@@ -187,6 +187,7 @@ def test_the_settings_show_no_environment_when_they_are_printed():
         ('[server]\nallow_plaintext = "no"', "allow_plaintext is not a boolean"),
         ('[agents.planner]\nroles = "review"', "roles is not a list"),
         ("[agents.planner]\ndescription = 5", "description is not a string"),
+        (f"[agents.planner]\ndescription = '{'x' * 301}'", "description has 301 characters"),
         ("[agents.Planner]", r"\[agents\.Planner\].*not an agent id"),
         ("[agents.all]", r"\[agents\.all\].*reserved"),
         ("[agents.role-x]", r"\[agents\.role-x\].*reserved"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another program, run to its end: what it gets, what comes back, and what ends it."""
+"""Another program, run to its end: what it gets, what comes back, what ends it; and who renews us."""
 
+import shlex
 import subprocess
 import sys
 
@@ -48,3 +49,49 @@ def test_one_that_does_not_end_is_ended():
 def test_one_that_is_not_there_is_told_from_one_that_failed(tmp_path):
     with pytest.raises(FileNotFoundError):
         programs.run([tmp_path / "missing"], timeout_s=_LONG_S)
+
+
+@pytest.mark.parametrize(
+    ("file", "lines"),
+    [
+        (
+            "uv-receipt.toml",
+            ("uv tool upgrade mcp-agentbus", "uv tool upgrade --reinstall mcp-agentbus",
+             "uv tool install 'mcp-agentbus[apprise]'"),
+        ),
+        (
+            "pipx_metadata.json",
+            ("pipx upgrade mcp-agentbus", "pipx reinstall mcp-agentbus",
+             "pipx install --force 'mcp-agentbus[apprise]'"),
+        ),
+    ],
+)  # fmt: skip
+def test_what_made_an_environment_of_its_own_renews_it(file, lines, tmp_path, monkeypatch):
+    """The pip of a shell would bring it into another Python."""
+    (tmp_path / file).touch()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+
+    assert (
+        programs.install_line("upgrade"),
+        programs.install_line("again"),
+        programs.install_line("add", "apprise"),
+    ) == lines
+
+
+def test_elsewhere_the_python_that_runs_it_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", "/opt/my venv/bin/python")
+
+    pip = ["/opt/my venv/bin/python", "-m", "pip", "install"]
+    assert [
+        shlex.split(said)
+        for said in (
+            programs.install_line("upgrade"),
+            programs.install_line("again"),
+            programs.install_line("add", "x"),
+        )
+    ] == [
+        [*pip, "--upgrade", "mcp-agentbus"],
+        [*pip, "--force-reinstall", "mcp-agentbus"],
+        [*pip, "mcp-agentbus[x]"],
+    ]

@@ -52,6 +52,13 @@ def test_a_share_done_is_a_percentage(progress):
         checked("working", {"progress": -1})
 
 
+def test_a_misspelt_keyword_is_refused_before_a_result_is_stored_without_it():
+    with pytest.raises(BadInput, match="publish_result takes no 'sumary'") as refused:
+        checked("completed", {"sumary": "31 passed"})
+
+    assert refused.value.hint == "Nearest: summary."
+
+
 def test_what_is_no_status_is_refused_with_those_that_are():
     with pytest.raises(BadInput, match="'done' is no status") as refused:
         checked("done", {})

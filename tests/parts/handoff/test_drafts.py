@@ -115,6 +115,7 @@ def test_what_older_versions_have_stored_is_known_again():
         ({"expires_in_s": 604_801}, "expires_in_s is 604801."),
         ({"deliver_in_s": 0}, "deliver_in_s is 0."),
         ({"deliver_in_s": 604_801}, "deliver_in_s is 604801."),
+        ({"expires_in": 60}, "send_task takes no 'expires_in'."),
     ],
 )
 def test_what_breaks_a_rule_is_refused_and_named(options, message):

@@ -195,12 +195,14 @@ CASES = {
     "nobody of that name": (
         case(addressee=None),
         "Nobody can read it: no agent coder is known.",
-        "`agentbus agents` shows who is known; an agent is from its first session on.",
+        ("`agentbus agents` shows who is known; an agent is from the first call of a tool in a "
+        "session of it, or from `agentbus agent add`, on."),
     ),
     "nobody with that role": (
         case(of={"inbox": "role-review"}, addressee=None),
         "Nobody can read it: no registered agent holds role:review.",
-        "`agentbus agents` shows who is known; an agent is from its first session on.",
+        ("`agentbus agents` shows who is known; an agent is from the first call of a tool in a "
+        "session of it, or from `agentbus agent add`, on."),
     ),
     "normal, to somebody away": (
         case(before=2),

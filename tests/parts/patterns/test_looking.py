@@ -27,7 +27,10 @@ async def test_on_a_new_bus_an_agent_is_registered_sent_to_and_looked_at():
             assert await peek(coder) == first
 
 
-@pytest.mark.parametrize("agent", [Agent("a.b"), Agent("all"), Agent("ok", roles=("*",))])
-async def test_what_no_agent_may_be_called_is_not_registered(world, agent):
+@pytest.mark.parametrize(
+    "agent",
+    [Agent("a.b"), Agent("all"), Agent("ok", roles=("*",)), Agent("ok", description="x" * 301)],
+)
+async def test_what_no_agent_may_be_or_say_of_itself_is_not_registered(world, agent):
     with pytest.raises(BadInput):
         await register(world.bus, agent)

@@ -42,6 +42,13 @@ def test_what_is_read_is_what_was_written(is_over):
     assert letter_in(found) == letter
 
 
+def test_a_letter_of_a_sender_that_says_more_of_itself_than_is_kept_says_what_is():
+    letter = Letter(task(), Agent("planner", description="x" * 301), HOME)
+
+    read = letter_in(Found(letter.subject, 7, NOW, letter.headers, letter.data))
+    assert read.sender.description == "x" * 300
+
+
 def test_what_is_no_letter_is_said_to_be_none():
     with pytest.raises(Undecodable):
         letter_in(Found("agentbus-outbox.planner.send.coder", 7, NOW, {}, b"{}"))

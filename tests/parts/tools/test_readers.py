@@ -92,7 +92,9 @@ def test_a_model_is_told_to_type_nothing(hints):
     ("hint", "typed"),
     [
         (errors.UnknownAgent.hint,
-         errors.UnknownAgent.hint.removesuffix(".") + ", or from `agentbus inbox --agent ID` on."),
+         ("Run `agentbus agents` to see who is there; an agent is known from the first call of a "
+         "tool in a session of it, from `agentbus agent add`, or from `agentbus inbox --agent ID` "
+         "on.")),
         ("Call read_inbox: it claims tasks.", "Run `agentbus inbox`: it claims tasks."),
         (errors.AlreadyEnded.hint, "Run `agentbus task ID` to see the stored result."),
         (errors.Unconfirmed.hint, "Run it again: what is stored already is not stored twice."),
@@ -122,7 +124,10 @@ def test_whoever_types_can_copy_the_line_where_the_message_names_the_task(messag
 
 def test_a_model_reads_of_its_tools_where_python_has_other_names():
     assert MODEL.hint(errors.AlreadyEnded.hint).startswith("Call read_inbox with this task_id")
-    assert MODEL.hint(errors.UnknownAgent.hint).startswith("Call list_agents to see")
+    assert MODEL.hint(errors.UnknownAgent.hint) == (
+        "Call list_agents to see who is there; an agent is known from the first call of a tool in "
+        "a session of it, or once your user has added it by `agentbus agent add`."
+    )
 
 
 def test_only_where_ids_may_be_short_is_that_said():
