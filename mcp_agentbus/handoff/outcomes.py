@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -23,25 +23,25 @@ from typing import Any, Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
+from mcp_agentbus.handoff.beside import telling
 from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes, stored
+from mcp_agentbus.handoff.beside.telling import Told
 from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.handoff.turn import Call, Given
-from mcp_agentbus.store import records, roster, streams, subjects, unseen
+from mcp_agentbus.store import records, streams, subjects, unseen
 from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_kept, read_record, sent_key
 from mcp_agentbus.store.steps import Write, sent_by_record
-from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
+from mcp_agentbus.store.task import Record, Sent, Task, utc
 from mcp_agentbus.store.upkeep import deadlines
 from mcp_agentbus.store.upkeep.lost import Losses
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
 _NOT_MINE_S: Final = 2.0
-# How soon, in seconds, it is looked again for what a sender keeps of a task with a result already.
-_NOT_ASKED_S: Final = 0.5
 # How often, in seconds, deadlines of tasks that another session sent are looked at.
 _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
@@ -116,17 +116,7 @@ class Outcomes:
         for task_id in sorted(self.unread):
             if unseen.told(self._new) < limit:
                 await self._take_own(task_id)
-        all_seen = False
-        while (told := unseen.told(self._new)) < limit:
-            wanted = _BATCH if all_seen else min(_BATCH, limit - told)
-            deliveries = await pulls.pull(self._bus, streams.results(self._me), wanted)
-            new = await unseen.finish_seen(self._bus, deliveries)
-            all_seen = not new
-            while new and unseen.told(self._new) < limit:
-                await self._take_delivered(new.pop(0))
-            await together(*map(self._bus.give_back, new))
-            if len(deliveries) < wanted:
-                break
+        await self._take_offered(limit)
         return unseen.at_most(limit, self._new)
 
     @property
@@ -311,39 +301,52 @@ class Outcomes:
         self.unread.discard(task_id)
         record, revision, sent = await self._read(task_id)
         if record and record.is_told:
-            await self._take(record, revision, None, sent)
+            await self._take(Told(record, revision, sent))
 
-    async def _take_delivered(self, delivery: Delivery) -> None:
-        """Take the record in a delivery if this session should show it."""
-        record = records.record_in(delivery)
-        if record is None or record.state not in TOLD:
-            await self._bus.finish(delivery)  # the record stays as it is
-            return
-        sent, _ = await read_kept(self._bus, self._me, record.inbox, record.task_id)
-        if sent is not None or not self._awaits(record):
-            record = await records.as_asked(self._bus, record, sent)
-            if not sent and await unseen.may_be_asked_yet(self._bus, record, delivery.stored_at):
-                await self._bus.give_back(delivery, _NOT_ASKED_S)
-                return
-        if not record.is_told:
-            await self._bus.finish(delivery)
-            return
-        owner = record.owner_session
-        if owner not in {"", self._session_id} and (
-            await roster.may_live(self._bus, self._me, owner)
-        ):
-            await self._bus.give_back(delivery, _NOT_MINE_S)
-            return
-        await self._take(record, delivery.seq, delivery, sent)
+    async def _take_offered(self, limit: int) -> None:
+        """Take what is offered and no other session should show, up to `limit`; each result once.
+
+        What is left to others is offered again while this goes on: then all has been seen.
+        """
+        others = unseen.Others(self._bus, self._me, self._session_id)
+        seen: set[int] = set()
+        is_any = True
+        while (told := unseen.told(self._new)) < limit:
+            wanted = min(_BATCH, limit - told) if is_any else _BATCH
+            deliveries = await pulls.pull(self._bus, streams.results(self._me), wanted)
+            new = await unseen.finish_seen(self._bus, deliveries)
+            own = await self._own(new, others)
+            is_any = bool(own)
+            while own and unseen.told(self._new) < limit:
+                await self._take(own.pop(0))
+            await together(*map(self._leave, own))
+            if len(deliveries) < wanted or not seen.isdisjoint(each.seq for each in new):
+                break
+            seen.update(each.seq for each in new)
+
+    async def _own(self, deliveries: Sequence[Delivery], others: unseen.Others) -> list[Told]:
+        """Return what deliveries tell this session; what is for another one is offered again."""
+        told = await by_portions(
+            lambda each: telling.offered(self._bus, self._me, each, self._awaits), deliveries
+        )
+        own, theirs = [], []
+        for each in filter(None, told):
+            (theirs if await others.own(each.record) else own).append(each)
+        await by_portions(lambda each: self._leave(each, _NOT_MINE_S), theirs)
+        return own
+
+    async def _leave(self, told: Told, after_s: float = 0.0) -> None:
+        """Have what offered it be offered again."""
+        if told.delivery:
+            await self._bus.give_back(told.delivery, after_s)
 
     def _awaits(self, record: Record) -> bool:
         awaited = self.sent.get(record.task_id)
         return awaited is not None and awaited.inbox == record.inbox
 
-    async def _take(
-        self, record: Record, revision: int, delivery: Delivery | None, sent: Sent | None
-    ) -> None:
-        """Take a record, unless the agent knows it already."""
+    async def _take(self, told: Told) -> None:
+        """Take what a record tells, unless the agent knows it already."""
+        record, revision, sent, delivery = told
         with suppress(AgentbusError):  # its worker may be of an older version, or have died
             await records.copy(self._bus, record)
         already = self.taken.get(record.task_id)

@@ -166,6 +166,25 @@ async def test_a_result_is_left_to_the_session_that_has_sent_its_task_while_that
     assert results.finished == []
 
 
+async def test_what_is_left_to_another_session_is_looked_at_once_and_nothing_is_waited_for(
+    results, outcomes
+):
+    """Meanwhile the first of very many are offered again, and again."""
+    results.live = {"other"}
+    theirs = []
+    for number in range(104):
+        results.put(kept(f"t{number}", owner_session="other"))
+        theirs.append(results.offer(ended(f"t{number}")))
+    results.put(kept("mine"))
+    mine = results.offer(ended("mine"))
+    results.offered = [theirs[:5], [*theirs[5:], mine], theirs[:4], theirs[4:8]]
+
+    assert await outcomes.results(5) == [ended("mine")]
+    assert results.pulled["planner_results"] == [5, 100, 4]
+    assert results.asked_of == ["other"]
+    assert results.given_back == [(each.seq, 2.0) for each in (*theirs, *theirs[:4])]
+
+
 async def test_whoever_gets_a_result_besides_has_a_copy_once_it_is_taken(results, outcomes):
     results.put(kept(reply_to="lead"))
     results.offered = [[results.offer(ended())]]
