@@ -350,8 +350,7 @@ async def _outcomes(
 ) -> Inbox:
     """Return what became of sent tasks once that is known of enough, or at the `last` look."""
     at_bus = [each for each in task_ids if not await later.lies_here(session, each)]
-    records = [await session.outcomes.result_of(task_id) for task_id in at_bus]
-    results = tuple(filter(None, records))
+    results = tuple(await session.outcomes.results_of(at_bus))
     if len(results) < (enough or len(task_ids)) and not last:
         results = ()
     inbox = Inbox(results=results, held=len(session.claims))

@@ -57,6 +57,8 @@ class Results(Server):
         self.finished, self.given_back = [], []
         #: Which sessions of `planner` live.
         self.live = {"session-1"}
+        #: How many requests have asked for records.
+        self.requests = 0
         #: Of which sessions it was asked whether they live.
         self.asked_of = []
         #: What is kept of tasks: on its way, tried in vain, or by who was killed before that.
@@ -159,11 +161,13 @@ class Results(Server):
 
     async def last(self, stream, subject):
         """As `Bus.last`."""
+        self.requests += 1
         of_it = [each for each in self.messages if subjects.overlap(subject, each.subject)]
         return of_it[-1] if of_it else None
 
     async def many(self, stream, request):
         """As `Bus.many`, of the last under each subject."""
+        self.requests += 1
         filters = request.get("multi_last", ())
         last = {each.subject: each for each in self.messages}
         return [

@@ -7,6 +7,7 @@ import pytest
 from messages import read_record
 from results_stand_in import DEADLINE, NOON, ended, kept
 
+from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.beside.awaited import Awaited
 from mcp_agentbus.handoff.turn import Calls, Given
 from mcp_agentbus.store.unseen import Looked, Unseen
@@ -21,6 +22,35 @@ async def test_of_what_may_have_ended_no_more_is_taken_than_is_wanted(results, o
     assert await outcomes.results(1) == [ended("t1")]
     assert (list(outcomes.taken), outcomes.unread) == (["t1"], {"t2"})
     assert results.pulled["planner_results"] == []
+
+
+async def test_of_many_that_may_have_ended_all_that_go_on_are_read_at_once(results, outcomes):
+    """After a gap of the connection those are all that the session has sent."""
+    open_ = [f"t{number:02}" for number in range(60)]
+    for task_id in open_:
+        results.put(kept(task_id))
+    results.put(ended("t30", "working"))
+    for task_id in ("t40", "t50"):
+        results.put(ended(task_id))
+    results.sent(*open_)
+
+    assert await outcomes.results(1) == [ended("t40")]
+    assert outcomes.unread == {"t50"}
+    assert results.requests == 3
+
+
+async def test_what_may_have_ended_is_read_again_where_that_could_not_be_read(
+    results, outcomes, monkeypatch
+):
+    results.sent("t1", "t2")
+
+    async def many(_, __):
+        raise BusUnreachable
+
+    monkeypatch.setattr(results, "many", many)
+    with pytest.raises(BusUnreachable):
+        await outcomes.results(5)
+    assert outcomes.unread == {"t1", "t2"}
 
 
 async def test_of_what_is_offered_so_many_are_taken_as_are_wanted_yet(results, outcomes):
@@ -121,6 +151,20 @@ async def test_what_cannot_be_read_is_finished_and_not_taken(results, outcomes):
 
     assert await outcomes.results(5) == []
     assert (results.finished, results.taken) == ([delivery.seq], {})
+
+
+@pytest.mark.parametrize("by", ["heard of", "asked for"])
+async def test_what_was_seen_of_another_that_has_its_id_says_nothing_of_what_is_awaited(
+    results, outcomes, by
+):
+    results.put(ended())
+    results.put(ended(inbox="mallory"))
+    results.put(kept(inbox="mallory", unasked=True))
+    results.sent("t1")
+
+    told = outcomes.results(5) if by == "heard of" else outcomes.results_of(["t1"])
+
+    assert await told == [ended()]
 
 
 @pytest.mark.parametrize("awaited_of", [None, "tester"])
