@@ -30,7 +30,8 @@ from mcp_agentbus.handoff.beside import arrivals, news, only, questions, rest
 from mcp_agentbus.handoff.beside.rest import Left
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.sending import later
-from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn
+from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
+from mcp_agentbus.handoff.taking.turns import Turn
 from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
 
 LIMIT_MAX: Final = 50
