@@ -76,7 +76,6 @@ async def read_inbox(
         ids.label(thread_id, "thread id")
     with session.calls.within(call) as this:
         await session.called()
-        await session.can_read()
         await _note_what_arrived(session, this)
         if session.only:
             if peek or thread_id is not None:
@@ -125,7 +124,6 @@ async def watch_inbox(
     _check_limit(limit)
     with session.calls.within(call) as this, session.watches.begun() as watch:
         await session.called()
-        await session.can_read()
         await _note_what_arrived(session, this)
         if awaited:
             look = partial(_outcomes, session, awaited, enough)
@@ -187,6 +185,7 @@ async def _news(watch: Watch, within_s: float) -> AbstractSet[str]:
 
 async def _given(session: Session, call: Call, look: _Look) -> Inbox:
     """Take what a look finds, and count it as given."""
+    await session.can_read()  # since its call began its user may have given it a role
     async with Turn(session, call) as turn:
         return turn.give(await turn.take(look()))
 

@@ -194,7 +194,7 @@ async def _are_nobodys(session: Session, out: Sequence[tuple[Task, Record | None
     places = {(task.sender, task.to) for task, record in out if _is_free(session, task, record)}
     left = set()
     for place in places:
-        refused = await accepting.refusal(session.bus, session.taking(), *place)
+        refused = await accepting.refusal(session.bus, session.refreshed(), *place)
         if refused and refused.is_left:
             left.add(place)
     return [
@@ -244,7 +244,7 @@ async def _claim(
         pause_s = min(_HELD_AGAIN_S * delivery.offered, _NAMESAKE_AGAIN_MAX_S)
         await session.bus.give_back(delivery, after_s=pause_s)
         return _Held()
-    refused = await accepting.refusal(session.bus, session.taking(), task.sender, task.to)
+    refused = await accepting.refusal(session.bus, session.refreshed(), task.sender, task.to)
     is_first = delivery.offered == 1 and not refused
     if is_first and not await has_come(session.bus, task.expires_at):
         # At its first offer a task hardly ever has a record, and the write finds out.

@@ -65,7 +65,7 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
             return Here(duplicate=True, why=why)
         raise kept_nowhere(session, failure or BusUnreachable())
     try:
-        here = await outbox.put(task, session.taking())
+        here = await outbox.put(task, session.refreshed())
     except BadInput:
         raise
     except AgentbusError as local:
