@@ -27,7 +27,7 @@ from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.beside.rate import SendRate
@@ -148,9 +148,7 @@ class Session:
             me = identity.me.by_mcp()
             if me.id == self.me.id:
                 self.me = me
-            elif not (
-                self._done or self._hears
-            ):  # what an earlier process began, it goes on with as who it was
+            elif not (self._done or self._hears):  # what it has begun it goes on with as who it was
                 told = self.claims.on_change
                 self._be(me)
                 self.claims.on_change = told
@@ -163,9 +161,15 @@ class Session:
         A leased one then holds what earlier processes of it have claimed.
 
         Raises:
-            Refused: it has a successor that lives.
+            Refused: it has ended, or has a successor that lives.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
+        if self._ended:
+            raise Refused(
+                "This session has ended: it gives no sign of life, and what it claimed would be "
+                "nobody's. Nothing was done.",
+                hint="Open another session, and call it from there.",
+            )
         if self.successor:
             if await roster.may_live(self.bus, self.me.id, self.successor):
                 raise is_over()
@@ -329,6 +333,7 @@ class Session:
 
         What it was given counts as seen if that is known by its `calls` to have arrived.
         """
+        self._ended = True
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 for task in self._doing.values():
@@ -337,11 +342,19 @@ class Session:
                 await asyncio.gather(*unfinished, return_exceptions=True)
                 # `reconnected(0)` never starts a server: a person may have stopped it.
                 if not self.leased and "known" in self._done and await self.bus.reconnected(0):
-                    await arrivals.leave(self.bus, self.claims, self.calls.ended)
-                    await self.claims.give_all_back("its session ended")
-                    await roster.beat(self.bus, self.me, self.id, leaving=True)
-                    await self.outcomes.leave(self.calls.ended)
-                    await roster.register(self.bus, self.refreshed(), text.now())
+                    await self._leave()
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 await self._ending.aclose()
+
+    async def _leave(self) -> None:
+        """Give back what it holds, and say that it leaves: each step, whatever the others do."""
+        for step in (
+            partial(arrivals.leave, self.bus, self.claims, self.calls.ended),
+            partial(self.claims.give_all_back, "its session ended"),
+            partial(roster.beat, self.bus, self.me, self.id, leaving=True),
+            partial(self.outcomes.leave, self.calls.ended),
+            partial(roster.register, self.bus, self.refreshed(), text.now()),
+        ):
+            with suppress(AgentbusError):
+                await step()
