@@ -21,22 +21,22 @@ from typing import Final
 
 from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, StoreFull
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, streams, tasks, waiting
+from mcp_agentbus.store import roster, streams, subjects, tasks, waiting
 from mcp_agentbus.store.reading import offers
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Repeating, Task, Undecodable
 
-# A task offered this often that nobody could even claim is parked: something is wrong with it that
-# no record tells.
+# A task of an agent's own inbox that is offered this often and that nobody could even claim is
+# parked: something is wrong with it that no record tells.
 OFFERS_MAX: Final = 50
 # How soon, in seconds, a task is offered again that its session still holds.
 _HELD_AGAIN_S: Final = 5.0
@@ -348,8 +348,10 @@ def _hopeless(record: Record | None, delivery: Delivery) -> str:
     """Return why a task is offered no more; empty if it is."""
     if record and record.attempts >= ATTEMPTS_MAX:
         return f"it was claimed {record.attempts} times without an end"
-    # Of one with a record the offers do not count: while a shell holds it, it is offered, too.
-    if record is None and delivery.offered > OFFERS_MAX:
+    # Of one with a record the offers do not count: while a shell holds it, it is offered, too. Nor
+    # of a role's: each that holds it and does not take its sender gives it back without a trace.
+    is_ours = not subjects.parts(delivery.subject).whose.startswith(ROLE_PREFIX)
+    if record is None and is_ours and delivery.offered > OFFERS_MAX:
         return f"it was offered {delivery.offered} times, and nobody could claim it"
     return ""
 

@@ -128,7 +128,7 @@ class Offering:
         return self.over
 
     async def _refusal(self, _, me, sender, inbox):
-        assert (me, inbox) == (self.session.refreshed(), "coder")
+        assert (me, inbox in self.session.inboxes) == (self.session.refreshed(), True)
         return self.refused.get(sender)
 
     async def _park(self, _, delivery, agent, reason, record=None):
