@@ -140,6 +140,8 @@ async def _by_worker(
 ) -> Published:
     """Store what a task's worker says of it."""
     held = session.claims.get(task_id) or await _taken_up(session, task_id)
+    if held is None and status in WORKER_ENDS:
+        held = session.claims.expired.get(task_id)
     claim = held or await only.unheld(session, task_id, _holder(session, status))
     if claim is None:
         return await _not_held(session, task_id, status, changes)
@@ -208,7 +210,7 @@ async def _end(session: Session, claim: Claim, record: Record) -> Published:
 
 async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded | NotClaimed:
     """Let go of a claim that is no longer ours, and return the error that says whose it is."""
-    session.claims.let_go(claim.task.id)
+    session.claims.lose(claim, record)
     if record.ended:
         with suppress(AgentbusError):
             await tasks.finish(session.bus, claim.delivery)
