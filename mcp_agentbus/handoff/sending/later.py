@@ -42,6 +42,13 @@ async def goes_behind_others(session: Session) -> bool:
     return await outbox.has(session.me.id)
 
 
+def why_here(session: Session) -> str:
+    """Return why what a session's agent has sent before waits here, so that all else does."""
+    says = session.outbox.says if session.outbox else {}
+    held = says.get(session.me.id) or says.get("") or BEHIND_OTHERS
+    return held.replace(_NOTHING, "")
+
+
 async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirmed | None) -> Here:
     """Keep a task here until the bus is reached.
 
@@ -56,9 +63,7 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
     """
     # Until it is at the bus nothing of it can be missing there, nor come back: it is forgotten.
     outbox = session.outbox
-    says = outbox.says if outbox else {}
-    held = says.get(session.me.id) or says.get("") or BEHIND_OTHERS
-    why = (failure.message if failure else held).replace(_NOTHING, "")
+    why = failure.message.replace(_NOTHING, "") if failure else why_here(session)
     if outbox is None:
         if await _lay_before(session, task):
             session.outcomes.forget(task.id)
