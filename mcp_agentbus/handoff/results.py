@@ -146,7 +146,8 @@ async def _by_worker(
     if claim is None:
         return await _not_held(session, task_id, status, changes)
     if claim.task.expect == "nothing":
-        return Published(task_id, claim.record.state, unchanged=True, is_word=True)
+        state = claim.record.state if held else "stored"  # else that claim was never written
+        return Published(task_id, state, unchanged=True, is_word=True)
     session.claims.named(task_id)
     if status == "released":
         note = in_one(changes)
