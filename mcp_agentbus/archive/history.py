@@ -147,7 +147,7 @@ async def history(session: Session, **wanted: Unpack[Search]) -> History:
         held = await as_held(session.bus, page.tasks)
     shown = [
         past.without_texts()
-        if await accepting.is_hidden(session.bus, session.taking(), past)
+        if await accepting.is_hidden(session.bus, session.refreshed(), past)
         else past
         for past in held
     ]

@@ -83,13 +83,20 @@ class Agent:
         return (self.id, *(ROLE_PREFIX + role for role in self.roles))
 
     def by_now(self, said: Agent, before: Agent) -> Agent:
-        """Return it with whose tasks it takes by its user's word, and without the roles it lost.
+        """Return it as its user says it is, who had said before that it is as `before`.
 
-        Others may have given it roles of which its user has said nothing, as a program by the API.
+        Others may have given it roles, or a description, of which its user has said nothing, as a
+        program by the API.
         """
-        lost = {*before.roles} - {*said.roles}
-        roles = tuple(role for role in self.roles if role not in lost)
-        return replace(self, accept_from=said.accept_from, roles=roles, set_up=True)
+        others = (role for role in self.roles if role not in before.roles)
+        is_others = self.description != before.description and not said.description
+        return replace(
+            self,
+            description=self.description if is_others else said.description,
+            roles=tuple(dict.fromkeys((*said.roles, *others))),
+            accept_from=said.accept_from,
+            set_up=True,
+        )
 
     def by_mcp(self) -> Agent:
         """Return it as one whose session an MCP client has started; its id stays what it is."""

@@ -22,17 +22,17 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, untaken
-from mcp_agentbus.core import ids, text
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.handoff.beside.references import delivery_of, reference_of
+from mcp_agentbus.handoff.beside.references import delivery_of, reference_of, way_of
 from mcp_agentbus.handoff.turn import Answered, Call, Given
 from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import ASKING, HELD, HOPS_MAX, Record, Task, Undecodable, utc
+from mcp_agentbus.store.task import ASKING, HELD, Record, Task, Undecodable
 
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
@@ -76,11 +76,12 @@ class Claims(Mapping[str, Claim]):
         self._bus, self._me, self._session_id = bus, me, session_id
         self._held: dict[str, Claim] = {}
         self._numbers = itertools.count(1)
-        #: Held tasks that an answer had whole. Of the others the call that claimed them failed, or
-        #: its process may have died.
+        #: Held tasks that an answer had whole; of the others it failed, or its process has died.
         self._given: dict[str, Given] = {}
         #: What answers give of what senders have said to questions about held tasks.
         self.answers: dict[str, Answered] = {}
+        #: What it held when its deadline passed, by id: a result of that still counts, as late.
+        self.expired: dict[str, Claim] = {}
         self.finished: Finished | None = None
         #: When `find` was told what the session holds; None: it was not called.
         self._found_at: datetime | None = None
@@ -111,9 +112,16 @@ class Claims(Mapping[str, Claim]):
         self.answers.pop(task_id, None)
         self._changed()
 
+    def lose(self, claim: Claim, record: Record) -> None:
+        """Forget a claim that its task's record says is over, but not whose deadline has passed."""
+        if record.state == "expired":
+            self.expired[claim.task.id] = claim
+        self.let_go(claim.task.id)
+
     def end(self, task: Task) -> None:
         """Forget the claim of a task that this session has ended, but not by what way it came."""
         self.finished = Finished(task.chain, task.hops, text.now(), time.monotonic())
+        self.expired.pop(task.id, None)
         self.let_go(task.id)
 
     def after(self, number: int) -> list[Claim]:
@@ -175,17 +183,9 @@ class Claims(Mapping[str, Claim]):
         self.finished = Finished(tuple(chain), hops, at, time.monotonic() - ago_s)
 
     def recall_handed(self, ended: Mapping[str, Any] | None) -> None:
-        """Go on from the task that another session ended last, as that says; None: from none.
-
-        Raises:
-            ValueError, LookupError, TypeError: it says something else.
-        """
-        if ended is None:
-            return
-        at, hops = utc(datetime.fromisoformat(ended["at"])), int(ended["hops"])
-        if not 0 <= hops <= HOPS_MAX:
-            raise ValueError("no task comes so far")
-        self.recall(filter(ids.is_agent, map(str, ended["chain"])), hops, at)
+        """Go on from the task that another session ended last, as `way_of` has it; None: none."""
+        if ended is not None:
+            self.recall(*way_of(ended))
 
     def _changed(self) -> None:
         if self.on_change:
@@ -265,10 +265,12 @@ class Claims(Mapping[str, Claim]):
             # Ours, though nobody confirmed it.
             self.hold(replace(claim, record=record, revision=revision))
             return ""
-        self.let_go(task.id)
+        self.lose(claim, record)
         if record.ended:
+            too_late = " A result of it is stored all the same, and marked late."
+            late = too_late if task.id in self.expired else ""
             await tasks.finish(self._bus, claim.delivery)
-            return f"Task {task.id} is over: {record.state}. This session no longer holds it."
+            return f"Task {task.id} is over: {record.state}. This session no longer holds it.{late}"
         return f"Task {task.id} was taken over by another session while this one did not answer."
 
     async def find(self, inboxes: Sequence[str]) -> None:
@@ -382,11 +384,9 @@ class Claims(Mapping[str, Claim]):
 
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
-        references = []
-        for task_id, claim in self._held.items():
-            given = self.given(task_id)
-            references.append(reference_of(claim.delivery, given.at if given else None))
-        return references
+        given = (self.given(task_id) for task_id in self._held)
+        each = zip(self._held.values(), given, strict=True)
+        return [reference_of(claim.delivery, by.at if by else None) for claim, by in each]
 
 
 def _is_still(claim: Claim, standing: Record) -> bool:

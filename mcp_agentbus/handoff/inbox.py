@@ -30,7 +30,8 @@ from mcp_agentbus.handoff.beside import arrivals, news, only, questions, rest
 from mcp_agentbus.handoff.beside.rest import Left
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.sending import later
-from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session, Turn
+from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
+from mcp_agentbus.handoff.taking.turns import Turn
 from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
 
 LIMIT_MAX: Final = 50
@@ -75,7 +76,6 @@ async def read_inbox(
         ids.label(thread_id, "thread id")
     with session.calls.within(call) as this:
         await session.called()
-        await session.can_read()
         await _note_what_arrived(session, this)
         if session.only:
             if peek or thread_id is not None:
@@ -124,7 +124,6 @@ async def watch_inbox(
     _check_limit(limit)
     with session.calls.within(call) as this, session.watches.begun() as watch:
         await session.called()
-        await session.can_read()
         await _note_what_arrived(session, this)
         if awaited:
             look = partial(_outcomes, session, awaited, enough)
@@ -186,6 +185,7 @@ async def _news(watch: Watch, within_s: float) -> AbstractSet[str]:
 
 async def _given(session: Session, call: Call, look: _Look) -> Inbox:
     """Take what a look finds, and count it as given."""
+    await session.can_read()  # since its call began its user may have given it a role
     async with Turn(session, call) as turn:
         return turn.give(await turn.take(look()))
 
@@ -350,8 +350,7 @@ async def _outcomes(
 ) -> Inbox:
     """Return what became of sent tasks once that is known of enough, or at the `last` look."""
     at_bus = [each for each in task_ids if not await later.lies_here(session, each)]
-    records = [await session.outcomes.result_of(task_id) for task_id in at_bus]
-    results = tuple(filter(None, records))
+    results = tuple(await session.outcomes.results_of(at_bus))
     if len(results) < (enough or len(task_ids)) and not last:
         results = ()
     inbox = Inbox(results=results, held=len(session.claims))

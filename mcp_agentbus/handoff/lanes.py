@@ -21,22 +21,22 @@ from typing import Final
 
 from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, streams, tasks, waiting
+from mcp_agentbus.store import roster, streams, subjects, tasks, waiting
 from mcp_agentbus.store.reading import offers
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Repeating, Task, Undecodable
 
-# A task offered this often that nobody could even claim is parked: something is wrong with it that
-# no record tells.
+# A task of an agent's own inbox that is offered this often and that nobody could even claim is
+# parked: something is wrong with it that no record tells.
 OFFERS_MAX: Final = 50
 # How soon, in seconds, a task is offered again that its session still holds.
 _HELD_AGAIN_S: Final = 5.0
@@ -194,7 +194,7 @@ async def _are_nobodys(session: Session, out: Sequence[tuple[Task, Record | None
     places = {(task.sender, task.to) for task, record in out if _is_free(session, task, record)}
     left = set()
     for place in places:
-        refused = await accepting.refusal(session.bus, session.taking(), *place)
+        refused = await accepting.refusal(session.bus, session.refreshed(), *place)
         if refused and refused.is_left:
             left.add(place)
     return [
@@ -244,7 +244,7 @@ async def _claim(
         pause_s = min(_HELD_AGAIN_S * delivery.offered, _NAMESAKE_AGAIN_MAX_S)
         await session.bus.give_back(delivery, after_s=pause_s)
         return _Held()
-    refused = await accepting.refusal(session.bus, session.taking(), task.sender, task.to)
+    refused = await accepting.refusal(session.bus, session.refreshed(), task.sender, task.to)
     is_first = delivery.offered == 1 and not refused
     if is_first and not await has_come(session.bus, task.expires_at):
         # At its first offer a task hardly ever has a record, and the write finds out.
@@ -346,8 +346,10 @@ def _hopeless(record: Record | None, delivery: Delivery) -> str:
     """Return why a task is offered no more; empty if it is."""
     if record and record.attempts >= ATTEMPTS_MAX:
         return f"it was claimed {record.attempts} times without an end"
-    # Of one with a record the offers do not count: while a shell holds it, it is offered, too.
-    if record is None and delivery.offered > OFFERS_MAX:
+    # Of one with a record the offers do not count: while a shell holds it, it is offered, too. Nor
+    # of a role's: each that holds it and does not take its sender gives it back without a trace.
+    is_ours = not subjects.parts(delivery.subject).whose.startswith(ROLE_PREFIX)
+    if record is None and is_ours and delivery.offered > OFFERS_MAX:
         return f"it was offered {delivery.offered} times, and nobody could claim it"
     return ""
 

@@ -149,7 +149,7 @@ async def as_shown(session: Session, life: Life) -> Life:
 
     Raises: as `accepting.refusal`.
     """
-    if not await accepting.is_hidden(session.bus, session.taking(), life.record):
+    if not await accepting.is_hidden(session.bus, session.refreshed(), life.record):
         return life
     record = life.record.model_copy(update={"subject": ""})
     return replace(life, record=record, sent=None, task=None)
@@ -341,7 +341,7 @@ async def _search_lane(search: _Search, lane: str) -> bool:
                         f"A stored message cannot be read: {task.reason}. The next reader parks it."
                     )
                 elif task and search.thread_id in {None, task.task.thread_id}:
-                    me = search.session.taking()
+                    me = search.session.refreshed()
                     if await accepting.refusal(search.bus, me, task.task.sender, task.task.to):
                         search.refused += 1
                     else:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -23,25 +23,29 @@ from typing import Any, Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
-from mcp_agentbus.handoff.beside.awaited import Awaited, Result, no_answer_comes, stored
+from mcp_agentbus.handoff.beside import telling
+from mcp_agentbus.handoff.beside.awaited import (
+    Awaited,
+    Result,
+    no_answer_comes,
+    note_as_seen,
+    stored,
+)
+from mcp_agentbus.handoff.beside.telling import Stands, Told
 from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.handoff.turn import Call, Given
-from mcp_agentbus.store import records, roster, streams, subjects, unseen
+from mcp_agentbus.store import records, streams, subjects, unseen
 from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.records import read_kept, read_record, sent_key
-from mcp_agentbus.store.steps import Write, sent_by_record
-from mcp_agentbus.store.task import TOLD, Record, Sent, Task, utc
+from mcp_agentbus.store.task import Record, Task, utc
 from mcp_agentbus.store.upkeep import deadlines
 from mcp_agentbus.store.upkeep.lost import Losses
 
 # How soon, in seconds, another session's result is offered again; that session is told besides.
 _NOT_MINE_S: Final = 2.0
-# How soon, in seconds, it is looked again for what a sender keeps of a task with a result already.
-_NOT_ASKED_S: Final = 0.5
 # How often, in seconds, deadlines of tasks that another session sent are looked at.
 _SWEEP_S: Final = 60.0
 _BATCH: Final = 100
@@ -113,20 +117,8 @@ class Outcomes:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         await self._sweep()
-        for task_id in sorted(self.unread):
-            if unseen.told(self._new) < limit:
-                await self._take_own(task_id)
-        all_seen = False
-        while (told := unseen.told(self._new)) < limit:
-            wanted = _BATCH if all_seen else min(_BATCH, limit - told)
-            deliveries = await pulls.pull(self._bus, streams.results(self._me), wanted)
-            new = await unseen.finish_seen(self._bus, deliveries)
-            all_seen = not new
-            while new and unseen.told(self._new) < limit:
-                await self._take_delivered(new.pop(0))
-            await together(*map(self._bus.give_back, new))
-            if len(deliveries) < wanted:
-                break
+        await self._take_heard(limit)
+        await self._take_offered(limit)
         return unseen.at_most(limit, self._new)
 
     @property
@@ -184,42 +176,36 @@ class Outcomes:
         self.taken[record.task_id] = result
         return result
 
-    async def _read(self, task_id: str) -> tuple[Record | None, int, Sent | None]:
-        """Return what became of a task, its revision, and what was kept as it was sent.
+    async def _stands(self, task_ids: Collection[str]) -> list[Stands]:
+        awaited = {each: self.sent[each].inbox for each in task_ids if each in self.sent}
+        return await telling.stands(self._bus, self._me, task_ids, awaited)
 
-        Only the inbox that it was sent to has a word; of one that was never sent, any has.
-        """
-        sent, _ = await read_kept(self._bus, self._me, "*", task_id)
-        inbox = sent.inbox if sent else self.sent[task_id].inbox if task_id in self.sent else "*"
-        record, revision = await read_record(self._bus, self._me, inbox, task_id)
-        if record and not (sent is None and task_id in self.sent):  # of our own, it comes yet
-            record = await records.as_asked(self._bus, record, sent)
-        return record, revision, sent
-
-    async def result_of(self, task_id: str) -> Record | None:
-        """Return what became of a task that this agent sent; None while there is nothing to tell.
+    async def results_of(self, task_ids: Sequence[str]) -> list[Record]:
+        """Return what became of tasks that this agent sent, of those of which there is any to tell.
 
         Raises:
-            BadInput: it wants no answer.
+            BadInput: one wants no answer.
             UnknownTask: this agent sent no such task.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         await self._sweep()
         await self.keeping.settled()
-        record, revision, sent = await self._read(task_id)
-        if sent is None and await self.keeping.look():
-            record, revision, sent = await self._read(task_id)
-        if record is None and sent is None:
-            said = f"{self._me} sent no task {task_id}"
-            raise await unknown_task(self._bus, task_id, said, "wait for", by="sender")
-        if sent and sent.expect == "nothing":
-            raise no_answer_comes(task_id)
-        seen = sent.seen_revision if sent else 0
-        if record is None or not record.is_told:
-            return None
-        if not record.ended and seen >= revision:
-            return None  # the same question is not asked twice
-        return self.take(unseen.Unseen(record, revision)).record
+        stands = await self._stands(task_ids)
+        if any(each.sent is None for each in stands) and await self.keeping.look():
+            stands = await self._stands(task_ids)
+        for task_id, (record, _, sent) in zip(task_ids, stands, strict=True):
+            if record is None and sent is None:
+                said = f"{self._me} sent no task {task_id}"
+                raise await unknown_task(self._bus, task_id, said, "wait for", by="sender")
+            if sent and sent.expect == "nothing":
+                raise no_answer_comes(task_id)
+        return [
+            self.take(unseen.Unseen(record, revision)).record
+            for record, revision, sent in stands
+            # The same question is not asked twice.
+            if record and record.is_told
+            if record.ended or not sent or sent.seen_revision < revision
+        ]
 
     async def confirm(self, by: Call | None = None) -> None:
         """Note that the session has seen what it was given; what cannot be noted is given again.
@@ -233,29 +219,13 @@ class Outcomes:
             if result.given and not result.is_new
             if by is None or result.given.has_arrived(by)
         ]
-        outcomes = await asyncio.gather(*map(self._confirm, seen), return_exceptions=True)
+        noted = (note_as_seen(self._bus, self._me, result) for result in seen)
+        outcomes = await asyncio.gather(*noted, return_exceptions=True)
         for result, outcome in zip(seen, outcomes, strict=True):
             if outcome is None:
                 self.taken.pop(result.record.task_id, None)
             elif not isinstance(outcome, AgentbusError):
                 raise outcome
-
-    async def _confirm(self, result: Result) -> None:
-        record = result.record
-
-        def seen(sent: Sent | None) -> Write[Sent] | None:
-            # Of a task that came over plain NATS its sender's side has kept nothing until now.
-            sent = sent or sent_by_record(record)
-            if sent.seen_revision >= result.revision:
-                return None
-            update = {
-                "seen_revision": result.revision, "seen_at": text.now(), "closed": record.ended
-            }  # fmt: skip
-            return Write(sent.model_copy(update=update))
-
-        await records.update(self._bus, sent_key(self._me, record.inbox, record.task_id), seen)
-        if result.delivery:
-            await self._bus.finish(result.delivery)
 
     async def give_back(self, record: Record) -> None:
         """Undo the taking of a result that nobody was given."""
@@ -302,48 +272,77 @@ class Outcomes:
                 self.sent[task_id] = Awaited(inbox, utc(datetime.fromisoformat(deadline)))
                 self.unread.add(task_id)
         for task_id in handed["given"]:
-            known = ids.is_task_id(task_id) and await self._read(task_id)
-            if known and (record := known[0]) and record.is_told:
-                self.give([self._keep(record, known[1], None).record], given_up)
+            known = await self._stands([task_id] if ids.is_task_id(task_id) else [])
+            for record, revision, _ in known:
+                if record and record.is_told:
+                    self.give([self._keep(record, revision, None).record], given_up)
 
-    async def _take_own(self, task_id: str) -> None:
-        """Take a task's record if there is something to tell about it, whoever pulled it."""
-        self.unread.discard(task_id)
-        record, revision, sent = await self._read(task_id)
-        if record and record.is_told:
-            await self._take(record, revision, None, sent)
+    async def _take_heard(self, limit: int) -> None:
+        """Take what is told by records that came in, up to `limit`, whoever pulled them."""
+        heard, is_any = sorted(self.unread), True
+        while heard and (told := unseen.told(self._new)) < limit:
+            most = limit - told if is_any else _BATCH
+            some, heard = heard[:most], heard[most:]
+            self.unread.difference_update(some)  # what comes in meanwhile is to be read again
+            try:
+                stands = await self._stands(some)
+            except BaseException:
+                self.unread.update(some)
+                raise
+            is_any = False
+            for task_id, (record, revision, sent) in zip(some, stands, strict=True):
+                if not (record and record.is_told):
+                    continue
+                is_any = True
+                if unseen.told(self._new) < limit:
+                    await self._take(Told(record, revision, sent))
+                else:
+                    self.unread.add(task_id)
 
-    async def _take_delivered(self, delivery: Delivery) -> None:
-        """Take the record in a delivery if this session should show it."""
-        record = records.record_in(delivery)
-        if record is None or record.state not in TOLD:
-            await self._bus.finish(delivery)  # the record stays as it is
-            return
-        sent, _ = await read_kept(self._bus, self._me, record.inbox, record.task_id)
-        if sent is not None or not self._awaits(record):
-            record = await records.as_asked(self._bus, record, sent)
-            if not sent and await unseen.may_be_asked_yet(self._bus, record, delivery.stored_at):
-                await self._bus.give_back(delivery, _NOT_ASKED_S)
-                return
-        if not record.is_told:
-            await self._bus.finish(delivery)
-            return
-        owner = record.owner_session
-        if owner not in {"", self._session_id} and (
-            await roster.may_live(self._bus, self._me, owner, killed=False)
-        ):
-            await self._bus.give_back(delivery, _NOT_MINE_S)
-            return
-        await self._take(record, delivery.seq, delivery, sent)
+    async def _take_offered(self, limit: int) -> None:
+        """Take what is offered and no other session should show, up to `limit`; each result once.
+
+        What is left to others is offered again while this goes on: then all has been seen.
+        """
+        others = unseen.Others(self._bus, self._me, self._session_id)
+        seen: set[int] = set()
+        is_any = True
+        while (told := unseen.told(self._new)) < limit:
+            wanted = min(_BATCH, limit - told) if is_any else _BATCH
+            deliveries = await pulls.pull(self._bus, streams.results(self._me), wanted)
+            new = await unseen.finish_seen(self._bus, deliveries)
+            own = await self._own(new, others)
+            is_any = bool(own)
+            while own and unseen.told(self._new) < limit:
+                await self._take(own.pop(0))
+            await together(*map(self._leave, own))
+            if len(deliveries) < wanted or not seen.isdisjoint(each.seq for each in new):
+                break
+            seen.update(each.seq for each in new)
+
+    async def _own(self, deliveries: Sequence[Delivery], others: unseen.Others) -> list[Told]:
+        """Return what deliveries tell this session; what is for another one is offered again."""
+        told = await by_portions(
+            lambda each: telling.offered(self._bus, self._me, each, self._awaits), deliveries
+        )
+        own, theirs = list[Told](), list[Told]()
+        for each in filter(None, told):
+            (theirs if await others.own(each.record) else own).append(each)
+        await by_portions(lambda each: self._leave(each, _NOT_MINE_S), theirs)
+        return own
+
+    async def _leave(self, told: Told, after_s: float = 0.0) -> None:
+        """Have what offered it be offered again."""
+        if told.delivery:
+            await self._bus.give_back(told.delivery, after_s)
 
     def _awaits(self, record: Record) -> bool:
         awaited = self.sent.get(record.task_id)
         return awaited is not None and awaited.inbox == record.inbox
 
-    async def _take(
-        self, record: Record, revision: int, delivery: Delivery | None, sent: Sent | None
-    ) -> None:
-        """Take a record, unless the agent knows it already."""
+    async def _take(self, told: Told) -> None:
+        """Take what a record tells, unless the agent knows it already."""
+        record, revision, sent, delivery = told
         with suppress(AgentbusError):  # its worker may be of an older version, or have died
             await records.copy(self._bus, record)
         already = self.taken.get(record.task_id)

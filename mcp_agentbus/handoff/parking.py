@@ -192,10 +192,10 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     [stored] = await bus.many(DEAD, {"seq": chosen.number, "batch": 1})
     lane, sender = subjects.parts(stored.subject).rest
     removed = partial(bus.api, f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
-    before = chosen.task and await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
-    if isinstance(before, Lost):
+    begun = chosen.task and await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
+    if isinstance(begun, Lost):
         await removed()
-        raise _is_over(before.record)
+        raise _is_over(begun.record)
     try:
         offered = await bus.publish(
             subjects.task_subject(chosen.inbox, lane, sender),
@@ -205,9 +205,9 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             stream=subjects.TASKS,
         )
     except Refused:
-        if before:
+        if begun:
             with suppress(AgentbusError, Conflict):  # it says `stored` until it is offered again
-                await write_record(bus, *before)
+                await _put_back(bus, begun)
         raise
     if chosen.task:
         lies_at = partial(_renewed, seq=offered.seq)
@@ -249,15 +249,24 @@ async def _parked_as(bus: Bus, inboxes: Collection[str], which: str) -> Parked |
     return None
 
 
-async def _begin_anew(
-    bus: Bus, sender: str, inbox: str, task_id: str
-) -> tuple[Record, int] | Lost | None:
+@dataclass(frozen=True)
+class _Begun:
+    """A task whose life was begun again, as it stood before."""
+
+    record: Record
+    #: By which that can be put back.
+    revision: int
+    #: Its sender had seen that it was set aside.
+    was_seen: bool
+
+
+async def _begin_anew(bus: Bus, sender: str, inbox: str, task_id: str) -> _Begun | Lost | None:
     """Begin a task's life again in its record, unless a session that lives holds the task.
 
     Returns:
-        The record that stood there, and the revision by which it can be put back; None if it
-        stands there still. `Lost` if the task has an end other than that it was set aside: it is
-        parked twice where somebody was cut off, and what was offered again once may be done.
+        What was begun; None if the record stands there still. `Lost` if the task has an end other
+        than that it was set aside: it is parked twice where somebody was cut off, and what was
+        offered again once may be done.
     """
     key = record_key(sender, inbox, task_id)
     standing, revision = await records.read(bus, key)
@@ -283,9 +292,28 @@ async def _begin_anew(
     written = await records.update(bus, key, offered_again, known=(standing, revision))
     if isinstance(written, Lost):
         return written
+    was_seen = False
+
+    def opened(sent: Sent | None) -> Write[Sent] | None:
+        nonlocal was_seen
+        was_seen = sent is not None and sent.closed
+        return _renewed(sent, closed=False)
+
     # Its deadline is looked at again, which had ended for its sender.
-    await _renew_sent(bus, sender, inbox, task_id, partial(_renewed, closed=False))
-    return (before, written.revision) if written else None
+    await _renew_sent(bus, sender, inbox, task_id, opened)
+    return _Begun(before, written.revision, was_seen) if written else None
+
+
+async def _put_back(bus: Bus, begun: _Begun) -> None:
+    """Have a task be set aside as it was, of which its sender is not told once more.
+
+    Raises: as `write_record`.
+    """
+    record = begun.record
+    revision = await write_record(bus, record, begun.revision)
+    if begun.was_seen:
+        seen = partial(_renewed, closed=True, seen_revision=revision)
+        await _renew_sent(bus, record.owner, record.inbox, record.task_id, seen)
 
 
 async def _renew_sent(

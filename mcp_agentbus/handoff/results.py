@@ -140,11 +140,14 @@ async def _by_worker(
 ) -> Published:
     """Store what a task's worker says of it."""
     held = session.claims.get(task_id) or await _taken_up(session, task_id)
+    if held is None and status in WORKER_ENDS:
+        held = session.claims.expired.get(task_id)
     claim = held or await only.unheld(session, task_id, _holder(session, status))
     if claim is None:
         return await _not_held(session, task_id, status, changes)
     if claim.task.expect == "nothing":
-        return Published(task_id, claim.record.state, unchanged=True, is_word=True)
+        state = claim.record.state if held else "stored"  # else that claim was never written
+        return Published(task_id, state, unchanged=True, is_word=True)
     session.claims.named(task_id)
     if status == "released":
         note = in_one(changes)
@@ -208,7 +211,7 @@ async def _end(session: Session, claim: Claim, record: Record) -> Published:
 
 async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded | NotClaimed:
     """Let go of a claim that is no longer ours, and return the error that says whose it is."""
-    session.claims.let_go(claim.task.id)
+    session.claims.lose(claim, record)
     if record.ended:
         with suppress(AgentbusError):
             await tasks.finish(session.bus, claim.delivery)

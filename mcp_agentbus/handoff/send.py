@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, Unpack
@@ -46,7 +46,7 @@ from mcp_agentbus.store.task import HOPS_MAX, Receipt, Sent, Task
 from mcp_agentbus.store.tasks import Kept
 
 ADDRESSEES_MAX: Final = 50
-_ALL_AWAY: Final = "Who all are only the bus knows, which is out of reach. Nothing was stored."
+_ALL_LATER: Final = "{why} Who all are only the bus knows. Nothing was stored."
 
 
 @one_call
@@ -83,11 +83,10 @@ async def send_task(
     if await later.goes_behind_others(session):
         return await _keep(session, wanted, None)
     try:
-        return await _send(session, wanted)
+        ready = await _made_ready(session, wanted)
     except BusUnreachable as failure:
-        if addresses != [EVERYBODY] and (session.outbox or wanted.is_given):
-            return await _keep(session, wanted, failure)
-        raise later.kept_nowhere(session, failure) from None
+        return await _keep(session, wanted, failure)
+    return await _send(session, wanted, ready)
 
 
 class _Wanted(NamedTuple):
@@ -101,8 +100,18 @@ class _Wanted(NamedTuple):
     is_given: bool
 
 
-async def _send(session: Session, wanted: _Wanted) -> tuple[Receipt, ...]:
-    """Store the tasks on the bus; what has not come there is kept here, if it can be."""
+class _Ready(NamedTuple):
+    """What is to be stored on the bus."""
+
+    addressees: Sequence[Addressee]
+    #: One for each of them.
+    tasks: Sequence[Task]
+    #: What is kept of those that an earlier call has stored, by task id.
+    before: Mapping[str, Sent]
+
+
+async def _made_ready(session: Session, wanted: _Wanted) -> _Ready:
+    """Ask the bus for whom the tasks are, and what is known of them already."""
     await session.called()
     await session.outcomes.keeping.before_more()
     way, draft = _way(session), await _in_thread(session, wanted.draft)
@@ -113,11 +122,18 @@ async def _send(session: Session, wanted: _Wanted) -> tuple[Receipt, ...]:
     drawn_up = _drawn_up(session, draft, addressees, wanted.key, way)
     before = await _stored_before(session, drawn_up) if wanted.is_given else {}
     session.rate.check(session.me.id, len(drawn_up) - len(before))
+    return _Ready(addressees, drawn_up, before)
+
+
+async def _send(session: Session, wanted: _Wanted, ready: _Ready) -> tuple[Receipt, ...]:
+    """Store the tasks on the bus; what does not come there is kept here, if it can be."""
+    addressees, drawn_up, before = ready
     storing = (
         _store(session, (addressee, task), before.get(task.id), is_given=wanted.is_given)
         for addressee, task in zip(addressees, drawn_up, strict=True)
     )
-    outcomes, entries = await _with_entries(session, addressees, draft.priority, list(storing))
+    priority = wanted.draft.priority
+    outcomes, entries = await _with_entries(session, addressees, priority, list(storing))
     _raise_common(outcomes, wanted.key)
     return tuple(
         receipt_of(addressee.address, entry, task, outcome)
@@ -150,9 +166,17 @@ async def _with_entries(
 async def _keep(
     session: Session, wanted: _Wanted, failure: BusUnreachable | None
 ) -> tuple[Receipt, ...]:
-    """Keep the tasks here until the bus is reached, which says then whether it takes them."""
-    if wanted.addresses == [EVERYBODY]:
-        raise BusUnreachable(_ALL_AWAY, hint="Name those whom you mean, or send it later.")
+    """Keep the tasks here until the bus is reached, which says then whether it takes them.
+
+    `failure` is why it is not reached now; None: others go first.
+    """
+    is_for_all = wanted.addresses == [EVERYBODY]
+    # Without an outbox only what an earlier call has stored, which this one repeats, may lie here.
+    if failure and (is_for_all or not (session.outbox or wanted.is_given)):
+        raise later.kept_nowhere(session, failure)
+    if is_for_all:
+        why = _ALL_LATER.format(why=later.why_here(session))
+        raise BusUnreachable(why, hint="Name those whom you mean, or send it later.")
     addressees = [Addressee(address, ids.inbox_of(address)) for address in wanted.addresses]
     draft = _in_held_thread(session, wanted.draft)
     drawn_up = _drawn_up(session, draft, addressees, wanted.key, _way(session))

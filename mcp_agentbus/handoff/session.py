@@ -14,9 +14,10 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
@@ -26,13 +27,13 @@ from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, note_failure, part, together
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.beside.rate import SendRate
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
-from mcp_agentbus.handoff.turn import Call, Calls, Inbox, Watches, is_over
+from mcp_agentbus.handoff.turn import Calls, Watches, is_over
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
@@ -54,24 +55,35 @@ class Session:
     bus: Bus
     me: Agent
     id: str = field(default_factory=ids.new_session_id)
-    leased: bool = False  #: As a shell's: its claims are leases, and outlive its process.
-    hosted: str = ""  #: For which session of its host's, by which process; empty if unknown.
-    successor: str = field(default="", init=False)  #: Which other one of its host's has all of its.
-    only: str = ""  #: The id of the one task that it was started for; empty for any.
-    naming: Naming | None = None  #: How an MCP client comes by its name; None: it is `me` for good.
-    outbox: Outbox | None = None  #: Keeps what it sends while the bus is out of reach.
-    rate: SendRate = field(default_factory=SendRate)  #: How many tasks its agent may send.
+    #: It is a shell's: it gives no sign of life, and its claims last a time, beyond its process.
+    leased: bool = False
+    #: The host's own session and process that it works for, as `core.hosts` names them; empty if
+    #: unknown.
+    hosted: str = ""
+    #: The id of the session that its host has begun in its place; empty if none.
+    successor: str = field(default="", init=False)
+    #: The id of the one task that it was started for; empty if it may claim any.
+    only: str = ""
+    #: How an MCP client's session comes by its name; None: its agent is `me` and stays that.
+    naming: Naming | None = None
+    #: Keeps what it sends while the bus is out of reach; None: nothing does.
+    outbox: Outbox | None = None
+    #: How many tasks its agent may send.
+    rate: SendRate = field(default_factory=SendRate)
     claims: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)
-    known: Addressees = field(init=False)  #: Whom it has sent to.
+    #: Agents and roles that it has sent to.
+    known: Addressees = field(init=False)
     calls: Calls = field(default_factory=Calls)
     watches: Watches = field(default_factory=Watches)
-    #: Taken tasks whose id another one has that is held here, by their sequence, with the id.
+    #: Tasks that were offered while another one of the same id was held: by their sequence, the id.
     namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _taking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _naming_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _called_at: float = field(default_factory=time.monotonic)
-    _done: set[str] = field(default_factory=set)  # what was begun, and the subjects it hears
+    _ended: bool = False
+    _done: set[str] = field(default_factory=set)  # what is begun once, see `_once`
+    _hears: set[str] = field(default_factory=set)  # subjects
     _doing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _ending: AsyncExitStack = field(default_factory=AsyncExitStack)
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -105,8 +117,8 @@ class Session:
         """The inboxes it reads: its own, then those of its roles."""
         return self.me.inboxes
 
-    def taking(self) -> Agent:
-        """Return its agent, with whose tasks it takes and its roles as its user has said by now."""
+    def refreshed(self) -> Agent:
+        """Return its agent as its user has said by now, which it is from here on."""
         before = self._config.settings.agents.get(self.me.id)
         self._config.changed()
         if mine := self._config.settings.agents.get(self.me.id):
@@ -129,14 +141,14 @@ class Session:
         Raises:
             BadInput, BadSetup, BusUnreachable, Unconfirmed, NotAllowed: as `Naming.take`.
         """
-        async with self._taking:
+        async with self._naming_lock:
             if self.naming is None:
                 return ()
             identity = await self.naming.take(self.bus)
             me = identity.me.by_mcp()
             if me.id == self.me.id:
                 self.me = me
-            elif not self._done:  # what an earlier process began, it goes on with as who it was
+            elif not (self._done or self._hears):  # what it has begun it goes on with as who it was
                 told = self.claims.on_change
                 self._be(me)
                 self.claims.on_change = told
@@ -149,20 +161,30 @@ class Session:
         A leased one then holds what earlier processes of it have claimed.
 
         Raises:
-            Refused: it has a successor that lives.
+            Refused: it has ended, or has a successor that lives.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
+        if self._ended:
+            raise Refused(
+                "This session has ended: it gives no sign of life, and what it claimed would be "
+                "nobody's. Nothing was done.",
+                hint="Open another session, and call it from there.",
+            )
         if self.successor:
             if await roster.may_live(self.bus, self.me.id, self.successor):
                 raise is_over()
             self.successor = ""
             self._done.clear()
+            self._hears.clear()
         self._called_at = time.monotonic()
+        self.refreshed()
         await self._once("known", self._introduce)
 
     async def can_read(self) -> None:
-        """Make sure that the inboxes' lanes are there, and that what comes in is heard."""
-        await self._once("reading", self._prepare_to_read)
+        """Make sure that the lanes of its inboxes by now are there, and what comes in is heard."""
+        inboxes = self.refreshed().inboxes
+        ready = partial(self._prepare_to_read, inboxes)
+        await self._once(f"reading {' '.join(inboxes)}", ready)
 
     async def _once(self, what: str, do: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do something once; calls that come meanwhile share its outcome."""
@@ -181,7 +203,7 @@ class Session:
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
         finding = [self.claims.find(self.inboxes)] if self.leased else []
-        await together(roster.register(self.bus, self.taking(), text.now()), *finding)
+        await together(roster.register(self.bus, self.me, text.now()), *finding)
         self.naming = None
         if self.leased:
             return
@@ -196,19 +218,19 @@ class Session:
     async def _hear_records(self) -> None:
         await self._hear(subjects.record_subject(self.me.id, "*", "*"), self._on_record)
 
-    async def _prepare_to_read(self) -> None:
+    async def _prepare_to_read(self, inboxes: Sequence[str]) -> None:
         signs = (subjects.wake_subject, subjects.back_subject)
         await together(
             *([self._hear_records()] if self.leased else ()),
             streams.ensure_sender(self.bus, self.me.id),
-            *(streams.ensure_inbox(self.bus, inbox) for inbox in self.inboxes),
-            *(self._hear(sign(inbox), self._on_wake) for inbox in self.inboxes for sign in signs),
+            *(streams.ensure_inbox(self.bus, inbox) for inbox in inboxes),
+            *(self._hear(sign(inbox), self._on_wake) for inbox in inboxes for sign in signs),
         )
 
     async def _hear(self, subject: str, arrived: Callable[[Message | None], None]) -> None:
-        if subject not in self._done:  # a try that failed behind it has come so far
+        if subject not in self._hears:  # a try that failed behind it has come so far
             await self._ending.enter_async_context(self.bus.subscribed(subject, arrived))
-            self._done.add(subject)
+            self._hears.add(subject)
 
     def _on_wake(self, message: Message | None) -> None:
         parts = subjects.parts(message.subject) if message else None
@@ -297,7 +319,7 @@ class Session:
                     await self.bus.extend(delivery)
                 if time.monotonic() - touched > roster.TOUCH_S:
                     touched = time.monotonic()
-                    await roster.register(self.bus, self.taking(), text.now())
+                    await roster.register(self.bus, self.refreshed(), text.now())
                 if time.monotonic() - self._called_at > CLAIM_MAX_S:
                     await self.claims.give_all_back("no call from its session for 2 hours")
                 await self.outcomes.keeping.again()
@@ -311,6 +333,7 @@ class Session:
 
         What it was given counts as seen if that is known by its `calls` to have arrived.
         """
+        self._ended = True
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 for task in self._doing.values():
@@ -319,82 +342,19 @@ class Session:
                 await asyncio.gather(*unfinished, return_exceptions=True)
                 # `reconnected(0)` never starts a server: a person may have stopped it.
                 if not self.leased and "known" in self._done and await self.bus.reconnected(0):
-                    await arrivals.leave(self.bus, self.claims, self.calls.ended)
-                    await self.claims.give_all_back("its session ended")
-                    await roster.beat(self.bus, self.me, self.id, leaving=True)
-                    await self.outcomes.leave(self.calls.ended)
-                    await roster.register(self.bus, self.taking(), text.now())
+                    await self._leave()
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 await self._ending.aclose()
 
-
-class Turn:
-    """A turn of a call at the inbox: what its answer gives counts only if the answer arrives.
-
-        async with Turn(session, call) as turn:
-            return turn.give(await turn.take(look))
-
-    | a turn ends | tasks that it claimed               | results that it was to give   |
-    |-------------|-------------------------------------|-------------------------------|
-    | answered    | held, and given                     | seen, once it has arrived     |
-    | failed      | held, and new in the next answer    | given by a later answer       |
-    | cancelled   | given back at once, not an attempt  | given by a later answer       |
-
-    One turn at a time: the next begins when all of that is done, so that no answer gives what is
-    about to be undone, and nothing is given by two.
-    """
-
-    def __init__(self, session: Session, call: Call) -> None:
-        self._session, self._call = session, call
-        self._looking: asyncio.Task[Inbox] | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._session.lock.acquire()
-        if self._session.successor:
-            self._session.lock.release()
-            raise is_over()
-        return self
-
-    async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:
-        """Carry out a look, which may claim; to its end, even if the call is cancelled."""
-        self._looking = part(look)
-        inbox = await asyncio.shield(self._looking)
-        # A cancel of this very moment must be seen while the look can still be undone.
-        await asyncio.sleep(0)
-        return inbox
-
-    def give(self, inbox: Inbox) -> Inbox:
-        """Count what is in an answer as given; nothing may come between this and its leaving."""
-        if not inbox.peeked:
-            tasks = [item.task.id for item in inbox.tasks]
-            self._session.claims.give(tasks, self._call)
-        self._session.outcomes.give(inbox.results, self._call)
-        return inbox
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, asyncio.CancelledError) and self._looking:
-            self._session.finish_in_background(self._cancelled(self._looking))
-            return
-        self._session.lock.release()
-
-    async def _cancelled(self, looking: asyncio.Task[Inbox]) -> None:
-        # What was taken before it failed is nobody's yet.
-        with suppress(AgentbusError):
-            try:
-                await self._undo(await looking)
-            finally:
-                self._session.lock.release()
-
-    async def _undo(self, inbox: Inbox) -> None:
-        """Give back what a cancelled call has taken: nobody was given it."""
-        claims, outcomes = self._session.claims, self._session.outcomes
-        for item in inbox.tasks:
-            claim = claims.get(item.task.id)
-            if claim and item.new:
-                reason = "the call that claimed it was cancelled"
-                with suppress(AgentbusError):  # then it is offered again by itself
-                    await claims.give_back(claim, counts=False, reason=reason)
-        for record in inbox.results:
+    async def _leave(self) -> None:
+        """Give back what it holds, and say that it leaves: each step, whatever the others do."""
+        for step in (
+            partial(arrivals.leave, self.bus, self.claims, self.calls.ended),
+            partial(self.claims.give_all_back, "its session ended"),
+            partial(roster.beat, self.bus, self.me, self.id, leaving=True),
+            partial(self.outcomes.leave, self.calls.ended),
+            partial(roster.register, self.bus, self.refreshed(), text.now()),
+        ):
             with suppress(AgentbusError):
-                await outcomes.give_back(record)
+                await step()

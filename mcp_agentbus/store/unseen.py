@@ -75,7 +75,7 @@ async def look_up(
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     looked, searched = Looked(), 0
-    others = _Others(bus, agent, session)
+    others = Others(bus, agent, session)
     start = await _first_unconfirmed(bus, agent)
     if start is None:
         return looked
@@ -101,7 +101,7 @@ async def look_up(
     return looked
 
 
-class _Others:
+class Others:
     """The other sessions of an agent, each looked at once."""
 
     def __init__(self, bus: Bus, agent: str, session: str) -> None:

@@ -29,7 +29,8 @@ from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.handoff import lanes
 from mcp_agentbus.handoff.beside import questions
-from mcp_agentbus.handoff.session import Session, Turn
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking.turns import Turn
 from mcp_agentbus.handoff.turn import Call, Inbox, Item, Watch
 from mcp_agentbus.work.log import note
 

@@ -124,12 +124,21 @@ async def test_a_sweep_of_another_session_does_not_tell_twice(world, elapse):
 
 
 @pytest.mark.promise(35)
-async def test_a_late_result_is_stored_marked_late_and_told_after_the_expiry(world, elapse):
+@pytest.mark.parametrize("reads", [False, True])
+async def test_a_late_result_is_stored_marked_late_and_told_after_the_expiry(world, elapse, reads):
     planner, coder = await world.session("planner"), await world.session("coder")
     [sent] = await send_task(planner, coder.me.id, "Soon", "x", expires_in_s=60)
     await read_inbox(coder)
     elapse(61)
     [expired] = (await watch_inbox(planner, task_id=sent.task_id, timeout_s=HANG_S)).results
+
+    read = await read_inbox(coder) if reads else None
+    with pytest.raises(AlreadyEnded):
+        await publish_result(coder, sent.task_id, "working")
+    if read:
+        assert (read.tasks, read.held) == ((), 0)
+        with pytest.raises(AlreadyEnded):
+            await publish_result(coder, sent.task_id, "released")
 
     published = await publish_result(coder, sent.task_id, "completed", summary="at last")
     [late] = await all_results(planner, 1)

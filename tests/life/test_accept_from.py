@@ -53,8 +53,8 @@ async def test_a_sender_that_is_not_accepted_is_refused_before_anything_is_store
             await send_task(coder, "coder", "By itself", "x")
             read = await read_inbox(coder, limit=5)
         accept(house, notes, coder=["*"])
-        coder.taking()
-        await roster.register(coder.bus, coder.taking(), None)
+        coder.refreshed()
+        await roster.register(coder.bus, coder.refreshed(), None)
         await send_task(planner, "coder", "From now on", "x")
 
     assert refused.value.message == f"{ONLY_LEADS}. Nothing was stored."
@@ -126,7 +126,7 @@ async def test_in_a_role_each_goes_by_its_own_list_and_what_nobody_takes_is_reje
         taken = await watch_inbox(second, timeout_s=30)
         await past_the_roster(planner.bus, "second")
         [refused] = await send_task(stranger, "role:pair", "For nobody", "x")
-        await roster.register(second.bus, second.taking(), None)
+        await roster.register(second.bus, second.refreshed(), None)
         ended = await read_inbox(second), await task_life(stranger, refused.task_id)
 
     assert left.tasks == ()

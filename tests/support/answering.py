@@ -55,7 +55,7 @@ class Reader:
             bus=SimpleNamespace(reconnected=self._reconnected),
             claims=claims,
             outcomes=SimpleNamespace(
-                confirm=self._confirm, give=self._give, result_of=self._result_of
+                confirm=self._confirm, give=self._give, results_of=self._results_of
             ),
             calls=Calls(),
             watches=Watches(),
@@ -113,8 +113,8 @@ class Reader:
     def _give(self, records, call):
         self.asked.append(("given", [record.task_id for record in records]))
 
-    async def _result_of(self, task_id):
-        return self.outcomes.get(task_id)
+    async def _results_of(self, task_ids):
+        return [self.outcomes[task_id] for task_id in task_ids if task_id in self.outcomes]
 
     async def _check(self, claims):
         self.asked.append(("checked", [claim.task.id for claim in claims]))

@@ -66,7 +66,7 @@ def reader(server, me, *, session="session-1", outbox=None):
         me=me,
         id=session,
         inboxes=me.inboxes,
-        taking=lambda: me,
+        refreshed=lambda: me,
         claims=Claims(None, me.id, session),
         outcomes=SimpleNamespace(keeping=keeping),
         outbox=outbox,

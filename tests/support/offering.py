@@ -74,7 +74,7 @@ class Offering:
             claims=Claims(None, "coder", "session-1"),
             namesakes={},
             watches=Watches(),
-            taking=lambda: Agent("coder", accept_from=("planner",)),
+            refreshed=lambda: Agent("coder", accept_from=("planner",)),
         )
         for module, name in (
             (offers, "pull"), (waiting, "stocked"), (roster, "may_hold"), (tasks, "finish")
@@ -128,7 +128,7 @@ class Offering:
         return self.over
 
     async def _refusal(self, _, me, sender, inbox):
-        assert (me, inbox) == (self.session.taking(), "coder")
+        assert (me, inbox in self.session.inboxes) == (self.session.refreshed(), True)
         return self.refused.get(sender)
 
     async def _park(self, _, delivery, agent, reason, record=None):

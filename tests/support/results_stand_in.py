@@ -20,7 +20,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.handoff import outcomes as module
 from mcp_agentbus.handoff.beside.awaited import Awaited, Result
 from mcp_agentbus.handoff.outcomes import Outcomes
-from mcp_agentbus.store import codec, records, subjects
+from mcp_agentbus.store import codec, records, roster, subjects
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Sent
@@ -57,6 +57,10 @@ class Results(Server):
         self.finished, self.given_back = [], []
         #: Which sessions of `planner` live.
         self.live = {"session-1"}
+        #: How many requests have asked for records.
+        self.requests = 0
+        #: Of which sessions it was asked whether they live.
+        self.asked_of = []
         #: What is kept of tasks: on its way, tried in vain, or by who was killed before that.
         self.under_way, self.missing, self.unkept = [], [], []
         #: What a write under a subject raises.
@@ -69,7 +73,7 @@ class Results(Server):
         monkeypatch.setattr(text, "now", lambda: self.at)
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.clock_s))
         monkeypatch.setattr(module.pulls, "pull", self._pull)
-        monkeypatch.setattr(module.roster, "may_live", self._may_live)
+        monkeypatch.setattr(roster, "may_live", self._may_live)
 
     def sent(self, *task_ids, inbox="coder", unread=True):
         """Have the session await what becomes of tasks, of which a record may have come in."""
@@ -132,6 +136,7 @@ class Results(Server):
 
     async def _may_live(self, _, agent, session, *, killed):
         assert (agent, killed) == ("planner", False)
+        self.asked_of.append(session)
         return session in self.live
 
     async def _settled(self):
@@ -156,11 +161,13 @@ class Results(Server):
 
     async def last(self, stream, subject):
         """As `Bus.last`."""
+        self.requests += 1
         of_it = [each for each in self.messages if subjects.overlap(subject, each.subject)]
         return of_it[-1] if of_it else None
 
     async def many(self, stream, request):
         """As `Bus.many`, of the last under each subject."""
+        self.requests += 1
         filters = request.get("multi_last", ())
         last = {each.subject: each for each in self.messages}
         return [

@@ -63,7 +63,7 @@ class Sender:
         self.session = SimpleNamespace(
             bus=server, me=Agent("planner"), id="session-1", leased=False, claims=claims,
             calls=Calls(), outbox=None, called=self._called, known=self,
-            taking=lambda: Agent("planner"),
+            refreshed=lambda: Agent("planner"),
             task_id=lambda inbox, key: f"{inbox}-{key}",
             rate=SimpleNamespace(check=lambda *each: self.counted.append(each)),
             outcomes=SimpleNamespace(

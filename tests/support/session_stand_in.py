@@ -164,8 +164,16 @@ class SessionBus(Server):
         return of_it[-1] if of_it else None
 
     async def many(self, stream, request):
-        """As `Bus.many`, by a sequence; of the last under each subject nothing is kept."""
-        return [each for each in self.messages if each.seq == request.get("seq")]
+        """As `Bus.many`, by a sequence, or the last under each subject."""
+        if "seq" in request:
+            return [each for each in self.messages if each.seq == request["seq"]]
+        last = {each.subject: each for each in self.messages}
+        filters = request["multi_last"]
+        return [
+            each
+            for each in last.values()
+            if any(subjects.overlap(filter_, each.subject) for filter_ in filters)
+        ]
 
     async def handed_out(self, *_):
         """As `Bus.handed_out`."""

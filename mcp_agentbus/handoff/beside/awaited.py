@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery
+from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.turn import Given
-from mcp_agentbus.store.task import Record
+from mcp_agentbus.store import records
+from mcp_agentbus.store.steps import Write, sent_by_record
+from mcp_agentbus.store.task import Record, Sent
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,28 @@ def stored(sent: Mapping[str, Awaited]) -> dict[str, tuple[str, datetime]]:
         for task_id, awaited in sent.items()
         if awaited.is_stored
     }
+
+
+async def note_as_seen(bus: Bus, agent: str, result: Result) -> None:
+    """Note that an agent has seen a result.
+
+    Raises: as `records.update`.
+    """
+    record = result.record
+
+    def seen(sent: Sent | None) -> Write[Sent] | None:
+        # Of a task that came over plain NATS its sender's side has kept nothing until now.
+        sent = sent or sent_by_record(record)
+        if sent.seen_revision >= result.revision:
+            return None
+        update = {
+            "seen_revision": result.revision, "seen_at": text.now(), "closed": record.ended
+        }  # fmt: skip
+        return Write(sent.model_copy(update=update))
+
+    await records.update(bus, records.sent_key(agent, record.inbox, record.task_id), seen)
+    if result.delivery:
+        await bus.finish(result.delivery)
 
 
 def no_answer_comes(task_id: str) -> BadInput:

@@ -95,7 +95,7 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
         stored = await tasks.find(session.bus, record, sent.seq if sent else 0)
         if stored and not await has_come(session.bus, stored[0].expires_at):
             task, message = stored
-            if await refusal(session.bus, session.taking(), task.sender, task.to):
+            if await refusal(session.bus, session.refreshed(), task.sender, task.to):
                 continue
             attempts = record.attempts + 1
             claimed = step(

@@ -41,6 +41,12 @@ async def goes_behind_others(session: Session) -> bool:
     return await outbox.has(session.me.id)
 
 
+def why_here(session: Session) -> str:
+    """Return why what a session's agent has sent before waits here, so that all else does."""
+    says = session.outbox.says if session.outbox else {}
+    return says.get(session.me.id) or says.get("") or BEHIND_OTHERS
+
+
 async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirmed | None) -> Here:
     """Keep a task here until the bus is reached.
 
@@ -55,16 +61,14 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
     """
     # Until it is at the bus nothing of it can be missing there, nor come back: it is forgotten.
     outbox = session.outbox
-    says = outbox.says if outbox else {}
-    held = says.get(session.me.id) or says.get("") or BEHIND_OTHERS
-    why = failure.cause if failure else held
+    why = failure.cause if failure else why_here(session)
     if outbox is None:
         if await _lay_before(session, task):
             session.outcomes.forget(task.id)
             return Here(duplicate=True, why=why)
         raise kept_nowhere(session, failure or BusUnreachable())
     try:
-        here = await outbox.put(task, session.taking())
+        here = await outbox.put(task, session.refreshed())
     except BadInput:
         raise
     except AgentbusError as local:

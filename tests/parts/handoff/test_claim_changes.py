@@ -26,6 +26,7 @@ AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 NOW = AT + timedelta(hours=1)
 OFFERED = [("give_back", DELIVERY), ("send", subjects.back_subject("coder"), b"", {})]
 FINISHED = [("finish", DELIVERY)]
+LATE = "A result of it is stored all the same, and marked late."
 MINE = {"state": "claimed", "session": "session-1", "attempts": 2, "updated_at": AT}
 
 
@@ -160,14 +161,15 @@ async def test_all_that_is_given_back_at_once_is_offered_again_and_no_attempt(cl
 async def test_a_look_at_claims_lets_those_go_that_are_not_held_any_more_and_says_why(
     claims, bus, stored
 ):
-    """In this order: lost, as it was, changed by a write of ours, over, and taken over."""
-    held = [claims.hold(claim(task_id)) for task_id in ("t1", "t2", "t3", "t4", "t5")]
+    """In this order: lost, as it was, changed by a write of ours, over, taken over, and too late."""
+    held = [claims.hold(claim(task_id)) for task_id in ("t1", "t2", "t3", "t4", "t5", "t6")]
     ours = recorded("t3", state="working")
     stored.records |= {
         "t2": (held[1].record, 4),
         "t3": (ours, 5),
         "t4": (recorded("t4", state="cancelled"), 5),
         "t5": (recorded("t5", session="session-2"), 5),
+        "t6": (recorded("t6", state="expired"), 5),
     }
 
     notes = await claims.check(held)
@@ -175,9 +177,12 @@ async def test_a_look_at_claims_lets_those_go_that_are_not_held_any_more_and_say
     assert notes == [
         "Task t4 is over: cancelled. This session no longer holds it.",
         "Task t5 was taken over by another session while this one did not answer.",
+        f"Task t6 is over: expired. This session no longer holds it. {LATE}",
     ]
     assert list(claims.values()) == [*held[:2], replace(held[2], record=ours, revision=5)]
-    assert bus.said == FINISHED
+    assert (claims.expired, bus.said) == ({"t6": held[5]}, FINISHED * 2)
+    claims.end(held[5].task)
+    assert claims.expired == {}
 
 
 async def test_what_the_records_say_is_held_is_found_in_the_order_in_which_it_was_claimed(

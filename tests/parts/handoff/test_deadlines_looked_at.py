@@ -16,13 +16,13 @@ def over(task_id="t1"):
     return step(first_record(kept(task_id)), "expired", "planner", "", DEADLINE, reason=reason)
 
 
-@pytest.mark.parametrize("ask", ["results", "result_of", "look_up"])
+@pytest.mark.parametrize("ask", ["results", "results_of", "look_up"])
 async def test_a_task_whose_deadline_has_passed_is_ended_by_whoever_looks(results, outcomes, ask):
     results.due = [[results.offer(kept())]]
     results.at = DEADLINE
 
-    if ask == "result_of":
-        told = [await outcomes.result_of("t1")]
+    if ask == "results_of":
+        told = await outcomes.results_of(["t1"])
     elif ask == "results":
         results.sent("t1", unread=False)
         told = await outcomes.results(5)

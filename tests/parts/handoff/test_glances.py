@@ -48,7 +48,7 @@ class Look:
         self.server = Server(messages=sorted(messages, key=lambda each: each.seq))
         me = Agent("coder", roles=("review",), accept_from=("planner",))
         self.session = SimpleNamespace(
-            bus=self.server, me=me, inboxes=("coder", "role-review"), taking=lambda: me
+            bus=self.server, me=me, inboxes=("coder", "role-review"), refreshed=lambda: me
         )
 
     @property

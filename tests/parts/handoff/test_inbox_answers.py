@@ -18,7 +18,7 @@ from mcp_agentbus.store.waiting import Lane
 LEFT = {"waiting": {"low": 3}, "held_elsewhere": 1}
 LOOKED = {"waiting": {"normal": 2}, "held_elsewhere": 4}
 ALL = ["high", "normal", "low"]
-BEGUN = ["called", "can read", "results arrived", "tasks arrived"]
+BEGUN = ["called", "results arrived", "tasks arrived", "can read"]
 
 
 @pytest.fixture

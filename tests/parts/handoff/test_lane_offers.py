@@ -229,6 +229,12 @@ async def test_one_that_was_offered_50_times_in_vain_is_parked_unless_it_has_a_r
     assert offering.done == ([], [], [(2, "coder", why, (untouched(more), 0))])
 
 
+async def test_one_of_a_role_is_taken_however_often_others_have_left_it(offering):
+    taken = await offered(offering, offer("t1", to="role-review", offered=86))
+
+    assert ([claim.task.id for claim in taken.claims], offering.done) == (["t1"], NOTHING)
+
+
 async def test_what_is_no_task_is_parked_and_told_of(offering):
     taken = await offered(offering, offer("t1", data=b"{"))
 

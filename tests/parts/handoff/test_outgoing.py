@@ -61,7 +61,7 @@ def session(outbox=None, *, me=ME, keeps=True):
     forgotten = []
     return SimpleNamespace(
         me=me,
-        taking=lambda: me,
+        refreshed=lambda: me,
         inboxes=me.inboxes,
         outbox=outbox,
         forgotten=forgotten,

@@ -298,15 +298,19 @@ async def test_what_its_senders_account_alone_may_write_does_not_keep_a_task_fro
     assert (bus.record.state, bus.sent) == ("stored", SEEN)
 
 
-async def test_what_its_inbox_does_not_take_as_it_is_offered_again_stays_set_aside():
+@pytest.mark.parametrize("seen", [SEEN, SENT])
+async def test_what_its_inbox_does_not_take_as_it_is_offered_again_stays_set_aside(seen):
     class Full(Bus):
         async def publish(self, *_, **__):
             raise InboxFull
 
     parked = stepped("parked", attempts=5)
     bus = Full(PARKED, record=parked)
+    bus.keep(KEPT, seen)
 
     with pytest.raises(InboxFull):
         await parking.replay(bus, ["coder"], "t1")
 
-    assert bus.record == parked
+    revision = max(each.seq for each in bus.messages if ".results." in each.subject)
+    told = {"closed": True, "seen_revision": revision} if seen.closed else {}
+    assert (bus.record, bus.sent) == (parked, seen.model_copy(update=told))

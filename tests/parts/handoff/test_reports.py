@@ -94,16 +94,18 @@ async def test_a_withdrawal_is_told_and_the_same_again_as_no_new_one(world):
     ]
 
 
-async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_held_or_over(world):
+async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_waiting_held_or_over(world):
     _, coder, task_id = await sent(world, expect="nothing")
+    waits = await publish_result(coder, task_id, "completed")
     await read_inbox(coder)
     held = await publish_result(coder, task_id, "completed")
     await read_inbox(coder)
     over = await publish_result(coder, task_id, "completed")
 
-    of_both = {"unchanged": True, "is_word": True}
-    assert held == Published(task_id, "claimed", **of_both)
-    assert over == Published(task_id, "completed", **of_both)
+    of_each = {"unchanged": True, "is_word": True}
+    assert waits == Published(task_id, "stored", **of_each)
+    assert held == Published(task_id, "claimed", **of_each)
+    assert over == Published(task_id, "completed", **of_each)
 
 
 async def test_what_comes_after_the_deadline_is_told_to_be_late_then_and_again(world, elapse):

@@ -250,7 +250,7 @@ async def test_what_became_of_a_task_is_the_word_of_the_inbox_it_was_sent_to(
     if is_kept:
         results.put(kept())
 
-    record = await outcomes.result_of("t1")
+    [record] = await outcomes.results_of(["t1"])
 
     assert record == ended(subject="Count" if is_kept else "Forged")
     assert results.taken == {"t1": (revision, None, record)}
@@ -262,7 +262,7 @@ async def test_what_became_of_a_task_that_was_sent_over_plain_nats_is_unasked(
 ):
     results.put(ended(state=state))
 
-    record = await outcomes.result_of("t1")
+    [record] = await outcomes.results_of(["t1"])
 
     assert record == ended(state=state).model_copy(update={"unasked": True, "notify": "never"})
 
@@ -273,7 +273,7 @@ async def test_of_a_task_that_goes_on_there_is_nothing_to_tell(results, outcomes
     if state:
         results.put(ended(state=state))
 
-    assert await outcomes.result_of("t1") is None
+    assert await outcomes.results_of(["t1"]) == []
 
 
 @pytest.mark.parametrize(
@@ -291,9 +291,9 @@ async def test_a_question_that_was_seen_is_not_asked_again_and_an_end_is_told_ag
     assert results.put(ended(state=state)) == 1
     results.put(kept(seen_revision=seen))
 
-    record = await outcomes.result_of("t1")
+    told = await outcomes.results_of(["t1"])
 
-    assert record == (ended(state=state) if is_told else None)
+    assert told == [ended(state=state)] * is_told
 
 
 @pytest.mark.parametrize("state", ["completed", "needs_input"])
@@ -303,7 +303,7 @@ async def test_of_a_task_whose_end_was_asked_for_nothing_more_is_awaited(results
     results.put(kept())
     results.put(ended(state=state))
 
-    await outcomes.result_of("t1")
+    await outcomes.results_of(["t1"])
 
     assert list(outcomes.sent) == ([] if state == "completed" else ["t1"])
 
@@ -316,16 +316,28 @@ async def test_what_was_sent_is_known_though_it_is_kept_only_as_it_is_asked_for(
     setattr(results, where, [kept(owner_session="other")])
     results.put(ended())
 
-    assert await outcomes.result_of("t1") == ended(owner_session="other")
+    assert await outcomes.results_of(["t1"]) == [ended(owner_session="other")]
+
+
+async def test_what_became_of_many_tasks_is_read_at_once(results, outcomes):
+    outcomes.swept_at = results.clock_s
+    many = [f"t{number}" for number in range(50)]
+    for task_id in many:
+        results.put(kept(task_id))
+    for task_id in ("t7", "t3"):
+        results.put(ended(task_id))
+
+    assert await outcomes.results_of(many) == [ended("t3"), ended("t7")]
+    assert results.requests == 1
 
 
 async def test_what_an_agent_has_not_sent_it_does_not_wait_for(results, outcomes):
     with pytest.raises(UnknownTask, match="planner sent no task t9"):
-        await outcomes.result_of("t9")
+        await outcomes.results_of(["t9"])
 
 
 async def test_nobody_waits_for_the_result_of_a_word(results, outcomes):
     results.put(kept(expect="nothing"))
 
     with pytest.raises(BadInput, match="Task t1 is a word that wants no answer"):
-        await outcomes.result_of("t1")
+        await outcomes.results_of(["t1"])

@@ -7,6 +7,7 @@ import pytest
 from messages import read_record
 from results_stand_in import DEADLINE, NOON, ended, kept
 
+from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.beside.awaited import Awaited
 from mcp_agentbus.handoff.turn import Calls, Given
 from mcp_agentbus.store.unseen import Looked, Unseen
@@ -21,6 +22,35 @@ async def test_of_what_may_have_ended_no_more_is_taken_than_is_wanted(results, o
     assert await outcomes.results(1) == [ended("t1")]
     assert (list(outcomes.taken), outcomes.unread) == (["t1"], {"t2"})
     assert results.pulled["planner_results"] == []
+
+
+async def test_of_many_that_may_have_ended_all_that_go_on_are_read_at_once(results, outcomes):
+    """After a gap of the connection those are all that the session has sent."""
+    open_ = [f"t{number:02}" for number in range(60)]
+    for task_id in open_:
+        results.put(kept(task_id))
+    results.put(ended("t30", "working"))
+    for task_id in ("t40", "t50"):
+        results.put(ended(task_id))
+    results.sent(*open_)
+
+    assert await outcomes.results(1) == [ended("t40")]
+    assert outcomes.unread == {"t50"}
+    assert results.requests == 3
+
+
+async def test_what_may_have_ended_is_read_again_where_that_could_not_be_read(
+    results, outcomes, monkeypatch
+):
+    results.sent("t1", "t2")
+
+    async def many(_, __):
+        raise BusUnreachable
+
+    monkeypatch.setattr(results, "many", many)
+    with pytest.raises(BusUnreachable):
+        await outcomes.results(5)
+    assert outcomes.unread == {"t1", "t2"}
 
 
 async def test_of_what_is_offered_so_many_are_taken_as_are_wanted_yet(results, outcomes):
@@ -123,6 +153,20 @@ async def test_what_cannot_be_read_is_finished_and_not_taken(results, outcomes):
     assert (results.finished, results.taken) == ([delivery.seq], {})
 
 
+@pytest.mark.parametrize("by", ["heard of", "asked for"])
+async def test_what_was_seen_of_another_that_has_its_id_says_nothing_of_what_is_awaited(
+    results, outcomes, by
+):
+    results.put(ended())
+    results.put(ended(inbox="mallory"))
+    results.put(kept(inbox="mallory", unasked=True))
+    results.sent("t1")
+
+    told = outcomes.results(5) if by == "heard of" else outcomes.results_of(["t1"])
+
+    assert await told == [ended()]
+
+
 @pytest.mark.parametrize("awaited_of", [None, "tester"])
 async def test_what_nobody_has_kept_is_offered_again_while_it_may_be_kept_yet_then_it_is_unasked(
     results, outcomes, awaited_of
@@ -164,6 +208,25 @@ async def test_a_result_is_left_to_the_session_that_has_sent_its_task_while_that
     assert [each.owner_session for each in told] == [owner] * is_mine
     assert results.given_back == ([] if is_mine else [(delivery.seq, 2.0)])
     assert results.finished == []
+
+
+async def test_what_is_left_to_another_session_is_looked_at_once_and_nothing_is_waited_for(
+    results, outcomes
+):
+    """Meanwhile the first of very many are offered again, and again."""
+    results.live = {"other"}
+    theirs = []
+    for number in range(104):
+        results.put(kept(f"t{number}", owner_session="other"))
+        theirs.append(results.offer(ended(f"t{number}")))
+    results.put(kept("mine"))
+    mine = results.offer(ended("mine"))
+    results.offered = [theirs[:5], [*theirs[5:], mine], theirs[:4], theirs[4:8]]
+
+    assert await outcomes.results(5) == [ended("mine")]
+    assert results.pulled["planner_results"] == [5, 100, 4]
+    assert results.asked_of == ["other"]
+    assert results.given_back == [(each.seq, 2.0) for each in (*theirs, *theirs[:4])]
 
 
 async def test_whoever_gets_a_result_besides_has_a_copy_once_it_is_taken(results, outcomes):

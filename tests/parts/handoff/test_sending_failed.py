@@ -169,6 +169,32 @@ async def test_what_is_kept_here_for_some_only_is_told_with_how_to_repeat_the_ca
     assert failed.value.hint == told[1]
 
 
+@pytest.mark.parametrize("has_outbox", [True, False])
+@pytest.mark.parametrize("key", [None, "own"])
+async def test_what_the_bus_fails_to_store_and_nothing_keeps_here_is_told_and_counted_once(
+    sender, monkeypatch, key, has_outbox
+):
+    async def full(*_):
+        raise FULL
+
+    async def nothing(*_, **__):
+        return []
+
+    monkeypatch.setattr(later, "lying", nothing)
+    sender.server.settings.keeps_outbox = True
+    sender.server.refuses["coder"] = AWAY
+    if has_outbox:
+        sender.session.outbox = Outbox(waits=False)
+        sender.session.outbox.put = full
+    with pytest.raises(BusUnreachable) as failed:
+        await sender(request_id=key)
+
+    nor = f"No bus server answers. Nor could it be kept here: {FULL.message}"
+    told = (nor, FULL.hint) if has_outbox else (AWAY.message, f"Wait. {later._NEEDS_LISTENER}")
+    assert (failed.value.message, failed.value.hint) == told
+    assert sender.counted == [("planner", 1)]
+
+
 async def test_what_has_an_id_that_another_has_here_is_the_receipt_of_its_addressee_alone(sender):
     outbox = sender.session.outbox = Outbox(waits=True)
     put = outbox.put
@@ -201,7 +227,7 @@ async def test_what_is_kept_here_and_answers_a_held_task_goes_on_in_its_thread(
 @pytest.mark.parametrize(
     ("behind", "told"),
     [
-        (True, ("Who all are only the bus knows, which is out of reach. Nothing was stored.",
+        (True, (f"{later.BEHIND_OTHERS} Who all are only the bus knows. Nothing was stored.",
                 "Name those whom you mean, or send it later.")),
         (False, (AWAY.message, AWAY.hint)),
     ],

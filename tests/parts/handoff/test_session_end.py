@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a session that ends waits for what its calls have left to do."""
+"""What a session that ends does, how long it waits for it, and that it does nothing after that."""
 
 import asyncio
 
+import pytest
+from messages import read_record
+from session_stand_in import SessionBus
+
+from mcp_agentbus.errors import Refused, StoreFull
 from mcp_agentbus.handoff import session
+from mcp_agentbus.handoff.beside.awaited import Result
+from mcp_agentbus.handoff.inbox import read_inbox
 
 HANG_S = 20  # only a hang takes as long
 
@@ -21,3 +28,38 @@ async def test_what_a_cancelled_call_leaves_to_do_holds_up_an_end_no_longer_than
 
     assert not done.is_set()
     done.set()
+
+
+@pytest.mark.parametrize("called", [True, False])
+async def test_after_its_end_a_session_refuses_what_it_is_asked(tmp_path, monkeypatch, called):
+    bus = SessionBus(tmp_path / "home", monkeypatch)
+    async with bus.session() as coder:
+        if called:
+            await coder.called()
+    said = list(bus.said)
+
+    with pytest.raises(Refused, match="This session has ended") as refused:
+        await read_inbox(coder)
+
+    assert "Open another session" in refused.value.hint
+    assert bus.said == said
+
+
+async def test_whatever_a_session_cannot_give_back_at_its_end_it_says_that_it_leaves(
+    tmp_path, monkeypatch
+):
+    bus = SessionBus(tmp_path / "home", monkeypatch)
+    async with bus.session() as coder:
+        await coder.called()
+        claim = bus.claim(coder)
+        coder.outcomes.taken["r1"] = Result(read_record(), 1, claim.delivery)
+
+        async def full(*_, **__):
+            raise StoreFull
+
+        monkeypatch.setattr(coder.claims, "give_back", full)
+        bus.clock_s += 60
+        bus.said.clear()
+
+    given_back = ("gives back", claim.delivery.seq)
+    assert bus.said == [("leaves", "session-1"), given_back, ("registers", "coder")]

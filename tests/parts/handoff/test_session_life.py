@@ -234,12 +234,12 @@ async def test_whose_tasks_are_taken_holds_as_the_file_says_also_of_before_the_s
 ):
     configured(tmp_path / "home", '[agents.coder]\naccept_from = ["planner"]\n')
     session = bus.session(me=Agent("coder", host="mcp"))
-    first = session.taking()
+    first = session.refreshed()
     configured(tmp_path / "home", '[agents.coder]\naccept_from = ["planner", "lead"]\n')
 
     assert first == Agent("coder", host="mcp", accept_from=("planner",))
-    assert session.taking().accept_from == ("planner", "lead")
-    assert session.me == session.taking()
+    assert session.refreshed().accept_from == ("planner", "lead")
+    assert session.me == session.refreshed()
 
 
 async def kept(bus, session, monkeypatch, times):

@@ -9,7 +9,7 @@ from messages import read_record, read_task
 
 from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.session import Turn
+from mcp_agentbus.handoff.taking.turns import Turn
 from mcp_agentbus.handoff.turn import Calls, Inbox, Item, Watches
 
 TASK = read_task()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A turn of a call at the inbox: what its answer gives counts only if the answer arrives.
+
+    async with Turn(session, call) as turn:
+        return turn.give(await turn.take(look))
+
+Whatever a look takes is undone if nobody gets the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Self
+
+from mcp_agentbus.core.aio import part
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.turn import Call, Inbox, is_over
+
+
+class Turn:
+    """What one call does at the inbox.
+
+    | a turn ends | tasks that it claimed               | results that it was to give   |
+    |-------------|-------------------------------------|-------------------------------|
+    | answered    | held, and given                     | seen, once it has arrived     |
+    | failed      | held, and new in the next answer    | given by a later answer       |
+    | cancelled   | given back at once, not an attempt  | given by a later answer       |
+
+    One turn at a time: the next begins when all of that is done, so that no answer gives what is
+    about to be undone, and nothing is given by two.
+    """
+
+    def __init__(self, session: Session, call: Call) -> None:
+        self._session, self._call = session, call
+        self._looking: asyncio.Task[Inbox] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._session.lock.acquire()
+        if self._session.successor:
+            self._session.lock.release()
+            raise is_over()
+        return self
+
+    async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:
+        """Carry out a look, which may claim; to its end, even if the call is cancelled."""
+        self._looking = part(look)
+        inbox = await asyncio.shield(self._looking)
+        # A cancel of this very moment must be seen while the look can still be undone.
+        await asyncio.sleep(0)
+        return inbox
+
+    def give(self, inbox: Inbox) -> Inbox:
+        """Count what is in an answer as given; nothing may come between this and its leaving."""
+        if not inbox.peeked:
+            tasks = [item.task.id for item in inbox.tasks]
+            self._session.claims.give(tasks, self._call)
+        self._session.outcomes.give(inbox.results, self._call)
+        return inbox
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, asyncio.CancelledError) and self._looking:
+            self._session.finish_in_background(self._cancelled(self._looking))
+            return
+        self._session.lock.release()
+
+    async def _cancelled(self, looking: asyncio.Task[Inbox]) -> None:
+        # What was taken before it failed is nobody's yet.
+        with suppress(AgentbusError):
+            try:
+                await self._undo(await looking)
+            finally:
+                self._session.lock.release()
+
+    async def _undo(self, inbox: Inbox) -> None:
+        """Give back what a cancelled call has taken: nobody was given it."""
+        claims, outcomes = self._session.claims, self._session.outcomes
+        for item in inbox.tasks:
+            claim = claims.get(item.task.id)
+            if claim and item.new:
+                reason = "the call that claimed it was cancelled"
+                with suppress(AgentbusError):  # then it is offered again by itself
+                    await claims.give_back(claim, counts=False, reason=reason)
+        for record in inbox.results:
+            with suppress(AgentbusError):
+                await outcomes.give_back(record)
