@@ -121,8 +121,6 @@ LEFT: dict[str, str] = {
     "it is not told `covariant`": "It matters to type checkers alone.",
     'mcp_agentbus/store/records.py: _T_co = TypeVar("_T_co", covariant=True): it is False': "It matters "
     "to type checkers alone.",
-    'mcp_agentbus/handoff/beside/rest.py: _T = TypeVar("_T", bound=Taking): it is not told `bound`': "It "
-    "matters to type checkers alone.",
     "mcp_agentbus/handoff/sending/draft.py: class Options(TypedDict, total=False):: it is True": "It matters "
     "to type checkers alone.",
     "mcp_agentbus/relay/typed/command.py: _TAKES_WITHIN_S = 2.0: it is 3.0": "A limit is a choice.",

@@ -125,12 +125,14 @@ async def watch_inbox(
     with session.calls.within(call) as this, session.watches.begun() as watch:
         await session.called()
         await _note_what_arrived(session, this)
-        if awaited:
-            look = partial(_outcomes, session, awaited, enough)
-        elif session.only:
-            look = partial(_only, session, this)
-        else:
-            look = partial(_new, session, this, limit, priority)
+
+        def look(places: AbstractSet[str], *, last: bool) -> Coroutine[Any, Any, Inbox]:
+            if awaited:
+                return _outcomes(session, awaited, enough, last=last)
+            if session.only:
+                return _only(session, this, last=last)
+            return _new(session, this, limit, priority, places, last=last)
+
         return await _wait(
             lambda places, last: _given(session, this, partial(look, places, last=last)),
             session, watch, timeout_s, waiting,
@@ -221,11 +223,14 @@ def check_watch(
 async def _read(session: Session, call: Call, limit: int | None, after: int) -> Inbox:
     """Return open claims from number `after` on, then newly claimed tasks, and new results."""
     notes = await session.claims.check(session.claims.after(after))
-    held, more = _of_held(session, limit or FILL, after)
-    new = sum(item.given_at is None for item in held)
-    wanted = FILL - len(session.claims) if limit is None else limit - new
-    # What is urgent does not wait for the end of the others.
-    places = LANES if wanted > 0 else LANES[:1] if limit is None else ()
+    held, is_cut = _of_held(session, limit or FILL, after)
+    if limit is None:
+        wanted = FILL - len(session.claims)
+    else:
+        wanted = limit - sum(item.given_at is None for item in held)
+    places: Sequence[Priority] = LANES if wanted > 0 else ()
+    if not places and limit is None:
+        places = ("high",)  # what is urgent does not wait for the end of the others
     take = partial(lanes.take, session, max(wanted, 1))
     taken, results = await both(take(places), news.results(session, limit or FILL, call))
     is_new = bool(taken.claims or notes or taken.notes or results.any)
@@ -235,14 +240,15 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
         looked = rest.looked_at_to_take(session, taken, take, places)
         results, (taken, left) = await both(looked_up, looked)
     tasks = (*held, *map(_new_item, taken.claims))
-    last, more = (held if more else tasks)[-1:], more or (limit is not None and bool(left.waiting))
+    named = held if is_cut else tasks
+    goes_on = is_cut or (limit is not None and bool(left.waiting))
     inbox = Inbox(
         tasks=tasks,
         **results.of_inbox(limit or FILL),
         **left._asdict(),
         degraded=taken.degraded or results.degraded,
         notes=(*notes, *taken.notes),
-        next_cursor=session.claims.cursor(last[0].task.id) if more and last else None,
+        next_cursor=session.claims.cursor(named[-1].task.id) if goes_on and named else None,
         held=len(session.claims),
     )
     return await questions.with_answers(session.bus, session.claims, call, inbox)
@@ -256,7 +262,8 @@ def _of_held(session: Session, limit: int, after: int) -> tuple[list[Item], bool
     items: list[Item] = []
     for claim in session.claims.after(after):
         given = session.claims.given(claim.task.id)
-        limit -= given is None
+        if given is None:
+            limit -= 1
         if limit < 0 or len(items) >= LIMIT_MAX:
             return items, True
         items.append(_line(claim, given) if given else _item(claim))
@@ -310,14 +317,7 @@ async def _new(
     return replace(inbox, **(await rest.as_told(session, taken, told))._asdict())
 
 
-async def _only(
-    session: Session,
-    call: Call,
-    _: AbstractSet[str] = EVERYTHING,
-    *,
-    last: bool = False,
-    reads: bool = False,
-) -> Inbox:
+async def _only(session: Session, call: Call, *, last: bool = False, reads: bool = False) -> Inbox:
     """Return the one task that a session was started for: as it stands if it `reads`, else as news.
 
     The `last` look of one that waits is as that of `_new`.
@@ -341,12 +341,7 @@ async def _only(
 
 
 async def _outcomes(
-    session: Session,
-    task_ids: Sequence[str],
-    enough: int | None,
-    _: AbstractSet[str],
-    *,
-    last: bool,
+    session: Session, task_ids: Sequence[str], enough: int | None, *, last: bool
 ) -> Inbox:
     """Return what became of sent tasks once that is known of enough, or at the `last` look."""
     at_bus = [each for each in task_ids if not await later.lies_here(session, each)]

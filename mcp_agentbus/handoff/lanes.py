@@ -28,6 +28,7 @@ from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.store import roster, streams, subjects, tasks, waiting
 from mcp_agentbus.store.reading import offers
 from mcp_agentbus.store.reading.clock import has_come
@@ -46,21 +47,6 @@ _NAMESAKE_AGAIN_MAX_S: Final = 300.0
 _NO_ROOM_AGAIN_S: Final = 3600.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Taken:
-    """What one reading of the lanes brought."""
-
-    claims: list[Claim] = field(default_factory=list)
-    #: How many more wait, by priority, as far as the pulls told; a lane not asked is missing.
-    waiting: dict[Priority, int] = field(default_factory=dict)
-    #: What a reader should know besides, in this program's words.
-    notes: list[str] = field(default_factory=list)
-    #: Why the lanes could not be read as a whole; empty if they could.
-    degraded: str = ""
-    #: The inboxes are known to hold no task, neither one that waits nor one that a session has.
-    nothing_stored: bool = False
 
 
 @dataclass
@@ -96,7 +82,7 @@ async def take(
     limit: int,
     lanes: Sequence[Priority] = LANES,
     before: Sequence[Claim] = (),
-) -> Taken:
+) -> Brought:
     """Claim waiting tasks from `lanes`, in their order, up to `limit` with those claimed `before`.
 
     Raises:
@@ -104,7 +90,7 @@ async def take(
             held, and not given to any reader.
     """
     await _offer_namesakes(session)
-    taken = Taken(list(before))
+    taken = Brought(list(before))
     # One lane is asked itself: whoever has heard of a task there waits for it.
     stocked = await waiting.stocked(session.bus, session.inboxes) if len(lanes) > 1 else None
     taken.nothing_stored = stocked == frozenset()
@@ -128,7 +114,7 @@ async def take(
 
 async def take_for_one(
     session: Session, fill: int, lanes: Sequence[Priority], before: Sequence[Claim] = ()
-) -> Taken:
+) -> Brought:
     """Claim for one call that waits: a task, and if no other waits besides until `fill` are held.
 
     Of those that were claimed `before` it has as many at most.
@@ -145,7 +131,7 @@ async def take_for_one(
     return replace(taken, notes=notes, degraded=first.degraded or taken.degraded)
 
 
-def _has_all(taken: Taken, lanes: Sequence[Priority]) -> bool:
+def _has_all(taken: Brought, lanes: Sequence[Priority]) -> bool:
     """Tell whether the pulls that brought it have left nothing in these lanes, as they count it."""
     is_counted = not any(claim.was_offered for claim in taken.claims)
     return is_counted and all(taken.waiting.get(lane) == 0 for lane in lanes)

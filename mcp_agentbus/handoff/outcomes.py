@@ -26,7 +26,6 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
-from mcp_agentbus.handoff.beside import telling
 from mcp_agentbus.handoff.beside.awaited import (
     Awaited,
     Result,
@@ -34,8 +33,9 @@ from mcp_agentbus.handoff.beside.awaited import (
     note_as_seen,
     stored,
 )
-from mcp_agentbus.handoff.beside.telling import Stands, Told
 from mcp_agentbus.handoff.sending.keeping import Keeping
+from mcp_agentbus.handoff.taking import telling
+from mcp_agentbus.handoff.taking.telling import Stands, Told
 from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, streams, subjects, unseen
 from mcp_agentbus.store.reading import pulls

@@ -312,13 +312,13 @@ async def _store(
             kept = await _put(session, task, is_given=is_given)
         except (BusUnreachable, Unconfirmed) as failure:
             return await later.keep(session, task, failure)
-        if isinstance(kept, tasks.Taken):
+        if isinstance(kept, tasks.IdInUse):
             raise _used_for_another(task)
     # Without a request id of the caller's, what was stored before was our own lost try.
     return Kept(kept.sent, duplicate=kept.duplicate and is_given)
 
 
-async def _put(session: Session, task: Task, *, is_given: bool) -> Kept | tasks.Taken:
+async def _put(session: Session, task: Task, *, is_given: bool) -> Kept | tasks.IdInUse:
     """Store a task; what is kept of it is written behind its receipt, where that does no harm.
 
     By what is kept a repeated call is known, so whoever may repeat it waits for both; as does who

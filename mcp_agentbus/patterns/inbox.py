@@ -45,18 +45,9 @@ async def list_agents(
     limit: int = 20,
     cursor: str | None = None,
 ) -> Page:
-    """Return the agents whose id, role, host or description has `query` in it, by id.
+    """Return the agents on the bus, by id; the arguments after the session are those of `page`.
 
-    Args:
-        session: who asks.
-        query: letters of either case; empty for all.
-        include_offline: also those that surely have no live session and no listener.
-        limit: at most this many.
-        cursor: `next_cursor` of the page before.
-
-    Raises:
-        BadInput: a value is of another kind.
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    Raises: as `agents.page`.
     """
     await session.called()
     return await agents.page(

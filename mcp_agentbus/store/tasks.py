@@ -58,11 +58,11 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Taken:
+class IdInUse:
     """Another request has this task's id already; nothing was stored."""
 
 
-async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | Taken:
+async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | IdInUse:
     """Store a task, then its sender's record of it.
 
     In this order, so that a record never speaks of a task that was not stored. What is stored again
@@ -74,7 +74,7 @@ async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | 
         InboxFull, BusUnreachable, NotAllowed: as `Bus.publish`.
     """
     stored = await store(bus, task, message_id=message_id)
-    if isinstance(stored, Taken):
+    if isinstance(stored, IdInUse):
         return stored
     try:
         return await keep(bus, stored)
@@ -84,7 +84,7 @@ async def put(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | 
         raise Unconfirmed(what, mend=mend if isinstance(error, Refused) else "") from None
 
 
-async def store(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | Taken:
+async def store(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept | IdInUse:
     """Store a task, and leave what its sender keeps of it to a `keep` that has to follow.
 
     Raises:
@@ -93,12 +93,12 @@ async def store(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept 
     """
     stored = await _put_task(bus, task, message_id or task.id)
     if stored.duplicate and not await _is_stored(bus, task, stored.seq):
-        return Taken()
+        return IdInUse()
     seq = 0 if task.deliver_at else stored.seq
     return Kept(sent_of(task).model_copy(update={"seq": seq}), stored.duplicate)
 
 
-async def keep(bus: Bus, stored: Kept) -> Kept | Taken:
+async def keep(bus: Bus, stored: Kept) -> Kept | IdInUse:
     """Write what the sender of a stored task keeps of it, unless that stands already.
 
     Raises:
@@ -107,14 +107,14 @@ async def keep(bus: Bus, stored: Kept) -> Kept | Taken:
     """
     sent = stored.sent
 
-    def kept(standing: Sent | None) -> Write[Sent] | Kept | Taken:
+    def kept(standing: Sent | None) -> Write[Sent] | Kept | IdInUse:
         if standing is None or standing.unasked:  # a result was seen before its task was known
             return Write(sent)
         again = stored.duplicate or standing.seq != sent.seq  # else `Unkept` has written it by now
-        return Kept(standing, again) if is_same(standing, sent) else Taken()
+        return Kept(standing, again) if is_same(standing, sent) else IdInUse()
 
     key = sent_key(sent.owner, sent.inbox, sent.task_id)
-    outcome: Written[Sent] | Kept | Taken = await update(bus, key, kept, known=(None, 0))
+    outcome: Written[Sent] | Kept | IdInUse = await update(bus, key, kept, known=(None, 0))
     return stored if isinstance(outcome, Written) else outcome
 
 

@@ -294,7 +294,7 @@ async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, messag
             await records.write(bus, key, wakes.model_copy(update=to), 0)
     sent, _ = await records.read_sent(bus, *place)
     stored = await tasks.store(bus, moved, message_id=message_id)
-    if isinstance(stored, tasks.Taken):  # what the new name has under this id stays what it is
+    if isinstance(stored, tasks.IdInUse):  # what the new name has under this id stays what it is
         return False
     if sent:
         at = {**to, "seq": stored.sent.seq, "deliver_at": moved.deliver_at}

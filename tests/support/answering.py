@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session of `coder` that reads, on no bus: what it is offered is set, what is asked is noted.
 
->>> reader.taken = Taken([claim("t1")], {"low": 3})
+>>> reader.taken = Brought([claim("t1")], {"low": 3})
 >>> (await read_inbox(reader.session)).tasks
 (Item(task=Task(id='t1', ...
 """
@@ -19,8 +19,8 @@ from mcp_agentbus.handoff.beside import news, only
 from mcp_agentbus.handoff.beside.news import Results
 from mcp_agentbus.handoff.beside.rest import Left
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.lookup import Glance
+from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.turn import Calls, Watches
 from mcp_agentbus.store.waiting import Lane
 
@@ -42,9 +42,9 @@ class Reader:
     def __init__(self, monkeypatch):
         self.asked = []
         #: What the lanes bring, with a word on what is left, and new results.
-        self.taken, self.left, self.new = Taken(), Left({"low": 3}, 1), Results()
+        self.taken, self.left, self.new = Brought(), Left({"low": 3}, 1), Results()
         #: What they bring once what waits is looked for that is not offered.
-        self.unoffered = Taken()
+        self.unoffered = Brought()
         #: The same by a look at each task, and at each result.
         self.looked, self.old = {"normal": Lane(2, 4)}, Results()
         self.glance, self.notes = Glance((), (), None), []

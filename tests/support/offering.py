@@ -3,7 +3,7 @@
 
 >>> offering.lanes["coder-high"] = [[offer("t1")]]
 >>> await lanes.take(offering.session, 5)
-Taken(claims=[Claim(task=Task(id='t1', ...
+Brought(claims=[Claim(task=Task(id='t1', ...
 """
 
 from __future__ import annotations

@@ -14,30 +14,18 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple
 
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.store import streams, waiting
 from mcp_agentbus.store.reading import offers
 from mcp_agentbus.store.task import HELD
 from mcp_agentbus.store.waiting import Lane
 
 _NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
-
-
-class Taking(Protocol):
-    """What is asked here of what a reading of the lanes brought, which is a `lanes.Taken`."""
-
-    claims: list[Claim]
-    waiting: dict[Priority, int]
-    nothing_stored: bool
-    degraded: str
-
-
-_T = TypeVar("_T", bound=Taking)
 
 
 class Left(NamedTuple):
@@ -60,7 +48,7 @@ async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority,
     return await waiting.offered(session.bus, session.inboxes, lanes)
 
 
-async def as_told(session: Session, taken: Taking, told: Mapping[Priority, int] = _NONE) -> Left:
+async def as_told(session: Session, taken: Brought, told: Mapping[Priority, int] = _NONE) -> Left:
     """Return what the inboxes hold besides, as the pulls have told, or the server has or does.
 
     Where something was offered before, as what a session had that is gone, there may be more of it.
@@ -85,10 +73,10 @@ async def looked_at(session: Session) -> Left:
 
 async def looked_at_to_take(
     session: Session,
-    taken: _T,
-    take: Callable[[Sequence[Priority]], Awaitable[_T]],
+    taken: Brought,
+    take: Callable[[Sequence[Priority]], Awaitable[Brought]],
     lanes: Sequence[Priority],
-) -> tuple[_T, Left]:
+) -> tuple[Brought, Left]:
     """Look at each task, and take what nobody has and was not offered; return what is left, too.
 
     Args:

@@ -104,7 +104,7 @@ async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
     except Refused as error:
         await _end(bus, task, "rejected", _reason(error))
         return
-    if isinstance(stored, tasks.Taken):
+    if isinstance(stored, tasks.IdInUse):
         await _refuse_apart(bus, task)
 
 
@@ -123,7 +123,7 @@ async def _refuse_apart(bus: Bus, task: Task) -> None:
     await _end(bus, apart, "rejected", _reason(why))
 
 
-async def _store(bus: Bus, letter: Letter, known: Addressees) -> tasks.Kept | tasks.Taken:
+async def _store(bus: Bus, letter: Letter, known: Addressees) -> tasks.Kept | tasks.IdInUse:
     """Store a task, as its sender's call would have done it.
 
     Raises:

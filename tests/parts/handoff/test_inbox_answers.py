@@ -9,8 +9,8 @@ from mcp_agentbus.handoff.beside.awaited import Result
 from mcp_agentbus.handoff.beside.news import Results
 from mcp_agentbus.handoff.beside.rest import Left
 from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
-from mcp_agentbus.handoff.lanes import Taken
 from mcp_agentbus.handoff.lookup import Glance
+from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.turn import Given, Inbox, Item
 from mcp_agentbus.store.tasks import Seen
 from mcp_agentbus.store.waiting import Lane
@@ -37,7 +37,7 @@ def same(asked, *expected):
 
 async def test_a_read_has_new_tasks_and_results_and_says_what_waits(reader):
     claims = [claim("t1"), claim("t2")]
-    reader.taken, reader.new = Taken(claims, {"low": 9}, ["Parked."]), Results([RESULT])
+    reader.taken, reader.new = Brought(claims, {"low": 9}, ["Parked."]), Results([RESULT])
     inbox = await read_inbox(reader.session)
 
     assert inbox == Inbox(
@@ -66,7 +66,7 @@ async def test_where_nothing_is_new_a_read_looks_at_each_task_and_result(reader)
 async def test_what_waits_by_that_look_and_was_not_offered_is_taken(reader):
     reader.looked = {"high": Lane(1, 2), "low": Lane(1)}
     reader.old = Results([OTHER])
-    reader.unoffered = Taken([claim("t1")], {"high": 0}, ["Parked."], "all others are claimed")
+    reader.unoffered = Brought([claim("t1")], {"high": 0}, ["Parked."], "all others are claimed")
     inbox = await read_inbox(reader.session)
 
     assert inbox == Inbox(
@@ -80,7 +80,7 @@ async def test_what_waits_by_that_look_and_was_not_offered_is_taken(reader):
 async def test_whoever_holds_enough_takes_of_it_what_is_urgent(reader):
     reader.held(*"abcde")
     reader.left = Left({})
-    reader.looked, reader.unoffered = {"high": Lane(2), "low": Lane(1)}, Taken([claim("t1")])
+    reader.looked, reader.unoffered = {"high": Lane(2), "low": Lane(1)}, Brought([claim("t1")])
     inbox = await read_inbox(reader.session)
 
     assert (inbox.waiting, len(inbox.tasks)) == ({"high": 1, "low": 1}, 6)
@@ -100,7 +100,7 @@ async def test_whoever_holds_tasks_is_told_by_such_a_look_where_no_pull_says_tha
 
 
 async def test_where_nothing_is_stored_no_task_is_looked_at(reader):
-    reader.taken = Taken(nothing_stored=True)
+    reader.taken = Brought(nothing_stored=True)
 
     assert await read_inbox(reader.session) == Inbox(waiting={})
     assert await watched(reader) == Inbox(waiting={}, timed_out=True)
@@ -125,7 +125,7 @@ async def test_of_many_that_wait_those_are_asked_for_once_more_that_may_be_offer
 
 
 async def test_where_it_is_known_why_not_all_is_offered_no_more_is_asked_for(reader):
-    reader.taken = Taken(degraded="all are claimed")
+    reader.taken = Brought(degraded="all are claimed")
     inbox = await read_inbox(reader.session)
 
     assert inbox == Inbox(degraded="all are claimed", **LOOKED)
@@ -135,7 +135,7 @@ async def test_where_it_is_known_why_not_all_is_offered_no_more_is_asked_for(rea
 @pytest.mark.parametrize("what", ["checked", "notes", "results"])
 async def test_where_anything_is_new_a_read_goes_by_what_the_pulls_told(reader, what):
     reader.notes = ["It was withdrawn."] if what == "checked" else []
-    reader.taken = Taken(notes=["Parked."] if what == "notes" else [])
+    reader.taken = Brought(notes=["Parked."] if what == "notes" else [])
     reader.new = Results(degraded="results could not be read" if what == "results" else "")
 
     assert (await read_inbox(reader.session)).held_elsewhere == 1
@@ -146,7 +146,7 @@ async def test_open_claims_come_first_whole_or_a_line_and_a_limit_counts_what_is
     at = reader.given("t2")
     reader.notes = ["It was withdrawn."]
     new = claim("t3")
-    reader.taken = Taken([new], {"low": 1}, degraded="all are claimed")
+    reader.taken = Brought([new], {"low": 1}, degraded="all are claimed")
     reader.new = Results([RESULT])
     inbox = await read_inbox(reader.session, limit=3)
 
@@ -159,7 +159,7 @@ async def test_open_claims_come_first_whole_or_a_line_and_a_limit_counts_what_is
 
 async def test_a_task_that_an_earlier_process_claimed_is_not_new(reader):
     found = claim("t1", found=True)
-    reader.taken = Taken([found])
+    reader.taken = Brought([found])
 
     assert (await read_inbox(reader.session)).tasks == (item(found, new=False),)
 
@@ -189,10 +189,10 @@ async def test_one_that_shows_nothing_of_what_waits_cannot(reader):
 async def test_of_more_open_claims_than_asked_for_it_goes_on_behind_the_last_shown(reader):
     first, second, third = reader.held("t1", "t2", "t3")
     new = claim("t4")
-    reader.taken, reader.left = Taken([new]), Left({})
+    reader.taken, reader.left = Brought([new]), Left({})
     page = await read_inbox(reader.session, limit=1)
     reader.session.claims.let_go("t4")
-    reader.taken, reader.looked = Taken(), {}
+    reader.taken, reader.looked = Brought(), {}
     after = await read_inbox(reader.session, limit=5, cursor=page.next_cursor)
 
     assert (page.tasks, page.next_cursor) == ((item(first), item(new, new=True)), "claim-1")
@@ -260,7 +260,7 @@ async def watched(reader, **asked):
 async def test_a_wait_has_what_is_new_and_says_what_waits(reader):
     reader.held("t1")
     new = claim("t2")
-    reader.taken, reader.new = Taken([new], {"high": 0}, ["Parked."]), Results([RESULT])
+    reader.taken, reader.new = Brought([new], {"high": 0}, ["Parked."]), Results([RESULT])
     inbox = await watched(reader)
 
     assert inbox == Inbox(
@@ -275,7 +275,7 @@ async def test_a_wait_has_what_is_new_and_says_what_waits(reader):
 async def test_a_limit_and_a_priority_say_what_it_claims_and_of_the_rest_how_much_waits(reader):
     reader.held("t1", "t2", lane="high")
     reader.held("t0", lane="low")
-    reader.taken = Taken([claim("t3")], {"high": 1}, degraded="why")
+    reader.taken = Brought([claim("t3")], {"high": 1}, degraded="why")
     inbox = await watched(reader, limit=1, priority="high")
 
     assert ("take", 1, ["high"], ["t1"]) in reader.asked
@@ -307,7 +307,7 @@ async def test_the_last_look_that_finds_nothing_looks_at_each_task_and_result(re
 
 async def test_a_wait_takes_at_last_what_waits_in_its_lanes_and_was_not_offered(reader):
     reader.looked = {"high": Lane(2), "low": Lane(1)}
-    reader.unoffered = Taken([claim("t1")])
+    reader.unoffered = Brought([claim("t1")])
     inbox = await watched(reader, limit=3, priority="high")
 
     assert inbox == Inbox(

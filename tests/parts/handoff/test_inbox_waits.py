@@ -10,7 +10,7 @@ from answering import Reader, claim
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import EVERYTHING, read_inbox, watch_inbox
-from mcp_agentbus.handoff.lanes import Taken
+from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.turn import Inbox, Item, Watch
 
 NEWS = Inbox(notes=("It is there.",))
@@ -234,7 +234,7 @@ async def test_what_comes_besides_tasks_and_results_comes_with_what_waits(monkey
         )
 
     monkeypatch.setattr(inbox.questions, "with_answers", with_answers)
-    reader.taken = Taken(notes=["Parked."] * (what == "notes"))
+    reader.taken = Brought(notes=["Parked."] * (what == "notes"))
     answer = await watch_inbox(reader.session, timeout_s=9, priority="high")
 
     assert (answer.empty, answer.waiting, answer.held_elsewhere) == (False, {"low": 3}, 1)

@@ -7,7 +7,8 @@ import pytest
 from offering import AT, Offering, claimed, offer
 
 from mcp_agentbus.bus.replies import HandedOut
-from mcp_agentbus.handoff.lanes import Taken, take, take_for_one
+from mcp_agentbus.handoff.lanes import take, take_for_one
+from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.store.steps import step
 
 ALL = ("high", "normal", "low")
@@ -51,7 +52,7 @@ def all_are_taken(offering, monkeypatch):
 
 
 def test_a_reading_that_brought_nothing_says_nothing():
-    assert Taken() == Taken([], {}, [], "", nothing_stored=False)
+    assert Brought() == Brought([], {}, [], "", nothing_stored=False)
 
 
 async def test_where_nothing_is_stored_no_lane_is_asked_and_that_is_known(offering):

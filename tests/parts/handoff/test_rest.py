@@ -7,7 +7,7 @@ import pytest
 
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.handoff.beside.rest import Left, as_told, looked_at
-from mcp_agentbus.handoff.lanes import Taken
+from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.store import streams, waiting
 from mcp_agentbus.store.waiting import Lane
 
@@ -54,7 +54,7 @@ def server(monkeypatch):
 async def test_the_server_is_asked_for_what_no_pull_has_told(server, by_pulls, told, waits, asked):
     claims = [SimpleNamespace(was_offered=False)]
 
-    assert await as_told(SESSION, Taken(claims, by_pulls), told) == Left(waits, 0)
+    assert await as_told(SESSION, Brought(claims, by_pulls), told) == Left(waits, 0)
     assert server.asked == asked
 
 
@@ -62,7 +62,9 @@ async def test_where_something_was_offered_before_each_task_is_looked_at(server)
     server.lanes = {("coder", "high"): Lane(3, 2, gone=1)}
     claims = [SimpleNamespace(was_offered=each) for each in (False, True)]
 
-    assert await as_told(SESSION, Taken(claims, dict.fromkeys(LANES, 0))) == Left({"high": 3}, 1, 1)
+    assert await as_told(SESSION, Brought(claims, dict.fromkeys(LANES, 0))) == Left(
+        {"high": 3}, 1, 1
+    )
 
 
 async def test_what_others_hold_is_what_is_held_but_for_its_own_and_where_any_waits_all_is_mended(

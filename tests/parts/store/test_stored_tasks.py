@@ -26,7 +26,7 @@ from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.store import codec, records, tasks
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.tasks import Kept, Seen, Taken, Unreadable
+from mcp_agentbus.store.tasks import IdInUse, Kept, Seen, Unreadable
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ async def test_what_its_sender_keeps_of_a_task_is_written_without_a_look_first(t
             SENT.model_copy(update={"closed": True}),
             Kept(SENT.model_copy(update={"closed": True}), duplicate=False),
         ),
-        (SENT.model_copy(update={"request": "r2"}), Taken()),
+        (SENT.model_copy(update={"request": "r2"}), IdInUse()),
         (
             SENT.model_copy(update={"request": ""}),
             Kept(SENT.model_copy(update={"request": ""}), duplicate=False),
         ),
-        (SENT.model_copy(update={"request": "", "subject": "Sum"}), Taken()),
-        (SENT.model_copy(update={"request": "", "priority": "low"}), Taken()),
+        (SENT.model_copy(update={"request": "", "subject": "Sum"}), IdInUse()),
+        (SENT.model_copy(update={"request": "", "priority": "low"}), IdInUse()),
     ],
 )
 async def test_what_its_sender_keeps_is_written_once_and_never_over_another_tasks(
@@ -131,7 +131,7 @@ async def test_what_lies_there_under_a_tasks_id_is_that_task_unless_it_says_anot
     seq = 0 if task.deliver_at else 7
     kept = Kept(sent_of(task).model_copy(update={"seq": seq}), duplicate)
 
-    assert await tasks.store(server, task) == (kept if is_kept else Taken())
+    assert await tasks.store(server, task) == (kept if is_kept else IdInUse())
 
     stream = "AGENTBUS_SCHED" if task.deliver_at else "AGENTBUS_TASKS"
     looks = [each for each in server.asked if isinstance(each, tuple)]
