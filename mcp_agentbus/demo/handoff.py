@@ -28,7 +28,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import programs
-from mcp_agentbus.core.feather.printing import columns
+from mcp_agentbus.core.feather.printing import columns, tell
 from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.text import folded, from_json, stamp
 from mcp_agentbus.demo.survey import survey
@@ -76,7 +76,10 @@ async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:
     if wake:
         life = await woken(folder, timeline.tell)
         data = {"timeline": timeline.steps, "life": life}
-        print(json.dumps(data) if as_json else f"\nThe task's life, as planner reads it:\n\n{life}")
+        if as_json:
+            print(json.dumps(data))
+        else:
+            tell(f"\nThe task's life, as planner reads it:\n\n{life}")
         return 0
     with embedded.ephemeral() as settings:
         server = embedded.find(settings)
@@ -176,8 +179,8 @@ async def _stored(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _show(result: str, stored: list[dict[str, Any]]) -> None:
-    print("\nWhat planner's model reads:\n")
-    print("\n".join(f"  {line}" for line in result.splitlines()))
-    print("\nWhat the server keeps of it for 30 days:\n")
+    tell("\nWhat planner's model reads:\n")
+    tell("\n".join(f"  {line}" for line in result.splitlines()))
+    tell("\nWhat the server keeps of it for 30 days:\n")
     for record in stored:
-        print(f"  {record['at']}  {record['bytes']:>6,} bytes  {record['subject']}")
+        tell(f"  {record['at']}  {record['bytes']:>6,} bytes  {record['subject']}")

@@ -64,9 +64,10 @@ class Survey:
         if self.left_out:
             left_out = _many(self.left_out, "file")
             rows.append(f"Not read: {left_out}, too many, too large or not readable")
-        rows += ["", "Languages"]
-        rows += [f"  {count:>6,}  {name}" for name, count in self.languages.most_common(8)]
-        rows += ["", "Largest files"]
+        common = self.languages.most_common(8)
+        rows += ["", "Languages"] * bool(common)
+        rows += [f"  {count:>6,}  {name}" for name, count in common]
+        rows += ["", "Largest files"] * bool(self.largest)
         rows += [f"  {size:>10,} bytes  {name}" for size, name in self.largest]
         return "\n".join(rows)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
@@ -165,12 +166,12 @@ async def _limited(name: str, limit_s: float, look: Awaitable[list[Check]]) -> l
     """Return the checks of one look; that they are unknown if it failed or took too long."""
     try:
         async with asyncio.timeout(limit_s):
-            return await look
+            return [replace(check, said=_of_look(check.said)) for check in await look]
     except TimeoutError:
         why = f"no answer within {limit_s:.0f} s"
         return [Check(name, "unknown", why, "Try again when the machine is less busy.")]
     except AgentbusError as error:
-        return [Check(name, "unknown", error.message, error.hint)]
+        return [Check(name, "unknown", _of_look(error.message), error.hint)]
     # A check's fault must not hide what others found.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         # Its kind alone: an exception's message may hold a secret.
@@ -178,6 +179,12 @@ async def _limited(name: str, limit_s: float, look: Awaitable[list[Check]]) -> l
         if isinstance(error, OSError) and error.strerror:
             why += f" ({error.strerror})"
         return [Check(name, "unknown", why)]
+
+
+def _of_look(said: str) -> str:
+    """Return what went wrong without that nothing was stored by it: nothing was to be."""
+    said = said.replace("Nothing was stored, and no token was sent.", "No token was sent.")
+    return said.replace(" Nothing was stored.", "").replace("Nothing was stored. ", "")
 
 
 async def _single(look: Callable[..., Check], *given: Any) -> list[Check]:

@@ -12,7 +12,7 @@ from mcp_agentbus.doctor import hosts, machine, report, server
 from mcp_agentbus.doctor import run as doctor
 from mcp_agentbus.doctor.check import Check, Stage
 from mcp_agentbus.doctor.run import run
-from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable
 
 CANARY = "canary-7f3a9c01-not-to-be-shown"
 
@@ -54,6 +54,30 @@ async def test_a_check_that_fails_is_unknown_and_hides_no_other(tmp_path, monkey
     assert said in found["files"]["said"]
     assert found["stand-in"]["state"] == "ok"
     assert CANARY not in text
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("No server answers. Nothing was stored.", "No server answers."),
+        ("Nothing was stored. No server answers.", "No server answers."),
+        ("Not it. Nothing was stored, and no token was sent.", "Not it. No token was sent."),
+    ],
+)
+@pytest.mark.parametrize("is_raised", [True, False])
+@pytest.mark.usefixtures("alone", "installer")
+async def test_of_a_look_it_is_not_said_that_nothing_was_stored(
+    tmp_path, monkeypatch, message, said, is_raised
+):
+    def looks(*_):
+        if is_raised:
+            raise BusUnreachable(message)
+        return [Check("files", "wrong", message)]
+
+    monkeypatch.setattr(machine, "files", looks)
+    _, text = await printed(settings_at(tmp_path), as_json=True)
+
+    assert said in {one["said"] for one in json.loads(text)["checks"] if one["name"] == "files"}
 
 
 async def test_a_check_that_hangs_is_unknown_after_its_time(

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demo shows at its end, and of a folder in which there is nothing."""
+
+from mcp_agentbus.demo import handoff
+from mcp_agentbus.demo.survey import Survey
+
+RESULT = "Result of task 9d0c: completed \u00b7 by coder, 2026-11-21 12:00:00Z \u00b7 for you"
+
+
+def test_its_end_is_as_wide_as_the_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    subject = "agentbus.planner.results.coder.6d82ae0"
+    stored = [{"at": "2026-11-21T12:00:00Z", "bytes": 1234, "subject": subject}]
+    handoff._show(RESULT, stored)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[4:6] == ["    12:00:00Z \u00b7 for you", ""]
+    assert lines[-2:] == ["  2026-11-21T12:00:00Z   1,234 bytes", f"    {subject}"]
+
+
+def test_of_an_empty_folder_no_heading_stands_alone(tmp_path):
+    report = Survey(tmp_path).report
+
+    assert report.splitlines() == [f"Survey of {tmp_path}", "", "0 files, 0 lines; 0 TODO notes"]
