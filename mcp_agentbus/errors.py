@@ -197,7 +197,7 @@ class NameTaken(Refused):
 class ArchiveBroken(Refused):
     """The archive cannot be used."""
 
-    hint = "Call again. Or do without it: `[archive] enabled = false` in config.toml."
+    hint = "Call again. If it stays so, do without: `[archive] enabled = false` in config.toml."
 
 
 class BadSetup(Refused):
