@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcp_agentbus.archive.gone import forget_tasks
+from mcp_agentbus.archive.kept.gone import forget_tasks
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Conflict, Found
 from mcp_agentbus.config import editor, identity, names

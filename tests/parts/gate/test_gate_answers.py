@@ -37,7 +37,9 @@ class Passage:
 async def turns():
     """Let all that can go on do so."""
     for _ in range(20):
-        await asyncio.sleep(0)
+        turn = asyncio.Event()
+        asyncio.get_running_loop().call_soon(turn.set)
+        await turn.wait()
 
 
 @pytest.fixture
