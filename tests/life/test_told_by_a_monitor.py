@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -54,6 +55,31 @@ async def test_where_a_sessions_server_cannot_tell_it_its_monitor_does(house, pl
             await listener.logged("ended", agent="seven", outcome="asked")
 
     assert told == HIGH + "\n"
+
+
+@pytest.mark.parametrize("allowed", ["before", "meanwhile"])
+async def test_a_session_is_told_of_what_is_for_a_role_of_its_folders_file(
+    house, planner, notes, allowed
+):
+    """Also where its user allows the file after it was opened, and before its first call."""
+    name, shop = f"reviewer-{allowed}", notes / "shop"
+    shop.mkdir()
+    (shop / ".agentbus.toml").write_text(f'agent = "{name}"\nroles = ["{name}"]\n')
+    allow = functools.partial(served.typed, house.data_dir.parent, "agent", "allow", str(shop))
+    if allowed == "before":
+        await allow()
+    async with (
+        listening(house, script=ATTENTIVE) as listener,
+        session(house, name, notes, cwd=shop) as (pipes, notices),
+    ):
+        await listener.logged("joined")
+        await allow()
+        await asyncio.to_thread(pipes.call, "read_inbox")
+        await listener.logged("ready", agent=name)
+        await send(planner, f"role:{name}")
+        told = await notice(notices)
+
+    assert told == HIGH
 
 
 async def test_a_window_with_a_monitor_is_one_session_and_the_monitor_tells_it(

@@ -95,8 +95,11 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def session(house, agent, folder):
-    """Open a session of Claude Code that can be told; yield its server and the notices it takes."""
+async def session(house, agent, folder, *, cwd=None):
+    """Open a session of Claude Code that can be told; yield its server and the notices it takes.
+
+    With `cwd`, a folder whose file says who it is.
+    """
     notices = asyncio.Queue()
 
     async def take(reader, writer):
@@ -107,8 +110,8 @@ async def session(house, agent, folder):
     path = folder / f"{agent}.sock"
     claude = served.environ(house.data_dir.parent) | interactive(f"s-{agent}", path)
     async with await asyncio.start_unix_server(take, path):
-        serve = served.living("serve", "--agent", agent, after_s=0)
-        with served.Pipes(claude, serve) as pipes:
+        named = () if cwd else ("--agent", agent)
+        with served.Pipes(claude, served.living("serve", *named, after_s=0), cwd=cwd) as pipes:
             await asyncio.to_thread(pipes.greet, served.MODERN)
             yield pipes, notices
 
