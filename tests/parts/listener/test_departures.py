@@ -35,7 +35,7 @@ def left(world, state):
         loop, member = Loop(state, None, None), state.members.enter(request, 0, Mute())
         state.members.leave(member)
         loop._left(member)
-        return lambda: loop._publish_departures(desk)
+        return lambda: desk.tell_departures(world.bus)
 
     return letting_go
 
