@@ -80,7 +80,8 @@ def install(
             hint=f"See `claude mcp get {SERVER}`; `claude mcp remove {SERVER} -s user` removes it.",
         )
     if fallback or not plugins.known(machine, program):
-        return [*_removals(machine, program), _add_entry(machine, program, agent)]
+        # First: what is there stays where Claude Code, or who manages it, takes no entry.
+        return [_add_entry(machine, program, agent), *_removals(machine, program)]
     if agent:
         raise BadInput(
             "Claude Code gets a plugin, which has no place for an agent's id.",

@@ -107,3 +107,15 @@ def test_where_another_plugin_came_from_ours_only_what_is_ours_goes(claude, tmp_
 
     assert told[0] == "claude plugin uninstall agentbus@agentbus --scope user"
     assert told[1] == f"remove {tmp_path}/.claude/plugins/cache/agentbus/agentbus"
+
+
+def test_a_plugin_stays_where_the_entry_in_its_place_is_not_taken(claude, tmp_path):
+    """As where an organization says which servers there may be."""
+    machine = claude(assets.plugin_folder(), "agentbus@agentbus")
+    (tmp_path / "managed").touch()
+
+    with pytest.raises(BadSetup, match="add-json"):
+        [step.do() for step in claude_code.install(machine, fallback=True)]
+
+    [only] = (tmp_path / "calls").read_text().splitlines()
+    assert only.startswith("mcp add-json")
