@@ -27,7 +27,7 @@ from mcp_agentbus.installers._parts import allowed, entry, files
 from mcp_agentbus.installers._parts.claude import plugins
 from mcp_agentbus.installers._parts.claude.plugins import MARKETPLACE, NOTE, PLUGIN
 from mcp_agentbus.installers._parts.entry import SERVER
-from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
@@ -161,13 +161,19 @@ def verify(machine: Machine) -> str:
     The others of the user's servers are not started, as `claude mcp list` would.
 
     Raises:
+        SwitchedOff: its user has disabled the plugin.
         BadSetup: it is not there, or Claude Code does not get through to it.
     """
     program = _program(machine)
-    if plugins.known(machine, program) and plugins.plugin(machine, program).get("enabled"):
+    ours = plugins.plugin(machine, program) if plugins.known(machine, program) else {}
+    if ours.get("enabled"):
         name = f"plugin:agentbus:{SERVER}"
     elif _server(machine) is not None:
         name = SERVER
+    elif ours:
+        raise SwitchedOff(
+            "its plugin is disabled", hint=f"To enable it: claude plugin enable {PLUGIN}"
+        )
     else:
         raise BadSetup("Claude Code has no agentbus.", hint="Run `agentbus install claude-code`.")
     hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `claude mcp get {name}`."

@@ -41,6 +41,10 @@ _EMPTIED: Final = (
 _VERSION: Final = re.compile(r"\d+\.\d+(?:[\w.+-]*\w)?")
 
 
+class SwitchedOff(BadSetup):
+    """Its user has disabled agentbus in a host: a choice, and nothing is broken."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that is run or written."""

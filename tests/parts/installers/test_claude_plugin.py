@@ -7,7 +7,7 @@ import shlex
 import pytest
 from local_server import script, settings_at
 from mcp_agentbus.installers import assets, claude_code
-from mcp_agentbus.installers.steps import Machine
+from mcp_agentbus.installers.steps import Machine, SwitchedOff
 
 from mcp_agentbus.errors import BadSetup
 
@@ -41,9 +41,9 @@ def test_what_an_entry_said_is_named_as_it_goes_and_no_value(tmp_path, monkeypat
 def claude(tmp_path):
     """Give the machine of a user whose Claude Code has a marketplace of our name, and plugins."""
 
-    def knows(marketplace, *installed):
+    def knows(marketplace, *installed, enabled=True):
         place = {"name": "agentbus", "source": "directory", "path": str(marketplace)}
-        rows = [{"id": name, "scope": "user", "enabled": True} for name in installed]
+        rows = [{"id": name, "scope": "user", "enabled": enabled} for name in installed]
         script(
             tmp_path / "claude",
             'case "$*" in',
@@ -119,3 +119,10 @@ def test_a_plugin_stays_where_the_entry_in_its_place_is_not_taken(claude, tmp_pa
 
     [only] = (tmp_path / "calls").read_text().splitlines()
     assert only.startswith("mcp add-json")
+
+
+def test_a_plugin_that_its_user_has_disabled_is_said_to_be_so(claude):
+    with pytest.raises(SwitchedOff, match="claude plugin enable agentbus@agentbus"):
+        claude_code.verify(claude(assets.plugin_folder(), "agentbus@agentbus", enabled=False))
+    with pytest.raises(BadSetup, match="has no agentbus"):
+        claude_code.verify(claude(assets.plugin_folder(), enabled=False))
