@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from mcp_agentbus.installers._parts import entry, probe
 from mcp_agentbus.installers._parts.entry import SERVER
-from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.text import from_json
@@ -30,6 +30,8 @@ _COMMAND: Final = re.compile(r"^\s*(?:command:|Command:|\W*agentbus:) (.*)$", re
 _ARGS: Final = re.compile(r"^\s*args: (.*)$", re.MULTILINE)  # Codex alone has a line for them
 _LISTED: Final = re.compile(rf"^\W*{SERVER}: ")
 _STATUS: Final = re.compile(r" \(\w+\) - .*$")  # of a server, behind its words in the list
+# How Codex and Copilot show one that its user has disabled; Codex shows no more of it.
+_OFF: Final = re.compile(rf"^{SERVER} \(disabled|^\s*Status: Disabled", re.MULTILINE)
 # What Codex and Copilot say where there is none.
 _NONE: Final = re.compile(rf"No MCP server named '{SERVER}'|Server \"{SERVER}\" not found")
 # An argument that its user may have added; what else is shown behind `serve` is the host's word.
@@ -71,6 +73,8 @@ class Host:
     #: Where in what `show` prints as JSON the entry stands with the values of its variables; empty
     #: if it prints none.
     at: str = ""
+    #: How its user enables an entry again that they have disabled.
+    enable: str = ""
     #: What a user may set in an entry that `show` does not show.
     unseen: str = ""
 
@@ -133,14 +137,17 @@ class Host:
     def _variables(self, machine: Machine) -> dict[str, Any]:
         """Return the variables of our entry; as a first install sets them, if none are shown."""
         plain = {"AGENTBUS_HOST": self.name}
-        if not self.at:
-            return plain
-        try:
-            shown = from_json(machine.run([self._there(machine), *self.show, "--json"]))
-            env = shown[self.at]["env"]
-        except (BadSetup, ValueError, LookupError, TypeError):  # an older one
-            return plain
+        env = self._whole(machine).get("env", plain)
         return env if isinstance(env, dict) else {}
+
+    def _whole(self, machine: Machine) -> dict[str, Any]:
+        """Return our entry with its values, as far as the host prints them; else nothing."""
+        try:
+            printed = machine.run([self._there(machine), *self.show, "--json"])
+            whole = from_json(printed)[self.at]
+        except (BadSetup, ValueError, LookupError, TypeError):  # an older one prints none
+            return {}
+        return whole if isinstance(whole, dict) else {}
 
     def _not_kept(self, shown: str, given: Collection[str]) -> str:
         """Return what goes with an entry that is written anew: names, as values may be secret."""
@@ -210,10 +217,14 @@ class Host:
         """Ask the host for the entry, and the entry's server for its tools.
 
         Raises:
+            SwitchedOff: its user has disabled the entry.
             BadSetup: the host has no such entry, another one, or its server does not answer.
         """
         server = entry.made(machine, host=self.name)
-        if server["command"] not in self._shown(machine):
+        shown = self._shown(machine)
+        if _OFF.search(shown):
+            raise SwitchedOff("Its entry is disabled.", hint=f"To enable it: {self.enable}")
+        if server["command"] not in shown:
             raise BadSetup(
                 f"`{' '.join([self.program, *self.show])}` does not show {server['command']}.",
                 hint=f"Run `agentbus install {self.name}`.",
@@ -240,6 +251,11 @@ class Host:
         if self.lists:
             ours = (line for line in shown.splitlines() if _LISTED.match(line))
             shown = "".join(_STATUS.sub("", line) for line in ours)
+        if _OFF.search(shown) and not _COMMAND.search(shown):
+            whole = self._whole(machine)
+            args = whole.get("args")
+            words = " ".join(map(str, args if isinstance(args, list) else ()))
+            shown += f"\n  command: {whole.get('command', '')}\n  args: {words}\n"
         return shown
 
     def _there(self, machine: Machine) -> str:
@@ -294,11 +310,19 @@ CODEX: Final = Host(
     ("mcp", "remove", SERVER),
     _GET,
     at="transport",
+    enable=f"take `enabled = false` out of [mcp_servers.{SERVER}] of ~/.codex/config.toml",
     unseen="approval modes of single tools",
 )
 #: Seen with 1.0.102: both are errors there.
 COPILOT: Final = Host(
-    "copilot", "copilot", _after_dashes, ("mcp", "remove", SERVER), _GET, asks=True, at=SERVER
+    "copilot",
+    "copilot",
+    _after_dashes,
+    ("mcp", "remove", SERVER),
+    _GET,
+    asks=True,
+    at=SERVER,
+    enable=f"copilot mcp enable {SERVER}",
 )
 #: Seen with 0.61: as Codex; without `-s user` it writes into the working directory, and it takes no
 #: `--` before the command. It keeps servers off in folders that are not trusted.

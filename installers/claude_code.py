@@ -24,8 +24,10 @@ from typing import Any, Final
 
 from mcp_agentbus.installers import assets
 from mcp_agentbus.installers._parts import allowed, entry, files
+from mcp_agentbus.installers._parts.claude import plugins
+from mcp_agentbus.installers._parts.claude.plugins import MARKETPLACE, NOTE, PLUGIN
 from mcp_agentbus.installers._parts.entry import SERVER
-from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
@@ -34,11 +36,6 @@ from mcp_agentbus.errors import BadInput, BadSetup
 
 NAME: Final = "claude-code"
 _TITLE: Final = hosts.named(NAME).title
-_MARKETPLACE: Final = "agentbus"
-_PLUGIN: Final = f"agentbus@{_MARKETPLACE}"
-#: Below Claude Code's plugins/data; the scripts of the plugin know these names, too.
-_DATA: Final = "agentbus-agentbus"
-_NOTE: Final = "program"
 _ALLOWED: Final = "allowed"
 # Of what Claude Code says of a server that it does not get through to.
 _WHY_MAX_CHARS: Final = 300
@@ -82,8 +79,9 @@ def install(
             "Claude Code has a server `agentbus` that does not start agentbus; it is left alone.",
             hint=f"See `claude mcp get {SERVER}`; `claude mcp remove {SERVER} -s user` removes it.",
         )
-    if fallback or not _knows_plugins(machine, program):
-        return [*_removals(machine, program), _add_entry(machine, program, agent)]
+    if fallback or not plugins.known(machine, program):
+        # First: what is there stays where Claude Code, or who manages it, takes no entry.
+        return [_add_entry(machine, program, agent), *_removals(machine, program)]
     if agent:
         raise BadInput(
             "Claude Code gets a plugin, which has no place for an agent's id.",
@@ -92,15 +90,23 @@ def install(
             f"plugin's hooks and skill: agentbus install {NAME} --no-plugin --agent {agent}",
         )
     folder = plugin_folder()
+    if theirs := plugins.others(machine, program):
+        raise BadSetup(
+            f"Claude Code has another marketplace `{MARKETPLACE}`, with {', '.join(theirs)}; "
+            "it is left alone.",
+            hint=f"`claude plugin marketplace remove {MARKETPLACE}` removes it and them; then run "
+            f"the command again. Beside it: agentbus install {NAME} --no-plugin",
+        )
     steps = [
         _add_marketplace(machine, program, folder),
         _add_plugin(machine, program),
         _write_note(machine),
-        *([] if allow_tools is None else [allowed.write(_data(machine) / _ALLOWED, allow_tools)]),
     ]
-    return (
-        [*steps, _remove_entry(machine, program, hint=_ELSEWHERE)] if before is not None else steps
-    )
+    if allow_tools is not None:
+        steps.append(allowed.write(plugins.data(machine) / _ALLOWED, allow_tools))
+    if before is not None:
+        steps.append(_remove_entry(machine, program, hint=_ELSEWHERE))
+    return steps
 
 
 def allowed_tools(machine: Machine) -> Sequence[str] | None:
@@ -109,7 +115,7 @@ def allowed_tools(machine: Machine) -> Sequence[str] | None:
     Raises:
         BadSetup: the file that says so cannot be read.
     """
-    return allowed.read(_data(machine) / _ALLOWED)
+    return allowed.read(plugins.data(machine) / _ALLOWED)
 
 
 def uninstall(machine: Machine) -> list[Step]:
@@ -136,10 +142,10 @@ def gone(machine: Machine) -> str:
     program, before = _program(machine), _server(machine)
     if before is not None:
         return entry.gone(before)
-    if not _knows_plugins(machine, program) or not _plugin(machine, program):
+    if not plugins.known(machine, program) or not plugins.plugin(machine, program):
         return ""
-    folder = str(_marketplace(machine, program).get("path", ""))
-    note = files.content(_data(machine) / _NOTE) or b""
+    folder = str(plugins.marketplace(machine, program).get("path", ""))
+    note = files.content(plugins.data(machine) / NOTE) or b""
     noted = os.fsdecode(note.partition(b"\n")[0])
     return next((each for each in (folder, noted) if each and not Path(each).exists()), "")
 
@@ -155,13 +161,19 @@ def verify(machine: Machine) -> str:
     The others of the user's servers are not started, as `claude mcp list` would.
 
     Raises:
+        SwitchedOff: its user has disabled the plugin.
         BadSetup: it is not there, or Claude Code does not get through to it.
     """
     program = _program(machine)
-    if _knows_plugins(machine, program) and _plugin(machine, program).get("enabled"):
+    ours = plugins.plugin(machine, program) if plugins.known(machine, program) else {}
+    if ours.get("enabled"):
         name = f"plugin:agentbus:{SERVER}"
     elif _server(machine) is not None:
         name = SERVER
+    elif ours:
+        raise SwitchedOff(
+            "its plugin is disabled", hint=f"To enable it: claude plugin enable {PLUGIN}"
+        )
     else:
         raise BadSetup("Claude Code has no agentbus.", hint="Run `agentbus install claude-code`.")
     hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `claude mcp get {name}`."
@@ -186,19 +198,6 @@ def _program(machine: Machine) -> str:
     return machine.needs("claude", _TITLE, _NEEDS)
 
 
-def _knows_plugins(machine: Machine, program: str) -> bool:
-    """Tell whether `claude plugin` is a command; to an older one it is a prompt for its model."""
-    if program not in machine.known_to_run:  # its help takes a sixth of a second, at each step
-        if not re.search(r"^ {2}plugin\b", machine.run([program, "--help"]), re.MULTILINE):
-            return False
-        machine.known_to_run.add(program)
-    return True
-
-
-def _config(machine: Machine) -> Path:
-    return Path(machine.environ.get("CLAUDE_CONFIG_DIR") or machine.home / ".claude")
-
-
 def _server(machine: Machine) -> dict[str, Any] | None:
     """Return the user's server entry of our name.
 
@@ -219,35 +218,7 @@ def _server(machine: Machine) -> dict[str, Any] | None:
 def _left_traces(machine: Machine) -> bool:
     """Tell whether our installer has been here, by files: without Claude Code nothing else can."""
     before = _server(machine)
-    return (_data(machine) / _NOTE).exists() or (before is not None and entry.is_ours(before))
-
-
-def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
-    """Return the list that Claude Code prints as JSON."""
-    printed = machine.run(argv)
-    try:
-        rows = from_json(printed)
-    except ValueError:
-        rows = None
-    if not isinstance(rows, list):
-        name = " ".join(["claude", *argv[1:]])
-        raise BadSetup(
-            f"`{name}` did not print a list.", hint="Update Claude Code: `claude update`."
-        )
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def _marketplace(machine: Machine, program: str) -> dict[str, Any]:
-    """Return our marketplace as Claude Code knows it; empty if it does not."""
-    rows = _listed(machine, [program, "plugin", "marketplace", "list", "--json"])
-    return next((row for row in rows if row.get("name") == _MARKETPLACE), {})
-
-
-def _plugin(machine: Machine, program: str) -> dict[str, Any]:
-    """Return our plugin as the user has it; empty if it is not installed for all folders."""
-    rows = _listed(machine, [program, "plugin", "list", "--json"])
-    ours = (row for row in rows if row.get("id") == _PLUGIN)
-    return next((row for row in ours if row.get("scope", "user") == "user"), {})
+    return (plugins.data(machine) / NOTE).exists() or (before is not None and entry.is_ours(before))
 
 
 def _command(machine: Machine, program: str, argv: list[str]) -> Step:
@@ -262,7 +233,7 @@ def _add_marketplace(machine: Machine, program: str, folder: Path) -> Step:
     step = _command(machine, program, ["plugin", "marketplace", "add", str(folder)])
 
     def do() -> str:
-        before = _marketplace(machine, program)
+        before = plugins.marketplace(machine, program)
         if before.get("source") == "directory" and before.get("path") == str(folder):
             return "it is there already"
         step.do()  # one of that name from elsewhere now points here
@@ -272,11 +243,11 @@ def _add_marketplace(machine: Machine, program: str, folder: Path) -> Step:
 
 
 def _add_plugin(machine: Machine, program: str) -> Step:
-    step = _command(machine, program, ["plugin", "install", _PLUGIN, "--scope", "user"])
-    update = _command(machine, program, ["plugin", "update", _PLUGIN, "--scope", "user"])
+    step = _command(machine, program, ["plugin", "install", PLUGIN, "--scope", "user"])
+    update = _command(machine, program, ["plugin", "update", PLUGIN, "--scope", "user"])
 
     def do() -> str:
-        before = _plugin(machine, program)
+        before = plugins.plugin(machine, program)
         if not before.get("enabled"):
             step.do()
             return ""
@@ -289,16 +260,11 @@ def _add_plugin(machine: Machine, program: str) -> Step:
     return Step(step.what, do)
 
 
-def _data(machine: Machine) -> Path:
-    """Return the plugin's folder of data, which Claude Code removes together with it."""
-    return _config(machine) / "plugins" / "data" / _DATA
-
-
 def _write_note(machine: Machine) -> Step:
     # A launcher that gets a Python starts `-m mcp_agentbus` with it. The last line is the Python
     # for the plugin's scripts: that of PATH may be a shim, or none.
     lines = [machine.agentbus[0], places.home(machine.environ) or "", sys.executable]
-    file, note = _data(machine) / _NOTE, os.fsencode("".join(f"{line}\n" for line in lines))
+    file, note = plugins.data(machine) / NOTE, os.fsencode("".join(f"{line}\n" for line in lines))
 
     def do() -> str:
         if any("\n" in line for line in lines):
@@ -368,18 +334,18 @@ def _remove_entry(machine: Machine, program: str, hint: str = "") -> Step:
 
 def _removals(machine: Machine, program: str) -> list[Step]:
     """Return the steps that take out the plugin, as far as it is there."""
-    if not _knows_plugins(machine, program):
+    if not plugins.known(machine, program):
         return []
     steps = []
-    if _plugin(machine, program):
-        argv = ["plugin", "uninstall", _PLUGIN, "--scope", "user"]
+    has_plugin, has_marketplace, folders = plugins.removable(machine, program)
+    if has_plugin:
+        argv = ["plugin", "uninstall", PLUGIN, "--scope", "user"]
         steps.append(_command(machine, program, argv))
-    if _marketplace(machine, program):
-        argv = ["plugin", "marketplace", "remove", _MARKETPLACE, "--scope", "user"]
+    if has_marketplace:
+        argv = ["plugin", "marketplace", "remove", MARKETPLACE, "--scope", "user"]
         steps.append(_command(machine, program, argv))
     # A copy of the plugin, and the note if it was written without the plugin, stay behind.
-    plugins = _config(machine) / "plugins"
-    for folder in (plugins / "cache" / _MARKETPLACE, _data(machine)):
+    for folder in folders:
         if steps or folder.is_dir():
             steps.append(_remove_folder(folder))
     return steps

@@ -31,6 +31,8 @@ from mcp_agentbus.errors import BadSetup
 
 #: Hosts' own commands start node, and some of them the server that they are told of.
 RUN_TIMEOUT_S: Final = 120
+# What only says its version, in a second or a few, also where a machine is busy.
+_VERSION_TIMEOUT_S: Final = 30
 _REASON_MAX_CHARS: Final = 300
 # What is set up starts this installation, and no other one of the same name.
 _EMPTIED: Final = (
@@ -39,6 +41,10 @@ _EMPTIED: Final = (
     "(or pipx install mcp-agentbus)"
 )
 _VERSION: Final = re.compile(r"\d+\.\d+(?:[\w.+-]*\w)?")
+
+
+class SwitchedOff(BadSetup):
+    """Its user has disabled agentbus in a host: a choice, and nothing is broken."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,8 @@ class Machine:
     ends_at: float = math.inf
     #: Hosts' programs that have said here that they run, and can do what is asked of them.
     known_to_run: set[str] = field(default_factory=set, compare=False)
+    #: Those that could not say their version, and why: to ask them for more would only take time.
+    known_to_fail: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def left_s(self) -> float:
@@ -115,19 +123,29 @@ class Machine:
         if program is None:
             return None
         try:
-            version = _VERSION.search(self.run([program, "--version"]))
+            version = _VERSION.search(self.run([program, "--version"], within_s=_VERSION_TIMEOUT_S))
         except BadSetup as error:
+            self.known_to_fail[program] = error.message
             return f"{title}, {program} (does not run: {error.message})"
         return f"{title} {version[0] if version else '(unknown version)'}, {program}"
 
-    def run(self, argv: Sequence[str], stdin: str = "", *, both: bool = False) -> str:
+    def run(
+        self,
+        argv: Sequence[str],
+        stdin: str = "",
+        *,
+        both: bool = False,
+        within_s: float = RUN_TIMEOUT_S,
+    ) -> str:
         """Run a host's own command; return what it printed; of its errors, too, if `both`.
 
         Raises:
             BadSetup: it is not there, did not end, or failed; the text holds its reason.
         """
+        if fails := self.known_to_fail.get(argv[0]):
+            raise BadSetup(fails)
         name = " ".join([Path(argv[0]).name, *argv[1:3]])
-        limit_s = self.left_s
+        limit_s = min(within_s, self.left_s)
         try:
             ended = programs.run(
                 argv,

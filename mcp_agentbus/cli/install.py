@@ -104,6 +104,8 @@ class _Work:
         self._machine = machine
         self._say: Callable[[str], None] = (lambda _: None) if args.json else tell
         self._dry = bool(args.dry_run)
+        # Of a dry run: that its user would be asked something before a host's steps.
+        self._questions: list[Step] = []
         self._removes = args.command == "uninstall"
         # By the host's name.
         self._outcomes: dict[str, dict[str, str]] = {}
@@ -145,6 +147,7 @@ class _Work:
                 hint=f"Name {', '.join(CONNECTED)}; "
                 "for any other host see `agentbus install --print`.",
             )
+        self._looks()
         for name in names:
             here = self._removes or await self._found(name) is not None
             await self._host(name, here=here, given=True)
@@ -153,6 +156,7 @@ class _Work:
     async def setup(self) -> int:
         """Do all of it; return the exit code."""
         names = self.args.host or list(CONNECTED)
+        self._looks()
         titles = {name: await self._found(name) for name in names}
         here = [name for name in names if titles[name]]
         self._say("Found here:" if here else "Found here: no host")
@@ -173,6 +177,11 @@ class _Work:
         well = await self._doctor()
         self._last_words(here, well=well)
         return self._code() or int(not well)
+
+    def _looks(self) -> None:
+        """Tell who looks at a screen that hosts are being asked: one that hangs takes a while."""
+        if not self._removes and sys.stderr and sys.stderr.isatty():
+            print("Looking for hosts...", file=sys.stderr)
 
     async def _found(self, name: str) -> str | None:
         """Return one line about a host; None if it is not here."""
@@ -232,7 +241,9 @@ class _Work:
         host = installer(name)
         if self._removes:
             return host.uninstall(self._machine)
-        return host.install(self._machine, **self._options(name))
+        self._questions.clear()
+        steps = host.install(self._machine, **self._options(name))
+        return [*self._questions, *steps]
 
     def _options(self, name: str) -> dict[str, Any]:
         """Return what was typed besides the host; `setup` leaves the agent to each installer."""
@@ -251,9 +262,14 @@ class _Work:
             return allowed.chosen(self.args.allow_tools)
         if not asks or with_plugin(name).allowed_tools(self._machine) is not None:
             return None
-        if self.args.yes or self._dry:
+        # Without a terminal `setup` does nothing without --yes, so that is what its plan is of.
+        is_plan_of_yes = self._dry and self.args.command == "setup" and not self._has_terminal()
+        if self.args.yes or is_plan_of_yes:
             return allowed.USUAL
         if not self._has_terminal():
+            return None
+        if self._dry:
+            self._questions.append(Step("ask which tools may run without asking", str))
             return None
         return _asked_which(hosts.named(name).title, self._say)
 

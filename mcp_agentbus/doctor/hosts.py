@@ -27,7 +27,7 @@ from mcp_agentbus.doctor.stored.mending import FIX
 from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.installers import assets
 from mcp_agentbus.installers.registry import Installer, installer
-from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 #: The hosts that are looked at.
 HOSTS: Final = CONNECTED
@@ -61,6 +61,8 @@ def host(
             return Check(name, "unknown", "no answer in time", _BUSY)
         try:
             answers = connects.verify(machine) if asked is None else asked
+        except SwitchedOff as error:
+            return Check(name, "warning", f"{about}: {error.message}", error.hint, here=True)
         except AgentbusError as error:
             return replace(_refused(name, about, error, machine), here=True)
     except AgentbusError as error:

@@ -286,11 +286,14 @@ async def _records_in_inboxes(session: Session, task_id: str) -> list[Record]:
     return [record for message in messages if (record := record_in(message))]
 
 
-async def _without_record(session: Session, task_id: str) -> NotYourTask | NotClaimed | UnknownTask:
+async def _without_record(session: Session, task_id: str) -> AgentbusError:
     """Return the error for a task of which none of this agent's inboxes has a record."""
     me = session.me.id
     sent, _ = await session.outcomes.keeping.read(task_id)
     if sent and sent.inbox not in session.inboxes:
+        record, _ = await read_record(session.bus, me, sent.inbox, task_id)
+        if record and record.ended:
+            return _ended(record)
         return NotYourTask(
             f"{me} sent task {task_id}; only {ids.address_of(sent.inbox)} can answer it.",
             hint="To withdraw it, publish status 'cancelled'.",

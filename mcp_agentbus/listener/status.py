@@ -42,6 +42,8 @@ ELSEWHERE: Final = (
 
 #: How a listener stands for who asks it; docs/words.md says what each word means.
 State = Literal["stopped", "silent", "foreign", "away", "degraded", "runs"]
+# Of what a wake tells, as its keys begin.
+_KINDS: Final = ("task", "result", "answer")
 # What it says of its parts, "ok" or why it does not work; what it does then.
 _PARTS: Final[Mapping[str, str]] = {
     "ledger": "HOLDS EVERY WAKE",
@@ -210,7 +212,7 @@ def wake_data(row: Row) -> dict[str, Any]:
     return {
         "at": row.at.isoformat(timespec="seconds"),
         "means": row.means,
-        "tasks": sorted(key.split(" ")[2] for key in row.keys if key.startswith("task ")),
+        **{f"{kind}s": _named(row, kind) for kind in _KINDS},
         "ended_at": row.ended_at and row.ended_at.isoformat(timespec="seconds"),
         "outcome": row.outcome,
         "said": row.said,
@@ -221,14 +223,21 @@ def wake_data(row: Row) -> dict[str, Any]:
     }
 
 
+def _named(row: Row, kind: str) -> list[str]:
+    """Return the tasks of which a wake told this: that one waits, its result, or answers on it."""
+    keys = (key.split(" ") for key in row.keys)
+    return sorted(key[2 if kind == "task" else 1] for key in keys if key[0] == kind)
+
+
 def _wake_lines(row: Row) -> str:
-    tasks = sum(key.startswith("task ") for key in row.keys)
+    counts = {kind: len(_named(row, kind)) for kind in _KINDS}
+    whys = [f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items() if count]
     what = {"nudge": "told in its session", "start": "started"}[row.means]
-    came = "not " * (row.outcome == "not_started")
-    parts = [f"{minute(row.at.isoformat())}  {came}{what} for {tasks} task{'s' * (tasks != 1)}"]
+    came = "not " if row.outcome == "not_started" else ""
+    parts = [f"{minute(row.at.isoformat())}  {came}{what} for {', '.join(whys)}"]
     parts.append(row.said if row.ended_at else "under way")
     if row.led_to_read is not None:
-        parts.append("something was read" if row.led_to_read else "NOTHING WAS READ")
+        parts.append("something was read" if row.led_to_read else "IT STILL WAITS")
     if row.usd is not None:
         parts.append(f"{row.usd:.2f} USD")
     # What a host has printed may hold what a peer wrote.

@@ -92,7 +92,7 @@ def test_an_install_asks_once_which_tools_run_unasked(machine):
     chosen = allowed_file.read_text()
     changed = typed(machine, "--allow-tools", "none")
 
-    assert f"would write {allowed_file}: send_task asks you first, the others do not" in planned
+    assert "would ask which tools may run without asking" in planned
     assert "Which may it call without asking?" in asked
     assert "No tool of agentbus: readinbox. The tools are send_task, read_inbox" in asked
     assert "Which may it call" not in again

@@ -134,7 +134,7 @@ async def test_the_last_wakes_say_how_they_ended_and_what_was_printed_in_a_frame
     )
 
     first, opening, shown, _ = said.splitlines()
-    assert "started for 1 task \u00b7 exit code 4 after N s \u00b7 NOTHING WAS READ" in timeless(
+    assert "started for 1 task \u00b7 exit code 4 after N s \u00b7 IT STILL WAITS" in timeless(
         first
     )
     assert opening.endswith("text from agent printing, not from your user")

@@ -7,7 +7,7 @@ from importlib import metadata
 import pytest
 from local_server import configured, script, settings_at
 from mcp_agentbus.installers import assets
-from mcp_agentbus.installers.steps import Step
+from mcp_agentbus.installers.steps import Step, SwitchedOff
 
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.core.hosts import CONNECTED
@@ -289,6 +289,19 @@ def test_a_host_that_does_not_start_us_is_wrong_if_it_was_connected(
     assert ("not connected" in found.said) == (not left)
     assert "agentbus install stand-in" in found.fix
     assert taken == []
+
+
+def test_a_host_in_which_its_user_has_disabled_us_is_not_broken(tmp_path, installer):
+    def disabled(_):
+        raise SwitchedOff("its plugin is disabled", hint="host enable")
+
+    installer.verify = disabled
+    installer.uninstall = lambda _: [Step("remove it", str)]
+
+    found = hosts.host(settings_at(tmp_path), "stand-in")
+
+    assert (found.state, found.fix, found.here) == ("warning", "host enable", True)
+    assert found.said == "Host 1.0, /usr/bin/host: its plugin is disabled"
 
 
 @pytest.mark.parametrize("slow", ["found", "verify"])

@@ -3,7 +3,14 @@
 
 import pytest
 
-from mcp_agentbus.errors import BadInput, NotClaimed, NotYourTask, UnknownAgent, UnknownTask
+from mcp_agentbus.errors import (
+    AlreadyEnded,
+    BadInput,
+    NotClaimed,
+    NotYourTask,
+    UnknownAgent,
+    UnknownTask,
+)
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
@@ -41,6 +48,17 @@ async def test_each_that_may_not_end_or_withdraw_a_task_is_told_what_to_do_inste
     assert by_stranger.hint == f"A session of {coder.me.id} can answer it."
     assert withdrawn.hint == f"A session of {planner.me.id} can withdraw it."
     assert read.hint == f"A session of {planner.me.id} can read it."
+
+
+async def test_a_sender_is_not_told_to_withdraw_a_task_that_is_over(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+    await read_inbox(coder)
+    await publish_result(coder, sent.task_id, "completed")
+
+    over = await refused(AlreadyEnded, publish_result(planner, sent.task_id, "completed"))
+
+    assert f"Task {sent.task_id} is over: completed by {coder.me.id}" in over.message
 
 
 async def test_who_has_lost_a_task_to_another_session_is_told_to_leave_it(world):

@@ -60,13 +60,16 @@ case "$2" in
     fi
     if [ "$4" = --json ]; then
       if [ "$name" = copilot ]; then key=agentbus; else key=transport; fi
-      echo "{\\"$key\\": {\\"env\\": $(cat "$folder/given")}}"
+      printf '{"%s": {"env": %s, "command": "/bin/agentbus", "args": ["serve", 1]}}' \\
+        "$key" "$(cat "$folder/given")"
       exit
     fi
     words="$(sed 's/.* -- //' "$folder/has")"
+    if [ -e "$folder/off" ] && [ "$name" = codex ]; then echo 'agentbus (disabled)'; exit; fi
     echo agentbus
     if [ "$name" = copilot ]; then
-      printf '  Status: Enabled\\n  Type: local\\n  Command: %s\\n' "$words"
+      if [ -e "$folder/off" ]; then echo '  Status: Disabled'; else echo '  Status: Enabled'; fi
+      printf '  Type: local\\n  Command: %s\\n' "$words"
       if [ -e "$folder/env" ]; then cat "$folder/env"; else echo '  Tools: *'; fi
       echo '  Source: User'
       exit
@@ -259,6 +262,17 @@ def test_doctor_tells_of_a_broken_configuration(host, machine, tmp_path):
 
     assert check.state == "wrong"
     assert "unclosed array" in check.said
+
+
+@pytest.mark.parametrize("host", ["codex", "copilot"], indirect=True)
+def test_an_entry_that_its_user_has_disabled_is_ours_and_said_to_be_so(host, machine, tmp_path):
+    run(host.install(machine))
+    (tmp_path / "off").touch()
+
+    check = hosts.host(machine.settings, host.name)
+    assert (check.state, "Its entry is disabled." in check.said) == ("warning", True)
+    assert host.enable in check.fix
+    assert len(host.uninstall(machine)) == 1
 
 
 def test_where_nothing_is_there_nothing_is_to_be_taken_out(host, machine):

@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -33,6 +34,13 @@ AGENT = {
     "until": None,
     "waiting": {"high": 0, "others": 2, "results": 0, "answers": 0},
 }
+
+
+AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
+WOKEN = Row(
+    1, "coder", "start", frozenset({"task coder t1"}), frozenset(), AT, False, None, "", AT,
+    "exited", "exit code 0 after 1 s", 0, "", None, False, None, False, False,
+)  # fmt: skip
 
 
 def shown(**changed):
@@ -173,3 +181,25 @@ def test_what_waits_for_its_bus_has_a_line(outbox, line):
     told = [each for each in shown(outbox=outbox).splitlines() if each.startswith("OUTBOX")]
 
     assert [each[: len(line)] for each in told] == ([line] if line else [])
+
+
+@pytest.mark.parametrize(
+    ("keys", "read", "said"),
+    [
+        ({"task coder t1"}, None, "1 task · exit code 0 after 1 s"),
+        ({"result t1 7"}, True, "1 result · exit code 0 after 1 s · something was read"),
+        (
+            {"task coder t1", "task coder t2", "result t3 7", "answer t4 a1:2"},
+            False,
+            "2 tasks, 1 result, 1 answer · exit code 0 after 1 s · IT STILL WAITS",
+        ),
+    ],
+)
+def test_of_a_wake_it_is_told_what_it_was_for_and_whether_that_still_waits(keys, read, said):
+    """A run that reads a task and gives it back, as at its end, has left it as it was."""
+    row = replace(WOKEN, keys=frozenset(keys), led_to_read=read)
+    data = status.wake_data(row)
+
+    assert status.wakes_text("coder", [row]).split("  started for ")[1] == said
+    named = (*data["tasks"], *data["results"], *data["answers"])
+    assert named == tuple(f"t{number}" for number in range(1, len(keys) + 1))

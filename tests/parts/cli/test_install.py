@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`agentbus setup` and `install`: what is said before a host is asked, and what a plan promises."""
+
+import io
+import sys
+from argparse import Namespace
+
+import pytest
+from local_server import script, settings_at
+from mcp_agentbus.installers.steps import Machine, Step
+
+from mcp_agentbus.cli import install
+from mcp_agentbus.core import hosts
+from mcp_agentbus.errors import BadSetup
+
+WRITES = Step("write allowed", str)
+
+
+class Screen(io.StringIO):
+    """A terminal, or none."""
+
+    def __init__(self, *, is_one):
+        super().__init__()
+        self._is_one = is_one
+
+    def isatty(self):
+        return self._is_one
+
+
+@pytest.fixture
+def planned(tmp_path, installer, monkeypatch):
+    """Return the plan of a dry run, and what was on standard error, with a terminal or without."""
+    installer.install = lambda _, **options: [WRITES] if options.get("allow_tools") else []
+    installer.allowed_tools = lambda _: None
+    monkeypatch.setattr(install, "WITH_PLUGIN", ("stand-in",))
+    monkeypatch.setattr(install, "CONNECTED", ("stand-in",))
+
+    async def plan(command, *, yes=False, terminal=False):
+        shown = Screen(is_one=terminal)
+        monkeypatch.setattr(sys, "stdin", shown)
+        monkeypatch.setattr(sys, "stderr", shown)
+        args = Namespace(
+            command=command, host=["stand-in"], dry_run=True, json=False, yes=yes,
+            no_listener=True, no_plugin=False, allow_tools=None, agent=None,
+        )  # fmt: skip
+        work = install._Work(args, Machine(settings_at(tmp_path)))
+        await (work.setup() if command == "setup" else work.named_hosts())
+        plan = work.data()["planned"]
+        return [step for step in plan if "server" not in step], shown.getvalue()
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "steps"),
+    [
+        ("install", {}, []),
+        ("install", {"terminal": True}, ["ask which tools may run without asking"]),
+        ("install", {"yes": True}, ["write allowed"]),
+        ("setup", {"terminal": True}, ["ask which tools may run without asking"]),
+        ("setup", {}, ["write allowed"]),
+    ],
+    ids=str,
+)
+async def test_a_plan_promises_what_the_same_line_does(planned, command, given, steps):
+    """Without a terminal `setup` does nothing at all until it is given --yes."""
+    plan, _ = await planned(command, **given)
+
+    assert plan == steps
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_who_looks_at_a_screen_is_told_that_hosts_are_looked_for(planned, terminal):
+    _, said = await planned("setup", terminal=terminal)
+
+    assert said == "Looking for hosts...\n" * terminal
+
+
+def test_a_host_that_hangs_is_waited_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("mcp_agentbus.installers.steps._VERSION_TIMEOUT_S", 0.05)
+    script(tmp_path / "claude", "exec /bin/sleep 600")
+    machine = Machine(settings_at(tmp_path, PATH=str(tmp_path)))
+    title = hosts.named("claude-code").title
+
+    found = machine.found("claude", title)
+
+    why = "`claude --version` did not end in 0.1 s."
+    assert found == f"{title}, {tmp_path}/claude (does not run: {why})"
+    with pytest.raises(BadSetup, match=why):
+        machine.run([str(tmp_path / "claude"), "--help"])
