@@ -33,6 +33,26 @@ _ROOM_BYTES: Final = 8 << 20
 _PROBE_BYTES: Final = 1 << 20
 
 
+class Ground:
+    """The files on which this user's own server stood when it was connected to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = None if settings.url else Files(settings.data_dir).store
+        self._was = self._look()
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are there still: what a server takes without them is lost with it."""
+        return self._was == self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        with suppress(OSError):
+            if self._store:
+                about = self._store.stat()
+                return about.st_dev, about.st_ino
+        return None
+
+
 def is_durable(settings: Settings) -> bool | None:
     """Tell whether what the server acknowledges is on the disk before; None if it cannot be read.
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from mcp_agentbus.bus import disk as server_disk
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import embedded, strays
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
@@ -106,12 +106,15 @@ def _unreachable(settings: Settings, error: AgentbusError) -> Check:
         return Check("server", "wrong", error.message, error.hint)
     if away := embedded.absence(settings):
         return Check("server", "wrong", away.message, away.hint)
+    anew = Step("start this user's server", partial(_start, settings))
+    if astray := strays.told(embedded.Files(settings.data_dir)):
+        return Check("server", "wrong", astray.message, astray.hint, anew)
     return Check(
         "server",
         "warning",
         "not running; the first command or session that needs it starts it",
         _START,
-        Step("start this user's server", partial(_start, settings)),
+        anew,
     )
 
 
