@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The disk under the embedded server: what of it is safe there, and what a full one leaves behind.
 
-    >>> is_write_dead(settings), revive(settings)
-    (True, True)
+    >>> write_error(settings), revive(settings)
+    ('no space left on device', True)
 
-nats-server stores nothing any more once a write has failed for want of room, and says so to nobody:
-it answers, and confirms nothing, until it is started anew.
+nats-server stores nothing any more once a write has failed, for want of room or of anything else,
+and says so to nobody: it answers, and confirms nothing, until it is started anew.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus import embedded
@@ -23,8 +25,18 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
 from mcp_agentbus.core.files import read_end, read_whole
 
-# What a server says of a message that it could not write, in English whatever the locale.
-_NO_ROOM: Final = re.compile(r"\[ERR\] .*(no space left on device|disk quota exceeded)")
+# What a server says of a message that it could not write, in English whatever the locale. What a
+# limit of ours refuses it says to who sent it.
+_UNWRITTEN: Final = re.compile(
+    r"\[ERR\] (?:JetStream failed to store a msg |File system permission denied |"
+    r".*(?:no space left on device|disk quota exceeded)).*"
+)
+# At the end of that stands the system's reason; nothing else of it, as a path, is for others.
+_REASON: Final = re.compile(r": ([a-z][a-z /-]{2,60})$")
+_SOME_REASON: Final = "a reason that its log names"
+_FULL: Final = {"no space left on device", "disk quota exceeded"}
+# What is no want of room may be as it was: each start takes the server from all who use it.
+_ANEW_AFTER_S: Final = 60.0
 # And with which it begins.
 _BEGINS: Final = "Starting nats-server"
 _END_OF_LOG_BYTES: Final = 64 * 1024
@@ -66,40 +78,57 @@ def is_durable(settings: Settings) -> bool | None:
 
 
 def revive(settings: Settings) -> bool:
-    """Start a server anew that can store nothing since its disk was full; return whether it was so.
+    """Start a server anew that can store nothing since a write failed; return whether it was so.
 
-    Nothing is done before there is room again, nor by two at once.
+    Nothing is done before its store takes something again, nor by two at once.
 
     Raises: as `embedded.stop` and `embedded.ensure`.
     """
     files = Files(settings.data_dir)
     with locks.held(files.root / "revive.lock", wait=True):
-        if not (is_write_dead(settings) and has_room(settings)):
+        why, mark = write_error(settings), files.root / "revived"
+        if not why or (not is_full(why) and _is_fresh(mark)) or not has_room(settings):
             return False
+        mark.touch(mode=0o600)
         embedded.stop(settings)
         embedded.ensure(settings)
     return True
 
 
-def is_write_dead(settings: Settings) -> bool:
-    """Tell whether the running server has met a full disk: it stores nothing until a restart.
+def write_error(settings: Settings) -> str:
+    """Return why the running server stores nothing until it is started anew; empty if it does.
 
-    By its own log, which names each message that it could not write.
+    By its own log, which names each message that it could not write: the system's words, no path.
     """
     files = Files(settings.data_dir)
     if not locks.is_held(files.lock):
-        return False
+        return ""
     with suppress(OSError):
         said = read_end(files.log, _END_OF_LOG_BYTES).decode(errors="replace")
-        return _NO_ROOM.search(said.rpartition(_BEGINS)[2]) is not None
+        if unwritten := _UNWRITTEN.search(said.rpartition(_BEGINS)[2]):
+            full = next((each for each in _FULL if each in unwritten[0]), "")
+            reason = _REASON.search(unwritten[0])
+            return full or (reason[1] if reason else _SOME_REASON)
+    return ""
+
+
+def is_full(why: str) -> bool:
+    """Tell whether it is a want of room by which a write failed."""
+    return why in _FULL
+
+
+def _is_fresh(mark: Path) -> bool:
+    with suppress(OSError):
+        return abs(time.time() - mark.stat().st_mtime) < _ANEW_AFTER_S
     return False
 
 
 def has_room(settings: Settings) -> bool:
-    """Tell whether the disk takes something again, by writing it: a quota shows no other way."""
-    with suppress(OSError), tempfile.TemporaryFile(dir=settings.data_dir) as probe:
+    """Tell whether the store takes something again, by writing it: a quota shows no other way."""
+    files = Files(settings.data_dir)
+    with suppress(OSError), tempfile.TemporaryFile(dir=files.store) as probe:
         probe.write(b"\0" * _PROBE_BYTES)
         probe.flush()
         os.fsync(probe.fileno())
-        return shutil.disk_usage(settings.data_dir).free > _ROOM_BYTES
+        return shutil.disk_usage(files.store).free > _ROOM_BYTES
     return False

@@ -196,6 +196,7 @@ class Reconnecting:
             Refused: the server does not let that be made anew.
         """
         if subject.startswith(f"{API}.") and not subject.startswith(f"{API}.DIRECT.GET."):
+            await self._revive(budget.current().left_s)
             return self._silent() if self._is_cluster else self._said(said.NO_JETSTREAM)
         try:
             what = said.TAKES_NOTHING if await self._repair() else said.MISSING
@@ -235,7 +236,7 @@ class Reconnecting:
         return len(self.settings.urls) > 1 or (self._link is not None and self._link.is_clustered)
 
     async def _revive(self, within_s: float) -> None:
-        """Have our own server started anew if its disk was full and is not any more."""
+        """Have our own server started anew if a write has failed there and would not any more."""
         if self.settings.url is None:
             with contextlib.suppress(AgentbusError, OSError, TimeoutError):
                 async with asyncio.timeout(within_s):
@@ -275,12 +276,8 @@ class Reconnecting:
             )
         if self._is_cluster:
             return Unconfirmed(f"{LEADERLESS} It is not known whether this was stored.")
-        return Unconfirmed(
-            "The bus server answers but confirms nothing, as it does when its disk is full: "
-            "it is not known whether this was stored.",
-            mend="Before that, free some disk space: the server is started anew by itself. If that "
-            "does not help, run `agentbus doctor`.",
-        )
+        own = self.settings.url is None
+        return said.nothing_kept(disk.write_error(self.settings) if own else "")
 
     @contextlib.asynccontextmanager
     async def subscribed(

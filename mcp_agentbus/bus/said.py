@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from mcp_agentbus.bus.disk import is_full
+from mcp_agentbus.errors import Unconfirmed
+
 #: It knows nobody who takes what was said.
 NO_JETSTREAM: Final = (
     "answers, and has no JetStream for this login",
@@ -25,3 +28,24 @@ TAKES_NOTHING: Final = (
     "has its streams, but takes nothing of this for them",
     "Call again; if it stays so, ask whoever runs it whether this login may do that.",
 )
+
+
+def nothing_kept(why: str) -> Unconfirmed:
+    """Return the error of a server that takes a message and does not say that it is stored.
+
+    Args:
+        why: the system's words for the write that failed there, where those are known.
+    """
+    unknown = "it is not known whether this was stored."
+    if not why or is_full(why):
+        return Unconfirmed(
+            "The bus server answers but confirms nothing, as it does when its disk is full: "
+            f"{unknown}",
+            mend="Before that, free some disk space: the server is started anew by itself. If that "
+            "does not help, run `agentbus doctor`.",
+        )
+    return Unconfirmed(
+        f"The bus server answers but confirms nothing since it could not write ({why}): {unknown}",
+        mend="Before that, run `agentbus doctor`: it says what to mend. Then the server is started "
+        "anew by itself, once a minute at most.",
+    )

@@ -171,14 +171,19 @@ def _own(settings: Settings, url: str) -> list[Check]:
 
 def _writing(settings: Settings, about: str) -> Check:
     """See that a server which answers stores something, too."""
-    if not server_disk.is_write_dead(settings):
+    why = server_disk.write_error(settings)
+    if not why:
         return Check("server", "ok", about)
-    wrong = f"{about}: its disk was full, and it stores nothing until it is started anew"
+    full = server_disk.is_full(why)
+    wrong = "its disk was full" if full else f"a write has failed ({why})"
+    wrong = f"{about}: {wrong}, and it stores nothing until it is started anew"
     if not server_disk.has_room(settings):
-        where = shlex.quote(str(settings.data_dir))
-        fix = f"Free some disk space: df -h {where}. The next command starts it anew then."
-        return Check("server", "wrong", wrong, fix)
+        where = shlex.quote(str(embedded.Files(settings.data_dir).store))
+        fix = f"Free some disk space: df -h {where}" if full else f"See: ls -ld {where}; mount"
+        return Check("server", "wrong", wrong, f"{fix}. The next command starts it anew then.")
     fix = "Run `agentbus server stop`, then `agentbus server start`; the next command does it, too."
+    if not full:
+        fix += " If it fails again, see its limits there (ulimit -f, ulimit -n), and dmesg."
     return Check(
         "server", "wrong", wrong, fix, Step("start the server anew", partial(_revive, settings))
     )
