@@ -19,8 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import embedded, said
 from mcp_agentbus.bus.embedded import Files
+from mcp_agentbus.bus.torn import BEGINS, END_OF_LOG_BYTES
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
 from mcp_agentbus.core.files import read_end, read_whole
@@ -34,12 +35,8 @@ _UNWRITTEN: Final = re.compile(
 # At the end of that stands the system's reason; nothing else of it, as a path, is for others.
 _REASON: Final = re.compile(r": ([a-z][a-z /-]{2,60})$")
 _SOME_REASON: Final = "a reason that its log names"
-_FULL: Final = {"no space left on device", "disk quota exceeded"}
 # What is no want of room may be as it was: each start takes the server from all who use it.
 _ANEW_AFTER_S: Final = 60.0
-# And with which it begins.
-_BEGINS: Final = "Starting nats-server"
-_END_OF_LOG_BYTES: Final = 64 * 1024
 # Room for the server to start, and for one large task.
 _ROOM_BYTES: Final = 8 << 20
 _PROBE_BYTES: Final = 1 << 20
@@ -65,6 +62,15 @@ class Ground:
         return None
 
 
+def start_anew(settings: Settings) -> None:
+    """Stop the server and start it, at which what a power cut has torn is set aside.
+
+    Raises: as `embedded.stop` and `embedded.ensure`.
+    """
+    embedded.stop(settings)
+    embedded.ensure(settings)
+
+
 def is_durable(settings: Settings) -> bool | None:
     """Tell whether what the server acknowledges is on the disk before; None if it cannot be read.
 
@@ -87,11 +93,10 @@ def revive(settings: Settings) -> bool:
     files = Files(settings.data_dir)
     with locks.held(files.root / "revive.lock", wait=True):
         why, mark = write_error(settings), files.root / "revived"
-        if not why or (not is_full(why) and _is_fresh(mark)) or not has_room(settings):
+        if not why or (not said.is_full(why) and _is_fresh(mark)) or not has_room(settings):
             return False
         mark.touch(mode=0o600)
-        embedded.stop(settings)
-        embedded.ensure(settings)
+        start_anew(settings)
     return True
 
 
@@ -104,17 +109,12 @@ def write_error(settings: Settings) -> str:
     if not locks.is_held(files.lock):
         return ""
     with suppress(OSError):
-        said = read_end(files.log, _END_OF_LOG_BYTES).decode(errors="replace")
-        if unwritten := _UNWRITTEN.search(said.rpartition(_BEGINS)[2]):
-            full = next((each for each in _FULL if each in unwritten[0]), "")
+        log = read_end(files.log, END_OF_LOG_BYTES).decode(errors="replace")
+        if unwritten := _UNWRITTEN.search(log.rpartition(BEGINS)[2]):
+            full = next((each for each in said.DISK_IS_FULL if each in unwritten[0]), "")
             reason = _REASON.search(unwritten[0])
             return full or (reason[1] if reason else _SOME_REASON)
     return ""
-
-
-def is_full(why: str) -> bool:
-    """Tell whether it is a want of room by which a write failed."""
-    return why in _FULL
 
 
 def _is_fresh(mark: Path) -> bool:

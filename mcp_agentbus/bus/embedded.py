@@ -33,7 +33,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from mcp_agentbus.bus import reach, strays
+from mcp_agentbus.bus import reach, strays, torn
 from mcp_agentbus.bus.program import OTHER_BINARY, binary
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -303,6 +303,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
     with locks.folder_held(files.store, within_s=_STARTS_WITHIN_S) as store:
         if store is None:
             raise strays.unseen(files)
+        torn.set_aside(files)
         for stale in files.ports.glob("*.ports"):
             stale.unlink(missing_ok=True)
         try:

@@ -23,7 +23,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from mcp_agentbus.bus import disk as server_disk
-from mcp_agentbus.bus import embedded, strays
+from mcp_agentbus.bus import embedded, said, strays, torn
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
@@ -172,9 +172,11 @@ def _own(settings: Settings, url: str) -> list[Check]:
 def _writing(settings: Settings, about: str) -> Check:
     """See that a server which answers stores something, too."""
     why = server_disk.write_error(settings)
+    if not why and (states := torn.states(embedded.Files(settings.data_dir))):
+        return _torn(settings, about, [folder.name for folder in states])
     if not why:
         return Check("server", "ok", about)
-    full = server_disk.is_full(why)
+    full = said.is_full(why)
     wrong = "its disk was full" if full else f"a write has failed ({why})"
     wrong = f"{about}: {wrong}, and it stores nothing until it is started anew"
     if not server_disk.has_room(settings):
@@ -187,6 +189,22 @@ def _writing(settings: Settings, about: str) -> Check:
     return Check(
         "server", "wrong", wrong, fix, Step("start the server anew", partial(_revive, settings))
     )
+
+
+def _torn(settings: Settings, about: str, names: Sequence[str]) -> Check:
+    """Tell of consumers whose state is damaged, and what a start anew does about them."""
+    wrong = f"{about}: what it kept of {', '.join(names)} is damaged, as a power cut may leave it"
+    step = Step(
+        "set aside what is damaged, and start the server anew",
+        partial(_start_anew, settings),
+    )
+    fix = "Run `agentbus doctor --fix`: nothing that waits there is handed out before; all is kept."
+    return Check("server", "wrong", wrong, fix, step)
+
+
+def _start_anew(settings: Settings) -> str:
+    server_disk.start_anew(settings)
+    return f"it is in {embedded.Files(settings.data_dir).root / 'damaged'}"
 
 
 def _revive(settings: Settings) -> str:
