@@ -146,7 +146,20 @@ def test_where_locks_cannot_be_inherited_a_server_of_ones_own_is_recommended(set
         embedded.ensure(settings)
 
 
-@pytest.mark.parametrize("name", ["josé", "a b", 'quo"te', "back\\slash", "$HOME", "# {}", "バス"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "josé",
+        "a b",
+        'quo"te',
+        "back\\slash",
+        "$HOME",
+        "# {}",
+        "バス",
+        "\x1b[31m",
+        "a\b\f\n\r\t\x7fb",
+    ],
+)
 def test_a_folder_may_have_any_name(tmp_path, name):
     with server_folder(tmp_path / name) as settings:
         server = embedded.ensure(settings)
