@@ -288,8 +288,9 @@ def _prepare(settings: Settings) -> None:
     if files.root.stat().st_uid != os.getuid():
         raise not_mine(files.root)
     files.root.chmod(0o700)
-    files.ports.mkdir(mode=0o700, exist_ok=True)
-    own_folder(files.store)
+    for folder in (files.ports, files.store):
+        own_folder(folder)
+        folder.chmod(0o700)  # what cannot be listed there would be taken for a server's fault
 
 
 def _start(settings: Settings, files: Files, lock: int) -> Server:
