@@ -322,7 +322,9 @@ def _mends(error: OSError, path: str) -> str:
         return f"Put the file itself there, or move what is there away; see: ls -ld {shown}"
     ours = _own_folder_around(there)
     if error.errno in {errno.EACCES, errno.EPERM} and ours and os.getuid():
-        return f"Run: sudo chown -R $USER {shell_word(ours)}"
+        is_mine = os.lstat(there).st_uid == os.getuid()
+        change = "chmod -R u+rwX" if is_mine else "sudo chown -R $USER"
+        return f"Run: {change} {shell_word(ours)}"
     return f"See: ls -ld {shown}; or name a folder of yours: export AGENTBUS_HOME=/path"
 
 

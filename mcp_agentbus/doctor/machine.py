@@ -250,7 +250,7 @@ def _changed(path: Path, mode: int) -> str:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise BadSetup(f"{path} cannot be changed: {error.strerror}.") from None
+        raise unusable(error, path, done="changed") from None
     return ""
 
 
