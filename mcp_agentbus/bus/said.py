@@ -46,8 +46,9 @@ def unkept(description: str) -> AgentbusError | None:
         return StoreFull("The bus server's disk is full. Nothing was stored.", hint=_FREE_SOME)
     if _NO_STORE in description:
         return StoreFull(
-            "The bus server cannot write what it keeps of an inbox, as where its disk is full, or "
-            "cannot read it, as after a power cut. Nothing was stored.",
+            "The bus server cannot write what it keeps of an inbox, as where its disk is full or "
+            "it may open too few files (ulimit -n), or cannot read it, as after a power cut. "
+            "Nothing was stored.",
             hint="Run `agentbus doctor --fix`, for a shared server where that runs, then call "
             "again: it mends the latter, and says if the disk is full. What waits is kept.",
         )
