@@ -33,8 +33,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from mcp_agentbus.bus import reach, strays, torn
-from mcp_agentbus.bus.program import OTHER_BINARY, binary
+from mcp_agentbus.bus import reach
+from mcp_agentbus.bus.own import strays, torn
+from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files

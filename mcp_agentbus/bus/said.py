@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_agentbus.errors import AgentbusError, StoreFull, Unconfirmed
+from mcp_agentbus.bus.replies import DISK_IS_FULL
+from mcp_agentbus.errors import Unconfirmed
 
 #: It knows nobody who takes what was said.
 NO_JETSTREAM: Final = (
@@ -27,32 +28,11 @@ TAKES_NOTHING: Final = (
     "has its streams, but takes nothing of this for them",
     "Call again; if it stays so, ask whoever runs it whether this login may do that.",
 )
-#: What the system says of a write without room, which the server passes on, in English.
-DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
-# And what the server makes of that where a consumer is to be made; and so of state that it had kept
-# of one and that is damaged, which its log alone tells apart, see `torn`.
-_NO_STORE: Final = "error creating store"
-_FREE_SOME: Final = "Free some disk space where the server runs, then call again."
 
 
 def is_full(why: str) -> bool:
     """Tell whether it is a want of room by which a write failed."""
     return any(words in why for words in DISK_IS_FULL)
-
-
-def unkept(description: str) -> AgentbusError | None:
-    """Return the error of a server whose own files are the reason of what it describes."""
-    if is_full(description):
-        return StoreFull("The bus server's disk is full. Nothing was stored.", hint=_FREE_SOME)
-    if _NO_STORE in description:
-        return StoreFull(
-            "The bus server cannot write what it keeps of an inbox, as where its disk is full or "
-            "it may open too few files (ulimit -n), or cannot read it, as after a power cut. "
-            "Nothing was stored.",
-            hint="Run `agentbus doctor --fix`, for a shared server where that runs, then call "
-            "again: it mends the latter, and says if the disk is full. What waits is kept.",
-        )
-    return None
 
 
 def nothing_kept(why: str) -> Unconfirmed:

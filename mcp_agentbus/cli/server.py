@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
 
-from mcp_agentbus.bus import embedded, strays
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own import strays
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadInput, BusUnreachable

@@ -17,7 +17,7 @@ from mcp_agentbus.config import inherited
 from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import notices
-from mcp_agentbus.core.descriptors import mend
+from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener

@@ -27,7 +27,7 @@ from typing import Final
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.program import OTHER_BINARY, binary
+from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
 from mcp_agentbus.config import folder_file, identity, machine_key, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules

@@ -22,10 +22,11 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mcp_agentbus.bus import disk as server_disk
-from mcp_agentbus.bus import embedded, said, strays, torn
+from mcp_agentbus.bus import embedded, said
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
+from mcp_agentbus.bus.own import disk as server_disk
+from mcp_agentbus.bus.own import strays, torn
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK

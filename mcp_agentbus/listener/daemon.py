@@ -26,8 +26,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import descriptors, processes
+from mcp_agentbus.core import processes
 from mcp_agentbus.core.aio import in_background, in_thread, note_failure, part
+from mcp_agentbus.core.children import descriptors
 from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp

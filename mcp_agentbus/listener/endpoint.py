@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import descriptors, locks, places, processes
+from mcp_agentbus.core import locks, places, processes
 from mcp_agentbus.core.aio import in_background
+from mcp_agentbus.core.children import descriptors
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.relay import door, local_socket, seat
 

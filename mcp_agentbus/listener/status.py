@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
-from mcp_agentbus.core.descriptors import mend
+from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import WAKE_ON, address_of
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import minute

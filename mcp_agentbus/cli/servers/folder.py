@@ -14,7 +14,7 @@ import shlex
 from pathlib import Path
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.program import binary
+from mcp_agentbus.bus.own.program import binary
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import places

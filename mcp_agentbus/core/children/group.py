@@ -25,7 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Final, Self, TypeAlias
 
-from mcp_agentbus.core import descriptors, processes
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.children import descriptors
 from mcp_agentbus.core.feather.ancestors import status
 from mcp_agentbus.core.processes import Process
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.bus import disk, embedded, said
+from mcp_agentbus.bus import embedded, said
+from mcp_agentbus.bus.own import disk
 from mcp_agentbus.core import locks
 from mcp_agentbus.doctor import server as doctor
 

@@ -13,8 +13,9 @@ import pytest
 from halting import halt
 from local_server import is_gone, server_pids, until
 
-from mcp_agentbus.bus import embedded, strays
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own import strays
 from mcp_agentbus.core import locks
 from mcp_agentbus.errors import BusUnreachable
 

@@ -11,7 +11,7 @@ import pytest
 from local_server import script, server_folder, server_pids, until
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus import program as programs
+from mcp_agentbus.bus.own import program as programs
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 

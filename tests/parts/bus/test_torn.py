@@ -7,8 +7,9 @@ import signal
 import pytest
 from local_server import is_gone, until
 
-from mcp_agentbus.bus import embedded, torn
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own import torn
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor import server as doctor
 from mcp_agentbus.errors import StoreFull
@@ -39,7 +40,7 @@ async def test_what_waits_is_read_again_once_doctor_has_mended_it(settings, file
     os.truncate(states(files) / "o.dat", 8)
 
     async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
-        with pytest.raises(StoreFull, match=r"after a power cut.*agentbus doctor --fix"):
+        with pytest.raises(StoreFull, match=r"cannot write or read.*agentbus doctor --fix"):
             await read_inbox(coder)
     check = doctor._writing(settings, "it runs")
     assert (check.state, "coder_normal" in check.said) == ("wrong", True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_agentbus.core import aio, descriptors
-from mcp_agentbus.core.children import group
+from mcp_agentbus.core import aio
+from mcp_agentbus.core.children import descriptors, group
 
 
 @pytest.fixture

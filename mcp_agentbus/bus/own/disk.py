@@ -21,7 +21,8 @@ from typing import Final
 
 from mcp_agentbus.bus import embedded, said
 from mcp_agentbus.bus.embedded import Files
-from mcp_agentbus.bus.torn import BEGINS, END_OF_LOG_BYTES
+from mcp_agentbus.bus.own.torn import BEGINS, END_OF_LOG_BYTES
+from mcp_agentbus.bus.replies import DISK_IS_FULL
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks
 from mcp_agentbus.core.files import read_end, read_whole
@@ -111,7 +112,7 @@ def write_error(settings: Settings) -> str:
     with suppress(OSError):
         log = read_end(files.log, END_OF_LOG_BYTES).decode(errors="replace")
         if unwritten := _UNWRITTEN.search(log.rpartition(BEGINS)[2]):
-            full = next((each for each in said.DISK_IS_FULL if each in unwritten[0]), "")
+            full = next((each for each in DISK_IS_FULL if each in unwritten[0]), "")
             reason = _REASON.search(unwritten[0])
             return full or (reason[1] if reason else _SOME_REASON)
     return ""

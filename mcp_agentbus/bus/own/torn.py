@@ -15,13 +15,10 @@ import re
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from mcp_agentbus.core import places
 from mcp_agentbus.core.files import read_end
-
-if TYPE_CHECKING:
-    from mcp_agentbus.bus.embedded import Files
 
 #: With which a server begins, in its log.
 BEGINS: Final = "Starting nats-server"
@@ -31,6 +28,14 @@ END_OF_LOG_BYTES: Final = 64 * 1024
 _TORN: Final = re.compile(
     r"'\$G > ([\w-]+) > ([\w-]+)': error creating store for consumer: corrupt state file"
 )
+
+
+class Files(Protocol):
+    """Of `embedded.Files` what is needed here."""
+
+    root: Path
+    log: Path
+    store: Path
 
 
 def states(files: Files) -> list[Path]:
