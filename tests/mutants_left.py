@@ -134,8 +134,8 @@ LEFT: dict[str, str] = {
     "number is half as long.",
     "mcp_agentbus/listener/typed/order.py: if not isinstance(size, int) or not 0 <= size <= "
     "words.MAX_BYTES:: it is 1": "What has no size lacks all that a command has, and is refused for that.",
-    "mcp_agentbus/listener/endpoint.py: self._server = await asyncio.start_unix_server(: it is not told "
-    "`limit`": "It is asyncio's own as well.",
+    "mcp_agentbus/listener/endpoint.py: reader = asyncio.StreamReader(limit=local_socket.LINE_MAX_BYTES): "
+    "it is not told `limit`": "It is asyncio's own as well.",
     "mcp_agentbus/listener/endpoint.py: await connection.writer.drain(): it is not done": "What was said "
     "is written before the connection is closed, right behind it.",
     "mcp_agentbus/listener/endpoint.py: self._lock = -1: it is 2": "No descriptor is below 0.",

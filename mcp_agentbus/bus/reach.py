@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core import processes
-from mcp_agentbus.core.files import read_end, shell_word
+from mcp_agentbus.core.files import read_end, read_whole, shell_word
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import BadSetup, BusUnreachable, OutOfReach
 
@@ -130,6 +130,18 @@ def loopback_works() -> bool:
     except OSError:
         return False
     return True
+
+
+def free_port(last: Path) -> int:
+    """Return the port of last time, of its file, if nobody has it, else -1: any."""
+    try:
+        port = int(read_whole(last)) or -1  # 0 would be NATS's default, 4222
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, ValueError, OverflowError):
+        return -1
+    return port
 
 
 def is_isolated() -> bool:

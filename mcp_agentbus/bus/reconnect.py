@@ -19,9 +19,10 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from typing import Final, Self, TypeVar
 
-from mcp_agentbus.bus import budget, disk
+from mcp_agentbus.bus import budget, said
 from mcp_agentbus.bus.address import Rotation, find_servers
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
+from mcp_agentbus.bus.own import disk
 from mcp_agentbus.bus.replies import LEADERLESS, Message, NotNow
 from mcp_agentbus.bus.subscription import HEARD_MAX, Arrived, Subscription
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -42,23 +43,6 @@ _TRY_TIMEOUT_S: Final = 1.5  # of a request; a call has `budget.CALL_S` for all 
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
 _WHY_TIMEOUT_S: Final = 0.4  # to find out why a server took a message and confirmed nothing
 _LATE: Final = "No bus server answered in time. Nothing was stored."
-# Of a server that answers, and knows nobody who takes what was said; what to ask of who runs it.
-_NO_JETSTREAM: Final = (
-    "answers, and has no JetStream for this login",
-    "See that it was started with JetStream, and that the login's account has it.",
-)
-_MISSING: Final = (
-    "answers, but its streams are missing",
-    "If it stays so, tell whoever runs the shared server.",
-)
-_MAKES_NONE: Final = (
-    "answers, but no stream takes this, and this login may make none",
-    "Have whoever runs it make those of `agentbus server config --streams`.",
-)
-_TAKES_NOTHING: Final = (
-    "has its streams, but takes nothing of this for them",
-    "Call again; if it stays so, ask whoever runs it whether this login may do that.",
-)
 GONE: Final = "The bus server went away. Nothing was stored."
 
 _T = TypeVar("_T")
@@ -81,6 +65,7 @@ class Reconnecting:
         self._repairs_within: budget.Budget | None = None
         self._refused: BusUnreachable | None = None
         self._link: Link | None = None
+        self._ground = disk.Ground(self.settings)
         self._rotation, self._opening = Rotation(), asyncio.Lock()
         self._subscriptions: list[Subscription] = []
 
@@ -212,21 +197,22 @@ class Reconnecting:
             Refused: the server does not let that be made anew.
         """
         if subject.startswith(f"{API}.") and not subject.startswith(f"{API}.DIRECT.GET."):
-            return self._silent() if self.is_cluster else self._said(_NO_JETSTREAM)
+            await self._revive(budget.current().left_s)
+            return self._silent() if self.is_cluster else self._said(said.NO_JETSTREAM)
         try:
-            said = _TAKES_NOTHING if await self._repair() else _MISSING
+            what = said.TAKES_NOTHING if await self._repair() else said.MISSING
         except BusUnreachable as error:
             return error
         except NotAllowed:
-            return self._said(_MAKES_NONE)
+            return self._said(said.MAKES_NONE)
         except TimeoutError:
             return self._silent()
-        return self._silent() if self.is_cluster else self._said(said)
+        return self._silent() if self.is_cluster else self._said(what)
 
-    def _said(self, said: tuple[str, str]) -> BusUnreachable:
+    def _said(self, what: tuple[str, str]) -> BusUnreachable:
         """Return the error of a server that answers; who runs a shared one is to be asked."""
-        hint = said[1] if self.settings.url else "Run `agentbus doctor`: it names what is there."
-        return BusUnreachable(f"The bus server {said[0]}. Nothing was stored.", hint=hint)
+        hint = what[1] if self.settings.url else "Run `agentbus doctor`: it names what is there."
+        return BusUnreachable(f"The bus server {what[0]}. Nothing was stored.", hint=hint)
 
     async def _repair(self, within_s: float = _TRY_TIMEOUT_S) -> bool:
         """Make anew what is missing; return whether all is there now, as far as that is known.
@@ -251,7 +237,7 @@ class Reconnecting:
         return len(self.settings.urls) > 1 or (self._link is not None and self._link.is_clustered)
 
     async def _revive(self, within_s: float) -> None:
-        """Have our own server started anew if its disk was full and is not any more."""
+        """Have our own server started anew if a write has failed there and would not any more."""
         if self.settings.url is None:
             with contextlib.suppress(AgentbusError, OSError, TimeoutError):
                 async with asyncio.timeout(within_s):
@@ -291,12 +277,8 @@ class Reconnecting:
             )
         if self.is_cluster:
             return Unconfirmed(f"{LEADERLESS} It is not known whether this was stored.")
-        return Unconfirmed(
-            "The bus server answers but confirms nothing, as it does when its disk is full: "
-            "it is not known whether this was stored.",
-            mend="Before that, free some disk space: the server is started anew by itself. If that "
-            "does not help, run `agentbus doctor`.",
-        )
+        own = self.settings.url is None
+        return said.nothing_kept(disk.write_error(self.settings) if own else "")
 
     @contextlib.asynccontextmanager
     async def subscribed(
@@ -355,12 +337,12 @@ class Reconnecting:
 
     async def _live(self, *, may_start: bool = True, within_s: float = budget.CALL_S) -> Link:
         """Return a connection that works, opening one if need be."""
-        if self._link and self._link.alive:
-            return self._link
+        if link := self._lasting():
+            return link
         try:
             async with asyncio.timeout(within_s), self._opening:
-                if self._link and self._link.alive:
-                    return self._link
+                if link := self._lasting():
+                    return link
                 if self._closed:
                     raise _closed()
                 return await self._open(may_start=may_start)
@@ -369,8 +351,14 @@ class Reconnecting:
                 raise BusUnreachable(self._refused.message, hint=self._refused.hint) from None
             raise BusUnreachable(_LATE, hint=self._silent().hint) from None
 
+    def _lasting(self) -> Link | None:
+        """Return the connection if it works, and what is said there is kept."""
+        return self._link if self._link and self._link.alive and self._ground.holds else None
+
     async def _open(self, *, may_start: bool) -> Link:
         """Open a connection on which everything is heard that was heard before."""
+        if self._link and self._link.alive:
+            await self._link.close()
         try:
             servers = await in_thread(find_servers, self.settings, may_start=may_start)
             link, _ = await self._rotation.open(servers)
@@ -386,7 +374,8 @@ class Reconnecting:
         except BaseException:
             await link.close()
             raise
-        self._link, self.connections = link, self.connections + 1
+        self._link, self._ground = link, disk.Ground(self.settings)
+        self.connections += 1
         self.opened.set()
         link.on_end(self._lost)
         return link

@@ -53,13 +53,13 @@ _OF_ANOTHER: Final = frozenset({10060, 10065})
 _FULL: Final = 10077
 #: Of a stream's `max_bytes`, when it is made.
 NO_ROOM_TO_RESERVE: Final = 10047
-# What the system says of a write without room, which the server passes on, in English.
-_DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
-# And what the server makes of that where a consumer is to be made.
-_NO_STORE: Final = "error creating store"
+#: What the system says of a write without room, which the server passes on, in English.
+DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
 _FREE_SOME: Final = "Free some disk space where the server runs, then call again."
+# So it ends any write or read of a consumer's state; its log alone says why, see `own.torn`.
+_NO_STORE: Final = "error creating store"
+_DOCTOR: Final = "Run `agentbus doctor --fix` where the server runs, then call again: it says why."
 _NO_STORAGE: Final = frozenset({10002, 10023, 10028, NO_ROOM_TO_RESERVE, 10051})
-
 # What whoever runs the server may choose.
 _THEIRS: Final = frozenset({"max_bytes", "num_replicas", "placement", "compression", "description"})
 # But for a size that no disk is the reason of: by it a stream takes nothing, and one that discards
@@ -220,7 +220,7 @@ def api_answer(data: bytes) -> dict[str, Any]:
 
     Raises:
         ApiError: it refused.
-        StoreFull: its disk has no room for what this would keep there.
+        StoreFull: its disk has no room for what this would keep, or what it had kept is damaged.
         NotNow: it is to be asked again.
         Garbled: it is no answer.
     """
@@ -234,11 +234,11 @@ def api_answer(data: bytes) -> dict[str, Any]:
         raise Garbled
     if refused is not None:
         description = str(refused.get("description", ""))
-        if any(words in description for words in _DISK_IS_FULL):
+        if any(words in description for words in DISK_IS_FULL):
             raise StoreFull("The bus server's disk is full. Nothing was stored.", hint=_FREE_SOME)
         if _NO_STORE in description:
-            what = "The bus server cannot write, as where its disk is full. Nothing was stored."
-            raise StoreFull(what, hint=_FREE_SOME)
+            what = "The bus server cannot write or read what it keeps of this. Nothing was stored."
+            raise StoreFull(what, hint=_DOCTOR)
         raise (NotNow if code in _NOT_NOW else ApiError)(code, description)
     return answer
 

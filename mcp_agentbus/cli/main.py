@@ -6,8 +6,9 @@
     0
 
 Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out, 5 not known whether it
-was done, 6 a task that was waited for was not completed. It does no command itself, and imports
-what does one when that one is typed: --help and wrong usage answer at once.
+was done, 6 a task that was waited for was not completed, 7 done and standard output cannot be
+written. It does no command itself, and imports what does one when that one is typed: --help and
+wrong usage answer at once.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.cli.output import complain
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.feather import typed
-from mcp_agentbus.core.feather.printing import be_patient, spell_out
-from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.core.feather.printing import be_patient, flush, spell_out, to_nowhere, unwritable
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.relay.typed.command import COMMANDS as DONE_FIRST
 
 if TYPE_CHECKING:
+    import argparse
+
     from mcp_agentbus.relay.typed.command import Begun
 
 #: Who does a command: a module of this package, and its function there, which takes the parsed
@@ -71,6 +75,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "completion": ("cli.completion", "run"),
     "demo": ("cli.rooms", "demo"),
 }
+_UNPRINTED: Final = 7
 _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 
 
@@ -95,6 +100,7 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
         if begun:
             resumed.check(args, begun)
         code: int = getattr(import_module(f"mcp_agentbus.{module}"), function)(args)
+        flush()
     except AgentbusError as error:
         as_json = getattr(args, "json", False)
         return complain(error, as_json=as_json, command=args.command)
@@ -102,13 +108,10 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
         return _INTERRUPTED
     except BrokenPipeError:
         # `agentbus agents | head`: the reader has gone, and so has anything to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        to_nowhere(sys.stdout)
         return 0
     except OSError as error:
-        # Imported late: few commands meet a folder that cannot be used.
-        from mcp_agentbus.core.files import unusable
-
-        return complain(unusable(error), as_json=getattr(args, "json", False))
+        return _unusable(error, args)
     return code
 
 
@@ -129,6 +132,30 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
             hint = f"Try: {line or 'agentbus --help'}"
             complain(BadInput(f"{message}.", hint=hint), as_json=True)
         raise
+
+
+def _unusable(error: OSError, args: argparse.Namespace) -> int:
+    """Say what the system has refused to a command; return the exit code."""
+    if why := unwritable():
+        return _unprinted(args.command, why)
+    # Imported late: few commands meet a folder that cannot be used.
+    from mcp_agentbus.core.files import unusable
+
+    return complain(unusable(error), as_json=getattr(args, "json", False))
+
+
+def _unprinted(command: str, why: str) -> int:
+    """Say that a command was carried out, and what it says cannot be read."""
+    to_nowhere(sys.stdout)
+    done = "Done, but standard" if command in DONE_FIRST else "Standard"
+    complain(
+        BadSetup(
+            f"{done} output cannot be written: {why}.",
+            hint="Do not repeat it: `agentbus tasks` shows what was sent, `agentbus inbox` what "
+            "came, `agentbus status` the rest.",
+        )
+    )
+    return _UNPRINTED
 
 
 if __name__ == "__main__":

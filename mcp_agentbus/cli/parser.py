@@ -29,7 +29,8 @@ def parser(kind: type[Parser] = Parser, *, only: str = "") -> Parser:
         prog="agentbus",
         description="Durable, honest hand-off between coding agents.",
         epilog="Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no bus server, 4 timed out, "
-        "5 not known whether it was done, 6 a task that was waited for was not completed.",
+        "5 not known whether it was done, 6 a task that was waited for was not completed, "
+        "7 done and standard output cannot be written.",
     )
     top.add_argument("--version", action="version", version=f"agentbus {__version__}")
     commands = top.add_subparsers(

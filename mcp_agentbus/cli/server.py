@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Final
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own import strays
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadInput, BusUnreachable
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         show(args, line, {"running": False, "stopped": stopped})
         return 0
     if args.action == "status" and not embedded.find(settings):
-        if away := embedded.absence(settings):
+        if away := embedded.absence(settings) or strays.told(embedded.Files(settings.data_dir)):
             raise away
         show(args, "not running; the first command that needs it starts it", {"running": False})
         return BusUnreachable.exit_code

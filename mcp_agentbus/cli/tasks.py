@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.feather.printing import complain, say, tell
+from mcp_agentbus.core.feather.printing import check_seen, complain, say, tell
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.relay.typed import body
 from mcp_agentbus.relay.typed.command import Begun
@@ -107,13 +107,18 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     def out(line: str, _: object) -> None:
         print_(line)
 
+    async def reached() -> None:
+        check_seen()
+
     settings = load_settings()
     given = getattr(args, "agent", None)
     # It is asked last, as it looks at every process above.
     is_persons = not given and not hosts.are_around(os.environ)
     asked = Asked(settings, given, is_persons=is_persons)
     naming = Naming(asked, shells.agents(settings))
-    return Call(args, naming, out, pid=os.getpid(), aside=lambda line, _: complain(line))
+    return Call(
+        args, naming, out, pid=os.getpid(), aside=lambda line, _: complain(line), reached=reached
+    )
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ from mcp_agentbus.core.files import (
     check_private,
     read_whole,
     shell_word,
+    unusable,
     write_whole,
 )
 from mcp_agentbus.core.text import from_json
@@ -157,7 +158,7 @@ def read(settings: Settings) -> Book:
     except (FileNotFoundError, NotADirectoryError):
         return Book()
     except OSError as error:
-        raise BadSetup(f"{file} cannot be read: {error.strerror}.") from None
+        raise unusable(error, file, done="read") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise BadSetup(
             f"{file}, the book of names, cannot be read.",
@@ -185,7 +186,7 @@ def writing(settings: Settings) -> Generator[Book]:
         finally:
             os.close(lock)
     except OSError as error:
-        raise BadSetup(f"{file} cannot be written: {error.strerror}.") from None
+        raise unusable(error, file, done="written") from None
 
 
 def _taken(file: Path) -> int:

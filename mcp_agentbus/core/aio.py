@@ -30,6 +30,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from mcp_agentbus.core.children.descriptors import NONE_LEFT, are_gone
 from mcp_agentbus.core.programs import OWN
 
 _P = ParamSpec("_P")
@@ -64,7 +65,8 @@ def part(work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
 
 def note_failure(name: str, error: BaseException) -> None:
     """Log what failed in the background, and keep it for whoever asks how this process stands."""
-    failures.append(f"{name}: {type(error).__name__}{_place(error)}")
+    kind = NONE_LEFT if are_gone(error) else type(error).__name__
+    failures.append(f"{name}: {kind}{_place(error)}")
     _log.error("%s failed", name, exc_info=error)
 
 

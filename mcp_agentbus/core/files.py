@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from mcp_agentbus.core.children.descriptors import are_gone
 from mcp_agentbus.core.places import make_private, own_folders
 from mcp_agentbus.errors import BadSetup
 
@@ -304,6 +305,9 @@ def unusable(error: OSError, path: str | os.PathLike[str] = "", *, done: str = "
     """
     path = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
     why = error.strerror or type(error).__name__
+    if are_gone(error):
+        again = "Have more (ulimit -n 1024), then run this again."
+        return BadSetup(f"Too few files may be open here: {why}.", hint=again)
     if not path:
         if _working_folder_is_gone():
             return BadSetup("The working folder is gone.", hint="Run: cd ~")
@@ -322,7 +326,9 @@ def _mends(error: OSError, path: str) -> str:
         return f"Put the file itself there, or move what is there away; see: ls -ld {shown}"
     ours = _own_folder_around(there)
     if error.errno in {errno.EACCES, errno.EPERM} and ours and os.getuid():
-        return f"Run: sudo chown -R $USER {shell_word(ours)}"
+        is_mine = os.lstat(there).st_uid == os.getuid()
+        change = "chmod -R u+rwX" if is_mine else "sudo chown -R $USER"
+        return f"Run: {change} {shell_word(ours)}"
     return f"See: ls -ld {shown}; or name a folder of yours: export AGENTBUS_HOME=/path"
 
 

@@ -18,8 +18,11 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from mcp_agentbus.core.processes import Process
+
+_LOOK_AGAIN_S: Final = 0.005
 
 
 def take(path: str | os.PathLike[str], *, wait: bool) -> int | None:
@@ -69,6 +72,39 @@ def held(path: str | os.PathLike[str], *, wait: bool) -> Generator[int | None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+@contextmanager
+def folder_held(path: str | os.PathLike[str], *, within_s: float) -> Generator[int | None]:
+    """Hold a folder itself, as `held`; None if somebody else has it for as many seconds.
+
+    It is -1 where no folder can be locked, as on a disk of a network.
+    """
+    descriptor = _locked_folder(path, time.monotonic() + within_s)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None and descriptor >= 0:
+            os.close(descriptor)
+
+
+def _locked_folder(path: str | os.PathLike[str], give_up: float) -> int | None:
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < give_up:
+                time.sleep(_LOOK_AGAIN_S)
+                continue
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            return -1
+        return descriptor
 
 
 def is_held(path: str | os.PathLike[str]) -> bool:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
-from mcp_agentbus.core.feather.ancestors import ANCESTORS_MAX, parent_of, ps, status, words
+from mcp_agentbus.core.feather.ancestors import ANCESTORS_MAX, parent_of, ps, ps_all, status, words
 
 # Where the system cannot tell of a parent's end, it is looked for this often, in seconds.
 _LOOK_AGAIN_S: Final = 1.0
@@ -112,6 +112,22 @@ def holding(file: str) -> list[int]:
             for name in os.listdir("/proc"):  # noqa: PTH208
                 with suppress(OSError, ValueError):
                     if int(name) != os.getpid() and _may_have_open(int(name), file):
+                        pids.append(int(name))
+    return pids
+
+
+def started_with(*ending: str) -> list[int]:
+    """Return the other processes seen from here whose command line ends in these words."""
+    if not _LINUX:
+        rows = (row.split(maxsplit=1) for row in ps_all("command"))
+        last = " ".join(("", *ending))
+        return [int(row[0]) for row in rows if row[-1].endswith(last)]
+    pids = []
+    with suppress(OSError):
+        if _same(os.getpid()):
+            for name in os.listdir("/proc"):  # noqa: PTH208
+                with suppress(OSError, ValueError):  # behind the last word stands an end, too
+                    if tuple(words(int(name))[-1 - len(ending) : -1]) == ending:
                         pids.append(int(name))
     return pids
 

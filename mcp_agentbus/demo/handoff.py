@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +68,33 @@ async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:
 
     Raises:
         BadInput: there is no such folder.
+        AgentbusError, OSError: something of it failed.
     """
+    try:
+        return await _run(folder, as_json=as_json, wake=wake)
+    except ExceptionGroup as group:  # of each library between here and there
+        raise _cause(group) from None
+
+
+def _cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Return what is to be told of an error that others have put into groups."""
+    leaves = list(_leaves(group))
+    for meant in (AgentbusError, OSError):
+        if known := [leaf for leaf in leaves if isinstance(leaf, meant)]:
+            return known[0]
+    what = f"The demo came to no end: {type(leaves[0]).__name__}."
+    return AgentbusError(what, hint="Run `agentbus doctor`.")
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    if isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+async def _run(folder: Path, *, as_json: bool, wake: bool) -> int:
     folder = await asyncio.to_thread(folder.resolve)
     if not await asyncio.to_thread(folder.is_dir):
         raise BadInput(f"{folder} is not a folder.", hint="Name one that exists.")
@@ -160,7 +186,8 @@ async def _agent(settings: Settings, agent: str) -> AsyncGenerator[Client, None]
 async def _call(client: Client, tool: str, **arguments: Any) -> Any:
     result = await client.call_tool(tool, arguments)
     if result.is_error:
-        raise AgentbusError(f"{tool} failed: {_text(result)}")
+        message, _, hint = _text(result).partition("Hint: ")
+        raise AgentbusError(f"{tool} failed: {message.strip()}", hint=hint)
     return result
 
 

@@ -17,6 +17,7 @@ from mcp_agentbus.config import inherited
 from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import notices
+from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
@@ -239,11 +240,11 @@ def _lacking(settings: Settings, answer: Mapping[str, Any]) -> list[Check]:
 
 
 def _failed(failures: Any) -> list[Check]:
-    """Say what has failed in it, which is a bug of ours."""
+    """Say what has failed in it."""
     if not failures:
         return []
-    fix = "That is a bug; report it with these words. `agentbus listen --replace` begins anew."
-    return [Check("listener's work", "warning", f"failed inside: {', '.join(failures)}", fix)]
+    said = f"failed inside: {', '.join(failures)}"
+    return [Check("listener's work", "warning", said, " ".join({*map(mend, failures)}))]
 
 
 def _held(agents: Any) -> list[Check]:

@@ -27,6 +27,7 @@ from typing import Final
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
 from mcp_agentbus.config import folder_file, identity, machine_key, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
@@ -94,13 +95,12 @@ def nats_server(settings: Settings) -> Check:
     if settings.url:
         return Check(name, "ok", "not needed here: the bus is a shared server")
     try:
-        program = embedded.binary(settings)
+        program = binary(settings)
     except BadSetup as error:
         return Check(name, "wrong", error.message, error.hint)
     version = _version(program)
     if not version:
-        other = "Name a working nats-server in AGENTBUS_NATS_SERVER, or unset it."
-        return Check(name, "wrong", f"{program} does not say its version", other)
+        return Check(name, "wrong", f"{program} does not say its version", OTHER_BINARY)
     return Check(name, "ok", f"nats-server {version}, {program}")
 
 
@@ -251,7 +251,7 @@ def _changed(path: Path, mode: int) -> str:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise BadSetup(f"{path} cannot be changed: {error.strerror}.") from None
+        raise unusable(error, path, done="changed") from None
     return ""
 
 

@@ -102,7 +102,7 @@ def _plain(printed: str) -> str:
 
 def _mark(state: str) -> str:
     mark, colour = _MARKS[state]
-    if not sys.stdout.isatty():
+    if not (sys.stdout and sys.stdout.isatty()):
         return mark
     from rich.console import Console  # only where a person looks
 

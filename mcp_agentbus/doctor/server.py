@@ -22,10 +22,11 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mcp_agentbus.bus import disk as server_disk
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import embedded, said
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
+from mcp_agentbus.bus.own import disk as server_disk
+from mcp_agentbus.bus.own import strays, torn
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
@@ -106,12 +107,15 @@ def _unreachable(settings: Settings, error: AgentbusError) -> Check:
         return Check("server", "wrong", error.message, error.hint)
     if away := embedded.absence(settings):
         return Check("server", "wrong", away.message, away.hint)
+    anew = Step("start this user's server", partial(_start, settings))
+    if astray := strays.told(embedded.Files(settings.data_dir)):
+        return Check("server", "wrong", astray.message, astray.hint, anew)
     return Check(
         "server",
         "warning",
         "not running; the first command or session that needs it starts it",
         _START,
-        Step("start this user's server", partial(_start, settings)),
+        anew,
     )
 
 
@@ -168,17 +172,40 @@ def _own(settings: Settings, url: str) -> list[Check]:
 
 def _writing(settings: Settings, about: str) -> Check:
     """See that a server which answers stores something, too."""
-    if not server_disk.is_write_dead(settings):
+    why = server_disk.write_error(settings)
+    if not why and (states := torn.states(embedded.Files(settings.data_dir))):
+        return _torn(settings, about, [folder.name for folder in states])
+    if not why:
         return Check("server", "ok", about)
-    wrong = f"{about}: its disk was full, and it stores nothing until it is started anew"
+    full = said.is_full(why)
+    wrong = "its disk was full" if full else f"a write has failed ({why})"
+    wrong = f"{about}: {wrong}, and it stores nothing until it is started anew"
     if not server_disk.has_room(settings):
-        where = shlex.quote(str(settings.data_dir))
-        fix = f"Free some disk space: df -h {where}. The next command starts it anew then."
-        return Check("server", "wrong", wrong, fix)
+        where = shlex.quote(str(embedded.Files(settings.data_dir).store))
+        fix = f"Free some disk space: df -h {where}" if full else f"See: ls -ld {where}; mount"
+        return Check("server", "wrong", wrong, f"{fix}. The next command starts it anew then.")
     fix = "Run `agentbus server stop`, then `agentbus server start`; the next command does it, too."
+    if not full:
+        fix += " If it fails again, see its limits there (ulimit -f, ulimit -n), and dmesg."
     return Check(
         "server", "wrong", wrong, fix, Step("start the server anew", partial(_revive, settings))
     )
+
+
+def _torn(settings: Settings, about: str, names: Sequence[str]) -> Check:
+    """Tell of consumers whose state is damaged, and what a start anew does about them."""
+    wrong = f"{about}: what it kept of {', '.join(names)} is damaged, as a power cut may leave it"
+    step = Step(
+        "set aside what is damaged, and start the server anew",
+        partial(_start_anew, settings),
+    )
+    fix = "Run `agentbus doctor --fix`: nothing that waits there is handed out before; all is kept."
+    return Check("server", "wrong", wrong, fix, step)
+
+
+def _start_anew(settings: Settings) -> str:
+    server_disk.start_anew(settings)
+    return f"it is in {embedded.Files(settings.data_dir).root / 'damaged'}"
 
 
 def _revive(settings: Settings) -> str:

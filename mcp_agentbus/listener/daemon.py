@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.aio import in_background, in_thread, note_failure, part
+from mcp_agentbus.core.children import descriptors
 from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp
@@ -80,6 +81,7 @@ async def listen(settings: Settings, commands: Commands, *, while_needed: bool) 
     from mcp_agentbus.wakes.ledger import Ledger
 
     logging.basicConfig(handlers=[_Failures()])
+    descriptors.raise_limit()
     if why := stranded(settings):
         raise why
     with contextlib.closing(Ledger(settings.ledger_file)) as ledger:

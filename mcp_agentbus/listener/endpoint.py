@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,6 +27,8 @@ from typing import Any, Final
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks, places, processes
+from mcp_agentbus.core.aio import in_background
+from mcp_agentbus.core.children import descriptors
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.relay import door, local_socket, seat
 
@@ -33,6 +36,10 @@ from mcp_agentbus.relay import door, local_socket, seat
 _FIRST_LINE_S: Final = 10.0
 # Endpoint end at once when they are closed.
 _CLOSE_TIMEOUT_S: Final = 1.0
+
+# Without a descriptor for one that connects it is tried again after so long, and told so seldom.
+_REST_S: Final = 1.0
+_TOLD_EVERY_S: Final = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -66,22 +73,56 @@ class Endpoint:
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         #: By the `op` of a connection's first line.
         self._handlers = handlers
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._told_at = -math.inf
         self._open: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
     async def accept(self, listening: socket.socket) -> None:
         """Answer on a socket that listens, until `close`, and on no earlier one any more."""
-        before = self._server
-        self._server = await asyncio.start_unix_server(
-            self._connected, sock=listening, limit=local_socket.LINE_MAX_BYTES
-        )
-        if before:
-            before.close()
+        self.close()
+        self._listening = listening
+        self._listen(listening)
 
     def close(self) -> None:
         """Let nobody in any more; those that are here go on."""
-        if self._server:
-            self._server.close()
+        if self._listening:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
+
+    def _listen(self, listening: socket.socket) -> None:
+        if self._listening is listening:
+            asyncio.get_running_loop().add_reader(listening, self._let_in, listening)
+
+    def _let_in(self, listening: socket.socket) -> None:
+        """Let one in that waits; without a descriptor for it, try that again in a second.
+
+        asyncio's own servers try it at once, a hundred times more with each that fails.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            connection = _accepted(listening)
+        except (BlockingIOError, ConnectionError):  # it has gone meanwhile
+            return
+        except OSError as error:
+            loop.remove_reader(listening)
+            loop.call_later(_REST_S, self._listen, listening)
+            if loop.time() - self._told_at > _TOLD_EVERY_S:
+                self._told_at = loop.time()
+                none_left = f"{descriptors.NONE_LEFT}: {descriptors.MEND}"
+                why = none_left if descriptors.are_gone(error) else type(error).__name__
+                _log.error("no connection is let in: %s", why)  # nothing raised it
+            return
+        in_background(self._begin(connection), "connection")
+
+    async def _begin(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=local_socket.LINE_MAX_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader, self._connected)
+        try:
+            await loop.connect_accepted_socket(lambda: protocol, connection)
+        except OSError:
+            connection.close()
 
     async def ended(self) -> None:
         """Wait until all have ended, but not for long; then cut those off that do not read."""
@@ -121,6 +162,17 @@ class Endpoint:
         except AgentbusError as error:
             connection.refuse(error)
         await connection.writer.drain()
+
+
+def _accepted(listening: socket.socket) -> socket.socket:
+    """Return the next that has connected.
+
+    Raises:
+        OSError: nobody has, or no descriptor is left.
+    """
+    connection, _ = listening.accept()
+    connection.setblocking(False)
+    return connection
 
 
 class Door:

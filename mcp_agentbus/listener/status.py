@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
+from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import WAKE_ON, address_of
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import minute
@@ -163,7 +164,7 @@ def text(standing: Mapping[str, Any]) -> str:
         for part, warning in _PARTS.items()
         if standing.get(part, "ok") != "ok"
     ]
-    lines += [f"FAILED INSIDE, a bug: {failure}" for failure in standing.get("failures", ())]
+    lines += [f"FAILED INSIDE: {each}. {mend(each)}" for each in standing.get("failures", ())]
     if (outbox := standing.get("outbox")) and outbox["waiting"] != 0:
         lines.append(f"OUTBOX: {outbox_line(outbox)}")
     agents = standing["agents"]

@@ -23,6 +23,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
+from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
 from mcp_agentbus.core.notices import WHY
 from mcp_agentbus.listener import status
@@ -327,8 +328,7 @@ def _broken(here: Known) -> Iterable[Need]:
         if answer[part] != "ok":
             yield Need("broken", "", f"{what}: {answer[part]}", doctor)
     for failure in answer.get("failures", ()):
-        what = f"the listener failed inside: {failure}"
-        yield Need("broken", "", what, "That is a bug; say those words where you report it.")
+        yield Need("broken", "", f"the listener failed inside: {failure}", mend(failure))
 
 
 def _ended(here: Known) -> list[Ended]:

@@ -12,8 +12,9 @@ import pytest
 from doctors import printed, report
 from local_server import server_folder
 
-from mcp_agentbus.bus import disk, embedded
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own import disk
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import StoreFull, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox

@@ -193,3 +193,19 @@ def test_what_mends_a_folder_is_never_more_than_this_programs_own(
     assert refused.message == f"{path} cannot be used: {os.strerror(code)}."
     assert refused.hint.startswith(hint.format(home=tmp_path))
     assert not_mine(tmp_path).hint == f"Run: sudo chown -R $USER {tmp_path}"
+
+
+@pytest.mark.parametrize("below", ["", "state", "state/file"])
+def test_what_mends_a_folder_that_its_own_user_has_closed_is_to_open_it(
+    below, tmp_path, monkeypatch
+):
+    mine = tmp_path / "agentbus"
+    mine.mkdir()
+    monkeypatch.setenv("AGENTBUS_HOME", str(mine))
+    if os.getuid() == 0:  # root may do what it likes
+        os.chown(mine, NOBODY, NOBODY)
+        monkeypatch.setattr("os.getuid", lambda: NOBODY)
+
+    refused = unusable(PermissionError(errno.EACCES, "Permission denied", str(mine / below)))
+
+    assert refused.hint == f"Run: chmod -R u+rwX {mine}"

@@ -14,6 +14,7 @@ import shlex
 from pathlib import Path
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own.program import binary
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import places
@@ -90,7 +91,7 @@ def init(args: argparse.Namespace) -> int:
         cert=typed(args.cert, settings) if args.cert else None,
         key=typed(args.key, settings) if args.key else None,
     )
-    program, by_root = embedded.binary(settings), os.name == "posix" and os.geteuid() == 0
+    program, by_root = binary(settings), os.name == "posix" and os.geteuid() == 0
 
     def units(folder: Path) -> Units:
         return Units(*service.units(program, made.conf_in(folder), by_root=by_root))

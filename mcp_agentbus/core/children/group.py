@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Final, Self, TypeAlias
 
 from mcp_agentbus.core import processes
+from mcp_agentbus.core.children import descriptors
 from mcp_agentbus.core.feather.ancestors import status
 from mcp_agentbus.core.processes import Process
 
@@ -60,7 +61,7 @@ def start(
         OSError, ValueError: it is not there, or cannot be run so.
     """
     # Not asyncio's: that one kills a process which is to be left alone.
-    return subprocess.Popen(
+    process = subprocess.Popen(
         argv,
         bufsize=0,
         stdin=stdin,
@@ -70,6 +71,8 @@ def start(
         env=dict(environ),
         start_new_session=True,
     )
+    descriptors.give_back(process.pid)
+    return process
 
 
 # Waits for the end of a process, as often as it is called.

@@ -93,11 +93,20 @@ def _names(pid: int) -> list[str]:
 
 def ps(pid: int, field: str) -> str:
     """Return what `ps` says of a process; empty if nothing."""
+    return _ps("-o", f"{field}=", "-p", str(pid)).strip()
+
+
+def ps_all(field: str) -> list[str]:
+    """Return what `ps` says of each process of this user, behind its number."""
+    return _ps("-x", "-o", f"pid=,{field}=").splitlines()
+
+
+def _ps(*words: str) -> str:
     import subprocess  # where there is no /proc
 
     try:
         ran = subprocess.run(
-            ["/bin/ps", "-ww", "-o", f"{field}=", "-p", str(pid)],
+            ["/bin/ps", "-ww", *words],
             env={"LC_ALL": "C", "TZ": "UTC"},  # a time of it is the same in each time zone
             capture_output=True,
             text=True,
@@ -106,4 +115,4 @@ def ps(pid: int, field: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return ran.stdout.strip()
+    return ran.stdout

@@ -96,13 +96,51 @@ def tell(text: str) -> None:
     say("\n".join(lines))
 
 
+def check_seen() -> None:
+    """See that somebody may have what was printed.
+
+    Raises:
+        BrokenPipeError: nobody has, as standard output was closed before this program began.
+    """
+    if sys.stdout is None:
+        raise BrokenPipeError
+
+
+def flush() -> None:
+    """Have all printed that is to be.
+
+    Raises:
+        OSError: standard output does not take it.
+    """
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def unwritable() -> str:
+    """Return why standard output takes nothing, in the system's words; empty if it does."""
+    try:
+        flush()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
+
+
+def to_nowhere(stream: "Any") -> None:
+    """Have nowhere what could not be printed: Python tries it again as it ends, and says so."""
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def complain(text: str) -> None:
     """Print what went wrong on standard error, with no word cut at the edge of the terminal."""
     if width := columns(2):
         from mcp_agentbus.core.text import folded
 
         text = "\n".join(folded(line, width, "  ") for line in text.split("\n"))
-    print(text, file=sys.stderr)
+    try:
+        print(text, file=sys.stderr)
+    except OSError:  # nothing is left to say it by
+        to_nowhere(sys.stderr)
 
 
 def columns(descriptor: int = 1) -> int:

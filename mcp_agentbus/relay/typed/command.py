@@ -90,6 +90,7 @@ def run(
                 name, _, value = said.partition(" ")
                 changed[name] = value
             elif kind == "reached":  # what was shown counts as seen from now on
+                printing.check_seen()
                 listener.send(words.frame(kind))
             elif kind == "end":
                 return int(said)

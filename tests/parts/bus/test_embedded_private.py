@@ -163,3 +163,23 @@ def test_what_is_in_the_way_of_a_file_is_named(settings, files, name):
     with pytest.raises(BadSetup, match=str(in_the_way)):
         embedded.ensure(settings)
     assert server_pids(settings) == []
+
+
+@pytest.mark.parametrize("name", ["root", "ports", "store"])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_folder_of_its_own_that_was_closed_to_its_user_is_opened_again(
+    settings, files, name, running
+):
+    embedded.ensure(settings)
+    if not running:
+        embedded.stop(settings)
+    folder = getattr(files, name)
+    folder.chmod(0)
+
+    with suppress(BadSetup):  # a search alone opens nothing
+        embedded.find(settings)
+    if os.geteuid() == 0:  # who may list it all the same
+        embedded._prepare(settings)
+    embedded.ensure(settings)
+
+    assert mode(folder) == 0o700

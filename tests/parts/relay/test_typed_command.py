@@ -254,6 +254,20 @@ def test_whoever_cannot_print_hangs_up_at_once(here):
     assert (begun.failed.errno, begun.changed) == (errno.ENOSPC, {})
 
 
+def test_where_standard_output_is_closed_nothing_counts_as_seen(here, monkeypatch):
+    def part(it):
+        it.takes()
+        it.say(("say", "all"), ("reached", ""))
+        it.hear()
+
+    monkeypatch.setattr("sys.stdout", None)
+    with played(here, part) as it:
+        begun, _ = typed("tasks")
+
+    assert it.heard == [("go", ""), ("", "")]
+    assert isinstance(begun.failed, BrokenPipeError)
+
+
 def test_a_listener_at_work_is_left_in_peace_until_it_has_been_silent_for_long(here, monkeypatch):
     """However short the time is in which it has to take a command."""
     monkeypatch.setattr(command, "_TAKES_WITHIN_S", 0.1)

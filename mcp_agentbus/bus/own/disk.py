@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk under the embedded server: what of it is safe there, and what a full one leaves behind.
+
+    >>> write_error(settings), revive(settings)
+    ('no space left on device', True)
+
+nats-server stores nothing any more once a write has failed, for want of room or of anything else,
+and says so to nobody: it answers, and confirms nothing, until it is started anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from mcp_agentbus.bus import embedded, said
+from mcp_agentbus.bus.embedded import Files
+from mcp_agentbus.bus.own.torn import BEGINS, END_OF_LOG_BYTES
+from mcp_agentbus.bus.replies import DISK_IS_FULL
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import locks
+from mcp_agentbus.core.files import read_end, read_whole
+
+# What a server says of a message that it could not write, in English whatever the locale. What a
+# limit of ours refuses it says to who sent it.
+_UNWRITTEN: Final = re.compile(
+    r"\[ERR\] (?:JetStream failed to store a msg |File system permission denied |"
+    r".*(?:no space left on device|disk quota exceeded)).*"
+)
+# At the end of that stands the system's reason; nothing else of it, as a path, is for others.
+_REASON: Final = re.compile(r": ([a-z][a-z /-]{2,60})$")
+_SOME_REASON: Final = "a reason that its log names"
+# What is no want of room may be as it was: each start takes the server from all who use it.
+_ANEW_AFTER_S: Final = 60.0
+# Room for the server to start, and for one large task.
+_ROOM_BYTES: Final = 8 << 20
+_PROBE_BYTES: Final = 1 << 20
+
+
+class Ground:
+    """The files on which this user's own server stood when it was connected to."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = None if settings.url else Files(settings.data_dir).store
+        self._was = self._look()
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are there still: what a server takes without them is lost with it."""
+        return self._was == self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        with suppress(OSError):
+            if self._store:
+                about = self._store.stat()
+                return about.st_dev, about.st_ino
+        return None
+
+
+def start_anew(settings: Settings) -> None:
+    """Stop the server and start it, at which what a power cut has torn is set aside.
+
+    Raises: as `embedded.stop` and `embedded.ensure`.
+    """
+    embedded.stop(settings)
+    embedded.ensure(settings)
+
+
+def is_durable(settings: Settings) -> bool | None:
+    """Tell whether what the server acknowledges is on the disk before; None if it cannot be read.
+
+    By the configuration with which it was started.
+    """
+    try:
+        conf = read_whole(Files(settings.data_dir).conf).decode(errors="replace")
+    except OSError:
+        return None
+    return re.search(r"^\s*sync_interval:\s*always\s*$", conf, re.MULTILINE) is not None
+
+
+def revive(settings: Settings) -> bool:
+    """Start a server anew that can store nothing since a write failed; return whether it was so.
+
+    Nothing is done before its store takes something again, nor by two at once.
+
+    Raises: as `embedded.stop` and `embedded.ensure`.
+    """
+    files = Files(settings.data_dir)
+    with locks.held(files.root / "revive.lock", wait=True):
+        why, mark = write_error(settings), files.root / "revived"
+        if not why or (not said.is_full(why) and _is_fresh(mark)) or not has_room(settings):
+            return False
+        mark.touch(mode=0o600)
+        start_anew(settings)
+    return True
+
+
+def write_error(settings: Settings) -> str:
+    """Return why the running server stores nothing until it is started anew; empty if it does.
+
+    By its own log, which names each message that it could not write: the system's words, no path.
+    """
+    files = Files(settings.data_dir)
+    if not locks.is_held(files.lock):
+        return ""
+    with suppress(OSError):
+        log = read_end(files.log, END_OF_LOG_BYTES).decode(errors="replace")
+        if unwritten := _UNWRITTEN.search(log.rpartition(BEGINS)[2]):
+            full = next((each for each in DISK_IS_FULL if each in unwritten[0]), "")
+            reason = _REASON.search(unwritten[0])
+            return full or (reason[1] if reason else _SOME_REASON)
+    return ""
+
+
+def _is_fresh(mark: Path) -> bool:
+    with suppress(OSError):
+        return abs(time.time() - mark.stat().st_mtime) < _ANEW_AFTER_S
+    return False
+
+
+def has_room(settings: Settings) -> bool:
+    """Tell whether the store takes something again, by writing it: a quota shows no other way."""
+    files = Files(settings.data_dir)
+    with suppress(OSError), tempfile.TemporaryFile(dir=files.store) as probe:
+        probe.write(b"\0" * _PROBE_BYTES)
+        probe.flush()
+        os.fsync(probe.fileno())
+        return shutil.disk_usage(files.store).free > _ROOM_BYTES
+    return False

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of a server that answers and does not do what it is asked, and of who runs it.
+
+It decides nothing: `reconnect` sees which of them it is.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcp_agentbus.bus.replies import DISK_IS_FULL
+from mcp_agentbus.errors import Unconfirmed
+
+#: It knows nobody who takes what was said.
+NO_JETSTREAM: Final = (
+    "answers, and has no JetStream for this login",
+    "See that it was started with JetStream, and that the login's account has it.",
+)
+MISSING: Final = (
+    "answers, but its streams are missing",
+    "If it stays so, tell whoever runs the shared server.",
+)
+MAKES_NONE: Final = (
+    "answers, but no stream takes this, and this login may make none",
+    "Have whoever runs it make those of `agentbus server config --streams`.",
+)
+TAKES_NOTHING: Final = (
+    "has its streams, but takes nothing of this for them",
+    "Call again; if it stays so, ask whoever runs it whether this login may do that.",
+)
+
+
+def is_full(why: str) -> bool:
+    """Tell whether it is a want of room by which a write failed."""
+    return any(words in why for words in DISK_IS_FULL)
+
+
+def nothing_kept(why: str) -> Unconfirmed:
+    """Return the error of a server that takes a message and does not say that it is stored.
+
+    Args:
+        why: the system's words for the write that failed there, where those are known.
+    """
+    unknown = "it is not known whether this was stored."
+    if not why or is_full(why):
+        return Unconfirmed(
+            "The bus server answers but confirms nothing, as it does when its disk is full: "
+            f"{unknown}",
+            mend="Before that, free some disk space: the server is started anew by itself. If that "
+            "does not help, run `agentbus doctor`.",
+        )
+    return Unconfirmed(
+        f"The bus server answers but confirms nothing since it could not write ({why}): {unknown}",
+        mend="Before that, run `agentbus doctor`: it says what to mend. Then the server is started "
+        "anew by itself, once a minute at most.",
+    )

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the embedded server's log says of a write that failed, and when it is started anew."""
+
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from mcp_agentbus.bus import embedded, said
+from mcp_agentbus.bus.own import disk
+from mcp_agentbus.core import locks
+from mcp_agentbus.doctor import server as doctor
+
+BEGUN = "[7] 2026/11/29 02:11:38.000000 [INF] Starting nats-server\n"
+FAILED = (
+    "[7] 2026/11/29 02:11:42.460683 [ERR] JetStream failed to store a msg on stream "
+    "'$G > AGENTBUS_TASKS': write /home/a: b/store/msgs/1.blk: {}\n"
+)
+OTHER = "[7] 2026/11/29 02:11:43.000000 [ERR] a@b - maximum connections exceeded: bad\n"
+DISABLED = (
+    "[7] 2026/11/29 02:11:42.460683 [ERR] File system permission denied when writing, "
+    "disabling JetStream: open /home/a: b/store/msgs/1.blk: permission denied\n"
+)
+
+
+@pytest.fixture
+def runs(files):
+    """A server that seems to run; write its log, and see how often it is started anew."""
+    files.store.mkdir(parents=True)
+    with locks.held(files.lock, wait=False):
+        yield
+
+
+@pytest.fixture
+def anew(runs, monkeypatch):
+    done = []
+    monkeypatch.setattr(disk, "embedded", SimpleNamespace(stop=done.append, ensure=done.append))
+    return done
+
+
+@pytest.mark.parametrize(
+    ("log", "why"),
+    [
+        ("", ""),
+        (BEGUN + OTHER, ""),
+        (BEGUN + FAILED.format("no space left on device"), "no space left on device"),
+        (BEGUN + FAILED.format("disk quota exceeded") + OTHER, "disk quota exceeded"),
+        (BEGUN + FAILED.format("file too large"), "file too large"),
+        (BEGUN + FAILED.format("input/output error"), "input/output error"),
+        (BEGUN + FAILED.format("read-only file system"), "read-only file system"),
+        (BEGUN + DISABLED, "permission denied"),
+        (BEGUN + FAILED.format("/home/x\x1b[31m"), "a reason that its log names"),
+        (BEGUN + FAILED.format("file too large") + BEGUN, ""),
+    ],
+)
+def test_a_write_that_failed_is_told_in_the_systems_words_until_the_next_start(
+    settings, files, runs, log, why
+):
+    files.log.write_text(log)
+
+    assert disk.write_error(settings) == why
+
+
+def test_of_a_server_that_does_not_run_nothing_is_told(settings, files):
+    files.store.mkdir(parents=True)
+    files.log.write_text(BEGUN + FAILED.format("file too large"))
+
+    assert disk.write_error(settings) == ""
+
+
+@pytest.mark.parametrize("why", ["file too large", "no space left on device"])
+def test_one_that_can_write_nothing_is_started_anew_and_for_no_full_disk_once_a_minute(
+    settings, files, anew, why
+):
+    files.log.write_text(BEGUN + FAILED.format(why))
+    full = why.startswith("no space")
+
+    assert [disk.revive(settings) for _ in range(3)] == [True, full, full]
+    assert len(anew) == (6 if full else 2)
+    minute_ago = time.time() - 61
+    os.utime(files.root / "revived", (minute_ago, minute_ago))
+    assert disk.revive(settings)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_one_whose_store_takes_nothing_is_left_alone(settings, files, anew):
+    files.log.write_text(BEGUN + DISABLED)
+    files.store.chmod(0o500)
+    try:
+        assert not disk.revive(settings)
+    finally:
+        files.store.chmod(0o700)
+
+
+def test_a_store_that_is_gone_has_no_room(settings, files):
+    files.root.mkdir(parents=True)
+
+    assert not disk.has_room(settings)
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(
+    ("why", "has_room", "fix"),
+    [
+        ("no space left on device", False, "Free some disk space"),
+        ("no space left on device", True, "agentbus server stop"),
+        ("permission denied", False, "ls -ld"),
+        ("file too large", True, "ulimit -f"),
+    ],
+)
+def test_doctor_names_the_reason_and_what_mends_it(settings, monkeypatch, why, has_room, fix):
+    embedded.Files(settings.data_dir).log.write_text(BEGUN + FAILED.format(why))
+    monkeypatch.setattr(disk, "has_room", lambda _: has_room)
+
+    check = doctor._writing(settings, "it runs")
+
+    assert check.state == "wrong"
+    assert ("its disk was full" if "space" in why else why) in check.said
+    assert fix in check.fix
+    assert bool(check.mend) is has_room
+
+
+@pytest.mark.parametrize("why", ["", "no space left on device", "file too large"])
+def test_what_is_not_confirmed_is_told_with_the_reason(why):
+    told = said.nothing_kept(why)
+
+    assert ("its disk is full" in told.message) is (why != "file too large")
+    assert (why in told.message) is (why != "no space left on device")
+    assert "agentbus doctor" in told.hint
