@@ -20,6 +20,7 @@ from mcp_agentbus.gate.verdict import (
     Asked,
     Count,
     Delete,
+    Kept,
     Names,
     Pull,
     Read,
@@ -28,6 +29,7 @@ from mcp_agentbus.gate.verdict import (
     object_of,
 )
 from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
 API: Final = "$JS.API."
@@ -113,6 +115,8 @@ def _purge(asked: Asked, stream: str, fields: Mapping[str, Any], book: Book) -> 
         return NOT_YOURS
     if not own:
         return replace(NOT_YOURS, about=(whose,))
+    if stream == AGENTS:  # whoever had the name next would read what the bus keeps of the agent
+        return Kept(subjects.profile_subject(whose), forgotten.kept(whose, asked.account))
     return Say(asked.subject, _dump({"filter": wanted}))
 
 

@@ -26,7 +26,8 @@ from mcp_agentbus.gate.book import Book, Known, Standing
 from mcp_agentbus.gate.verdict import field_of
 from mcp_agentbus.shared.accounts import leader, store
 from mcp_agentbus.shared.accounts.record import CHANGED, AccountRecord
-from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.registered.profile import decode_profile
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Undecodable
 
@@ -202,9 +203,11 @@ def _known(stored: Found) -> Known:
     account = field_of(stored.data, "account")
     account = account if ids.is_agent(account) else ""
     try:
-        profile = roster.decode_profile(stored)
+        profile = decode_profile(stored)
     except Undecodable:
         return Known(account, (), (), stored.seq)
+    if profile.forgotten and account:
+        return Known(account, (), (), stored.seq, is_gone=True)
     return Known(account, profile.roles, profile.accept_from, stored.seq)
 
 
