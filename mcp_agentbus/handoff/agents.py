@@ -34,8 +34,8 @@ from mcp_agentbus.errors import (
     AgentbusError,
     BadInput,
     BusUnreachable,
-    NotAllowed,
     NotAccepted,
+    NotAllowed,
     UnknownAgent,
     UnknownTask,
 )

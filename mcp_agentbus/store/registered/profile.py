@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.tables import ROLES_MAX
 from mcp_agentbus.config.values import ACCEPTED_MAX
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import ANY_SENDER
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import Time, Undecodable
@@ -53,7 +53,8 @@ def decode_profile(stored: Found) -> Profile:
     try:
         profile = Profile.model_validate_json(stored.data)
     except ValidationError:  # whatever was written over it, its agent has registered
-        return Profile(id=whose, registered_at=stored.stored_at)
+        account = _account_in(stored.data)  # which a gate has written, whatever else is there
+        return Profile(id=whose, account=account, registered_at=stored.stored_at)
     roles = (role for role in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + role))
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
@@ -67,3 +68,12 @@ def decode_profile(stored: Found) -> Profile:
             "last_seen": profile.last_seen and min(profile.last_seen, stored.stored_at),
         }
     )
+
+
+def _account_in(data: bytes) -> str:
+    try:
+        said = text.from_json(data)
+    except (ValueError, RecursionError):
+        return ""
+    account = said.get("account") if isinstance(said, dict) else None
+    return account if isinstance(account, str) and ids.is_agent(account) else ""
