@@ -97,10 +97,12 @@ async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus
     less = await owner.grant(bus, "laptop", no_roles=["a"])
     await owner.remove(bus, folder, "laptop")
     [removed] = await owner.standing(bus, folder)
+    had = [(await owner.invite(bus, folder, "laptop", roles=each)).had for each in ([], ["b"])]
     back = await owner.readmit(bus, folder, "laptop")
 
     assert (granted.roles, less.roles) == (("a", "b"), ("b",))
     assert (removed.account.state, removed.connections) == ("removed", 0)
+    assert had == ["--role b", ""]
     assert (back.state, back.key) == ("joined", before.key)
     assert await apply(bus, folder) == {"laptop"}
 

@@ -57,6 +57,8 @@ class Invited:
     #: A secret: whoever has it first joins.
     line: str = field(repr=False)
     invitation: Invitation
+    #: What gives again what the account had before it was removed; empty if it had no more.
+    had: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,15 @@ async def invite(
             f"The account {name} was cut off, as it flooded the bus. Nothing was done.",
             hint=_let_in_by(account),
         )
-    return await _invited(bus, folder, name, tuple(dict.fromkeys(roles)), for_s, replaces=False)
+    given = tuple(dict.fromkeys(roles))
+    invited = await _invited(bus, folder, name, given, for_s, replaces=False)
+    return replace(invited, had=_had(account, given)) if account else invited
+
+
+def _had(account: AccountRecord, given: Collection[str]) -> str:
+    """Return the options by which an account has again what an invitation does not give it."""
+    lost = [f"--role {role}" for role in account.roles if role not in given]
+    return " ".join([*lost, *["--all"] * account.to_all])
 
 
 async def rotate(
