@@ -24,6 +24,7 @@ from mcp_agentbus.gate.verdict import (
     Names,
     Pull,
     Read,
+    Refusal,
     Say,
     Verdict,
     object_of,
@@ -133,7 +134,7 @@ def _of_consumer(asked: Asked, rest: str, book: Book) -> Verdict:
     if verb == "INFO" and (stream == TASKS or _is_ours(asked.account, consumer, book)):
         return Say(f"{API}CONSUMER.INFO.{stream}.{name}")
     if not _is_ours(asked.account, consumer, book):
-        return replace(NOT_YOURS, about=_whose(consumer))
+        return _not_ours(consumer)
     if verb == "CREATE":
         made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
         call = f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}"
@@ -212,6 +213,15 @@ def _consumer(stream: str, name: str) -> streams.Consumer | None:
 
 def _is_ours(account: str, consumer: streams.Consumer, book: Book) -> bool:
     return book.is_own_inbox(account, subjects.parts(consumer.subject).whose)
+
+
+def _not_ours(consumer: streams.Consumer) -> Refusal:
+    """Return why an account does not read what a consumer hands out: of a role which it lacks."""
+    [whose] = about = _whose(consumer)
+    role = whose.removeprefix(ids.ROLE_PREFIX)
+    if role == whose:
+        return replace(NOT_YOURS, about=about)
+    return Refusal("not-granted", {"role": role}, about)
 
 
 def _whose(consumer: streams.Consumer | None) -> tuple[str, ...]:
