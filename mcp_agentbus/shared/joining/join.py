@@ -15,6 +15,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey
 from mcp_agentbus.bus.replies import Message
-from mcp_agentbus.config import editor
+from mcp_agentbus.config import editor, names
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import text
@@ -31,6 +32,7 @@ from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import (
     AgentbusError,
     BadInput,
+    BadSetup,
     BusUnreachable,
     Crowded,
     CutOff,
@@ -137,13 +139,17 @@ async def _join(settings: Settings, place: Place, line: Line) -> Joined:
     place.keep(Record(line.name, line.urls, line.id, now, before))
     editor.set_server(settings, _section(place, line, before))
     place.forget(but=line)
+    settings = load_settings(settings.environ)
+    # Else the first call asks the bus which names are whose, and fails where that is away.
+    with suppress(BadSetup), names.writing(settings) as book:
+        book.begin(settings.agents)
     return Joined(
         account=line.name,
         urls=line.urls,
         was_joined=kept is not None,
         gate_ms=gate_ms,
         before=before,
-        settings=load_settings(settings.environ),
+        settings=settings,
     )
 
 

@@ -18,6 +18,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import Link, LinkLost
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
+from mcp_agentbus.config import names
 from mcp_agentbus.errors import (
     BadInput,
     BusUnreachable,
@@ -53,6 +54,7 @@ async def test_who_joins_is_let_in_by_a_key_that_stays_here_and_gets_all_back_as
         now = joined.settings
 
         assert (joined.account, joined.was_joined, now.account) == ("laptop", False, "laptop")
+        assert names.read(now).since  # it sends before it has reached the bus once, too
         assert (now.urls, str(now.binary)) == (line.urls, "/usr/bin/nats-server")
         assert now.ca_file.read_text().split() == line.ca_pem.split()
         kind = line.id[:8]
