@@ -20,6 +20,7 @@ from mcp_agentbus.shared.accounts import admin, owner, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.record import AccountRecord
 from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.server_folder import Files
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.records import read_record
 
@@ -70,6 +71,14 @@ async def test_an_invitation_is_a_line_that_says_all_and_is_kept_without_its_sec
     assert listed.account is None
     assert [each.id for each in listed.invitations] == [line.id]
     assert invited.invitation.roles == ("review",)
+
+
+async def test_an_invitation_by_a_lobby_s_key_that_was_replaced_is_listed_no_more(bus, folder):
+    await owner.invite(bus, folder, "laptop")
+    before = await owner.standing(bus, folder)
+    Files(folder).lobby.write_text(new_seed())
+
+    assert ([each.name for each in before], await owner.standing(bus, folder)) == (["laptop"], [])
 
 
 async def test_what_makes_no_sense_is_refused_with_what_does(bus, folder):

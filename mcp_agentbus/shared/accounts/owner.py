@@ -161,6 +161,7 @@ async def _invited(
     invitation = Invitation(
         id=secrets.token_hex(8),
         name=name,
+        lobby=admin.keys(folder).lobby,
         secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
         roles=roles,
         replaces=replaces,
@@ -212,7 +213,12 @@ async def standing(bus: Bus, folder: Path) -> list[Standing]:
     await store.ensure(bus)
     now, agents = text.now(), await agents_of(bus)
     accounts = {each.name: each for each in await store.accounts(bus)}
-    invitations = [each for each in await store.invitations(bus) if each.lets_in(now)]
+    lobby = admin.keys(folder).lobby  # of another one, as of one that was replaced, nobody gets in
+    invitations = [
+        each
+        for each in await store.invitations(bus)
+        if each.lets_in(now) and each.lobby in {"", lobby}
+    ]
     async with hosts(folder) as servers:
         answering = [server for server in servers.values() if server]
         listed = []
