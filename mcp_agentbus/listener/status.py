@@ -66,7 +66,7 @@ def seen_from(settings: Settings, answer: Mapping[str, Any]) -> dict[str, Any]:
     agents = [
         agent
         for agent in answer.get("agents", ())
-        if agent["sessions"] or not agent["agent"].startswith(PROBE)
+        if agent.get("sessions") or not agent["agent"].startswith(PROBE)
     ]
     seen = {**answer, "agents": agents} if "agents" in answer else answer
     return {**seen, "elsewhere": differs, "state": _state(seen, differs)}

@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import read_whole, unusable, write_whole
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.backup import ORDER
 from mcp_agentbus.shared.since import Gone, sent_since
-from mcp_agentbus.store import codec, subjects
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.records import record_in, record_key, sent_in, sent_key
 from mcp_agentbus.store.registered.profile import decode_profile
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Undecodable
@@ -130,10 +131,9 @@ def _noted(place: Path, url: str | None, now: Mapping[str, list[str]]) -> list[B
 
 def _read(folder: Path, said: dict[str, Any]) -> Before:
     gone: list[Gone] = []
-    for sent, end in said["gone"]:
-        with suppress(Undecodable):
-            is_over = end and codec.decode_record(end[0], end[1].encode())
-            gone.append(Gone(codec.decode_sent(sent[0], sent[1].encode()), is_over or None))
+    for written, end in said["gone"]:
+        if sent := sent_in(_stored(*written)):
+            gone.append(Gone(sent, record_in(_stored(*end)) if end else None))
     known = {
         agent: Owned(datetime.fromisoformat(at), account, data.encode())
         for agent, (at, account, data) in said["owned"].items()
@@ -141,12 +141,15 @@ def _read(folder: Path, said: dict[str, Any]) -> Before:
     return Before(folder, tuple(gone), known)
 
 
+def _stored(subject: str, said: str) -> Found:
+    return Found(subject, 0, text.now(), {}, said.encode())
+
+
 def _gone(gone: Gone) -> list[list[str] | None]:
     place = gone.sent.owner, gone.sent.inbox, gone.sent.task_id
-    sent = [subjects.sent_subject(*place), codec.encode_sent(gone.sent).decode()]
-    if gone.end is None:
-        return [sent, None]
-    return [sent, [subjects.record_subject(*place), codec.encode_record(gone.end).decode()]]
+    kept, over = sent_key(*place), record_key(*place)
+    sent = [kept.subject, kept.encode(gone.sent).decode()]
+    return [sent, [over.subject, over.encode(gone.end).decode()] if gone.end else None]
 
 
 async def _streams(bus: Bus) -> dict[str, list[str]]:
