@@ -57,6 +57,7 @@ class Session:
     leased: bool = False  #: As a shell's: its claims are leases, and outlive its process.
     hosted: str = ""  #: For which session of its host's, by which process; empty if unknown.
     successor: str = field(default="", init=False)  #: Which other one of its host's has all of its.
+    ungranted: frozenset[str] = frozenset()  #: Its roles that its account was not granted.
     only: str = ""  #: The id of the one task that it was started for; empty for any.
     naming: Naming | None = None  #: How an MCP client comes by its name; None: it is `me` for good.
     outbox: Outbox | None = None  #: Keeps what it sends while the bus is out of reach.
@@ -103,7 +104,7 @@ class Session:
     @property
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
-        return self.me.inboxes
+        return self.me.inboxes_but(self.ungranted)
 
     def taking(self) -> Agent:
         """Return its agent, with whose tasks it takes and its roles as its user has said by now."""
@@ -122,9 +123,7 @@ class Session:
         return machine_key.unforeseen(self.bus.settings.state_dir, self.me.id, inbox, request)
 
     async def take_name(self) -> tuple[str, ...]:
-        """Take its agent's name, before all else that a call does; changes who it is if need be.
-
-        Returns what its user should know about the name, each time until the name is taken.
+        """Take its agent's name before all else, be another if need be; return what to tell of it.
 
         Raises:
             BadInput, BadSetup, BusUnreachable, Unconfirmed, NotAllowed: as `Naming.take`.
@@ -180,8 +179,7 @@ class Session:
 
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
-        finding = [self.claims.find(self.inboxes)] if self.leased else []
-        await together(roster.register(self.bus, self.taking(), text.now()), *finding)
+        await together(self._register(), *([self.claims.find(self.inboxes)] if self.leased else ()))
         self.naming = None
         if self.leased:
             return
@@ -192,6 +190,9 @@ class Session:
         if self.hosted and not self.only:
             await self._succeed()
         self._ending.callback(in_background(self._keep(), f"keeper of session {self.id}").cancel)
+
+    async def _register(self) -> None:
+        self.ungranted = await roster.register_granted(self.bus, self.taking(), text.now())
 
     async def _hear_records(self) -> None:
         await self._hear(subjects.record_subject(self.me.id, "*", "*"), self._on_record)
@@ -297,7 +298,7 @@ class Session:
                     await self.bus.extend(delivery)
                 if time.monotonic() - touched > roster.TOUCH_S:
                     touched = time.monotonic()
-                    await roster.register(self.bus, self.taking(), text.now())
+                    await self._register()
                 if time.monotonic() - self._called_at > CLAIM_MAX_S:
                     await self.claims.give_all_back("no call from its session for 2 hours")
                 await self.outcomes.keeping.again()
@@ -323,7 +324,7 @@ class Session:
                     await self.claims.give_all_back("its session ended")
                     await roster.beat(self.bus, self.me, self.id, leaving=True)
                     await self.outcomes.leave(self.calls.ended)
-                    await roster.register(self.bus, self.taking(), text.now())
+                    await self._register()
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 await self._ending.aclose()
@@ -367,10 +368,9 @@ class Turn:
     def give(self, inbox: Inbox) -> Inbox:
         """Count what is in an answer as given; nothing may come between this and its leaving."""
         if not inbox.peeked:
-            tasks = [item.task.id for item in inbox.tasks]
-            self._session.claims.give(tasks, self._call)
+            self._session.claims.give([item.task.id for item in inbox.tasks], self._call)
         self._session.outcomes.give(inbox.results, self._call)
-        return inbox
+        return inbox.lacking(self._session.ungranted)
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, asyncio.CancelledError) and self._looking:

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, server_time
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
@@ -113,6 +114,24 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
         return None if old and _says(old, profile) else Write(profile)
 
     await records.update(bus, _profile_key(agent.id), registered)
+
+
+async def register_granted(bus: Bus, agent: Agent, now: datetime) -> frozenset[str]:
+    """Register an agent as `register`, but for roles that its account was not granted; return them.
+
+    Raises: as `register`.
+    """
+    lacks: set[str] = set()
+    while True:
+        roles = tuple(role for role in agent.roles if role not in lacks)
+        try:
+            await register(bus, replace(agent, roles=roles), now)
+        except NotGranted as error:
+            if error.role not in roles:
+                raise
+            lacks.add(error.role)
+        else:
+            return frozenset(lacks)
 
 
 def _says(old: Profile, new: Profile) -> bool:
