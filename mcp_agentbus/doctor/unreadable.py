@@ -26,8 +26,9 @@ from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import asks
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import records, roster, subjects, tasks
+from mcp_agentbus.store import records, subjects, tasks
 from mcp_agentbus.store.reading.signs import decode_sign
+from mcp_agentbus.store.registered.profile import Profile, decode_profile
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.store.task import Repeating, Undecodable
 
@@ -117,8 +118,8 @@ def _decode(stream: str, message: Found) -> None:
     if stream == subjects.RESULTS:
         records.decode(message)
     elif stream == subjects.AGENTS:
-        roster.decode_profile(message)
-        roster.Profile.model_validate_json(message.data)
+        decode_profile(message)
+        Profile.model_validate_json(message.data)
     elif stream == subjects.PRESENCE:
         decode_sign(message)
     elif subjects.parts(message.subject).kind == "sched":

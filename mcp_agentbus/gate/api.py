@@ -20,14 +20,17 @@ from mcp_agentbus.gate.verdict import (
     Asked,
     Count,
     Delete,
+    Kept,
     Names,
     Pull,
     Read,
+    Refusal,
     Say,
     Verdict,
     object_of,
 )
 from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
 API: Final = "$JS.API."
@@ -113,6 +116,8 @@ def _purge(asked: Asked, stream: str, fields: Mapping[str, Any], book: Book) -> 
         return NOT_YOURS
     if not own:
         return replace(NOT_YOURS, about=(whose,))
+    if stream == AGENTS:  # whoever had the name next would read what the bus keeps of the agent
+        return Kept(subjects.profile_subject(whose), forgotten.kept(whose, asked.account))
     return Say(asked.subject, _dump({"filter": wanted}))
 
 
@@ -129,7 +134,7 @@ def _of_consumer(asked: Asked, rest: str, book: Book) -> Verdict:
     if verb == "INFO" and (stream == TASKS or _is_ours(asked.account, consumer, book)):
         return Say(f"{API}CONSUMER.INFO.{stream}.{name}")
     if not _is_ours(asked.account, consumer, book):
-        return replace(NOT_YOURS, about=_whose(consumer))
+        return _not_ours(consumer)
     if verb == "CREATE":
         made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
         call = f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}"
@@ -208,6 +213,15 @@ def _consumer(stream: str, name: str) -> streams.Consumer | None:
 
 def _is_ours(account: str, consumer: streams.Consumer, book: Book) -> bool:
     return book.is_own_inbox(account, subjects.parts(consumer.subject).whose)
+
+
+def _not_ours(consumer: streams.Consumer) -> Refusal:
+    """Return why an account does not read what a consumer hands out: of a role which it lacks."""
+    [whose] = about = _whose(consumer)
+    role = whose.removeprefix(ids.ROLE_PREFIX)
+    if role == whose:
+        return replace(NOT_YOURS, about=about)
+    return Refusal("not-granted", {"role": role}, about)
 
 
 def _whose(consumer: streams.Consumer | None) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ class Known:
     accept_from: tuple[str, ...]
     #: Its sequence among the registrations.
     revision: int
+    #: Its account has forgotten it, and keeps the name.
+    is_gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Book:
 
     def count(self, account: str) -> int:
         """Return how many agents are this account's."""
-        return sum(known.account == account for known in self._agents.values())
+        theirs = (known for known in self._agents.values() if known.account == account)
+        return sum(not known.is_gone for known in theirs)
 
     def is_own(self, account: str, agent: str) -> bool:
         """Tell whether an agent is this account's."""
@@ -86,6 +89,11 @@ class Book:
     def may_be(self, account: str, agent: str) -> bool:
         """Tell whether an agent is this account's, or nobody's yet."""
         return self.owner(agent) in {"", account} and ids.is_agent(agent)
+
+    def is_gone(self, agent: str) -> bool:
+        """Tell whether an agent's account has forgotten it, and has its name still."""
+        known = self._agents.get(agent)
+        return known is not None and known.is_gone
 
     def is_own_inbox(self, account: str, inbox: str) -> bool:
         """Tell whether an inbox is an own agent's, or that of a role which the account has."""
@@ -103,14 +111,15 @@ class Book:
 
     def is_there(self, inbox: str) -> bool:
         """Tell whether an agent is registered, or one that has the role."""
-        return inbox in self._agents or any(self._holders(inbox))
+        is_agent = inbox in self._agents and not self.is_gone(inbox)
+        return is_agent or any(self._holders(inbox))
 
     def accepts(self, inbox: str, sender: str) -> bool:
         """Tell whether who reads an inbox takes tasks of a sender; of a role one is enough."""
         known = self._agents.get(sender)
         roles = known.roles if known else ()
         readers = self._holders(inbox) if inbox.startswith(ids.ROLE_PREFIX) else [inbox]
-        takes = ((each, self._agents[each].accept_from) for each in readers if each in self._agents)
+        takes = ((each, self._agents[each].accept_from) for each in readers if self.is_there(each))
         return any(ids.accepts(agent, accepted, sender, roles) for agent, accepted in takes)
 
     def free(self, agent: str, account: str) -> str:
@@ -145,8 +154,13 @@ class Book:
             self._accounts[account] = standing
 
     @property
+    def gone(self) -> Mapping[str, int]:
+        """The agents that their accounts have forgotten, and by which number that is known."""
+        return {name: known.revision for name, known in self._agents.items() if known.is_gone}
+
+    @property
     def agents(self) -> AbstractSet[str]:
-        """All agents that are registered."""
+        """All agents that are registered, or that an account has forgotten."""
         return self._agents.keys()
 
     @property

@@ -46,6 +46,9 @@ _TOO_LARGE: Final = (
 )
 _FULL: Final = b'{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}'
 # As the server says it.
+_PURGED: Final = (
+    b'{"type":"io.nats.jetstream.api.v1.stream_purge_response","success":true,"purged":1}'
+)
 _NO_SUCH_MESSAGE: Final = {"code": 400, "err_code": 10043, "description": "no message found"}
 
 
@@ -146,6 +149,10 @@ class Desk:
                 await self._count(reply, decided)
             case verdict.Names(subject):
                 await self._names(reply, subject)
+            case verdict.Kept(subject, data):
+                answer = await self._forward.ask(subject, data)
+                is_kept = "seq" in _object(answer)
+                self._forward.answer(reply, _PURGED if is_kept else answer)
             case verdict.Delete():
                 await self._delete(reply, decided)
 

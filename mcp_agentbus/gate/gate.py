@@ -27,7 +27,7 @@ from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.share.counting import keep_counts
 from mcp_agentbus.gate.signals import Signals
-from mcp_agentbus.gate.upkeep import keep_up
+from mcp_agentbus.gate.upkeep import free_names, keep_up
 from mcp_agentbus.shared.accounts import store
 from mcp_agentbus.store.streams import ensure_streams
 
@@ -102,6 +102,7 @@ class Gate:
             stack.push_async_callback(self._end_desks)
             works = (
                 keep_up(bus, missed),
+                free_names(bus, keeper.book),
                 keep_counts(bus, keeper.book, self._quota.holdings),
                 self._keep_desks(server, keeper, missed),
             )

@@ -23,10 +23,10 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate.book import Book, Known, Standing
-from mcp_agentbus.gate.verdict import field_of
 from mcp_agentbus.shared.accounts import leader, store
 from mcp_agentbus.shared.accounts.record import CHANGED, AccountRecord
-from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.registered.profile import decode_profile
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Undecodable
 
@@ -200,14 +200,13 @@ class Keeper:
 
 
 def _known(stored: Found) -> Known:
-    # Whose it is the gate has written, whatever else is there that no reader takes.
-    account = field_of(stored.data, "account")
-    account = account if ids.is_agent(account) else ""
     try:
-        profile = roster.decode_profile(stored)
+        profile = decode_profile(stored)
     except Undecodable:
-        return Known(account, (), (), stored.seq)
-    return Known(account, profile.roles, profile.accept_from, stored.seq)
+        return Known("", (), (), stored.seq)
+    if profile.forgotten and profile.account:
+        return Known(profile.account, (), (), stored.seq, is_gone=True)
+    return Known(profile.account, profile.roles, profile.accept_from, stored.seq)
 
 
 def _standing(record: AccountRecord, revision: int) -> Standing:

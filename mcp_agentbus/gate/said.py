@@ -206,6 +206,7 @@ def _not_registered(
     if not book.may_be(account, agent):
         return Refusal("name-taken", {"free": book.free(agent, account)}, about=(agent,))
     revision, is_new = headers.get(H_EXPECTED_REVISION, ""), not book.is_own(account, agent)
+    is_new = is_new or book.is_gone(agent)
     # Whoever else may have claimed it meanwhile: the server is to see that it is as it is known.
     if not revision or (is_new and int(revision) != book.revision(agent)):
         return replace(NOT_YOURS, about=(agent,))

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients do for the bus where no gate stands: its streams, what falls due, room for more."""
+"""What clients do for the bus where no gate stands: its streams, what falls due, room for more.
+
+And what a gate alone does: it lets others have the names of which nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import note_failure
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.gate.book import Book
+from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.streams import ensure_streams
 from mcp_agentbus.store.upkeep import room
 from mcp_agentbus.store.upkeep.due import Due
@@ -19,6 +24,8 @@ from mcp_agentbus.store.upkeep.due import Due
 _ROUND_S: Final = 1.0
 # How often streams are looked at that nobody has missed, in seconds.
 _LOOK_S: Final = 15.0
+# How often it is looked for names of forgotten agents of which nothing is left, in seconds.
+_FREE_S: Final = 3600.0
 
 
 async def keep_up(bus: Bus, missed: asyncio.Event) -> None:
@@ -42,3 +49,16 @@ async def keep_up(bus: Bus, missed: asyncio.Event) -> None:
         except Exception as error:  # noqa: BLE001  # or nothing is seen to from then on
             note_failure("the upkeep of the bus", error)
             await asyncio.sleep(_ROUND_S)
+
+
+async def free_names(bus: Bus, book: Book) -> None:
+    """Free the names of forgotten agents, until cancelled."""
+    while True:
+        await asyncio.sleep(_FREE_S)
+        try:
+            for agent, revision in book.gone.items():
+                await forgotten.free(bus, agent, revision)
+        except (AgentbusError, TimeoutError):  # the next round does it
+            pass
+        except Exception as error:  # noqa: BLE001  # or no name is freed from then on
+            note_failure("the names of forgotten agents", error)

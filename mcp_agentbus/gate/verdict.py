@@ -123,6 +123,14 @@ class Names:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """To be said in the place of a registration that is purged, and answered as a purge."""
+
+    subject: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Delete:
     """A message is to be deleted, if it is in an own inbox or an own agent's."""
 
@@ -138,7 +146,7 @@ class Event:
 
 
 #: What something else is to be asked before.
-Later = Stored | Scheduled | Copied | Count | Names | Delete
+Later = Stored | Scheduled | Copied | Count | Names | Kept | Delete
 Verdict = Refusal | Say | Pull | Read | Event | Later
 #: Of whatever is nobody else's business to say.
 NOT_YOURS: Final = Refusal("not-yours")

@@ -35,6 +35,7 @@ from mcp_agentbus.errors import (
     BadInput,
     BusUnreachable,
     NotAccepted,
+    NotAllowed,
     UnknownAgent,
     UnknownTask,
 )
@@ -312,7 +313,12 @@ async def under_old_names(bus: Bus, agent: str) -> tuple[str, ...]:
 async def _under_old_name(bus: Bus, old: str, agent: str) -> str:
     if await roster.live_sessions(bus, old):
         return ""  # what it has is its own, and may come back still
-    tasks, results = await both(waiting.counts(bus, (old,)), unseen.look_up(bus, old, _LEFT_MAX))
+    try:
+        tasks, results = await both(
+            waiting.counts(bus, (old,)), unseen.look_up(bus, old, _LEFT_MAX)
+        )
+    except NotAllowed:  # the name is another account's, with all that waits there
+        return ""
     counts = (_left(sum(tasks.values()), "task"), _left(len(results.results), "result"))
     if not any(counts):
         return ""

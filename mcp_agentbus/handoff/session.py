@@ -62,6 +62,8 @@ class Session:
     hosted: str = ""
     #: The id of the session that its host has begun in its place; empty if none.
     successor: str = field(default="", init=False)
+    #: Roles of its agent that its account was not granted.
+    ungranted: frozenset[str] = frozenset()
     #: The id of the one task that it was started for; empty if it may claim any.
     only: str = ""
     #: How an MCP client's session comes by its name; None: its agent is `me` and stays that.
@@ -82,6 +84,7 @@ class Session:
     _naming_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _called_at: float = field(default_factory=time.monotonic)
     _ended: bool = False
+    _registered: tuple[str, ...] = ()  # the roles that its latest registration was to have
     _done: set[str] = field(default_factory=set)  # what is begun once, see `_once`
     _hears: set[str] = field(default_factory=set)  # subjects
     _doing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class Session:
     @property
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
-        return self.me.inboxes
+        return self.me.inboxes_but(self.ungranted)
 
     def refreshed(self) -> Agent:
         """Return its agent as its user has said by now, which it is from here on."""
@@ -134,9 +137,7 @@ class Session:
         return machine_key.unforeseen(self.bus.settings.state_dir, self.me.id, inbox, request)
 
     async def take_name(self) -> tuple[str, ...]:
-        """Take its agent's name, before all else that a call does; changes who it is if need be.
-
-        Returns what its user should know about the name, each time until the name is taken.
+        """Take its agent's name before all else, be another if need be; return what to tell of it.
 
         Raises:
             BadInput, BadSetup, BusUnreachable, Unconfirmed, NotAllowed: as `Naming.take`.
@@ -182,7 +183,9 @@ class Session:
 
     async def can_read(self) -> None:
         """Make sure that the lanes of its inboxes by now are there, and what comes in is heard."""
-        inboxes = self.refreshed().inboxes
+        if self.refreshed().roles != self._registered:  # a new one may not be granted
+            await self._register()
+        inboxes = self.inboxes
         ready = partial(self._prepare_to_read, inboxes)
         await self._once(f"reading {' '.join(inboxes)}", ready)
 
@@ -203,7 +206,7 @@ class Session:
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
         finding = [self.claims.find(self.inboxes)] if self.leased else []
-        await together(roster.register(self.bus, self.me, text.now()), *finding)
+        await together(self._register(), *finding)
         self.naming = None
         if self.leased:
             return
@@ -214,6 +217,11 @@ class Session:
         if self.hosted and not self.only:
             await self._succeed()
         self._ending.callback(in_background(self._keep(), f"keeper of session {self.id}").cancel)
+
+    async def _register(self) -> None:
+        me = self.refreshed()
+        self.ungranted = await roster.register_granted(self.bus, me, text.now())
+        self._registered = me.roles
 
     async def _hear_records(self) -> None:
         await self._hear(subjects.record_subject(self.me.id, "*", "*"), self._on_record)
@@ -319,7 +327,7 @@ class Session:
                     await self.bus.extend(delivery)
                 if time.monotonic() - touched > roster.TOUCH_S:
                     touched = time.monotonic()
-                    await roster.register(self.bus, self.refreshed(), text.now())
+                    await self._register()
                 if time.monotonic() - self._called_at > CLAIM_MAX_S:
                     await self.claims.give_all_back("no call from its session for 2 hours")
                 await self.outcomes.keeping.again()
@@ -354,7 +362,7 @@ class Session:
             partial(self.claims.give_all_back, "its session ended"),
             partial(roster.beat, self.bus, self.me, self.id, leaving=True),
             partial(self.outcomes.leave, self.calls.ended),
-            partial(roster.register, self.bus, self.refreshed(), text.now()),
+            self._register,
         ):
             with suppress(AgentbusError):
                 await step()

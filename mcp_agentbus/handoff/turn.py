@@ -25,9 +25,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -286,6 +286,17 @@ class Inbox:
     def empty(self) -> bool:
         """Whether there is nothing to show."""
         return not self.tasks and not self.results and not self.notes
+
+    def lacking(self, roles: Collection[str]) -> Inbox:
+        """Return it with what was not read said: the inboxes of roles that were not granted."""
+        if not roles or self.degraded:
+            return self
+        these = ", ".join(f"role:{role}" for role in sorted(roles))
+        said = (
+            f"{these} is not read, as it is not granted to this account: take it out of the "
+            "agent's roles, or have the server's owner grant it"
+        )
+        return replace(self, degraded=said)
 
 
 def is_over() -> Refused:

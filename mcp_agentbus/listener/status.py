@@ -18,7 +18,7 @@ from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
 from mcp_agentbus.core.children.descriptors import mend
-from mcp_agentbus.core.ids import WAKE_ON, address_of
+from mcp_agentbus.core.ids import PROBE, WAKE_ON, address_of
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.errors import NoListener, SilentListener
@@ -65,7 +65,14 @@ def seen_from(settings: Settings, answer: Mapping[str, Any]) -> dict[str, Any]:
     With `elsewhere` as well: as `elsewhere` returns it.
     """
     differs = elsewhere(settings, answer)
-    return {**answer, "elsewhere": differs, "state": _state(answer, differs)}
+    # What doctor has tried a bus by stays a while, and is nobody's who works there.
+    agents = [
+        agent
+        for agent in answer.get("agents", ())
+        if agent.get("sessions") or not agent["agent"].startswith(PROBE)
+    ]
+    seen = {**answer, "agents": agents} if "agents" in answer else answer
+    return {**seen, "elsewhere": differs, "state": _state(seen, differs)}
 
 
 def _state(answer: Mapping[str, Any], differs: str) -> State:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -44,12 +44,15 @@ from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
-from mcp_agentbus.shared.since import sent_since, tell
+from mcp_agentbus.shared.before import Before, note, noted, put_back
+from mcp_agentbus.shared.since import is_since, sent_since, tell
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 
 # Of JetStream's API: somebody else has made the stream meanwhile.
 _THERE_ALREADY: Final = frozenset({10058, 10130})
+# Of several servers too few have room for a stream, or are there.
+_NO_PLACE: Final = 10005
 _IN_USE: Final = (
     "End all that uses the bus (agentbus listen --stop, and every session), then run it again with "
     "--replace."
@@ -63,6 +66,8 @@ _STOP_GATE: Final = (
 # A gigabyte takes a slow network a minute or two.
 _CATCHES_UP_WITHIN_S: Final = 300.0
 _LOOK_AGAIN_S: Final = 0.1
+# So long room may count as reserved by a stream that was removed, in seconds.
+_RESERVED_S: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -191,24 +196,30 @@ async def _in_place(
     if await is_answered(bus):
         what = "The server's gate runs, by which others use the bus. Nothing was changed."
         raise Refused(what, hint=_STOP_GATE)
-    if not there:
-        async with aclosing(_anew(bus, backup, there)) as steps:
-            async for step in steps:
-                yield step
-        return
-    folder = await _backed_up(bus, bus.settings)
-    gone = await sent_since(bus, backup.taken_at)
+    several = await noted(bus)
+    if there:
+        several.append(await note(bus, await _backed_up(bus, bus.settings)))
     try:
-        async with aclosing(_anew(bus, backup, there)) as steps:
+        async with aclosing(_anew(bus, backup, there, several)) as steps:
             async for step in steps:
                 yield step
-        yield Replaced(folder, await tell(bus, gone))
+        told = 0
+        for each in reversed(several):  # the latest has seen most
+            since = [gone for gone in each.gone if is_since(gone.sent, backup.taken_at)]
+            told += await tell(bus, since)
+        for each in several:
+            await asyncio.to_thread(each.let_go)
+        if several:
+            yield Replaced(several[0].folder, told)
     except _InUse:
+        if there:
+            several[-1].let_go()
         raise
     except AgentbusError as error:
+        kept = f"; what was there before is in {several[0].folder}" if several else ""
         raise error.saying(
             f"The bus is half restored. {error.message}",
-            hint=f"Run it again with --replace; what was there before is in {folder}.",
+            hint=f"Run it again with --replace{kept}.",
         ) from None
 
 
@@ -219,7 +230,7 @@ class _InUse(Refused):
 
 
 async def _anew(
-    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]]
+    bus: Bus, backup: Backup, there: Mapping[str, Mapping[str, Any]], several: Sequence[Before]
 ) -> AsyncGenerator[Progress, None]:
     """Remove the streams, if they hold what they are known to hold, and make them of a backup."""
     for name in ORDER:
@@ -231,9 +242,10 @@ async def _anew(
     info = await bus.api(f"STREAM.INFO.{subjects.RESULTS}")
     replicas = int(info["config"]["num_replicas"])
     kept: list[Invitation] = []
+    is_joined = False
     if any(stream.name == accounts.STREAM for stream in backup.streams):
         await accounts.ensure(bus)
-        if await accounts.has_joined(bus):
+        if is_joined := await accounts.has_joined(bus):
             backup = changed(backup, streams=_of_tasks(backup))
         else:
             kept = await accounts.invitations(bus)
@@ -243,6 +255,8 @@ async def _anew(
         async for step in steps:
             if step.stream == accounts.STREAM and step.is_complete:
                 await accounts.put_over(bus, kept)
+            if step.stream == subjects.AGENTS and step.is_complete and is_joined:
+                await put_back(bus, several)
             yield step
 
 
@@ -305,12 +319,27 @@ async def _forget_consumers(bus: Bus, stream: str) -> None:
                     raise
 
 
+async def _begun(bus: Bus, stream: Stream, config: Mapping[str, Any]) -> snapshot.Given:
+    """Have the server take a stream's snapshot.
+
+    Of several the one that leads counts for a while what a stream had reserved that was removed.
+    """
+    give_up = time.monotonic() + (_RESERVED_S if config["num_replicas"] > 1 else 0)
+    while True:
+        try:
+            return await snapshot.given(bus, config, stream.state)
+        except ApiError as error:
+            if error.code != _NO_PLACE or time.monotonic() > give_up:
+                raise
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
 async def _given(
     bus: Bus, backup: Backup, stream: Stream, config: Mapping[str, Any]
 ) -> AsyncGenerator[Progress, None]:
     count = 0
     try:
-        given = await snapshot.given(bus, config, stream.state)
+        given = await _begun(bus, stream, config)
         for part in backup.parts(stream, snapshot.GIVEN):
             await given.put(part)
             count += len(part)
@@ -319,6 +348,9 @@ async def _given(
     except ApiError as error:
         if error.code == NO_ROOM_TO_RESERVE:
             raise StoreFull from None
+        if error.code == _NO_PLACE:
+            what = f"Too few of the servers have room for {stream.name}, or are there."
+            raise Refused(what, hint="See that all of them run, then run it again.") from None
         if error.code in _THERE_ALREADY:
             what = f"Somebody uses the bus: {stream.name} was made anew while it was restored."
             raise Refused(what, hint=_IN_USE) from None

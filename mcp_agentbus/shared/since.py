@@ -59,7 +59,12 @@ async def sent_since(bus: Bus, at: datetime) -> list[Gone]:
 
 
 def _may_wait(sent: Sent, at: datetime) -> bool:
-    return sent.created_at > at - _CLOCKS and not (sent.closed or sent.unasked)
+    return is_since(sent, at) and not (sent.closed or sent.unasked)
+
+
+def is_since(sent: Sent, at: datetime) -> bool:
+    """Tell whether a task was sent since then, or shortly before."""
+    return sent.created_at > at - _CLOCKS
 
 
 async def tell(bus: Bus, gone: Iterable[Gone]) -> int:

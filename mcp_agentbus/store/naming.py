@@ -26,6 +26,7 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, NameTaken, Unconfirmed
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.registered.forgotten import account_of
 from mcp_agentbus.store.subjects import AGENTS
 
 _NOBODY: Final[frozenset[str]] = frozenset()
@@ -90,15 +91,16 @@ class Naming:
             return _NOBODY
         try:
             async with asyncio.timeout(_LOOK_S):
-                registration = await roster.registration(bus, found.me.id)
+                theirs = await account_of(bus, found.me.id)
         except (BusUnreachable, Unconfirmed, TimeoutError):
             return _NOBODY  # what is sent now may be kept here until the bus is back
-        if registration and registration.account == account:
+        if theirs == account:
             _OURS.add((url, account, found.me.id))
-        if registration is None or registration.account in {"", account}:
+        if theirs in {"", account}:
             return _NOBODY
         entries = await roster.everybody(bus)
-        return frozenset(each.id for each in entries if each.account not in {"", account})
+        others = (each.id for each in entries if each.account not in {"", account})
+        return frozenset({found.me.id, *others})
 
     def _mine(self, found: Identity, others: frozenset[str]) -> Identity:
         """Return who was found, as long as it is no other account's.
@@ -110,7 +112,7 @@ class Naming:
             return found
         free = identity.beside(name, str(self.asked.settings.account), others)
         raise NameTaken(
-            f"{name} is an agent of another account of this bus. Nothing was stored.",
+            f"{name} is an agent of another account of this bus, or was. Nothing was stored.",
             hint=f"Take another name, such as {free}: where this one is given, by --agent, "
             "AGENTBUS_AGENT, .agentbus.toml or config.toml.",
         )

@@ -20,12 +20,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, get_args
 from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, server_time
-from mcp_agentbus.config.tables import ROLES_MAX
-from mcp_agentbus.config.values import ACCEPTED_MAX
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Agent, Priority
@@ -35,9 +32,10 @@ from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.copies import Copy, copy_of
 from mcp_agentbus.store.reading.signs import Sign, signs_of_life
 from mcp_agentbus.store.records import Key
+from mcp_agentbus.store.registered.profile import Profile, decode_profile
 from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
-from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Record, Time, Undecodable
+from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Record, Undecodable
 
 #: `not known`: the server has not heard from anybody since it was started anew.
 PresenceState = Literal["live session", "listening", "not known", "offline", "never seen"]
@@ -52,23 +50,6 @@ AWAY: Final = frozenset({"offline", "never seen"})
 # A new bus has all its streams made within this time; one that lives in memory is made again at
 # each start of the server.
 _MADE_TOGETHER: Final = timedelta(seconds=1)
-
-
-class Profile(BaseModel):
-    """An agent's registration."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    id: str
-    description: str = ""
-    roles: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    accept_from: tuple[str, ...] = (ANY_SENDER,)
-    #: Whose it is, as a shared server's gate knows; empty without one.
-    account: str = ""
-    registered_at: Time
-    #: Start, touch or end of its latest session, or up to 30 s before; None if it never had one.
-    last_seen: Time | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +118,24 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     await records.update(bus, _profile_key(agent.id), registered)
 
 
+async def register_granted(bus: Bus, agent: Agent, now: datetime) -> frozenset[str]:
+    """Register an agent as `register`, but for roles that its account was not granted; return them.
+
+    Raises: as `register`.
+    """
+    lacks: set[str] = set()
+    while True:
+        roles = tuple(role for role in agent.roles if role not in lacks)
+        try:
+            await register(bus, replace(agent, roles=roles), now)
+        except NotGranted as error:
+            if error.role not in roles:
+                raise
+            lacks.add(error.role)
+        else:
+            return frozenset(lacks)
+
+
 def _says(old: Profile, new: Profile) -> bool:
     """Tell whether a registration says already what a new one would; one of an account never does.
 
@@ -151,7 +150,7 @@ def _says(old: Profile, new: Profile) -> bool:
 
 def _profile_key(agent: str) -> Key[Profile]:
     subject = subjects.profile_subject(agent)
-    return Key(AGENTS, subject, decode_profile, lambda profile: profile.model_dump_json().encode())
+    return Key(AGENTS, subject, _decoded, lambda profile: profile.model_dump_json().encode())
 
 
 async def beat(
@@ -190,8 +189,7 @@ async def registered(bus: Bus) -> frozenset[str]:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
     known = await _registrations(bus).read(bus)
-    ids_ = (subjects.parts(subject).whose for subject in known)
-    return frozenset(filter(ids.is_agent, ids_))
+    return frozenset(each.profile.id for each in known.values() if each)
 
 
 async def registration(bus: Bus, agent: str) -> Profile | None:
@@ -327,37 +325,14 @@ def _registrations(bus: Bus) -> Copy[_Registered | None]:
 
 def _kept(stored: Found) -> _Registered | None:
     with suppress(Undecodable):
-        profile = decode_profile(stored)
-        return _Registered(profile, _entry(profile, ()))
+        return _Registered(profile := _decoded(stored), _entry(profile, ()))
     return None
 
 
-def decode_profile(stored: Found) -> Profile:
-    """Return the registration in a stored message, as far as it can be read and be true.
-
-    Raises:
-        Undecodable: it is nobody's.
-    """
-    whose = subjects.parts(stored.subject).whose
-    if not ids.is_agent(whose):
-        raise Undecodable("its subject names no agent")
-    try:
-        profile = Profile.model_validate_json(stored.data)
-    except ValidationError:  # whatever was written over it, its agent has registered
-        return Profile(id=whose, registered_at=stored.stored_at)
-    roles = (role for role in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + role))
-    # Who it is about is the subject's word; what else it says is only believed if it can be true.
-    return profile.model_copy(
-        update={
-            "id": whose,
-            "roles": tuple(roles)[:ROLES_MAX],
-            "account": profile.account if ids.is_agent(profile.account) else "",
-            "hosts": tuple(host for host in profile.hosts if ids.is_inbox(host)),
-            "accept_from": tuple(filter(ids.is_sender, profile.accept_from))[:ACCEPTED_MAX],
-            "description": profile.description[: ids.DESCRIPTION_MAX_CHARS],
-            "last_seen": profile.last_seen and min(profile.last_seen, stored.stored_at),
-        }
-    )
+def _decoded(stored: Found) -> Profile:
+    if (profile := decode_profile(stored)).forgotten:
+        raise Undecodable("it is an agent no more")
+    return profile
 
 
 def _newcomer(agent: str, signs: Iterable[Sign]) -> Profile | None:
@@ -390,11 +365,10 @@ def _entry(profile: Profile, signs: Sequence[Sign]) -> Entry:
 def best(inbox: str, holders: Sequence[Entry]) -> Entry:
     """Return one entry for a role: the liveliest state of those who hold it."""
     order: tuple[PresenceState, ...] = get_args(PresenceState)
-    seen = [entry.last_seen for entry in holders if entry.last_seen]
     return Entry(
         id=inbox,
         state=next(state for state in order if any(entry.state == state for entry in holders)),
-        last_seen=max(seen) if seen else None,
+        last_seen=max((each.last_seen for each in holders if each.last_seen), default=None),
         holds=tuple(holds for entry in holders for holds in entry.holds),
         accept_from=tuple({who for each in holders for who in (each.id, *each.accept_from)}),
     )

@@ -31,8 +31,9 @@ from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.records import read_record, write_record, write_sent
+from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.subjects import PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent, Task, Undecodable
 from mcp_agentbus.tools.answers import words
 
@@ -212,11 +213,10 @@ async def _move(bus: Bus, old: str, new: str) -> Moved:
 
 async def _forget(bus: Bus, agent: str) -> None:
     """Take an agent off the roster, with the consumers of its inbox; records stay for 30 days."""
-    for stream, subject in (
-        (AGENTS, subjects.profile_subject(agent)),
-        (PRESENCE, subjects.heartbeat_subject(agent, "*")),
-    ):
-        await _unless_missing(bus, f"STREAM.PURGE.{stream}", {"filter": subject})
+    with suppress(Conflict):  # it is registered anew
+        await forgotten.forget(bus, agent)
+    signs = {"filter": subjects.heartbeat_subject(agent, "*")}
+    await _unless_missing(bus, f"STREAM.PURGE.{PRESENCE}", signs)
     for lane in ids.LANES:
         await _unless_missing(
             bus, f"CONSUMER.DELETE.{TASKS}.{subjects.lane_consumer(agent, lane)}", None

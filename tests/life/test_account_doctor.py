@@ -42,6 +42,9 @@ async def test_it_tells_how_fast_the_gate_answers_and_what_it_does_not_look_at(t
             assert "not looked at" in found[name]["said"]
 
         assert "name coder" not in found
+        _, found = await report(replace(settings, agents={"ops": Agent("ops", roles=("deploy",))}))
+        assert found["name ops"]["state"] == "warning"
+        assert "agentbus inbox --peek --agent ops" in found["name ops"]["fix"]
         async with (
             Bus(shared.settings("vps")) as there,
             Session(there, Agent("coder")) as coder,

@@ -20,6 +20,7 @@ from mcp_agentbus.shared.accounts import admin, owner, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.record import AccountRecord
 from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.server_folder import Files
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.records import read_record
 
@@ -72,6 +73,14 @@ async def test_an_invitation_is_a_line_that_says_all_and_is_kept_without_its_sec
     assert invited.invitation.roles == ("review",)
 
 
+async def test_an_invitation_by_a_lobby_s_key_that_was_replaced_is_listed_no_more(bus, folder):
+    await owner.invite(bus, folder, "laptop")
+    before = await owner.standing(bus, folder)
+    Files(folder).lobby.write_text(new_seed())
+
+    assert ([each.name for each in before], await owner.standing(bus, folder)) == (["laptop"], [])
+
+
 async def test_what_makes_no_sense_is_refused_with_what_does(bus, folder):
     await joined(bus, folder, "laptop")
     with pytest.raises(BadInput, match="no name"):
@@ -97,10 +106,12 @@ async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus
     less = await owner.grant(bus, "laptop", no_roles=["a"])
     await owner.remove(bus, folder, "laptop")
     [removed] = await owner.standing(bus, folder)
+    had = [(await owner.invite(bus, folder, "laptop", roles=each)).had for each in ([], ["b"])]
     back = await owner.readmit(bus, folder, "laptop")
 
     assert (granted.roles, less.roles) == (("a", "b"), ("b",))
     assert (removed.account.state, removed.connections) == ("removed", 0)
+    assert had == ["--role b", ""]
     assert (back.state, back.key) == ("joined", before.key)
     assert await apply(bus, folder) == {"laptop"}
 

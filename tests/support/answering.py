@@ -65,6 +65,7 @@ class Reader:
             only="",
             outbox=None,
             successor="",
+            ungranted=frozenset(),
             me=SimpleNamespace(id="coder"),
             inboxes=("coder",),
         )

@@ -16,12 +16,14 @@ from mcp_agentbus.gate.rules import decide
 from mcp_agentbus.gate.verdict import Asked
 
 # `planner` is laptop's, `coder` vps's, `mute` takes tasks of nobody; nobody has registered `new`.
+# `gone` vps has forgotten.
 BOOK = Book(
     {
         "planner": Known("laptop", (), ("*",), 3),
         "coder": Known("vps", ("review",), ("*",), 4),
         "mute": Known("vps", (), ("coder",), 5),
         "old": Known("", (), ("*",), 6),
+        "gone": Known("vps", (), (), 7, is_gone=True),
     },
     {
         "laptop": Standing(frozenset({"build"})),

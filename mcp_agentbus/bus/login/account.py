@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp_agentbus.bus.replies import Message, NotNow
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -77,6 +78,18 @@ _WIDE_HINT: Final = (
     "Wait a minute, then send it again; or have the server's owner let this account write to all: "
     "agentbus server accounts NAME --all"
 )
+
+
+class NotGranted(NotAllowed):
+    """A role is not granted to this account of the bus."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        super().__init__(
+            f"role:{role} is not granted to this account of the bus. Nothing was stored.",
+            hint=f"Take {role} out of the agent's roles, or have the server's owner grant it: "
+            f"agentbus server accounts NAME --role {role}",
+        )
 
 
 class Busy(NotNow):
@@ -154,6 +167,9 @@ def refused(code: str, data: bytes) -> AgentbusError:
         free = said.get("free", "")
         hint = f"Run `agentbus agent --help`: it says how a folder takes another, such as {free}."
         return NameTaken(hint=hint)
+    role = said.get("role")
+    if code == "not-granted" and isinstance(role, str) and ids.is_inbox(ids.ROLE_PREFIX + role):
+        return NotGranted(role)
     if code == BUSY:
         return Busy()
     if code == "too-wide":

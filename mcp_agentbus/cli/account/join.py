@@ -27,6 +27,7 @@ from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
+from mcp_agentbus.shared.joining.place import Place
 from mcp_agentbus.store.outbox.outbox import lying
 from mcp_agentbus.tools.answers.words import many
 
@@ -84,10 +85,13 @@ def run_leave(args: argparse.Namespace) -> int:
         BadInput: this user is none, or nobody is there to be asked; and as `leave`.
     """
     settings = load_settings()
-    if settings.account and not args.json:
+    # A join that was killed has come this far, and not to config.toml.
+    kept_here = Place(settings).record()
+    account = kept_here.account if kept_here else settings.account
+    if account and not args.json:
         waits = "ends as rejected" if args.give_back else "waits there, until you join again"
         tell(
-            f"You are the account {settings.account}. What waits for its agents {waits}; its key "
+            f"You are the account {account}. What waits for its agents {waits}; its key "
             "goes, and config.toml says again what it did before."
         )
     kept = asyncio.run(lying(settings))
@@ -96,7 +100,7 @@ def run_leave(args: argparse.Namespace) -> int:
             f"{many(len(kept), 'task')} stored here and not yet at the bus: kept, and handed on "
             "only once you are an account of it again."
         )
-    if settings.account and not agreed(args, "Leave?"):
+    if account and not agreed(args, "Leave?"):
         say("Nothing was done.")
         return 0
     left = asyncio.run(leave(settings, give_back=args.give_back))

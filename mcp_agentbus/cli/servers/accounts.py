@@ -180,12 +180,19 @@ def _print(args: argparse.Namespace, invited: Invited, what: str, *, has_gate: b
             f"accounts {invitation.name} --revoke",
             file=sys.stderr,
         )
+    if not args.json and invited.had:
+        print(
+            f"{invitation.name} had more before it was removed. Once it has joined, this gives it "
+            f"again: agentbus server accounts {invitation.name} {invited.had}",
+            file=sys.stderr,
+        )
     if not args.json and not has_gate:
         print(_NO_GATE, file=sys.stderr)
     data = {
         "line": invited.line,
         "account": invitation.name,
         "roles": list(invitation.roles),
+        "had": invited.had or None,
         "expires_at": text.stamp(invitation.expires_at),
         "gate": has_gate,
     }

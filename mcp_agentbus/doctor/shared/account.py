@@ -63,7 +63,7 @@ async def checks(settings: Settings, link: Link) -> list[Check]:
 
 
 async def agents(settings: Settings) -> list[Check]:
-    """Name the agents of config.toml that are another account's on this bus; none without one.
+    """Name the agents of config.toml that are not this account's on this bus; none without one.
 
     Raises:
         AgentbusError: that cannot be found out.
@@ -76,7 +76,11 @@ async def agents(settings: Settings) -> list[Check]:
         whose = {name: await roster.registration(bus, name) for name in settings.agents}
     checks = []
     for name, registration in whose.items():
-        if registration and registration.account not in {"", settings.account}:
+        if registration is None:
+            said = "an agent that the bus does not know: nobody can send it anything"
+            fix = f"Run `agentbus inbox --peek --agent {name}`: it says why, or makes it known."
+            checks.append(Check(f"name {name}", "warning", said, fix))
+        elif registration.account not in {"", settings.account}:
             said = "an agent of another account on this bus: by that name nobody is woken here"
             fix = f"Run `agentbus agent remove {name}`, then add it under another name."
             checks.append(Check(f"name {name}", "wrong", said, fix))

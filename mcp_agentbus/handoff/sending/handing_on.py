@@ -27,7 +27,7 @@ from mcp_agentbus.errors import (
     StoreFull,
 )
 from mcp_agentbus.handoff.agents import Addressees
-from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store import roster, tasks
 from mcp_agentbus.store.outbox.letter import Letter
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import (
@@ -39,7 +39,6 @@ from mcp_agentbus.store.records import (
     write_sent,
 )
 from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_of
-from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Sent, State, Task
 
 #: Refusals of a moment, or of this machine: what is refused so is tried again.
@@ -57,10 +56,10 @@ async def be_known(bus: Bus, letter: Letter) -> None:
     """
     me, mine = letter.sender, bus.settings.account
     try:
-        there = await bus.last(AGENTS, subjects.profile_subject(me.id))
+        there = await roster.registration(bus, me.id)
         if there is None:
             await roster.register(bus, me, letter.task.created_at)
-        elif mine and roster.decode_profile(there).account not in {"", mine}:
+        elif mine and there.account not in {"", mine}:
             raise NameTaken
     except FOR_NOW:
         raise

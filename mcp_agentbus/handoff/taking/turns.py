@@ -58,7 +58,7 @@ class Turn:
             tasks = [item.task.id for item in inbox.tasks]
             self._session.claims.give(tasks, self._call)
         self._session.outcomes.give(inbox.results, self._call)
-        return inbox
+        return inbox.lacking(self._session.ungranted)
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, asyncio.CancelledError) and self._looking:

@@ -14,8 +14,9 @@ from dataclasses import replace
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import Written, record_key, sent_in, update
+from mcp_agentbus.store.registered.profile import decode_profile
 from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record
 from mcp_agentbus.store.task import Record, Sent, Undecodable
 
@@ -31,8 +32,8 @@ async def agents_of(bus: Bus) -> Mapping[str, set[str]]:
         async for page in pages:
             for message in page:
                 with suppress(Undecodable):
-                    profile = roster.decode_profile(message)
-                    if profile.account:
+                    profile = decode_profile(message)
+                    if profile.account and not profile.forgotten:
                         agents.setdefault(profile.account, set()).add(profile.id)
     return agents
 

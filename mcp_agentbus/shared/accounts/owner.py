@@ -57,6 +57,8 @@ class Invited:
     #: A secret: whoever has it first joins.
     line: str = field(repr=False)
     invitation: Invitation
+    #: What gives again what the account had before it was removed; empty if it had no more.
+    had: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,15 @@ async def invite(
             f"The account {name} was cut off, as it flooded the bus. Nothing was done.",
             hint=_let_in_by(account),
         )
-    return await _invited(bus, folder, name, tuple(dict.fromkeys(roles)), for_s, replaces=False)
+    given = tuple(dict.fromkeys(roles))
+    invited = await _invited(bus, folder, name, given, for_s, replaces=False)
+    return replace(invited, had=_had(account, given)) if account else invited
+
+
+def _had(account: AccountRecord, given: Collection[str]) -> str:
+    """Return the options by which an account has again what an invitation does not give it."""
+    lost = [f"--role {role}" for role in account.roles if role not in given]
+    return " ".join([*lost, *["--all"] * account.to_all])
 
 
 async def rotate(
@@ -151,6 +161,7 @@ async def _invited(
     invitation = Invitation(
         id=secrets.token_hex(8),
         name=name,
+        lobby=admin.keys(folder).lobby,
         secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
         roles=roles,
         replaces=replaces,
@@ -202,7 +213,12 @@ async def standing(bus: Bus, folder: Path) -> list[Standing]:
     await store.ensure(bus)
     now, agents = text.now(), await agents_of(bus)
     accounts = {each.name: each for each in await store.accounts(bus)}
-    invitations = [each for each in await store.invitations(bus) if each.lets_in(now)]
+    lobby = admin.keys(folder).lobby  # of another one, as of one that was replaced, nobody gets in
+    invitations = [
+        each
+        for each in await store.invitations(bus)
+        if each.lets_in(now) and each.lobby in {"", lobby}
+    ]
     async with hosts(folder) as servers:
         answering = [server for server in servers.values() if server]
         listed = []

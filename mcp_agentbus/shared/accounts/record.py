@@ -83,6 +83,8 @@ class Invitation:
     name: str
     #: Of the secret in the line, in hex.
     secret_sha256: str
+    #: The public key of the lobby by whose other half its bearer asks; empty if unknown.
+    lobby: str = ""
     #: What a new account gets.
     roles: tuple[str, ...] = ()
     #: Whether it gives an account that has joined another key; else it is for a new one.
@@ -179,6 +181,7 @@ def invitation_in(subject: str, data: bytes) -> Invitation:
         id=id_,
         name=name,
         secret_sha256=hashed,
+        lobby=str(said.get("lobby", "")),
         roles=_roles(said),
         replaces=said.get("replaces") is True,
         expires_at=_time(said, "expires_at"),

@@ -15,6 +15,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey
 from mcp_agentbus.bus.replies import Message
-from mcp_agentbus.config import editor
+from mcp_agentbus.config import editor, names
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import programs, text
@@ -31,6 +32,7 @@ from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import (
     AgentbusError,
     BadInput,
+    BadSetup,
     BusUnreachable,
     Crowded,
     CutOff,
@@ -123,10 +125,10 @@ async def join(settings: Settings, line: Line) -> Joined:
 
 async def _join(settings: Settings, place: Place, line: Line) -> Joined:
     kept = place.record()
-    _check_free(settings, line, kept)
+    _check_free(settings, line, place, kept)
     key = place.prepare(line)
     try:
-        await _ask(place, line, key)
+        await _ask(place, line, key, is_it=kept is not None and kept.account == line.name)
     finally:
         place.end_asking(line)
     gate_ms = await _probe(place, line)
@@ -137,18 +139,25 @@ async def _join(settings: Settings, place: Place, line: Line) -> Joined:
     place.keep(Record(line.name, line.urls, line.id, now, before))
     editor.set_server(settings, _section(place, line, before))
     place.forget(but=line)
+    settings = load_settings(settings.environ)
+    # Else the first call asks the bus which names are whose, and fails where that is away.
+    with suppress(BadSetup), names.writing(settings) as book:
+        book.begin(settings.agents)
     return Joined(
         account=line.name,
         urls=line.urls,
         was_joined=kept is not None,
         gate_ms=gate_ms,
         before=before,
-        settings=load_settings(settings.environ),
+        settings=settings,
     )
 
 
-def _check_free(settings: Settings, line: Line, kept: Record | None) -> None:
+def _check_free(settings: Settings, line: Line, place: Place, kept: Record | None) -> None:
     """See that nothing speaks against joining before anybody is asked.
+
+    A server may have another address by now, or be one of three: it is known by its authority, or
+    by what its account's user has written into config.toml since.
 
     Raises:
         BadInput: something does.
@@ -161,8 +170,9 @@ def _check_free(settings: Settings, line: Line, kept: Record | None) -> None:
             hint=f"Run: unset {' '.join(given)}. {_AGAIN}.",
         )
     account = kept.account if kept else settings.account
-    urls = kept.urls if kept else settings.urls
-    if account and (account != line.name or not set(urls) & set(line.urls)):
+    urls = place.urls(kept, settings) if kept else settings.urls
+    is_known = bool(set(urls) & set(line.urls)) or (kept and place.is_authority(kept, line.ca_pem))
+    if account and (account != line.name or not is_known):
         raise BadInput(
             f"This user of this machine is the account {account} of {_where(urls)} already. "
             "Nothing was done.",
@@ -183,8 +193,8 @@ def _section(place: Place, line: Line, before: Mapping[str, Any]) -> dict[str, A
     }
 
 
-async def _ask(place: Place, line: Line, key: Nkey) -> None:
-    """Have the server take the key for the line.
+async def _ask(place: Place, line: Line, key: Nkey, *, is_it: bool) -> None:
+    """Have the server take the key for the line; `is_it`: by another this user is the account.
 
     Raises: as `join`.
     """
@@ -221,7 +231,7 @@ async def _ask(place: Place, line: Line, key: Nkey) -> None:
             ) from error
         except BusUnreachable as error:
             raise _away(error, line) from None
-    _understood(answer.data, line)
+    _understood(answer.data, line, is_it=is_it)
 
 
 async def _heard(bus: Bus, request: bytes) -> Message:
@@ -253,7 +263,7 @@ async def _heard(bus: Bus, request: bytes) -> Message:
         await asyncio.sleep(_PAUSE_S)
 
 
-def _understood(answer: bytes, line: Line) -> None:
+def _understood(answer: bytes, line: Line, *, is_it: bool) -> None:
     """See what the lobby has said.
 
     Raises:
@@ -267,6 +277,13 @@ def _understood(answer: bytes, line: Line) -> None:
         refused, is_taken = "bad-request", False
     if is_taken:
         return
+    if refused == "name-taken" and is_it:
+        raise NameTaken(
+            f"This user of this machine is the account {line.name} already, by another line. "
+            "Nothing was done.",
+            hint="It needs no second one. For another key: agentbus server rotate "
+            f"{line.name}, by whoever runs the server.",
+        )
     if refused == "name-taken":
         raise NameTaken(
             f"{line.name} is another account's name by now. Nothing was done.",

@@ -66,7 +66,9 @@ async def leave(settings: Settings, *, give_back: bool) -> Left:
                 hint="Nothing is to be done: what config.toml names is used.",
             )
         # By its own key, whatever config.toml says by now.
-        ours = place.settings(account, kept.invitation, kept.urls) if kept else settings
+        ours = settings
+        if kept:
+            ours = place.settings(account, kept.invitation, place.urls(kept, settings))
         why_not = await _tell(ours, give_back=give_back)
         before = kept.before if kept else staying(editor.server_in(settings))
         if settings.account == account:  # else its user has written another server there since

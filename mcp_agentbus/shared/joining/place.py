@@ -161,6 +161,24 @@ class Place:
             raise damaged(self._record, "then the same.") from None
         return Record(names[0], urls, names[1], names[2], before)
 
+    def urls(self, record: Record, settings: Settings) -> tuple[str, ...]:
+        """Return where an account's server is: as config.toml says that names the account still."""
+        return settings.urls if settings.account == record.account else record.urls
+
+    def is_authority(self, record: Record, pem: str) -> bool:
+        """Tell whether an account's server is known by this very authority.
+
+        Raises:
+            BadSetup: what it is known by cannot be read.
+        """
+        file = self.ca_file(record.account, record.invitation)
+        try:
+            return bool(pem) and read_whole(file).decode(errors="replace").split() == pem.split()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise unusable(error, file, done="read") from None
+
     def keep(self, record: Record) -> None:
         """Note which account this user has here.
 

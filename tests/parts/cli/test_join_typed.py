@@ -13,12 +13,16 @@ from datetime import UTC, datetime
 import forking
 import pytest
 import served
+from local_server import settings_at
 
 from mcp_agentbus.bus.login.nkey import new_seed
+from mcp_agentbus.cli.account import join as cli_join
 from mcp_agentbus.cli.account import unseen_line
+from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.invitation import Line
+from mcp_agentbus.shared.joining.place import Place, Record
 
 _LINE = invitation.encode(
     Line(
@@ -58,6 +62,22 @@ def test_a_piped_line_is_read_and_what_is_none_is_refused(tmp_path):
     assert "is no line" in joined(tmp_path, piped="a token").stderr
     assert "No line" in joined(tmp_path, piped="").stderr
     assert "No line" in joined(tmp_path).stderr
+
+
+def test_who_has_joined_and_is_not_yet_in_config_toml_is_asked_before_it_leaves(
+    tmp_path, monkeypatch, capsys
+):
+    settings = settings_at(tmp_path)
+    place = Place(settings)
+    place.folder.mkdir(parents=True)
+    place.keep(Record("laptop", ("tls://127.0.0.1:1",), "0123456789abcdef", "", {}))
+    monkeypatch.setattr(cli_join, "load_settings", lambda: settings)
+    monkeypatch.setattr(cli_join, "agreed", lambda *_: False)
+
+    assert cli_join.run_leave(parser().parse_args(["leave"])) == 0
+    said = capsys.readouterr()
+    assert "You are the account laptop." in said.err + said.out
+    assert place.record()
 
 
 def test_bytes_that_are_no_text_are_no_line(monkeypatch):

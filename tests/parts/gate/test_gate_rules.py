@@ -14,6 +14,7 @@ from mcp_agentbus.gate.verdict import (
     Count,
     Delete,
     Event,
+    Kept,
     Names,
     Pull,
     Read,
@@ -100,8 +101,8 @@ from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
             {},
             Say,
         ),
-        ("$JS.API.STREAM.PURGE.AGENTBUS_AGENTS", {"filter": "agentbus.planner.>"}, {}, Say),
-        ("$JS.API.STREAM.PURGE.AGENTBUS_AGENTS", {"filter": "agentbus.planner.profile"}, {}, Say),
+        ("$JS.API.STREAM.PURGE.AGENTBUS_AGENTS", {"filter": "agentbus.planner.>"}, {}, Kept),
+        ("$JS.API.STREAM.PURGE.AGENTBUS_AGENTS", {"filter": "agentbus.planner.profile"}, {}, Kept),
         (
             "$JS.API.STREAM.PURGE.AGENTBUS_PRESENCE",
             {"filter": "agentbus.planner.heartbeat.*"},
@@ -136,6 +137,9 @@ ODD = ["", "*", ">", "a*", "-rf", "Größe", "UPPER", "all", "system", "a" * 64,
         (f"agentbus.coder.sent.planner.{ID}", "not-yours"),
         (f"agentbus.planner.wakes.coder.{ID}", "not-yours"),
         ("agentbus.coder.profile", "name-taken"),
+        ("agentbus.gone.profile", "name-taken"),
+        ("agentbus.gone.heartbeat.1f", "not-yours"),
+        ("agentbus.gone.tasks.high.planner", "unknown-agent"),
         ("agentbus.planner.profile", "not-yours"),  # without the revision that it replaces
         ("agentbus.coder.heartbeat.1f", "not-yours"),
         ("agentbus.nobody.back", "unknown-agent"),
@@ -178,7 +182,7 @@ ODD = ["", "*", ">", "a*", "-rf", "Größe", "UPPER", "all", "system", "a" * 64,
         ("$JS.API.CONSUMER.DELETE.AGENTBUS_TASKS.coder_high", "not-yours"),
         ("$JS.API.CONSUMER.PAUSE.AGENTBUS_TASKS.planner_high", "not-yours"),
         ("$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.coder_high", "not-yours"),
-        ("$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.role-review_high", "not-yours"),
+        ("$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.role-review_high", "not-granted"),
         ("$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_ACCOUNTS.planner_high", "not-yours"),
         ("$JS.API.DIRECT.GET.AGENTBUS_ACCOUNTS.agentbus-accounts.laptop", "not-yours"),
         ("$JS.API.DIRECT.GET.AGENTBUS_TASKS", "not-yours"),
@@ -276,6 +280,7 @@ def test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked():
         (TASKS, "agentbus.role-review.tasks.high.coder", False),
         (TASKS, "agentbus.coder.tasks.high.mute", False),
         (TASKS, "agentbus.new.tasks.high.coder", False),
+        (TASKS, "agentbus.gone.tasks.high.coder", False),
         (SCHEDULE, f"agentbus.coder.sched.high.planner.{ID}", True),
         (SCHEDULE, "agentbus.coder.due.high.mute", False),
         (DEAD, "agentbus.planner.dead.high.coder", True),
@@ -292,6 +297,22 @@ def test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked():
 )
 def test_what_is_stored_is_read_by_who_sent_it_and_whom_it_is_for(stream, subject, may):
     assert may_read("laptop", stream, subject, BOOK) is may
+
+
+@pytest.mark.parametrize("wanted", ["agentbus.planner.profile", "agentbus.planner.>"])
+def test_of_an_agent_that_is_forgotten_it_stays_known_whose_its_name_is(wanted):
+    verdict = asked("$JS.API.STREAM.PURGE.AGENTBUS_AGENTS", {"filter": wanted})
+
+    said = json.loads(verdict.data)
+    assert verdict.subject == "agentbus.planner.profile"
+    assert (said["id"], said["account"], said["forgotten"]) == ("planner", "laptop", True)
+
+
+@pytest.mark.parametrize(("revision", "kind"), [("7", Say), ("6", Refusal)])
+def test_a_forgotten_agent_s_own_account_has_it_again(revision, kind):
+    headers = {"Nats-Expected-Last-Subject-Sequence": revision}
+
+    assert type(asked("agentbus.gone.profile", b"{}", headers, by="vps")) is kind
 
 
 def test_what_is_later_than_a_gate_knows_of_an_own_agent_waits_until_it_does():

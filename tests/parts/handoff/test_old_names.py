@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus.config import names
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BusUnreachable, NotAllowed
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.agents import under_old_names
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -36,6 +36,19 @@ async def test_where_nothing_is_kept_here_a_bus_out_of_reach_is_said_to_be_so(aw
     with pytest.raises(BusUnreachable):
         await under_old_names(away(keeps=False), "new")
     assert await under_old_names(away(keeps=False), "other") == ()
+
+
+async def test_a_name_that_is_another_account_s_by_now_keeps_no_call_from_going_on(
+    world, monkeypatch
+):
+    async def is_anothers(*_):
+        raise NotAllowed
+
+    book = SimpleNamespace(renamed={"old": "new"}, became=lambda was, agent: agent == "new")
+    monkeypatch.setattr(names, "read", lambda _: book)
+    monkeypatch.setattr(agents.unseen, "look_up", is_anothers)
+
+    assert await under_old_names(world.bus, "new") == ()
 
 
 async def test_what_waits_there_is_counted_and_what_is_more_is_not_counted_on(world, monkeypatch):

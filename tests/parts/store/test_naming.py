@@ -72,6 +72,9 @@ def on_roster(monkeypatch):
             raise said.registration
         return said.registration
 
+    async def account_of(*_):
+        return getattr(await registration(), "account", "")
+
     async def live_sessions(*_):
         return frozenset(said.live)
 
@@ -79,6 +82,7 @@ def on_roster(monkeypatch):
         return said.everybody
 
     monkeypatch.setattr(roster, "registration", registration)
+    monkeypatch.setattr(naming, "account_of", account_of)
     monkeypatch.setattr(roster, "live_sessions", live_sessions)
     monkeypatch.setattr(roster, "everybody", everybody)
     monkeypatch.setattr(naming, "_OURS", set())
@@ -151,7 +155,10 @@ async def test_whose_a_name_is_the_roster_tells_an_account(
     if isinstance(registration, str):
         registration = SimpleNamespace(account=registration)
     on_roster.registration = registration
-    on_roster.everybody = [SimpleNamespace(id=each, account=OTHERS[each]) for each in OTHERS]
+    # One that its account has forgotten is on the roster no more, and its name is theirs still.
+    on_roster.everybody = [
+        SimpleNamespace(id=each, account=OTHERS[each]) for each in OTHERS if each != "coder"
+    ]
     known = of(url="nats://shared", account=account)
 
     assert await known._others(None, found()) == others

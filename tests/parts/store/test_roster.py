@@ -68,10 +68,22 @@ def test_a_registration_is_read_as_it_was_written():
     assert (away.state, away.registered_at, away.last_seen) == ("offline", NOON, NOON)
 
 
-def test_a_registration_that_cannot_be_read_is_its_agents_all_the_same():
-    stored = Found("agentbus.coder.profile", 1, NOON, {}, b"\x00")
+@pytest.mark.parametrize(
+    ("data", "account"),
+    [
+        (b"\x00", ""),
+        (b'["ann"]', ""),
+        (b"[" * 100_000, ""),
+        (b'{"account": "no account"}', ""),
+        (b'{"account": ["ann"]}', ""),
+        (b'{"v": 1, "id": "evil", "account": "ann"}', "ann"),
+    ],
+)
+def test_a_registration_that_cannot_be_read_is_its_agents_and_accounts_all_the_same(data, account):
+    stored = Found("agentbus.coder.profile", 1, NOON, {}, data)
 
-    assert roster.decode_profile(stored) == Profile(id="coder", registered_at=NOON)
+    known = Profile(id="coder", registered_at=NOON, account=account)
+    assert roster.decode_profile(stored) == known
     with pytest.raises(Undecodable):
         roster.decode_profile(replace(stored, subject="agentbus.no one.profile"))
 

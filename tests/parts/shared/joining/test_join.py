@@ -18,6 +18,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import Link, LinkLost
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
+from mcp_agentbus.config import names
 from mcp_agentbus.errors import (
     BadInput,
     BusUnreachable,
@@ -29,6 +30,7 @@ from mcp_agentbus.errors import (
 from mcp_agentbus.shared.joining import join as joining
 from mcp_agentbus.shared.joining.join import join
 from mcp_agentbus.shared.joining.leave import leave
+from mcp_agentbus.shared.joining.place import Place
 
 _OWN = '[server]\nbinary = "/usr/bin/nats-server" # mine\nurl = "nats://127.0.0.1:5"\n'
 
@@ -52,6 +54,7 @@ async def test_who_joins_is_let_in_by_a_key_that_stays_here_and_gets_all_back_as
         now = joined.settings
 
         assert (joined.account, joined.was_joined, now.account) == ("laptop", False, "laptop")
+        assert names.read(now).since  # it sends before it has reached the bus once, too
         assert (now.urls, str(now.binary)) == (line.urls, "/usr/bin/nats-server")
         assert now.ca_file.read_text().split() == line.ca_pem.split()
         kind = line.id[:8]
@@ -256,6 +259,38 @@ async def test_an_account_leaves_by_its_own_key_whatever_config_toml_says_since(
         joined = await join(now, server.line("laptop"))
         left = await leave(joined.settings, give_back=False)
         assert (left.told, left.why_not) == (False, "it could not remove the account")
+
+
+async def test_a_server_at_another_address_is_known_by_its_authority_or_by_config_toml(
+    tmp_path, settings
+):
+    async with lobby(tmp_path) as server:
+        before = server.url
+        joined = await join(settings, server.line("laptop"))
+        server.url = before.replace("127.0.0.1", "localhost")
+        joined = await join(joined.settings, server.line("laptop"))
+        assert joined.settings.urls == (server.url,)
+
+        # Of an account whose server is elsewhere its user has written that down.
+        place = Place(joined.settings)
+        place.keep(replace(place.record(), urls=("tls://127.0.0.1:1",)))
+        foreign = server.line("laptop", ca_pem=Authority(tmp_path, "Other").file.read_text())
+        with pytest.raises(Untrusted):
+            await join(joined.settings, foreign)
+        with pytest.raises(BadInput, match="the account laptop of"):
+            await join(joined.settings, replace(foreign, urls=("tls://other.example.org:4222",)))
+        left = await leave(joined.settings, give_back=False)
+        assert (left.told, server.accounts) == (True, {})
+
+
+async def test_who_is_the_account_already_is_told_so_by_a_second_line(tmp_path, settings):
+    async with lobby(tmp_path) as server:
+        joined = await join(settings, server.line("laptop"))
+        second = server.line("laptop")
+        server.says[second.id] = {"refused": "name-taken"}
+
+        with pytest.raises(NameTaken, match="the account laptop already, by another line"):
+            await join(joined.settings, second)
 
 
 async def test_a_gate_that_starts_just_now_is_waited_for(tmp_path, settings):

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A role that an account has no more closes the inbox of that role, and no other."""
+
+from __future__ import annotations
+
+import pytest
+from gated import gated
+from mallory import once_known
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.shared.accounts import owner
+from mcp_agentbus.store import roster
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_who_has_lost_a_role_reads_its_own_inbox_and_is_told_of_the_other(tmp_path):
+    me = Agent("coder", roles=("review", "qa"))
+    async with (
+        gated(tmp_path, laptop=["qa", "review"]) as shared,
+        Bus.connect(shared.admin) as admin,
+        Bus.connect(shared.settings("laptop")) as bus,
+    ):
+        async with Session(bus, me) as before:
+            await read_inbox(before)
+        await owner.grant(admin, "laptop", no_roles=["review"])
+
+        async def lacking():
+            lacks = await roster.register_granted(bus, me, None)
+            if not lacks:
+                raise LookupError
+            return lacks
+
+        assert await once_known(LookupError, lacking) == {"review"}
+        async with Session(bus, me) as coder:
+            await send_task(coder, "coder", "Own", "x")
+            await send_task(coder, "role:qa", "For a role", "x")
+            read = await read_inbox(coder)
+            peeked = await read_inbox(coder, peek=True)
+            watched = await watch_inbox(coder, timeout_s=0)
+        assert {item.task.subject for item in read.tasks} == {"Own", "For a role"}
+        async with Session(bus, me, leased=True) as shell:
+            typed = await read_inbox(shell)
+        for inbox in (read, peeked, watched, typed):
+            assert inbox.degraded.startswith("role:review is not read, as it is not granted")
+        assert (await roster.registration(bus, "coder")).roles == ("qa",)
