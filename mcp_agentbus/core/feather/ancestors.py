@@ -98,7 +98,7 @@ def ps(pid: int, field: str) -> str:
 
 def ps_all(field: str) -> list[str]:
     """Return what `ps` says of each process of this user, behind its number."""
-    return _ps("-x", "-o", f"pid=,{field}=").splitlines()
+    return _ps("-x", "-o", "pid=", "-o", f"{field}=").splitlines()
 
 
 def _ps(*words: str) -> str:

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from halting import halt
@@ -135,3 +136,14 @@ async def test_a_sign_of_life_for_a_server_whose_files_are_gone_starts_no_other(
 
         with pytest.raises(BusUnreachable, match=f"removed {files.store}.*server start"):
             await bus.send("agentbus.a.presence", b"", {})
+
+
+@pytest.mark.skipif(not Path("/bin/ps").exists(), reason="there is no ps")
+@pytest.mark.parametrize("linux", [sys.platform == "linux", False])
+def test_servers_are_known_by_their_words_where_only_ps_tells(settings, files, monkeypatch, linux):
+    monkeypatch.setattr(strays.processes, "_LINUX", linux)
+
+    server = embedded.ensure(settings)
+
+    assert strays.processes.started_with("-c", str(files.conf)) == [server.pid]
+    assert strays.processes.started_with("-c", f"{files.conf}x") == []
