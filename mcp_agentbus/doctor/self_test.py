@@ -14,9 +14,6 @@ is told that this was a test.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import secrets
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -28,7 +25,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import ids, locks
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent
@@ -37,6 +34,7 @@ from mcp_agentbus.doctor.check import Stage, Stages, Stopped, since
 from mcp_agentbus.doctor.listener import with_login
 from mcp_agentbus.doctor.member import LOOK_AGAIN_S, Member, joined, listener
 from mcp_agentbus.doctor.report import Out, last_line, tell
+from mcp_agentbus.doctor.shared import probe
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, NoListener
 from mcp_agentbus.handoff import inbox, lookup, results, send
 from mcp_agentbus.handoff.session import Session
@@ -52,10 +50,6 @@ _SEEN_S: Final = 5.0
 _WOKEN_S: Final = 120.0
 # The last that a listener writes of a wake that succeeded.
 _WAKE_ENDS: Final = frozenset({"woken"})
-# So long another test is waited for, in seconds; one that hangs is not.
-_ANOTHER_S: Final = 60.0
-# Of an account's name as much as leaves room for what stands around it.
-_ACCOUNT_MAX_CHARS: Final = 48
 _SUBJECT: Final = "agentbus self-test"
 _BODY: Final = (
     "This task tests the bus. There is nothing to be done: call publish_result with status "
@@ -73,12 +67,12 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
         out: takes what is to be printed.
     """
     stages = Stages((lambda _: None) if as_json else lambda stage: tell(stage, out))
-    sender = _sender(settings)
+    sender = probe.sender(settings)
     worker = wake or f"{sender}{ids.PROBED}"
     try:
         await stages.take("server", _server(settings), "Without a server no task can be stored.")
         ours = [sender] if wake else [sender, worker]
-        async with _alone(settings), _bus(settings, stages, *ours) as bus:
+        async with probe.alone(settings), _bus(settings, stages, *ours) as bus:
             play = _woken if wake else _made_up
             await play(stages, bus, sender, worker)
         if settings.human.is_told:
@@ -92,34 +86,6 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
     else:
         out(last_line(stages))
     return int(bool(stages.failed))
-
-
-@asynccontextmanager
-async def _alone(settings: Settings) -> AsyncGenerator[None, None]:
-    """Wait until no other test of an account runs here: each would take the other's task."""
-    async with AsyncExitStack() as stack:
-        if settings.account:
-            give_up = time.monotonic() + _ANOTHER_S
-            with suppress(OSError):  # then it is not known
-                file = settings.state_dir / "self-test.lock"
-                while (lock := locks.take(file, wait=False)) is None:
-                    if time.monotonic() > give_up:
-                        break
-                    await asyncio.sleep(LOOK_AGAIN_S)
-                else:
-                    stack.callback(os.close, lock)
-        yield
-
-
-def _sender(settings: Settings) -> str:
-    """Return who sends: one made up, but an account's own, whose names nobody takes off the bus."""
-    account = settings.account
-    if not account:
-        return f"doctor-{secrets.token_hex(2)}"
-    if len(account) > _ACCOUNT_MAX_CHARS:
-        digest = hashlib.sha256(account.encode()).hexdigest()[:8]
-        account = f"{account[: _ACCOUNT_MAX_CHARS - len(digest) - 1]}-{digest}"
-    return f"doctor-{account}"
 
 
 async def _told(settings: Settings) -> str:

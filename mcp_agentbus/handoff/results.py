@@ -288,22 +288,20 @@ async def _records_in_inboxes(session: Session, task_id: str) -> list[Record]:
 
 async def _without_record(session: Session, task_id: str) -> AgentbusError:
     """Return the error for a task of which none of this agent's inboxes has a record."""
-    me = session.me.id
     sent, _ = await session.outcomes.keeping.read(task_id)
     if sent and sent.inbox not in session.inboxes:
-        record, _ = await read_record(session.bus, me, sent.inbox, task_id)
+        record, _ = await read_record(session.bus, session.me.id, sent.inbox, task_id)
         if record and record.ended:
             return _ended(record)
+        who = ids.address_of(sent.inbox)
         return NotYourTask(
-            f"{me} sent task {task_id}; only {ids.address_of(sent.inbox)} can answer it.",
+            f"{session.me.id} sent task {task_id}; only {who} can answer it.",
             hint="To withdraw it, publish status 'cancelled'.",
         )
     if await _received(session, task_id):
         return _not_claimed(session, task_id)
-    said = (
-        f"No task {task_id} is known to {me}: it was looked for among the tasks it holds, those "
-        "in its inboxes, and those it sent"
-    )
+    where = "among the tasks it holds, those in its inboxes, and those it sent"
+    said = f"No task {task_id} is known to {session.me.id}: it was looked for {where}"
     return await unknown_task(session.bus, task_id, said, "answer", by="addressee")
 
 

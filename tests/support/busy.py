@@ -28,3 +28,4 @@ def own_threads():
         finally:
             freed.cancel()
             may_end.set()
+            loop.set_default_executor(ThreadPoolExecutor())  # the next test has the same loop

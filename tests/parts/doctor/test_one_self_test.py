@@ -8,7 +8,7 @@ import asyncio
 import pytest
 from local_server import settings_at
 
-from mcp_agentbus.doctor import self_test
+from mcp_agentbus.doctor.shared import probe
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ async def test_a_test_of_an_account_waits_for_another_and_not_for_ever(
     settings = settings_at(
         tmp_path, **environ, **({"AGENTBUS_ACCOUNT": account} if account else {})
     )
-    monkeypatch.setattr(self_test, "_ANOTHER_S", another_s)
+    monkeypatch.setattr(probe, "_ANOTHER_S", another_s)
     began = []
 
     async def second():
-        async with self_test._alone(settings):
+        async with probe.alone(settings):
             began.append(asyncio.current_task())
 
-    async with self_test._alone(settings):
+    async with probe.alone(settings):
         other = asyncio.create_task(second())
         await asyncio.wait([other], timeout=0.01)
         before = len(began)
