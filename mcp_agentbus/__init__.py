@@ -52,14 +52,14 @@ if TYPE_CHECKING:
         Untrusted,
     )
     from mcp_agentbus.handoff.agents import Listed, Page
-    from mcp_agentbus.handoff.beside.details import Details
+    from mcp_agentbus.handoff.call import Inbox, Item
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
     from mcp_agentbus.handoff.lookup import Life
+    from mcp_agentbus.handoff.publishing.details import Details
     from mcp_agentbus.handoff.results import Published, publish_result
     from mcp_agentbus.handoff.send import send_task
     from mcp_agentbus.handoff.sending.draft import Options
     from mcp_agentbus.handoff.session import Session
-    from mcp_agentbus.handoff.turn import Inbox, Item
     from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
     from mcp_agentbus.patterns.events import Event, Events, publish, reply, request, subscribe
     from mcp_agentbus.patterns.gather import Gathered, Missing, gather
@@ -179,14 +179,14 @@ _HOME = {
     "core.ids": ("Agent",),
     "core.notices": ("Holds",),
     "handoff.agents": ("Listed", "Page"),
-    "handoff.beside.details": ("Details",),
+    "handoff.publishing.details": ("Details",),
     "handoff.inbox": ("read_inbox", "watch_inbox"),
     "handoff.lookup": ("Life",),
     "handoff.results": ("Published", "publish_result"),
     "handoff.send": ("send_task",),
     "handoff.sending.draft": ("Options",),
     "handoff.session": ("Session",),
-    "handoff.turn": ("Inbox", "Item"),
+    "handoff.call": ("Inbox", "Item"),
     "patterns.clear": ("Cleared", "Clearing", "clear", "to_clear"),
     "patterns.events": ("Event", "Events", "publish", "reply", "request", "subscribe"),
     "patterns.gather": ("Gathered", "Missing", "gather"),

@@ -9,7 +9,7 @@ LEFT: dict[str, str] = {
     "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
     "mcp_agentbus/handoff/agents.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
-    'mcp_agentbus/handoff/beside/details.py: text.check_size(artifact, "artifact", '
+    'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
     'mcp_agentbus/handoff/claims.py: if prefix != "claim" or not number.isdecimal() or '
     "len(number) > 12:: it compares by `>=`": "No session claims as many tasks as have 12 digits.",

@@ -31,9 +31,9 @@ from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
 from mcp_agentbus.handoff.agents import known_here, of_this_user
-from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import ASKING, HELD, OPEN

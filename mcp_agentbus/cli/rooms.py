@@ -23,7 +23,7 @@ from mcp_agentbus.errors import AgentbusError, NoListener
 from mcp_agentbus.relay.typed import body
 
 if TYPE_CHECKING:
-    from mcp_agentbus.human.decide import Asked
+    from mcp_agentbus.human.decide import Pending
 
 
 def status(args: argparse.Namespace) -> int:
@@ -84,7 +84,7 @@ def decide(args: argparse.Namespace) -> int:
     return int(bool(profile) and not started)
 
 
-def _start(settings: Settings, asked: Asked, profile: str) -> tuple[bool, str]:
+def _start(settings: Settings, asked: Pending, profile: str) -> tuple[bool, str]:
     """Have the listener start an agent for one task; return whether it does, and what to say."""
     from mcp_agentbus.core.ids import address_of
     from mcp_agentbus.core.notices import WHY

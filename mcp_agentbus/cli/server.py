@@ -101,7 +101,7 @@ def _standing(args: argparse.Namespace, settings: Settings) -> int:
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.store import status, streams
 
-    async def standing() -> status.Standing:
+    async def standing() -> status.ServerState:
         async with Bus(settings) as bus:
             await streams.ensure_streams(bus)
             return await status.standing(bus)

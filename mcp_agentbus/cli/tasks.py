@@ -24,7 +24,7 @@ from mcp_agentbus.relay.typed import body
 from mcp_agentbus.relay.typed.command import Begun
 
 if TYPE_CHECKING:
-    from mcp_agentbus.tools.call import Call
+    from mcp_agentbus.tools.typed import Command
 
 _WITH_BODY: Final = frozenset({"send", "tell", "answer", "result"})
 # Of these it may be left out.
@@ -92,7 +92,7 @@ def _here(args: argparse.Namespace) -> int:
     return asyncio.run(commands.start(call(args, say if is_verbatim(args) else tell)))
 
 
-def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
+def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Command:
     """Return what was typed, as it is done in this process.
 
     Raises:
@@ -100,9 +100,9 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     """
     from mcp_agentbus.config.identity import Asked
     from mcp_agentbus.config.settings import load_settings
-    from mcp_agentbus.handoff.beside import shells
+    from mcp_agentbus.handoff import shells
     from mcp_agentbus.store.naming import Naming
-    from mcp_agentbus.tools.call import Call
+    from mcp_agentbus.tools.typed import Command
 
     def out(line: str, _: object) -> None:
         print_(line)
@@ -116,7 +116,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Call:
     is_persons = not given and not hosts.are_around(os.environ)
     asked = Asked(settings, given, is_persons=is_persons)
     naming = Naming(asked, shells.agents(settings))
-    return Call(
+    return Command(
         args, naming, out, pid=os.getpid(), aside=lambda line, _: complain(line), reached=reached
     )
 

@@ -37,7 +37,7 @@ from mcp_agentbus.core.files import check_own, check_private, is_open, unusable
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
-from mcp_agentbus.handoff.beside import shells
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.human import standing
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store.naming import Naming

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an account may ask of JetStream's API, and how what was handed out may be settled.
 
->>> decide(Asked("laptop", "$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.coder_high", ...), book)
+>>> decide(Request("laptop", "$JS.API.CONSUMER.MSG.NEXT.AGENTBUS_TASKS.coder_high", ...), book)
 Refusal(code='not-yours', ...)
 """
 
@@ -17,7 +17,6 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.gate.book import Book
 from mcp_agentbus.gate.verdict import (
     NOT_YOURS,
-    Asked,
     Count,
     Delete,
     Kept,
@@ -25,6 +24,7 @@ from mcp_agentbus.gate.verdict import (
     Pull,
     Read,
     Refusal,
+    Request,
     Say,
     Verdict,
     object_of,
@@ -51,7 +51,7 @@ _SEQ_MAX: Final = 1 << 63
 _OF_AGENTS: Final = {(AGENTS, "profile"), (PRESENCE, "heartbeat")}
 
 
-def decide(asked: Asked, book: Book) -> Verdict:
+def decide(asked: Request, book: Book) -> Verdict:
     """Return what is to be done about a request to the API."""
     call = asked.subject.removeprefix(API)
     if call == "INFO":
@@ -71,7 +71,7 @@ def decide(asked: Asked, book: Book) -> Verdict:
     return NOT_YOURS
 
 
-def settle(asked: Asked, book: Book) -> Verdict:
+def settle(asked: Request, book: Book) -> Verdict:
     """Decide about what is to become of a message that was handed out."""
     tokens = asked.subject.split(".")
     # $JS.ACK.stream.consumer.offered.seq.consumer-seq.nanoseconds.waiting
@@ -85,7 +85,7 @@ def settle(asked: Asked, book: Book) -> Verdict:
     return Say(asked.subject, asked.data)
 
 
-def _stream(asked: Asked, verb: str, stream: str, book: Book) -> Verdict:
+def _stream(asked: Request, verb: str, stream: str, book: Book) -> Verdict:
     fields = object_of(asked.data) if asked.data else {}
     if fields is None:
         return NOT_YOURS
@@ -102,7 +102,7 @@ def _stream(asked: Asked, verb: str, stream: str, book: Book) -> Verdict:
     return _purge(asked, stream, fields, book) if verb == "PURGE" else NOT_YOURS
 
 
-def _purge(asked: Asked, stream: str, fields: Mapping[str, Any], book: Book) -> Verdict:
+def _purge(asked: Request, stream: str, fields: Mapping[str, Any], book: Book) -> Verdict:
     wanted = str(fields.get("filter", ""))
     if not _is_filter(wanted) or fields.keys() - {"filter"}:
         return NOT_YOURS
@@ -121,7 +121,7 @@ def _purge(asked: Asked, stream: str, fields: Mapping[str, Any], book: Book) -> 
     return Say(asked.subject, _dump({"filter": wanted}))
 
 
-def _of_consumer(asked: Asked, rest: str, book: Book) -> Verdict:
+def _of_consumer(asked: Request, rest: str, book: Book) -> Verdict:
     if rest.startswith("MSG.NEXT."):
         verb, named = "MSG.NEXT", rest.removeprefix("MSG.NEXT.")
     else:
@@ -144,14 +144,14 @@ def _of_consumer(asked: Asked, rest: str, book: Book) -> Verdict:
     return _pull(asked, stream, name) if verb == "MSG.NEXT" else NOT_YOURS
 
 
-def _pull(asked: Asked, stream: str, name: str) -> Verdict:
+def _pull(asked: Request, stream: str, name: str) -> Verdict:
     fields = object_of(asked.data) or {}
     batch = fields.get("batch", 0)
     is_right = _is_number(batch, _BATCH_MAX) and batch and fields.get("no_wait") is True
     return Pull(stream, name, batch) if is_right else NOT_YOURS
 
 
-def _read(asked: Asked, place: str, book: Book) -> Verdict:
+def _read(asked: Request, place: str, book: Book) -> Verdict:
     stream, _, subject = place.partition(".")
     request = {} if subject else object_of(asked.data) or {}
     request.pop("max_bytes", None)  # that is the gate's to say

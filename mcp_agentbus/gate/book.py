@@ -15,7 +15,7 @@ from mcp_agentbus.core import ids
 
 
 @dataclass(frozen=True)
-class Known:
+class Registration:
     """A registration."""
 
     #: Whose it is; empty if nobody's yet.
@@ -46,7 +46,7 @@ class Book:
 
     def __init__(
         self,
-        agents: Mapping[str, Known] | None = None,
+        agents: Mapping[str, Registration] | None = None,
         accounts: Mapping[str, Standing] | None = None,
     ) -> None:
         self._agents = dict(agents or {})
@@ -138,7 +138,7 @@ class Book:
             if role in known.roles and role in self.roles(known.account):
                 yield agent
 
-    def note_agent(self, agent: str, known: Known | None) -> None:
+    def note_agent(self, agent: str, known: Registration | None) -> None:
         """Note an agent's registration; None: there is none."""
         if known is None:
             self._agents.pop(agent, None)

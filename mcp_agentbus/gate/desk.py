@@ -25,7 +25,7 @@ from mcp_agentbus.gate.forward import Forward
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.proof import copying
 from mcp_agentbus.gate.quota import Quota
-from mcp_agentbus.gate.verdict import H_ACCOUNT, Asked, Refusal, Say, Verdict
+from mcp_agentbus.gate.verdict import H_ACCOUNT, Refusal, Request, Say, Verdict
 from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.reading.counted import counted
 from mcp_agentbus.store.subjects import DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
@@ -83,7 +83,7 @@ class Desk:
         subject = message.subject.removeprefix(self._prefix)
         if subject == LEAVE:
             return  # whoever keeps the door answers
-        asked = Asked(self._account, subject, headers, message.data, wants_answer=bool(reply))
+        asked = Request(self._account, subject, headers, message.data, wants_answer=bool(reply))
         book = self._keeper.book
         if not book.is_in(self._account):
             self._later(reply, self._looked_up(reply, asked, Refusal("cut-off")))
@@ -103,7 +103,7 @@ class Desk:
         with suppress(AgentbusError):  # what it asks next has it tried again
             await self._keeper.cut_off(self._account)
 
-    async def _looked_up(self, reply: str, asked: Asked, refusal: Refusal) -> None:
+    async def _looked_up(self, reply: str, asked: Request, refusal: Refusal) -> None:
         """Decide again by what is known now."""
         is_out = refusal.code == "cut-off"
         await self._keeper.look_up(refusal.about, self._account if is_out else "")

@@ -22,7 +22,7 @@ from mcp_agentbus.bus.replies import Conflict, Found, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import in_background, part
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.gate.book import Book, Known, Standing
+from mcp_agentbus.gate.book import Book, Registration, Standing
 from mcp_agentbus.shared.accounts import leader, store
 from mcp_agentbus.shared.accounts.record import CHANGED, AccountRecord
 from mcp_agentbus.store import subjects
@@ -182,7 +182,7 @@ class Keeper:
             self.changed.set()
 
     async def _read_all(self) -> None:
-        agents: dict[str, Known] = {}
+        agents: dict[str, Registration] = {}
         async for page in self.bus.stored(AGENTS, subjects.profile_subject("*")):
             for stored in page:
                 agents[subjects.parts(stored.subject).whose] = _known(stored)
@@ -199,14 +199,14 @@ class Keeper:
         self.changed.set()
 
 
-def _known(stored: Found) -> Known:
+def _known(stored: Found) -> Registration:
     try:
         profile = decode_profile(stored)
     except Undecodable:
-        return Known("", (), (), stored.seq)
+        return Registration("", (), (), stored.seq)
     if profile.forgotten and profile.account:
-        return Known(profile.account, (), (), stored.seq, is_gone=True)
-    return Known(profile.account, profile.roles, profile.accept_from, stored.seq)
+        return Registration(profile.account, (), (), stored.seq, is_gone=True)
+    return Registration(profile.account, profile.roles, profile.accept_from, stored.seq)
 
 
 def _standing(record: AccountRecord, revision: int) -> Standing:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an account may say on the bus and read of it: the one rule, which decides and does nothing.
 
-    >>> decide(Asked("laptop", "agentbus.coder.tasks.high.planner", headers, data), book)
+    >>> decide(Request("laptop", "agentbus.coder.tasks.high.planner", headers, data), book)
     Say(subject='agentbus.coder.tasks.high.planner', ...)
-    >>> decide(Asked("laptop", "$JS.API.STREAM.DELETE.AGENTBUS_TASKS", {}, b""), book)
+    >>> decide(Request("laptop", "$JS.API.STREAM.DELETE.AGENTBUS_TASKS", {}, b""), book)
     Refusal(code='not-yours', ...)
 
 Whatever it lets through it spells itself, from what it has read: nothing of what was asked is said
@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from mcp_agentbus.gate import api, said
 from mcp_agentbus.gate.book import Book
-from mcp_agentbus.gate.verdict import Asked, Verdict
+from mcp_agentbus.gate.verdict import Request, Verdict
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
 
 
-def decide(asked: Asked, book: Book) -> Verdict:
+def decide(asked: Request, book: Book) -> Verdict:
     """Return what is to be done about what an account asks."""
     if asked.subject.startswith(api.API):
         return api.decide(asked, book)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an account may say on the bus's own subjects: tasks, records, signs of life, events.
 
->>> decide(Asked("laptop", "agentbus.planner.sent.coder.9d", headers, data), book)
+>>> decide(Request("laptop", "agentbus.planner.sent.coder.9d", headers, data), book)
 Say(subject='agentbus.planner.sent.coder.9d', ...)
 """
 
@@ -22,10 +22,10 @@ from mcp_agentbus.gate.book import Book
 from mcp_agentbus.gate.verdict import (
     H_ACCOUNT,
     NOT_YOURS,
-    Asked,
     Copied,
     Event,
     Refusal,
+    Request,
     Say,
     Scheduled,
     Stored,
@@ -49,7 +49,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 _CLOCKS_DIFFER: Final = timedelta(minutes=10)
 
 
-def decide(asked: Asked, book: Book) -> Verdict:
+def decide(asked: Request, book: Book) -> Verdict:
     """Return what is to be done about what is said on a subject that is no API's."""
     first, *tokens = asked.subject.split(".")
     rest = asked.subject.partition(".")[2]
@@ -77,7 +77,7 @@ def moved(wanted: Stored, stored: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **{name: said[name] for name in mover if name in said}}
 
 
-def _task(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _task(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 3:
         return NOT_YOURS
     inbox, lane, sender = tokens
@@ -86,7 +86,7 @@ def _task(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return _sent_by(asked, (inbox, lane, sender), say, book)
 
 
-def _scheduled(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _scheduled(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 4 or not ids.is_task_id(tokens[3]):
         return NOT_YOURS
     inbox, lane, sender, task_id = tokens
@@ -104,7 +104,7 @@ def _scheduled(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Scheduled(decided) if isinstance(decided, Say) else decided
 
 
-def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> Verdict:
+def _sent_by(asked: Request, task: tuple[str, str, str], say: Say, book: Book) -> Verdict:
     """Decide about a task by who sends it, and to whom."""
     inbox, lane, sender = task
     if not _is_task(task):
@@ -123,7 +123,7 @@ def _sent_by(asked: Asked, task: tuple[str, str, str], say: Say, book: Book) -> 
     return say if is_free else replace(say, reaches=inbox)
 
 
-def _dead(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _dead(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 3 or not _is_task(tokens):
         return NOT_YOURS
     inbox, lane, sender = tokens
@@ -134,14 +134,14 @@ def _dead(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return _moving(asked, TASKS, subjects.task_subject(inbox, lane, sender), say)
 
 
-def _moving(asked: Asked, stream: str, subject: str, say: Say) -> Stored:
+def _moving(asked: Request, stream: str, subject: str, say: Say) -> Stored:
     """Return what is done about a message that is to be moved: by one id, so that it is once."""
     number = _moved(asked)
     by = {H_MSG_ID: f"moved-{stream}-{number}", H_ACCOUNT: asked.account}
     return Stored(stream, subject, number, replace(say, headers={**say.headers, **by}))
 
 
-def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _result(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     route = _route(tokens)
     if route is None:
         return NOT_YOURS
@@ -158,7 +158,7 @@ def _result(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return replace(NOT_YOURS, about=(owner, inbox))
 
 
-def _kept(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _kept(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     route = _route(tokens)
     if route is None:
         return NOT_YOURS
@@ -168,7 +168,7 @@ def _kept(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Say(subject, asked.data, _of_record(asked, RESULTS), stores=RESULTS)
 
 
-def _woken(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _woken(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     route = _route(tokens)
     if route is None:
         return NOT_YOURS
@@ -178,7 +178,7 @@ def _woken(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Say(subject, asked.data, _of_record(asked, RESULTS), stores=RESULTS)
 
 
-def _profile(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _profile(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     [agent, *more] = tokens
     if more or not ids.is_agent(agent):
         return NOT_YOURS
@@ -216,7 +216,7 @@ def _not_registered(
     return Refusal("too-many") if is_new and book.count(account) >= AGENTS_MAX else None
 
 
-def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _beat(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 2 or not ids.is_label(tokens[1]):
         return NOT_YOURS
     agent, session = tokens
@@ -228,7 +228,7 @@ def _beat(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Say(subject, asked.data, {H_ACCOUNT: asked.account}, session=subject)
 
 
-def _back(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _back(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 1 or not ids.is_inbox(tokens[0]):
         return NOT_YOURS
     if not book.is_there(tokens[0]):
@@ -238,7 +238,7 @@ def _back(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Say(subjects.back_subject(tokens[0]), sends=sends)
 
 
-def _refused(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
+def _refused(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     if len(tokens) != 2 or not ids.is_inbox(tokens[0]) or not ids.is_agent(tokens[1]):
         return NOT_YOURS
     if not book.is_own(asked.account, tokens[1]):
@@ -248,7 +248,7 @@ def _refused(asked: Asked, tokens: tuple[str, ...], book: Book) -> Verdict:
     return Say(subjects.refused_subject(*tokens))
 
 
-_KINDS: Final[Mapping[str, Callable[[Asked, tuple[str, ...], Book], Verdict]]] = {
+_KINDS: Final[Mapping[str, Callable[[Request, tuple[str, ...], Book], Verdict]]] = {
     "tasks": _task,
     "sched": _scheduled,
     "dead": _dead,
@@ -262,7 +262,7 @@ _KINDS: Final[Mapping[str, Callable[[Asked, tuple[str, ...], Book], Verdict]]] =
 }
 
 
-def _event(asked: Asked, rest: str, book: Book) -> Verdict:
+def _event(asked: Request, rest: str, book: Book) -> Verdict:
     sender, _, topic = rest.partition(".")
     if not ids.is_agent(sender) or not _TOPIC.fullmatch(topic):
         return NOT_YOURS
@@ -286,7 +286,7 @@ def _route(tokens: tuple[str, ...]) -> tuple[str, str, str] | None:
     return (owner, inbox, task_id) if known else None
 
 
-def _of_task(asked: Asked, stream: str) -> dict[str, str]:
+def _of_task(asked: Request, stream: str) -> dict[str, str]:
     """Return the headers of a task that are kept; its id is this account's own."""
     kept = _of_agentbus(asked.headers)
     given = asked.headers.get(H_MSG_ID, "")
@@ -305,13 +305,13 @@ def _of_agentbus(headers: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _moved(asked: Asked) -> int:
+def _moved(asked: Request) -> int:
     """Return which message is moved; 0, which none has, if that is not said."""
     number = asked.headers.get(subjects.H_MOVED, "")
     return int(number) if _REVISION.fullmatch(number) else 0
 
 
-def _of_record(asked: Asked, stream: str) -> dict[str, str]:
+def _of_record(asked: Request, stream: str) -> dict[str, str]:
     """Return the headers of a record: its writer's id, and the revision that it replaces."""
     given = asked.headers.get(H_MSG_ID, "")
     headers = {H_STREAM: stream, H_MSG_ID: given if _MSG_ID.fullmatch(given) else ""}
@@ -323,7 +323,7 @@ def _of_record(asked: Asked, stream: str) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value}
 
 
-def _answered_by(asked: Asked, book: Book) -> dict[str, str]:
+def _answered_by(asked: Request, book: Book) -> dict[str, str]:
     who = asked.headers.get(subjects.H_FROM, "")
     return {subjects.H_FROM: who} if book.is_own(asked.account, who) else {}
 

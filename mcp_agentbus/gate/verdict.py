@@ -14,7 +14,7 @@ from mcp_agentbus.core.text import from_json
 H_ACCOUNT: Final = "Agentbus-Gate-Account"
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """What an account asks: what it would say on the bus itself."""
 
     account: str

@@ -39,7 +39,7 @@ from mcp_agentbus.errors import (
     UnknownAgent,
     UnknownTask,
 )
-from mcp_agentbus.handoff.beside import shells
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.store import roster, streams, subjects, unseen, waiting
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry

@@ -26,8 +26,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.handoff.beside.references import delivery_of, reference_of, way_of
-from mcp_agentbus.handoff.turn import Answered, Call, Given
+from mcp_agentbus.handoff.call import Answered, Call, Given
+from mcp_agentbus.handoff.taking.references import delivery_of, reference_of, way_of
 from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step

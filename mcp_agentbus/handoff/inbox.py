@@ -25,14 +25,16 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
-from mcp_agentbus.handoff import lanes, lookup
-from mcp_agentbus.handoff.beside import arrivals, news, only, questions, rest
-from mcp_agentbus.handoff.beside.rest import Left
+from mcp_agentbus.handoff import lookup
+from mcp_agentbus.handoff.call import Call, Given, Inbox, Item, Watch
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.ends import news
+from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
-from mcp_agentbus.handoff.taking.turns import Turn
-from mcp_agentbus.handoff.turn import Call, Given, Inbox, Item, Watch
+from mcp_agentbus.handoff.taking import arrivals, lanes, only, rest
+from mcp_agentbus.handoff.taking.rest import Left
+from mcp_agentbus.handoff.taking.turn import Turn
 
 LIMIT_MAX: Final = 50
 # What nobody asked for more of: as many tasks are held then, as many results shown.

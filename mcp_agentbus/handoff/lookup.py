@@ -25,14 +25,14 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
-from mcp_agentbus.handoff.beside import accepting
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.counted import stored_subjects
-from mcp_agentbus.store.reading.sides import Side, Standing, read_sides
+from mcp_agentbus.store.reading.sides import Records, Side, read_sides
 from mcp_agentbus.store.records import as_asked, read_sent
 from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, TASKS
@@ -242,7 +242,7 @@ async def _state(bus: Bus, record: Record, sent: Sent | None) -> State:
     return "expired" if overdue else record.state
 
 
-async def _own(session: Session, sides: Sequence[Side], task_id: str) -> list[Standing]:
+async def _own(session: Session, sides: Sequence[Side], task_id: str) -> list[Records]:
     """Return what is known of a session's task, also where its sender's side has yet to keep it."""
     await session.outcomes.keeping.settled()
     stored = await read_sides(session.bus, sides, task_id)
@@ -253,7 +253,7 @@ async def _own(session: Session, sides: Sequence[Side], task_id: str) -> list[St
     if any(side.record for side in stored):
         return stored
     looks = (unkept.in_inbox(session.bus, inbox, task_id) for inbox in session.inboxes)
-    return [Standing(sent=sent) for sent in await together(*looks) if sent]
+    return [Records(sent=sent) for sent in await together(*looks) if sent]
 
 
 @dataclass(frozen=True)

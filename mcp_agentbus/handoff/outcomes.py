@@ -26,17 +26,17 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.agents import unknown_task
-from mcp_agentbus.handoff.beside.awaited import (
+from mcp_agentbus.handoff.call import Call, Given
+from mcp_agentbus.handoff.ends import telling
+from mcp_agentbus.handoff.ends.awaited import (
     Awaited,
     Result,
     no_answer_comes,
     note_as_seen,
     stored,
 )
+from mcp_agentbus.handoff.ends.telling import Stands, Told
 from mcp_agentbus.handoff.sending.keeping import Keeping
-from mcp_agentbus.handoff.taking import telling
-from mcp_agentbus.handoff.taking.telling import Stands, Told
-from mcp_agentbus.handoff.turn import Call, Given
 from mcp_agentbus.store import records, streams, subjects, unseen
 from mcp_agentbus.store.reading import pulls
 from mcp_agentbus.store.reading.clock import has_come

@@ -20,11 +20,12 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import unknown_task
-from mcp_agentbus.handoff.beside import arrivals, only, questions
-from mcp_agentbus.handoff.beside.details import Details, checked, in_one
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.publishing import questions
+from mcp_agentbus.handoff.publishing.details import Details, checked, in_one
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking import arrivals, only
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.reading.clock import now_about

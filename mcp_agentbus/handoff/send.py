@@ -33,9 +33,9 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.agents import Addressee
-from mcp_agentbus.handoff.beside.receipts import receipt_of
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.sending.draft import Draft, Options, Way, drawn
+from mcp_agentbus.handoff.sending.receipts import receipt_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.outbox.outbox import Here

@@ -28,10 +28,10 @@ from mcp_agentbus.core import ids, processes, text
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.beside import shells
-from mcp_agentbus.handoff.beside.shells import file_of
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.claims import Claims, Finished
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.store.task import Task, utc
 
 # What tells one Linux from another, see machine-id(5); the second is of those without systemd.

@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Pending:
     """Something that an agent of this user asks it to decide."""
 
     #: As it was read: a decision is about this question alone.
@@ -81,7 +81,7 @@ class Asked:
 
 def decide(
     settings: Settings, written: str, *, approved: bool, note: str, starts: bool = False
-) -> Asked:
+) -> Pending:
     """Ask the person at the terminal whether a decision is meant, and keep it.
 
     Args:
@@ -132,7 +132,7 @@ async def _on_the_bus(settings: Settings, do: Callable[[Bus], Awaitable[_T]]) ->
         return await do(bus)
 
 
-async def find(bus: Bus, written: str) -> Asked:
+async def find(bus: Bus, written: str) -> Pending:
     """Return what is asked about the task that is meant.
 
     Args:
@@ -163,7 +163,7 @@ async def find(bus: Bus, written: str) -> Asked:
             hint=f"What you know of it as its sender: `agentbus answer {task.task_id} TEXT`.",
         )
     before = decisions.kept(bus.settings.state_dir, record)
-    return Asked(record, question.by, question.at, before)
+    return Pending(record, question.by, question.at, before)
 
 
 def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:
@@ -178,7 +178,7 @@ def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:
     )
 
 
-async def _say(bus: Bus, asked: Asked, decision: Decision, *, at_once: bool) -> bool:
+async def _say(bus: Bus, asked: Pending, decision: Decision, *, at_once: bool) -> bool:
     """Say what was decided, and have whoever waits look `at_once`; not if nobody asks any more.
 
     A person may take minutes, and its agent need not wait. Returns whether somebody asks.
@@ -197,7 +197,7 @@ async def _say(bus: Bus, asked: Asked, decision: Decision, *, at_once: bool) -> 
     return True
 
 
-def may_start(settings: Settings, asked: Asked) -> bool:
+def may_start(settings: Settings, asked: Pending) -> bool:
     """Tell whether the listener may start the agent for this task alone, as far as rules tell."""
     if asked.is_held:
         return False
@@ -207,7 +207,7 @@ def may_start(settings: Settings, asked: Asked) -> bool:
     return False
 
 
-def text(asked: Asked, *, approved: bool, then: str = "") -> str:
+def text(asked: Pending, *, approved: bool, then: str = "") -> str:
     """Return what is kept now, and who is told of it when, or what is done about it `then`."""
     done = "Approved" if approved else "Denied"
     told = f"{asked.by} is told now where it waits for that, else at its next call"
@@ -227,7 +227,7 @@ def _clock(at: datetime) -> str:
     return f"{here:%H:%M}" if here.date() == now().astimezone().date() else f"{here:%Y-%m-%d %H:%M}"
 
 
-def data(asked: Asked, *, approved: bool, started: bool = False) -> dict[str, Any]:
+def data(asked: Pending, *, approved: bool, started: bool = False) -> dict[str, Any]:
     """Return the same as data."""
     return {
         "task_id": asked.record.task_id,

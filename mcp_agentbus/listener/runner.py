@@ -38,7 +38,7 @@ from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.wakes import lives
 from mcp_agentbus.wakes.hosts import registry
-from mcp_agentbus.wakes.hosts.protocol import Call, Ended, Waker
+from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, Waker
 from mcp_agentbus.wakes.ledger import LedgerBroken, Row
 from mcp_agentbus.wakes.policy import Waiting, Wake
 
@@ -371,7 +371,7 @@ class Runner:
             return notices.with_instruction(told, rules.instruction)
 
         ended = await self._wakers[rules.host](
-            Call(
+            WakeOrder(
                 rules=rules,
                 notice=notice,
                 environ=registry.environ(rules, self._state.settings.environ),

@@ -34,7 +34,8 @@ from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Refused, Unconfirmed
-from mcp_agentbus.handoff.beside import news, shells
+from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human.teller import Teller
 from mcp_agentbus.listener.desk import Desk

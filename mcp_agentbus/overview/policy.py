@@ -28,7 +28,7 @@ from mcp_agentbus.core.ids import (
 )
 from mcp_agentbus.core.notices import takes
 from mcp_agentbus.handoff.agents import known_here
-from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE
+from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE
 from mcp_agentbus.overview.known import Known
 from mcp_agentbus.overview.why import why
 from mcp_agentbus.store.roster import Entry

@@ -22,7 +22,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.framing import INDENT, frame, one_line
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.listener import status
-from mcp_agentbus.overview.situation import Ended, Need, Situation, Standing, Waits
+from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need, Situation, Waits
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import HERE, ago, clock, counts, line, many
 from mcp_agentbus.version import __version__
@@ -227,7 +227,7 @@ def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Par
 
 def _items(
     rows: Iterable[tuple[str, ...]],
-    of: Iterable[Standing | Waits | Ended],
+    of: Iterable[AgentAtWork | Waits | Ended],
     *,
     is_told: bool = True,
 ) -> list[_Item]:
@@ -238,8 +238,8 @@ def _items(
     ]
 
 
-def _task_of(each: Standing | Waits | Ended) -> Past | None:
-    if isinstance(each, Standing):
+def _task_of(each: AgentAtWork | Waits | Ended) -> Past | None:
+    if isinstance(each, AgentAtWork):
         return each.held[0][0] if each.held else None
     return each.oldest if isinstance(each, Waits) else each.task
 
@@ -258,7 +258,7 @@ def _need(need: Need, now: Situation, columns: int, *, is_small: bool) -> _Item:
     return _Item(tuple(_folded(lines, columns)), need.task)
 
 
-def _agent_row(agent: Standing, now: Situation) -> tuple[str, ...]:
+def _agent_row(agent: AgentAtWork, now: Situation) -> tuple[str, ...]:
     seen = f"seen {ago(agent.last_seen, now.now)}" if agent.last_seen else "never seen"
     facts = []
     at = len(agent.held) - agent.asks

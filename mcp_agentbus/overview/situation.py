@@ -2,7 +2,7 @@
 """What goes on: who is at what, what needs a person, what waits and why, what ended last.
 
     >>> (await look(settings)).agents[0]
-    Standing(id='coder', state='live session', held=(Past(...),), ...)
+    AgentAtWork(id='coder', state='live session', held=(Past(...),), ...)
 
 Made of what is known at one moment; it decides what is told, `screen` how.
 """
@@ -49,7 +49,7 @@ _ANSWERS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class AgentAtWork:
     """An agent, and what it is at."""
 
     id: str
@@ -123,7 +123,7 @@ class Situation:
     server: str
     away_says: str
     listener: Listener
-    agents: tuple[Standing, ...] = ()
+    agents: tuple[AgentAtWork, ...] = ()
     needs: tuple[Need, ...] = ()
     more_needs: int = 0  #: How many are not among `needs`.
     waits: tuple[Waits, ...] = ()
@@ -198,7 +198,7 @@ def _explained(here: Known, some: Rests) -> Waits:
     return Waits(some.inbox, some.priority, some.count, some.oldest, reason)
 
 
-def _agents(here: Known, held: Iterable[Past], waits: Iterable[Rests]) -> tuple[Standing, ...]:
+def _agents(here: Known, held: Iterable[Past], waits: Iterable[Rests]) -> tuple[AgentAtWork, ...]:
     """Return all agents, those that are at something first."""
     in_hand: dict[str, list[tuple[Past, datetime]]] = {}
     asks = {task for task in held if _is_asking(here, task)}
@@ -211,7 +211,7 @@ def _agents(here: Known, held: Iterable[Past], waits: Iterable[Rests]) -> tuple[
     entries = here.bus.entries if here.bus else {}
     known_ids = {*entries, *here.settings.agents, *in_hand, *waiting}
     agents = [
-        Standing(
+        AgentAtWork(
             id=name,
             state=entries[name].state if name in entries else "not known",
             last_seen=entries[name].last_seen if name in entries else None,
@@ -236,7 +236,7 @@ def _since(here: Known, task: Past) -> datetime:
     return here.case(task).claimed_at or task.updated_at
 
 
-def _order(agent: Standing) -> tuple[bool, bool, bool, float, str]:
+def _order(agent: AgentAtWork) -> tuple[bool, bool, bool, float, str]:
     """Return what sorts agents: at work, open, waited for; then whom was seen last."""
     seen = agent.last_seen.timestamp() if agent.last_seen else 0.0
     is_open = agent.state == "live session"

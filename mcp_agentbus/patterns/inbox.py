@@ -13,9 +13,9 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.agents import Page
+from mcp_agentbus.handoff.call import Inbox
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import roster, streams, waiting
 
 #: What is known of one agent, as `Listed.entry` has it; an `Entry` of the package is a step.

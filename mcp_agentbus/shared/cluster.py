@@ -38,14 +38,14 @@ _SERVERS: Final = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClusterPlan:
     """What is to be done in the folder of a cluster."""
 
     folder: Path
     #: What all have.
     changes: tuple[Change, ...]
     #: Of each of them, in its own folder.
-    servers: tuple[server_folder.Plan, ...]
+    servers: tuple[server_folder.FolderPlan, ...]
 
     def carry_out(self) -> None:
         """Do it; where it ends early, the same again goes on.
@@ -90,7 +90,7 @@ def folder_of(folder: Path, reached: str) -> Path:
     return folder / folder_name(reached)
 
 
-def planned(folder: Path, reached: tuple[str, ...], units: list[Units]) -> Plan:
+def planned(folder: Path, reached: tuple[str, ...], units: list[Units]) -> ClusterPlan:
     """Return what is to be done; nothing is written.
 
     Args:
@@ -122,7 +122,7 @@ def planned(folder: Path, reached: tuple[str, ...], units: list[Units]) -> Plan:
             plans.append(drafted(draft, own, wanted, of_each, is_here=False))
     except OSError as error:
         raise unusable(error, folder, done="read") from None
-    return Plan(folder, changes, tuple(plans))
+    return ClusterPlan(folder, changes, tuple(plans))
 
 
 def _kept(folder: Path) -> Path:

@@ -26,7 +26,7 @@ from mcp_agentbus.shared.reached import listening, names_of_this_machine, server
 from mcp_agentbus.shared.server_folder import (
     STORE_MAX_BYTES,
     Files,
-    Plan,
+    FolderPlan,
     Units,
     planned,
     wanted_before,
@@ -51,7 +51,7 @@ def conf_in(folder: Path) -> Path:
     return Files(folder).conf
 
 
-def plan(folder: Path, given: Given, units: Units) -> Plan:
+def plan(folder: Path, given: Given, units: Units) -> FolderPlan:
     """Return what is to be done; nothing is written.
 
     Args:
@@ -83,7 +83,7 @@ def plan(folder: Path, given: Given, units: Units) -> Plan:
     return planned(folder, wanted, units)
 
 
-def text(plan: Plan, *, dry_run: bool, is_usual: bool = False) -> str:
+def text(plan: FolderPlan, *, dry_run: bool, is_usual: bool = False) -> str:
     """Say what was done, or would be, and what to do next here, and for each who is to use it.
 
     Of a folder that `is_usual` its place need not be typed again.
@@ -102,7 +102,7 @@ def text(plan: Plan, *, dry_run: bool, is_usual: bool = False) -> str:
     )
 
 
-def data(plan: Plan) -> dict[str, Any]:
+def data(plan: FolderPlan) -> dict[str, Any]:
     """Return the same for a program."""
     files, wanted = plan.files, plan.wanted
     return {
@@ -115,7 +115,7 @@ def data(plan: Plan) -> dict[str, Any]:
     }
 
 
-def cluster_text(plan: cluster.Plan, *, dry_run: bool) -> str:
+def cluster_text(plan: cluster.ClusterPlan, *, dry_run: bool) -> str:
     """Say the same of three servers, each of which is started on its own machine."""
     lines = [change.said for change in plan.changes]
     for server in plan.servers:
@@ -128,7 +128,7 @@ def cluster_text(plan: cluster.Plan, *, dry_run: bool) -> str:
     return "\n".join([f"{plan.folder}:", *lines, "", *_to_the_machines(plan)])
 
 
-def cluster_data(plan: cluster.Plan) -> dict[str, Any]:
+def cluster_data(plan: cluster.ClusterPlan) -> dict[str, Any]:
     """Return the same for a program."""
     changes = [*plan.changes, *[change for each in plan.servers for change in each.changes]]
     return {
@@ -138,7 +138,7 @@ def cluster_data(plan: cluster.Plan) -> dict[str, Any]:
     }
 
 
-def _to_the_machines(plan: cluster.Plan) -> list[str]:
+def _to_the_machines(plan: cluster.ClusterPlan) -> list[str]:
     """What to do so that each server is where it belongs."""
     lines = ["Take each folder to its machine, where agentbus is installed, too:"]
     changed = [server for server in plan.servers if server.changes] or plan.servers
@@ -153,7 +153,7 @@ def _to_the_machines(plan: cluster.Plan) -> list[str]:
     ]
 
 
-def _here(plan: Plan) -> list[str]:
+def _here(plan: FolderPlan) -> list[str]:
     """What to do on this machine."""
     lines, files = [], plan.files
     if room := _room(files.folder):

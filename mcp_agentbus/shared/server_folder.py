@@ -133,7 +133,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FolderPlan:
     """What is to be done in the folder of a shared server."""
 
     files: Files
@@ -198,7 +198,7 @@ def _wanted(kept: Any) -> Wanted:
     return Wanted(host, port, tuple(map(server_name, kept["names"])), cert, key, cluster)
 
 
-def planned(folder: Path, wanted: Wanted, units: Units) -> Plan:
+def planned(folder: Path, wanted: Wanted, units: Units) -> FolderPlan:
     """Return what is to be done so that a shared server is as it is wanted; nothing is written.
 
     Args:
@@ -218,7 +218,7 @@ def planned(folder: Path, wanted: Wanted, units: Units) -> Plan:
 
 def drafted(
     draft: Draft, files: Files, wanted: Wanted, units: Units, *, is_here: bool = True
-) -> Plan:
+) -> FolderPlan:
     """As `planned`, of a folder of which a part may be drafted already.
 
     One that is not `is_here` is to be taken to its machine, where it may have been before: who has
@@ -243,7 +243,7 @@ def drafted(
         draft.put(files.joined, JOINED_HEAD.encode())
     for file, unit in zip((files.unit, files.gate_unit), units, strict=True):
         draft.keep(file, os.fsencode(unit), "the program's place")
-    return Plan(files, wanted, draft.taken())
+    return FolderPlan(files, wanted, draft.taken())
 
 
 def draft_keys(draft: Draft, files: Files) -> Keys:

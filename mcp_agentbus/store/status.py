@@ -36,7 +36,7 @@ DURABLE: Final = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class ServerState:
     """The embedded server's state, for a person and for a program."""
 
     text: str
@@ -54,7 +54,7 @@ async def start(settings: Settings) -> Server:
     return server
 
 
-async def standing(bus: Bus) -> Standing:
+async def standing(bus: Bus) -> ServerState:
     """Ask the running embedded server how it stands.
 
     Raises:
@@ -82,7 +82,7 @@ async def standing(bus: Bus) -> Standing:
             for name, info in zip(STREAMS, infos, strict=True)
         },
     }
-    return Standing(_text(data), data)
+    return ServerState(_text(data), data)
 
 
 def _text(data: dict[str, Any]) -> str:

@@ -359,7 +359,7 @@ def config_of(consumer: Consumer) -> dict[str, Any]:
         "deliver_policy": "all",
         "ack_policy": "explicit",
         "ack_wait": ACK_WAIT_S * _S,
-        # `handoff.lanes` counts and parks. After a limit of the server's own a task would stay in
+        # `taking.lanes` counts and parks. After a limit of the server's own a task would stay in
         # the stream and never be offered again.
         "max_deliver": -1,
         "max_ack_pending": consumer.max_ack_pending,

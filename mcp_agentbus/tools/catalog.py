@@ -24,11 +24,11 @@ from mcp_agentbus.archive.history import View, history
 from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
-from mcp_agentbus.handoff.beside import only
+from mcp_agentbus.handoff.call import Call, Inbox
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.turn import Call, Inbox
+from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.tools.answers import documents, past, render
 from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.arguments import as_meant, complaints
@@ -46,7 +46,7 @@ _NOT_REPEATABLE: Final = (
 _PAST_LIMIT: Final = 20
 
 
-class Asked(NamedTuple):
+class Caller(NamedTuple):
     """What a tool may need of whoever calls it, besides the arguments."""
 
     progress: Progress
@@ -75,7 +75,7 @@ class Tool(Generic[_Args]):
     title: str
     description: str
     args: type[_Args]
-    do: Callable[[Session, _Args, Asked], Awaitable[Answer]]
+    do: Callable[[Session, _Args, Caller], Awaitable[Answer]]
     #: MCP's hints for hosts.
     hints: dict[str, bool] = field(default_factory=dict)
 
@@ -134,7 +134,7 @@ class Tool(Generic[_Args]):
                 notes.append(f"A call waits for {watch_max_s:g} s at most here.")
             left_s = min(args.timeout_s, watch_max_s) - waited_s
             args = args.model_copy(update={"timeout_s": max(0.0, left_s)})
-        answer = await self.do(session, args, Asked(progress, call))
+        answer = await self.do(session, args, Caller(progress, call))
         if arguments.get("request_id") is not None and "request_id" not in meant:
             notes.append(_NOT_REPEATABLE)
         return replace(answer, note=" ".join(notes))
@@ -144,7 +144,7 @@ class Tool(Generic[_Args]):
         return self.name not in _ONCE or "request_id" in as_meant(self.args, arguments)
 
 
-async def _send_task(session: Session, args: SendTask, _: Asked) -> Answer:
+async def _send_task(session: Session, args: SendTask, _: Caller) -> Answer:
     options = Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
     options["in_reply_to"] = await lookup.answered_id(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
@@ -170,7 +170,7 @@ async def look(session: Session, args: ReadInbox, call: Call | None = None) -> I
     )
 
 
-async def _read_inbox(session: Session, args: ReadInbox, asked: Asked) -> Answer:
+async def _read_inbox(session: Session, args: ReadInbox, asked: Caller) -> Answer:
     if args.task_id is None and (args.view != "inbox" or args.query):
         return await _look_back(session, args)
     start = 0 if args.task_id is None else render.start_of(args.cursor)
@@ -198,7 +198,7 @@ async def _look_back(session: Session, args: ReadInbox) -> Answer:
     return Answer(past.history_text(page, whose, none=none), ids=ids)
 
 
-async def _watch_inbox(session: Session, args: WatchInbox, asked: Asked) -> Answer:
+async def _watch_inbox(session: Session, args: WatchInbox, asked: Caller) -> Answer:
     async def waiting(seconds: float) -> None:
         await asked.progress(seconds, args.timeout_s, "waiting for the inbox")
 
@@ -220,14 +220,14 @@ def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
     )
 
 
-async def _list_agents(session: Session, args: ListAgents, _: Asked) -> Answer:
+async def _list_agents(session: Session, args: ListAgents, _: Caller) -> Answer:
     await session.called()
     page = await agents.page(session.bus, **args.model_dump())
     ids = {"agentbus/agents": documents.of_roster(page, texts=False)}
     return Answer(roster_text(page), ids=ids)
 
 
-async def _publish_result(session: Session, args: PublishResult, _: Asked) -> Answer:
+async def _publish_result(session: Session, args: PublishResult, _: Caller) -> Answer:
     published = await results.publish_result(
         session,
         await _whole(session, args.task_id),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands on the bus: they call the same functions as the five tools, and print.
 
-    code = await start(Call(args, Naming(Asked(settings)), lambda line, _: print(line)))
+    code = await start(Command(args, Naming(Asked(settings)), lambda line, _: print(line)))
 
 What is printed for a person is the text that a model would read; `--json` prints the data, with
 texts whole and as they were written. The listener carries out the same for whoever asks it. Nothing
@@ -19,8 +19,8 @@ from mcp_agentbus.archive.history import users
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
+from mcp_agentbus.handoff.call import Inbox
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.turn import Inbox
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import history
@@ -28,13 +28,13 @@ from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.answers.roster import roster_text
-from mcp_agentbus.tools.call import Call
 from mcp_agentbus.tools.follow import Position, follow
+from mcp_agentbus.tools.typed import Command
 
-Command = Callable[[Call], Coroutine[Any, Any, int]]
+Work = Callable[[Command], Coroutine[Any, Any, int]]
 
 
-def start(call: Call) -> Coroutine[Any, Any, int]:
+def start(call: Command) -> Coroutine[Any, Any, int]:
     """Return the work of a command, which ends with the exit code.
 
     Raises (when it is awaited):
@@ -43,7 +43,7 @@ def start(call: Call) -> Coroutine[Any, Any, int]:
     return _COMMANDS[call.args.command](call)
 
 
-async def _send(call: Call) -> int:
+async def _send(call: Command) -> int:
     """Send a task, and wait for its results if that was asked for."""
     if call.args.wait is not None:
         inbox.check_watch(call.args.wait)  # before anything is stored
@@ -56,7 +56,9 @@ async def _send(call: Call) -> int:
         return await _answers(call, session, receipts, refused)
 
 
-async def _answers(call: Call, session: Session, receipts: Sequence[Receipt], refused: int) -> int:
+async def _answers(
+    call: Command, session: Session, receipts: Sequence[Receipt], refused: int
+) -> int:
     """Wait for the results of what was stored; print them, and how the tasks without one stand.
 
     Where something was `refused` that is the exit code, however the others end.
@@ -108,7 +110,7 @@ def _in_vain(error: AgentbusError) -> AgentbusError:
     )
 
 
-async def _sent(call: Call, session: Session) -> tuple[Receipt, ...]:
+async def _sent(call: Command, session: Session) -> tuple[Receipt, ...]:
     """Send the task; what is not known to be stored can be typed again."""
     args = call.args
     try:
@@ -138,7 +140,7 @@ async def _whole(session: Session, task_id: str | None) -> str | None:
     return None if task_id is None else await lookup.whole_id(session, task_id)
 
 
-async def _watch(call: Call) -> int:
+async def _watch(call: Command) -> int:
     """Wait for a task or a result, or follow the inbox without claiming anything."""
     if not call.args.follow:
         async with call.session() as session:
@@ -154,7 +156,7 @@ async def _watch(call: Call) -> int:
 
 
 async def _wait(
-    call: Call,
+    call: Command,
     session: Session,
     task_id: str | None,
     timeout_s: float,
@@ -169,7 +171,7 @@ async def _wait(
     return await _print_inbox(call, session, answer, code, full=True)
 
 
-async def _inbox(call: Call) -> int:
+async def _inbox(call: Command) -> int:
     """Claim waiting tasks and show them, with new results."""
     async with call.session() as session:
         answer = await inbox.read_inbox(
@@ -183,14 +185,14 @@ async def _inbox(call: Call) -> int:
 
 
 async def _print_inbox(
-    call: Call, session: Session, answer: Inbox, exit_code: int = 0, *, full: bool
+    call: Command, session: Session, answer: Inbox, exit_code: int = 0, *, full: bool
 ) -> int:
     text = render.inbox_text(answer, session.me.id, full=full, reader=SHELL)
     data = documents.of_inbox(answer, texts=True, reader=SHELL)
     return await call.print_results(session, text, data, exit_code)
 
 
-async def _result(call: Call) -> int:
+async def _result(call: Command) -> int:
     """Report on a task that the shell's session holds, or end it."""
     async with call.session() as session:
         published = await results.publish_result(
@@ -205,7 +207,7 @@ async def _result(call: Call) -> int:
     return call.end(render.published_text(published), documents.of_published(published))
 
 
-async def _answer(call: Call) -> int:
+async def _answer(call: Command) -> int:
     """Answer a worker's question; a person does so for whichever agent of theirs sent the task."""
     if call.naming.asked.is_unnamed:
         async with call.session() as session:
@@ -217,7 +219,7 @@ async def _answer(call: Call) -> int:
     return await _result(call)
 
 
-async def _task(call: Call) -> int:
+async def _task(call: Command) -> int:
     """Show a task's life."""
     # A person who has not said to be an agent asks for the tasks of all of theirs.
     others = users(call.settings) if call.naming.asked.is_unnamed else ()
@@ -227,7 +229,7 @@ async def _task(call: Call) -> int:
     return call.end(render.life_text(life, start, SHELL), documents.of_life(life))
 
 
-async def _agents(call: Call) -> int:
+async def _agents(call: Command) -> int:
     """Show who is registered, and who is there; without a session: asking registers nobody."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
@@ -241,7 +243,7 @@ async def _agents(call: Call) -> int:
     return call.end(roster_text(page, SHELL), documents.of_roster(page, texts=True))
 
 
-async def _parked(call: Call) -> int:
+async def _parked(call: Command) -> int:
     """Show what was set aside in an agent's inboxes."""
     async with call.looking() as session:
         await session.called()
@@ -254,13 +256,13 @@ async def _parked(call: Call) -> int:
     return call.end(parked_text(parked), documents.of_parked(parked))
 
 
-def _inboxes(call: Call, session: Session) -> Sequence[str]:
+def _inboxes(call: Command, session: Session) -> Sequence[str]:
     """Return whose parked tasks are meant: a person who is not said to be an agent has all."""
     is_everybody = call.naming.asked.is_unnamed
     return sorted(users(call.settings, session.me)) if is_everybody else session.inboxes
 
 
-async def _replay(call: Call) -> int:
+async def _replay(call: Command) -> int:
     """Offer a parked task again."""
     async with call.looking() as session:
         await session.called()
@@ -269,7 +271,7 @@ async def _replay(call: Call) -> int:
 
 
 #: By their names as typed; `relay.typed.command` has the same, and need not load these.
-_COMMANDS: Final[dict[str, Command]] = {
+_COMMANDS: Final[dict[str, Work]] = {
     "agents": _agents,
     "answer": _answer,
     "audit": history.audited,

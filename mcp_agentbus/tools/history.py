@@ -37,12 +37,12 @@ from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
 from mcp_agentbus.tools.answers.readers import SHELL
-from mcp_agentbus.tools.call import Call
+from mcp_agentbus.tools.typed import Command
 
 _EVERYBODY: Final = "your agents"
 
 
-async def tasks(call: Call) -> int:
+async def tasks(call: Command) -> int:
     """Show what an agent sent and received, or all of this user's agents.
 
     A person who has not said to be an agent asks for those of all of theirs.
@@ -85,7 +85,7 @@ def _only_here(away: BusUnreachable) -> str:
     return f"This is only what lies on this machine, as the bus is out of reach. {away.cause}"
 
 
-async def search(call: Call) -> int:
+async def search(call: Command) -> int:
     """Show the tasks of all this user's agents that have these words in them."""
     call.args.all, call.args.view = True, "all"
     for name in ("other", "state", "thread"):
@@ -93,7 +93,7 @@ async def search(call: Call) -> int:
     return await tasks(call)
 
 
-async def audited(call: Call) -> int:
+async def audited(call: Command) -> int:
     """Print the steps of tasks, a line each, the latest last."""
     args = call.args
     async with _trail(call, past.step_line) as trail:
@@ -113,7 +113,7 @@ async def audited(call: Call) -> int:
     return 0
 
 
-async def export(call: Call) -> int:
+async def export(call: Command) -> int:
     """Print the steps of tasks with all their texts, as entries of a diary or as data."""
     args = call.args
     if args.cursor:
@@ -141,7 +141,7 @@ class _Trail:
     from `after`, up to `until`, all that comes `behind` the step that was printed last.
     """
 
-    call: Call
+    call: Command
     bus: Bus
     archive: Archive
     line: Callable[[Entry], str]
@@ -239,7 +239,7 @@ class _Trail:
 
 
 @asynccontextmanager
-async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
+async def _trail(call: Command, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
     """Open the archive as it is now; say so where it could not catch up, or knows not all."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
@@ -253,7 +253,7 @@ async def _trail(call: Call, line: Callable[[Entry], str]) -> AsyncGenerator[_Tr
             yield trail
 
 
-async def _sides(call: Call, bus: Bus) -> Sides:
+async def _sides(call: Command, bus: Bus) -> Sides:
     """Return whose tasks are asked for: all, or an agent's, with those of the roles it has."""
     if not call.args.agent:
         return Sides()

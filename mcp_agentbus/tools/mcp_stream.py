@@ -25,16 +25,16 @@ from mcp.shared.message import SessionMessage
 
 from mcp_agentbus.core import lines
 from mcp_agentbus.core.lines import LEAVING, LEFT, Lines
+from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.turn import Calls
 from mcp_agentbus.tools.catalog import WAITING
 from mcp_agentbus.tools.mcp_server import Called, make_server, says_nothing
 
 # What one client may have under way; hosts call a handful of tools at once.
 _UNANSWERED_MAX: Final = 64
 _CHUNK_BYTES: Final = 64 * 1024
-_CALL: Final = "tools/call"
+_CALL: Final = "tools/typed"
 # Twice what a relay passes on.
 _LINE_MAX_BYTES: Final = 16 * 1024 * 1024
 # In seconds: a call takes milliseconds. One that takes so long holds up no other any more: each is

@@ -27,8 +27,9 @@ from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
-from mcp_agentbus.handoff.beside import news, shells
-from mcp_agentbus.handoff.beside.rate import SENT_A_MINUTE, SendRate
+from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff.ends import news
+from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.naming import Naming, Refusing, Rereading
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mcp_agentbus.handoff.beside.details import Details
+from mcp_agentbus.handoff.publishing.details import Details
 from mcp_agentbus.store.task import SUMMARY_MAX_CHARS, WORKER_ENDS
 
 

@@ -48,7 +48,7 @@ def environ(settings: Settings) -> dict[str, str]:
 
 # What a session may send in a minute is sent here in seconds.
 _UNLIMITED = (
-    "import sys; from mcp_agentbus.handoff.beside import rate; rate.SENT_A_MINUTE = 10**9; "
+    "import sys; from mcp_agentbus.handoff.sending import rate; rate.SENT_A_MINUTE = 10**9; "
     "from mcp_agentbus import __main__ as agentbus; sys.exit(agentbus.main())"
 )
 
@@ -92,7 +92,7 @@ class Server:
     def call(self, tool: str, **arguments: Any) -> float:
         """Call a tool; return the seconds until its answer."""
         began = time.perf_counter()
-        result = self.ask("tools/call", {"name": tool, "arguments": arguments})
+        result = self.ask("tools/typed", {"name": tool, "arguments": arguments})
         took = time.perf_counter() - began
         assert not result.get("isError"), result
         return took

@@ -9,11 +9,12 @@ from local_server import kill_servers
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.handoff import inbox, lanes
+from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.taking import lanes
 from mcp_agentbus.store import streams
 
 _HANG_S = 60  # only a hang takes as long

@@ -28,7 +28,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.call import Call
+from mcp_agentbus.tools.typed import Command
 
 PROMISED_S = 5
 _STOP = "If it stays so, run `agentbus server stop`, then `agentbus server start`."
@@ -164,14 +164,14 @@ async def test_a_command_says_so_too(planner, tmp_path, way):
 
 async def test_a_command_names_its_own_option_for_a_second_try(planner, monkeypatch):
     async def unconfirmed(*_, **__):
-        raise Unconfirmed(again="Call again with request_id='once'.")
+        raise Unconfirmed(again="Command again with request_id='once'.")
 
     monkeypatch.setattr(send, "send_task", unconfirmed)
     typed = parser.parser().parse_args(
         ["send", "coder", "Count", "x", "--agent", "planner", "--request-id", "once"]
     )
     naming = Naming(Asked(planner.bus.settings, typed.agent))
-    call = Call(typed, naming, print, planner.bus)
+    call = Command(typed, naming, print, planner.bus)
 
     with pytest.raises(Unconfirmed, match="Run the same with --request-id once: it is stored once"):
         await commands.start(call)

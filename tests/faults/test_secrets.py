@@ -88,7 +88,7 @@ class Run:
             self.keep("sessions", pipes.said())
 
     def _called(self, pipes, tool, given):
-        answer = pipes.ask("tools/call", {"name": tool, "arguments": given}, era=served.MODERN)
+        answer = pipes.ask("tools/typed", {"name": tool, "arguments": given}, era=served.MODERN)
         self.keep("tools", json.dumps(answer))
         return answer["result"]
 

@@ -25,7 +25,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.call import Call
+from mcp_agentbus.tools.typed import Command
 
 PROMISED_S = 5
 HANG_S = 60  # only a hang takes as long
@@ -229,7 +229,7 @@ async def test_a_command_whose_server_ends_while_it_waits_says_that_its_task_is_
     typed = ["send", coder.me.id, "Count", "x", "--wait", "2", "--agent", "planner"]
     bus, printed = own_world.bus, []
     naming = Naming(Asked(bus.settings, "planner"))
-    call = Call(parser().parse_args(typed), naming, lambda *line: printed.append(line), bus)
+    call = Command(parser().parse_args(typed), naming, lambda *line: printed.append(line), bus)
 
     sending = asyncio.create_task(commands.start(call))
     await blocked.wait()

@@ -16,7 +16,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading.sides import Standing, read_sides
+from mcp_agentbus.store.reading.sides import Records, read_sides
 from mcp_agentbus.store.reading.signs import signs_of_life
 from mcp_agentbus.wakes import demand
 
@@ -185,4 +185,4 @@ async def test_what_has_another_subject_than_was_asked_for_is_nothing(
     monkeypatch.setattr(own_world.bus, "many", forged)
 
     assert await signs_of_life(own_world.bus, "*") == []
-    assert await read_sides(own_world.bus, [("*", "coder")], "f" * 32) == [Standing()]
+    assert await read_sides(own_world.bus, [("*", "coder")], "f" * 32) == [Records()]

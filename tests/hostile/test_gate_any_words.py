@@ -12,7 +12,7 @@ from ruled import BOOK
 
 from mcp_agentbus.gate import verdict
 from mcp_agentbus.gate.rules import decide
-from mcp_agentbus.gate.verdict import Asked
+from mcp_agentbus.gate.verdict import Request
 
 _MINE = r"(planner)"
 _MY_INBOX = r"(planner|role-build)"
@@ -105,7 +105,7 @@ def _said(decided):
 
 @given(subject=_SUBJECTS, headers=_HEADERS, data=st.sampled_from(_BODIES), answered=st.booleans())
 def test_nothing_goes_through_in_another_s_name(subject, headers, data, answered):
-    decided = decide(Asked("laptop", subject, headers, data, answered), BOOK)
+    decided = decide(Request("laptop", subject, headers, data, answered), BOOK)
 
     say = _said(decided)
     if say and not isinstance(decided, verdict.Copied):

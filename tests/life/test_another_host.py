@@ -95,7 +95,7 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.doctor import hosts as looked_at
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.wakes.hosts.protocol import Call
+from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 
 settings = load_settings()
@@ -104,7 +104,7 @@ rules = settings.rules["keeper"]
 async def notice():
     return "1 task waits."
 
-ended = asyncio.run(WAKERS[rules.host](Call(rules, notice, os.environ, lambda _: None)))
+ended = asyncio.run(WAKERS[rules.host](WakeOrder(rules, notice, os.environ, lambda _: None)))
 mark = {"LANTERN_SESSION": "s1"}
 print(json.dumps({
     "agent": identity.who(settings, folder=pathlib.Path("/shop")).id,

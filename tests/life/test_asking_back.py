@@ -9,7 +9,7 @@ import pytest
 from test_shell import Shell
 
 from mcp_agentbus.errors import AlreadyEnded, BadInput, NotYourTask, Refused
-from mcp_agentbus.handoff.beside import news
+from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result

@@ -24,7 +24,7 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.records import add_wake
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.call import Call
+from mcp_agentbus.tools.typed import Command
 
 
 class Shell:
@@ -35,7 +35,7 @@ class Shell:
 
     def call(self, out, *argv):
         naming = Naming(Asked(self.bus.settings, "planner"))
-        return Call(parser().parse_args(argv), naming, out, self.bus)
+        return Command(parser().parse_args(argv), naming, out, self.bus)
 
     async def typed(self, *argv):
         """Return what a command prints."""

@@ -9,7 +9,7 @@ import pytest
 from test_shell import Shell
 
 from mcp_agentbus.core import processes
-from mcp_agentbus.handoff.beside import shells
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.shell import session_id
 
 

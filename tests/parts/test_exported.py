@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 import mcp_agentbus
-from mcp_agentbus.handoff.turn import Call
+from mcp_agentbus.handoff.call import Call
 
 PUBLIC = {name: getattr(mcp_agentbus, name) for name in mcp_agentbus.__all__}
 #: Of what is a connection, or does something, its methods are not all public.

@@ -17,9 +17,9 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import ApiError
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import inbox, results
+from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.turn import Calls
 from mcp_agentbus.tools import mcp_server
 from mcp_agentbus.tools.answers.readers import MODEL
 

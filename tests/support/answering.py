@@ -15,13 +15,14 @@ from types import SimpleNamespace
 from messages import read_record, read_task
 
 from mcp_agentbus.handoff import inbox, lookup
-from mcp_agentbus.handoff.beside import news, only
-from mcp_agentbus.handoff.beside.news import Results
-from mcp_agentbus.handoff.beside.rest import Left
+from mcp_agentbus.handoff.call import Calls, Watches
 from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.ends import news
+from mcp_agentbus.handoff.ends.news import Results
 from mcp_agentbus.handoff.lookup import Glance
+from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.turn import Calls, Watches
+from mcp_agentbus.handoff.taking.rest import Left
 from mcp_agentbus.store.waiting import Lane
 
 RESULT, OTHER = (

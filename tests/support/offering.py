@@ -16,9 +16,10 @@ from messages import TASK
 
 from mcp_agentbus.bus.replies import Conflict, Delivery
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import lanes, parking
+from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.call import Watches
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.turn import Watches
+from mcp_agentbus.handoff.taking import lanes
 from mcp_agentbus.store import roster, streams, tasks, waiting
 from mcp_agentbus.store.reading import offers
 from mcp_agentbus.store.steps import first_record, sent_of, step

@@ -18,7 +18,7 @@ from server_stand_in import NOON, Server
 from mcp_agentbus.bus.replies import Found, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff import outcomes as module
-from mcp_agentbus.handoff.beside.awaited import Awaited, Result
+from mcp_agentbus.handoff.ends.awaited import Awaited, Result
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.store import codec, records, roster, subjects
 from mcp_agentbus.store.steps import first_record, step

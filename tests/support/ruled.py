@@ -11,19 +11,19 @@ import json
 from datetime import timedelta
 
 from mcp_agentbus.core.text import now, stamp
-from mcp_agentbus.gate.book import Book, Known, Standing
+from mcp_agentbus.gate.book import Book, Registration, Standing
 from mcp_agentbus.gate.rules import decide
-from mcp_agentbus.gate.verdict import Asked
+from mcp_agentbus.gate.verdict import Request
 
 # `planner` is laptop's, `coder` vps's, `mute` takes tasks of nobody; nobody has registered `new`.
 # `gone` vps has forgotten.
 BOOK = Book(
     {
-        "planner": Known("laptop", (), ("*",), 3),
-        "coder": Known("vps", ("review",), ("*",), 4),
-        "mute": Known("vps", (), ("coder",), 5),
-        "old": Known("", (), ("*",), 6),
-        "gone": Known("vps", (), (), 7, is_gone=True),
+        "planner": Registration("laptop", (), ("*",), 3),
+        "coder": Registration("vps", ("review",), ("*",), 4),
+        "mute": Registration("vps", (), ("coder",), 5),
+        "old": Registration("", (), ("*",), 6),
+        "gone": Registration("vps", (), (), 7, is_gone=True),
     },
     {
         "laptop": Standing(frozenset({"build"})),
@@ -37,4 +37,4 @@ REVISION = {"Nats-Expected-Last-Subject-Sequence": "0"}
 
 def asked(subject, data=b"{}", headers=None, *, by="laptop", wants_answer=True):
     body = data if isinstance(data, bytes) else json.dumps(data).encode()
-    return decide(Asked(by, subject, headers or {}, body, wants_answer), BOOK)
+    return decide(Request(by, subject, headers or {}, body, wants_answer), BOOK)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from mcp_agentbus.archive.past import Past
-from mcp_agentbus.overview.situation import Ended, Need, Situation, Standing, Waits, WakesToday
+from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need, Situation, Waits, WakesToday
 from mcp_agentbus.overview.why import Case, Why, why
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import Entry
@@ -56,12 +56,12 @@ def number(count):
 def situation(agents=3, tasks=30):
     """Return what goes on with so many agents, and so many tasks that wait and that are over."""
     names = ["coder", "planner", "reviewer", *(f"agent-{n}" for n in range(3, agents))][:agents]
-    standings = [Standing(name, "offline", before(days=n)) for n, name in enumerate(names)]
+    standings = [AgentAtWork(name, "offline", before(days=n)) for n, name in enumerate(names)]
     waits, ended, needs = [], [], []
     if agents and tasks:
         at = replace(number(1), state="working", agent="coder", progress=40.0)
-        standings[0] = Standing("coder", "live session", NOW, ((at, before(minutes=12)),))
-        standings[1] = Standing("planner", "live session", NOW, (), {"normal": 3})
+        standings[0] = AgentAtWork("coder", "live session", NOW, ((at, before(minutes=12)),))
+        standings[1] = AgentAtWork("planner", "live session", NOW, (), {"normal": 3})
         for n in range(min(tasks // 3, 30)):
             task = number(n + 2)
             waits.append(Waits("coder", "normal", 1, task, why(case())))

@@ -27,7 +27,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.call import Call
+from mcp_agentbus.tools.typed import Command
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIRST = NOON.isoformat()
@@ -105,7 +105,7 @@ class Shell:
         args = parser().parse_args(line.split())
         vars(args).update(changed)
         self.done.clear()
-        call = Call(
+        call = Command(
             args, Naming(asked), self.print, self.bus, self.reached,
             aside=lambda text, _: self.said_aside.append(text),
         )  # fmt: skip

@@ -81,7 +81,7 @@ class Carried:
 
 async def _task(order: Order) -> int:
     from mcp_agentbus.tools import commands
-    from mcp_agentbus.tools.call import Call
+    from mcp_agentbus.tools.typed import Command
 
     args = order.args
     if tasks.asking(args):
@@ -96,7 +96,7 @@ async def _task(order: Order) -> int:
         order.say("complain", text, changed)
 
     pid = order.connection.pid
-    call = Call(args, order.naming, out, order.bus, order.reached, order.outbox, pid, aside)
+    call = Command(args, order.naming, out, order.bus, order.reached, order.outbox, pid, aside)
     return await commands.start(call)
 
 

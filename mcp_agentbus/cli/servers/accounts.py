@@ -28,7 +28,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.accounts import admin, owner
 from mcp_agentbus.shared.accounts.crowd import crowding
 from mcp_agentbus.shared.accounts.lobby import is_answered
-from mcp_agentbus.shared.accounts.owner import Invited, Standing
+from mcp_agentbus.shared.accounts.owner import AccountListed, Invited
 
 _T = TypeVar("_T")
 _NO_GATE: Final = (
@@ -130,7 +130,7 @@ def accounts(args: argparse.Namespace) -> int:
         raise BadInput(what, hint="Type a command for each.")
     folder = of_owner(args, load_settings())
 
-    async def changed(bus: Bus) -> tuple[list[Standing], bool, str]:
+    async def changed(bus: Bus) -> tuple[list[AccountListed], bool, str]:
         if is_granted:
             given = {"roles": args.role or (), "no_roles": args.no_role or (), "to_all": args.all}
             await owner.grant(bus, args.name, **given)
@@ -199,7 +199,7 @@ def _print(args: argparse.Namespace, invited: Invited, what: str, *, has_gate: b
     show(args, invited.line, data, verbatim=not args.json)
 
 
-def _line(standing: Standing) -> str:
+def _line(standing: AccountListed) -> str:
     account = standing.account
     words = []
     if account:
@@ -224,7 +224,7 @@ def _line(standing: Standing) -> str:
     return f"{standing.name}: {'; '.join(words) or 'nothing of it is left'}"
 
 
-def _data(standing: Standing) -> dict[str, Any]:
+def _data(standing: AccountListed) -> dict[str, Any]:
     account = standing.account
     return {
         "name": standing.name,

@@ -17,8 +17,8 @@ TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
     from typing import Any
 
-#: What is told with the last text that a command prints, see `tools.call`: then it is done, whoever
-#: carries it out.
+#: What is told with the last text that a command prints, see `tools.typed`: then it is done,
+#: whoever carries it out.
 EXIT_CODE = "exit_code"
 # Of what a peer or a host's program wrote, see `core.framing`.
 _FRAME_INDENT = 4

@@ -18,8 +18,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mending import asks, is_whole
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.beside import shells
+from mcp_agentbus.handoff import shell, shells
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster

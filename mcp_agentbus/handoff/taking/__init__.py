@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a call takes of tasks and results, and what becomes of it if nobody gets the answer."""
+"""What a reading takes from the inboxes, and what becomes of it if nobody gets the answer."""

@@ -69,7 +69,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Applicant:
     """Who asks to join, by which invitation."""
 
     id: str
@@ -83,7 +83,7 @@ def asked_for(invitation: str, key: str) -> str:
     return f"agentbus-join:{invitation}:{key}"
 
 
-def read(data: bytes) -> Asked | None:
+def read(data: bytes) -> Applicant | None:
     """Return what is asked; None if that is not as it must be, or the key is not theirs."""
     try:
         said = from_json(data)
@@ -99,7 +99,7 @@ def read(data: bytes) -> Asked | None:
         return None
     signature = str(proof).encode(errors="replace")  # half a letter is none
     proven = proves(str(key), asked_for(str(id_), str(key)), signature)
-    return Asked(str(id_), str(secret), str(key)) if proven else None
+    return Applicant(str(id_), str(secret), str(key)) if proven else None
 
 
 class Lobby:
@@ -139,7 +139,7 @@ class Lobby:
             return await self._let_in(name)
         return _refused("too-many")
 
-    async def _joined(self, asked: Asked) -> str:
+    async def _joined(self, asked: Applicant) -> str:
         """Write down that who asks has joined; return as whom.
 
         Raises:

@@ -62,7 +62,7 @@ class Invited:
 
 
 @dataclass(frozen=True)
-class Standing:
+class AccountListed:
     """How an account stands, or one to be."""
 
     name: str
@@ -204,7 +204,7 @@ async def _revoked(bus: Bus, id_: str) -> bool:
     return False
 
 
-async def standing(bus: Bus, folder: Path) -> list[Standing]:
+async def standing(bus: Bus, folder: Path) -> list[AccountListed]:
     """Return how each account stands, and who was invited and has not come, by name.
 
     Raises:
@@ -226,7 +226,7 @@ async def standing(bus: Bus, folder: Path) -> list[Standing]:
             account = accounts.get(name)
             may = answering if account and account.gets_in else []
             listed.append(
-                Standing(
+                AccountListed(
                     name=name,
                     account=account,
                     agents=tuple(sorted(agents.get(name, ()))),

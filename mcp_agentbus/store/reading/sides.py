@@ -26,7 +26,7 @@ _PLACES: Final = (subjects.record_subject, subjects.sent_subject, subjects.wakes
 
 
 @dataclass(frozen=True)
-class Standing:
+class Records:
     """The records of a task, as far as there are any."""
 
     record: Record | None = None
@@ -34,7 +34,7 @@ class Standing:
     wakes: Wakes | None = None
 
 
-async def read_sides(bus: Bus, sides: Sequence[Side], task_id: str) -> list[Standing]:
+async def read_sides(bus: Bus, sides: Sequence[Side], task_id: str) -> list[Records]:
     """Return what stands of a task on each side, in their order.
 
     Raises:
@@ -45,7 +45,7 @@ async def read_sides(bus: Bus, sides: Sequence[Side], task_id: str) -> list[Stan
     return await together(*(_standing(bus, side, messages) for side in sides))
 
 
-async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Standing:
+async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Records:
     owner, inbox = side
     here = [each for each in messages if _is_of(each, owner, inbox)]
     if owner == "*" != inbox:
@@ -57,7 +57,7 @@ async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Standing
     else:
         sent = None
     record, wakes = records.latest(here, "results"), records.latest(here, "wakes")
-    return Standing(
+    return Records(
         record if isinstance(record, Record) else None,
         sent,
         wakes if isinstance(wakes, Wakes) else None,

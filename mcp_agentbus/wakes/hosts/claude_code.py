@@ -26,7 +26,7 @@ from mcp_agentbus.core.processes import born
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.wakes.hosts import claude_session, claude_settings
 from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, run
-from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
+from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, on_path
 
 #: What it is started by.
 PROGRAMS: Final = ("claude",)
@@ -40,7 +40,7 @@ _LIMITS: Final = {
 }
 
 
-def argv(call: Call, settings: Path | None = None) -> list[str]:
+def argv(call: WakeOrder, settings: Path | None = None) -> list[str]:
     """Return what is started; empty if Claude Code is not installed.
 
     `settings` is the file of a run that only reads and answers.
@@ -62,7 +62,7 @@ def argv(call: Call, settings: Path | None = None) -> list[str]:
     return [*started, "--allowedTools", f"mcp__{_SERVER}", *(rules.allow if works else ())]
 
 
-async def wake(call: Call) -> Ended:
+async def wake(call: WakeOrder) -> Ended:
     """Start a run and wait for its end."""
     if not on_path(PROGRAMS, call.environ):
         return Ended("not_started", "claude is not installed")
@@ -83,7 +83,7 @@ async def wake(call: Call) -> Ended:
             settings.unlink(missing_ok=True)
 
 
-async def _run(call: Call, started: list[str]) -> Ended:
+async def _run(call: WakeOrder, started: list[str]) -> Ended:
     ended = await run(
         started,
         stdin=call.notice,
@@ -116,7 +116,7 @@ def clean_up(agent: str, environ: Mapping[str, str]) -> None:
     claude_settings.remove(agent, environ)
 
 
-def _mcp_config(call: Call) -> str:
+def _mcp_config(call: WakeOrder) -> str:
     env = {"AGENTBUS_HOST": call.rules.host}
     if home := call.environ.get("AGENTBUS_HOME"):
         env["AGENTBUS_HOME"] = home
@@ -132,7 +132,7 @@ def _mcp_config(call: Call) -> str:
     return json.dumps({"mcpServers": {_SERVER: server}})
 
 
-def _may_resume(call: Call) -> bool:
+def _may_resume(call: WakeOrder) -> bool:
     if not call.rules.resume or not _is_uuid(call.host_session):
         return False
     # A conversation brings the tools along with which it was begun, whatever this one is given:

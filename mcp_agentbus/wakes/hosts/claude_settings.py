@@ -21,7 +21,7 @@ from mcp_agentbus.config.settings import settings_or_defaults
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.files import write_whole
 from mcp_agentbus.wakes.hosts import claude_session, secret_files
-from mcp_agentbus.wakes.hosts.protocol import Call
+from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
 _HOST: Final = hosts.named("claude-code")
 # The keys of its settings that log in, and those that choose the model.
@@ -42,7 +42,7 @@ _OFF: Final = {
 _READ: Final = "./**"
 
 
-def write(call: Call) -> Path:
+def write(call: WakeOrder) -> Path:
     """Write the settings of a run; return their file, which the caller removes.
 
     An agent has one run at a time, so what an earlier one has left is replaced.
@@ -67,7 +67,7 @@ def remove(agent: str, environ: Mapping[str, str]) -> None:
     _file(agent, environ).unlink(missing_ok=True)
 
 
-def settings(call: Call) -> dict[str, Any]:
+def settings(call: WakeOrder) -> dict[str, Any]:
     """Return what the run's settings say."""
     given = claude_session.user_settings(call.environ)
     denied = (*secret_files.patterns(call.rules.folder), *_private(call.environ))

@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import Final
 
 from mcp_agentbus.wakes.hosts.process import run
-from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
+from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, on_path
 
 #: What it is started by: one program under two names; other products have an `agent` too.
 PROGRAMS: Final = ("cursor-agent", "agent")
 
 
-def argv(call: Call, notice: str) -> list[str]:
+def argv(call: WakeOrder, notice: str) -> list[str]:
     """Return what is started; empty if Cursor's program is not installed."""
     rules = call.rules
     program = on_path(PROGRAMS, call.environ)
@@ -41,7 +41,7 @@ def argv(call: Call, notice: str) -> list[str]:
     ]
 
 
-async def wake(call: Call) -> Ended:
+async def wake(call: WakeOrder) -> Ended:
     """Start Cursor's program and wait for its end."""
     started = argv(call, await call.notice())
     if not started:

@@ -25,7 +25,7 @@ from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import check_private, read_whole
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.hosts.process import run
-from mcp_agentbus.wakes.hosts.protocol import Call, Ended, on_path
+from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, on_path
 
 _UNIT: Final = "openclaw-gateway"
 # It answers before a model is asked: in less than a second.
@@ -49,7 +49,7 @@ _NOT_TAKEN: Final = {
 }
 
 
-async def wake(call: Call) -> Ended:
+async def wake(call: WakeOrder) -> Ended:
     """Hand the notice to the gateway; start its service first where one is installed."""
     try:
         url, token = gateway(call.rules.url), _token(call.rules)
@@ -132,7 +132,7 @@ def _post(url: SplitResult, token: str, notice: str) -> int:
         connection.close()
 
 
-async def _start_service(call: Call) -> bool:
+async def _start_service(call: WakeOrder) -> bool:
     """Start the gateway's user service; tell whether there is one and systemd started it."""
     systemctl = on_path(("systemctl",), call.environ)
     if not systemctl:

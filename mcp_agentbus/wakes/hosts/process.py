@@ -18,7 +18,7 @@ from typing import Final
 
 from mcp_agentbus.core.children.group import Group, start
 from mcp_agentbus.core.children.output import End, FileEnd
-from mcp_agentbus.wakes.hosts.protocol import Call, Ended
+from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder
 
 #: What is kept of the output, in bytes: enough for the message with which a program ends.
 KEEP_BYTES: Final = 4096
@@ -30,7 +30,7 @@ async def run(
     argv: Sequence[str],
     *,
     stdin: bytes | Callable[[], Awaitable[str]],
-    call: Call,
+    call: WakeOrder,
     time_limit_s: float,
     keep_bytes: int = KEEP_BYTES,
 ) -> Ended:

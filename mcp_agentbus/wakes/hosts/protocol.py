@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How an agent without a live session is woken; one file for each host, behind one protocol.
 
-    ended = await WAKERS["command"](Call(rules, notice, ...))
+    ended = await WAKERS["command"](WakeOrder(rules, notice, ...))
 
 A host's file has `wake`, a `Waker`, and `PROGRAMS`, the names of the program that it starts, unless
 it starts the user's own or none. A waker gets the user's rules and the fixed notice, with a line of
@@ -19,7 +19,7 @@ from mcp_agentbus.config.rules import Rules
 
 
 @dataclass(frozen=True)
-class Call:
+class WakeOrder:
     """One wake."""
 
     rules: Rules
@@ -64,7 +64,7 @@ class Ended:
         return cls("timed_out", said, output=output)
 
 
-Waker = Callable[[Call], Awaitable[Ended]]
+Waker = Callable[[WakeOrder], Awaitable[Ended]]
 
 
 def on_path(names: Sequence[str], environ: Mapping[str, str]) -> str | None:

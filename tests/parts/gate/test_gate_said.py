@@ -10,9 +10,9 @@ from ruled import AT, ID, REVISION, asked
 
 from mcp_agentbus.core.text import now
 from mcp_agentbus.gate import said
-from mcp_agentbus.gate.book import Book, Known, Standing
+from mcp_agentbus.gate.book import Book, Registration, Standing
 from mcp_agentbus.gate.rules import decide
-from mcp_agentbus.gate.verdict import Asked, Refusal, Say
+from mcp_agentbus.gate.verdict import Refusal, Request, Say
 from mcp_agentbus.store.subjects import DEAD, TASKS
 
 
@@ -86,13 +86,16 @@ def test_a_name_that_is_free_is_claimed_as_it_was_known_to_be():
 
 def test_an_account_registers_so_many_agents_and_no_more():
     full = Book(
-        {f"a{number}": Known("laptop", (), ("*",), number) for number in range(said.AGENTS_MAX)},
+        {
+            f"a{number}": Registration("laptop", (), ("*",), number)
+            for number in range(said.AGENTS_MAX)
+        },
         {"laptop": Standing(frozenset())},
     )
-    verdict = decide(Asked("laptop", "agentbus.more.profile", REVISION, b"{}"), full)
+    verdict = decide(Request("laptop", "agentbus.more.profile", REVISION, b"{}"), full)
     assert verdict == Refusal("too-many")
     own = {"Nats-Expected-Last-Subject-Sequence": "1"}
-    assert isinstance(decide(Asked("laptop", "agentbus.a1.profile", own, b"{}"), full), Say)
+    assert isinstance(decide(Request("laptop", "agentbus.a1.profile", own, b"{}"), full), Say)
 
 
 def test_what_is_moved_keeps_what_its_sender_has_said_of_it():
@@ -120,12 +123,15 @@ def test_what_is_moved_keeps_what_its_sender_has_said_of_it():
 
 def test_whose_account_may_write_to_all_reaches_others_without_a_limit():
     book = Book(
-        {"planner": Known("laptop", (), ("*",), 3), "coder": Known("vps", (), ("*",), 4)},
+        {
+            "planner": Registration("laptop", (), ("*",), 3),
+            "coder": Registration("vps", (), ("*",), 4),
+        },
         {"laptop": Standing(frozenset()), "vps": Standing(frozenset(), to_all=True)},
     )
 
     def reaches(account, subject):
-        return decide(Asked(account, subject, {}, b"{}"), book).reaches
+        return decide(Request(account, subject, {}, b"{}"), book).reaches
 
     assert reaches("laptop", "agentbus.coder.tasks.low.planner") == "coder"
     assert reaches("laptop", "agentbus.planner.tasks.low.planner") == ""

@@ -13,7 +13,7 @@ import pytest
 from mcp_agentbus.bus.replies import ApiError, Found
 from mcp_agentbus.core import aio
 from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.gate.book import Known
+from mcp_agentbus.gate.book import Registration
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.shared.accounts.record import AccountRecord, encoded
 
@@ -86,7 +86,7 @@ class Lagging:
 async def test_an_agent_is_forgotten_that_the_leader_does_not_know_and_no_other():
     keeper = Keeper(Lagging())
     for agent in ("coder", "gone"):
-        keeper.book.note_agent(agent, Known("vps", (), (), 4))
+        keeper.book.note_agent(agent, Registration("vps", (), (), 4))
 
     await keeper.look_up(["role-review"])  # which reads all
 

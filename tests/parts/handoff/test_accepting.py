@@ -5,8 +5,8 @@ import pytest
 from messages import read_record
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.beside import accepting
-from mcp_agentbus.handoff.beside.accepting import Refusal
+from mcp_agentbus.handoff.taking import accepting
+from mcp_agentbus.handoff.taking.accepting import Refusal
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Entry
 

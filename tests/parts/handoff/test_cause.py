@@ -9,9 +9,9 @@ from messages import read_task
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.shell import Memory
-from mcp_agentbus.handoff.turn import Calls
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from test_claims import DELIVERY
 from mcp_agentbus.bus.replies import Delivery, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff import claims as module
-from mcp_agentbus.handoff.beside.references import reference_of
+from mcp_agentbus.handoff.call import Calls, Given
 from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims, Finished
-from mcp_agentbus.handoff.turn import Calls, Given
+from mcp_agentbus.handoff.taking.references import reference_of
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import Written, record_key
 from mcp_agentbus.store.steps import Write

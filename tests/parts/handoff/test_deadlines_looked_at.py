@@ -6,7 +6,7 @@ from results_stand_in import DEADLINE, NOON, ended, kept
 
 from mcp_agentbus.bus.replies import HandedOut
 from mcp_agentbus.handoff import outcomes as module
-from mcp_agentbus.handoff.beside.awaited import Awaited
+from mcp_agentbus.handoff.ends.awaited import Awaited
 from mcp_agentbus.store.steps import first_record, step
 
 

@@ -9,8 +9,8 @@ from test_claims import DELIVERY
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.call import Answered, Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.turn import Answered, Calls, Given
 from mcp_agentbus.store.task import HELD, HOPS_MAX, Moment
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)

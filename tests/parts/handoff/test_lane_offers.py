@@ -9,10 +9,10 @@ from offering import AT, Offering, claimed, offer, untouched
 
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, TooLarge
-from mcp_agentbus.handoff import lanes
-from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.lanes import take
+from mcp_agentbus.handoff.taking import lanes
+from mcp_agentbus.handoff.taking.accepting import Refusal
+from mcp_agentbus.handoff.taking.lanes import take
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import ATTEMPTS_MAX

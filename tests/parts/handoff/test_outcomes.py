@@ -5,11 +5,11 @@ import pytest
 from messages import read_record, read_task
 
 from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.turn import Calls
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.unseen import Unseen
 

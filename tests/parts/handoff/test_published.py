@@ -3,9 +3,9 @@
 
 import pytest
 
-from mcp_agentbus.handoff.beside import arrivals
-from mcp_agentbus.handoff.beside.details import in_one
+from mcp_agentbus.handoff.publishing.details import in_one
 from mcp_agentbus.handoff.results import Published
+from mcp_agentbus.handoff.taking import arrivals
 
 DECIDES = (
     "Your user decides: `agentbus approve t1`, or deny, typed outside of any agent. The decision "

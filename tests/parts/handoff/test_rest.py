@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus.core.ids import LANES
-from mcp_agentbus.handoff.beside.rest import Left, as_told, looked_at
 from mcp_agentbus.handoff.taking.brought import Brought
+from mcp_agentbus.handoff.taking.rest import Left, as_told, looked_at
 from mcp_agentbus.store import streams, waiting
 from mcp_agentbus.store.waiting import Lane
 

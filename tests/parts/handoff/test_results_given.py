@@ -7,8 +7,8 @@ import pytest
 from results_stand_in import DEADLINE, NOON, Results, ended, kept
 
 from mcp_agentbus.errors import BadInput, BusUnreachable, UnknownTask
-from mcp_agentbus.handoff.beside.awaited import Awaited
-from mcp_agentbus.handoff.turn import Calls, Given
+from mcp_agentbus.handoff.call import Calls, Given
+from mcp_agentbus.handoff.ends.awaited import Awaited
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.steps import sent_by_record
 

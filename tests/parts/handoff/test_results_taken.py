@@ -8,8 +8,8 @@ from messages import read_record
 from results_stand_in import DEADLINE, NOON, ended, kept
 
 from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.handoff.beside.awaited import Awaited
-from mcp_agentbus.handoff.turn import Calls, Given
+from mcp_agentbus.handoff.call import Calls, Given
+from mcp_agentbus.handoff.ends.awaited import Awaited
 from mcp_agentbus.store.unseen import Looked, Unseen
 
 

@@ -10,9 +10,9 @@ from server_stand_in import NOON
 
 from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.errors import BadInput, HopLimit
-from mcp_agentbus.handoff.beside.receipts import receipt_of
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.sending.draft import Way
+from mcp_agentbus.handoff.sending.receipts import receipt_of
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.tasks import Kept

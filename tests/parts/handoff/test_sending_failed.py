@@ -15,8 +15,8 @@ from mcp_agentbus.errors import (
     StoreFull,
     Unconfirmed,
 )
-from mcp_agentbus.handoff.beside.receipts import receipt_of
 from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending.receipts import receipt_of
 from mcp_agentbus.store.outbox.outbox import Here, Waits
 from mcp_agentbus.store.roster import Entry
 

@@ -9,7 +9,7 @@ from session_stand_in import SessionBus
 
 from mcp_agentbus.errors import Refused, StoreFull
 from mcp_agentbus.handoff import session
-from mcp_agentbus.handoff.beside.awaited import Result
+from mcp_agentbus.handoff.ends.awaited import Result
 from mcp_agentbus.handoff.inbox import read_inbox
 
 HANG_S = 20  # only a hang takes as long

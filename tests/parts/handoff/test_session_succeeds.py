@@ -10,10 +10,10 @@ from messages import read_record
 from server_stand_in import NOON
 from session_stand_in import SessionBus
 
-from mcp_agentbus.handoff.beside.awaited import Awaited, Result
+from mcp_agentbus.handoff.call import Given
 from mcp_agentbus.handoff.claims import Finished
+from mcp_agentbus.handoff.ends.awaited import Awaited, Result
 from mcp_agentbus.handoff.session import EVERYTHING
-from mcp_agentbus.handoff.turn import Given
 
 HANG_S = 20  # only a hang takes as long
 RESULT = read_record(on="agentbus.coder.results.tester.r1", state="completed")

@@ -8,9 +8,9 @@ import pytest
 from messages import read_record, read_task
 
 from mcp_agentbus.errors import BusUnreachable, Refused
+from mcp_agentbus.handoff.call import Calls, Inbox, Item, Watches
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.taking.turns import Turn
-from mcp_agentbus.handoff.turn import Calls, Inbox, Item, Watches
+from mcp_agentbus.handoff.taking.turn import Turn
 
 TASK = read_task()
 RESULT = read_record(state="completed")

@@ -14,11 +14,10 @@ from messages import read_record, read_task
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import processes, text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.beside import shells
+from mcp_agentbus.handoff import shell, shells
+from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.shell import Memory, cause, remember, session_id, shell_session
-from mcp_agentbus.handoff.turn import Calls
 
 
 @pytest.fixture

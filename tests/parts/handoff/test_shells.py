@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mcp_agentbus.core import processes
-from mcp_agentbus.handoff.beside import shells
+from mcp_agentbus.handoff import shells
 
 SESSION = "shell-0123456789abcdef"
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is noted")

@@ -7,7 +7,7 @@ import pytest
 from messages import read_task
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.handoff.turn import Answered, Calls, Given, Inbox, Item, Watch
+from mcp_agentbus.handoff.call import Answered, Calls, Given, Inbox, Item, Watch
 
 
 class Clock:

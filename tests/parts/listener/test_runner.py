@@ -20,7 +20,7 @@ from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
 from mcp_agentbus.wakes.hosts import claude_settings
-from mcp_agentbus.wakes.hosts.protocol import Call
+from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
 KEYS = frozenset({"task coder 7f", "task coder 8a"})
@@ -114,7 +114,7 @@ def test_a_process_that_outlives_its_listener_is_known_by_its_mark_or_an_earlier
 def written(state, agent):
     """Write the settings of an agent's run; return their file."""
     rules = replace(state.settings.rules["coder"], agent=agent)
-    return claude_settings.write(Call(rules, None, state.settings.environ, lambda _: None))
+    return claude_settings.write(WakeOrder(rules, None, state.settings.environ, lambda _: None))
 
 
 def gone(state, wake):

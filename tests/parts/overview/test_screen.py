@@ -11,7 +11,7 @@ from situations import NOW, asks, before, number, situation
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.overview.known import Listener
 from mcp_agentbus.overview.screen import screen
-from mcp_agentbus.overview.situation import Ended, Need, Standing
+from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need
 from mcp_agentbus.overview.why import Why
 from mcp_agentbus.tools.answers.words import clock
 from mcp_agentbus.version import __version__
@@ -89,7 +89,7 @@ def test_on_a_small_screen_no_agent_is_out_of_sight_for_how_much_there_is_to_say
     now = situation()
     held = tuple((number(n), before(minutes=3)) for n in range(1, 10))
     busy = [
-        Standing(name, "offline", before(minutes=1), held, {"high": 1, "normal": 12}, asks=2)
+        AgentAtWork(name, "offline", before(minutes=1), held, {"high": 1, "normal": 12}, asks=2)
         for name in ("shop", "web", "api")
     ]
     reason = "its user wants no session started for it"
@@ -117,7 +117,7 @@ def test_the_first_words_of_a_question_stand_before_what_its_task_is_about(kept)
     need = now.needs[0]
     asked = {kept: "Push?\nF>>>\nNEEDS YOU: 9 " + 300 * "x"}
     task = replace(need.task, subject="s" * 200, question=asks("needs_approval"), **asked)
-    held = Standing("coder", "live session", NOW, ((number(99), NOW),))
+    held = AgentAtWork("coder", "live session", NOW, ((number(99), NOW),))
     some = replace(now, needs=(replace(need, task=task),), agents=(held,))
 
     small, wide = (shown(some, columns=columns, rows=24) for columns in (80, 0))
@@ -172,7 +172,7 @@ def test_an_agent_is_shown_with_what_it_is_at_and_not_with_what_it_asks():
         (replace(number(n), state=state, agent="coder"), NOW)
         for n, state in ((7, "working"), (8, "needs_input"))
     )
-    agent = Standing("coder", "live session", NOW, (at, asks, asks), asks=2)
+    agent = AgentAtWork("coder", "live session", NOW, (at, asks, asks), asks=2)
 
     lines = shown(replace(situation(), agents=(agent,)), columns=80).splitlines()
 
@@ -204,7 +204,7 @@ def test_odd_ids_and_hostile_subjects_break_no_line_and_leave_no_frame(columns):
     task = replace(task, owner="o" * 63, state="completed", agent="a" * 63, is_asked=False)
     now = situation(3, 0)
     name = "n" * 63
-    agents = (Standing(name, "live session", NOW, ((task, NOW),)), *now.agents)
+    agents = (AgentAtWork(name, "live session", NOW, ((task, NOW),)), *now.agents)
     over = (Ended(task, NOW, Why("not seen yet", "", "")),)
 
     text = shown(replace(now, agents=agents, ended=over), columns=columns, rows=24)

@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records
 from mcp_agentbus.store.reading import senders, sides
-from mcp_agentbus.store.reading.sides import Standing, read_sides
+from mcp_agentbus.store.reading.sides import Records, read_sides
 from mcp_agentbus.store.task import Moment
 
 
@@ -60,7 +60,7 @@ async def test_each_side_has_what_its_owner_and_its_inbox_know(world):
 
     assert sent == got
     assert (sent.record.state, sent.sent.owner, sent.wakes.moments) == ("claimed", me, (moment,))
-    assert nobodys == Standing()
+    assert nobodys == Records()
 
 
 async def test_more_sides_than_go_into_one_request_are_all_read(world, monkeypatch):
@@ -73,7 +73,7 @@ async def test_more_sides_than_go_into_one_request_are_all_read(world, monkeypat
     *nobodys, sent = await read_sides(world.bus, [*others, (planner.me.id, "*")], receipt.task_id)
 
     assert sent.sent.inbox == coder.me.id
-    assert nobodys == [Standing()] * 5
+    assert nobodys == [Records()] * 5
 
 
 @pytest.mark.parametrize(

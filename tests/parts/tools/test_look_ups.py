@@ -15,7 +15,7 @@ from mcp_agentbus.errors import UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.call import Call
+from mcp_agentbus.tools.typed import Command
 from mcp_agentbus.wakes.ledger import Ledger
 
 LOOKS = ["parked", "task abcdef", "replay 9"]
@@ -26,7 +26,7 @@ async def typed(world, line, given=None):
     printed = []
     args = parser().parse_args(line.split())
     naming = Naming(Asked(world.bus.settings, given))
-    call = Call(args, naming, lambda text, _: printed.append(text), world.bus)
+    call = Command(args, naming, lambda text, _: printed.append(text), world.bus)
     await commands.start(call)
     return printed
 

@@ -13,7 +13,7 @@ from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.call import Call
+from mcp_agentbus.tools.typed import Command
 
 STORED = Receipt(task_id="1" * 32, to="coder", expires_at=text.now())
 REFUSED = STORED.model_copy(
@@ -35,7 +35,7 @@ def away(monkeypatch):
 async def test_what_was_refused_is_its_exit_code_with_a_text_as_with_data(as_json, receipts, code):
     printed = []
     args = Namespace(json=as_json, wait=0)
-    call = Call(args, SimpleNamespace(), lambda *said: printed.append(said))
+    call = Command(args, SimpleNamespace(), lambda *said: printed.append(said))
     session = SimpleNamespace(outbox=None)
     refused = int(REFUSED in receipts)
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.wakes.hosts import claude_settings, secret_files
-from mcp_agentbus.wakes.hosts.protocol import Call
+from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_keys_of_this_users_bus_are_not_read_wherever_the_agents_folder_is(s
     )
     rules = Rules("coder", "claude-code", shop, "answer")
 
-    said = claude_settings.settings(Call(rules, None, {"HOME": str(tmp_path)}, lambda _: None))
+    said = claude_settings.settings(WakeOrder(rules, None, {"HOME": str(tmp_path)}, lambda _: None))
 
     denied = set(said["permissions"]["deny"])
     folders = (config, *(tmp_path / ".local" / kind / "agentbus" for kind in ("share", "state")))

@@ -21,7 +21,7 @@ from mcp_agentbus.wakes.hosts import (
     claude_settings,
     cursor,
 )
-from mcp_agentbus.wakes.hosts.protocol import Call
+from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 
 SESSION = "49556dc4-5283-4caa-ad8b-67524eedda10"
@@ -48,7 +48,9 @@ def call(tmp_path, programs):
         (tmp_path / "shop").mkdir(exist_ok=True)
         rules = Rules("coder", host, tmp_path / "shop", profile, **fields)
         around = {"PATH": str(programs), "HOME": str(tmp_path), **(environ or {})}
-        return Call(rules, telling("1 task waits."), around, lambda _: None, host_session=session)
+        return WakeOrder(
+            rules, telling("1 task waits."), around, lambda _: None, host_session=session
+        )
 
     return make
 

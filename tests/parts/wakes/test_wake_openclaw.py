@@ -15,7 +15,7 @@ from posting import taking_posts
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.wakes.hosts import openclaw
-from mcp_agentbus.wakes.hosts.protocol import Call
+from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
 TOKEN = "hook-secret-1"
 
@@ -48,7 +48,7 @@ def token(tmp_path):
 def call(tmp_path, token):
     def make(url, *, token_file=token, path="/nowhere"):
         rules = Rules("coder", "openclaw", tmp_path, "answer", url=url, token_file=token_file)
-        return Call(rules, telling("1 task waits."), {"PATH": str(path)}, lambda _: None)
+        return WakeOrder(rules, telling("1 task waits."), {"PATH": str(path)}, lambda _: None)
 
     return make
 

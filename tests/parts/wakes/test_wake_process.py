@@ -21,7 +21,7 @@ from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.processes import born, known
 from mcp_agentbus.wakes.hosts import command
 from mcp_agentbus.wakes.hosts.process import run
-from mcp_agentbus.wakes.hosts.protocol import Call
+from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
 PATH = "/usr/bin:/bin"
 # A program that says that it is there, and then hangs until a signal ends it.
@@ -33,7 +33,9 @@ def call(tmp_path):
     def make(*argv, environ=None, started=lambda _: None, notice="1 task", **fields):
         fields = {"folder": tmp_path, "profile": "work", "command": argv, **fields}
         rules = Rules("coder", "command", **fields)
-        return Call(rules, telling(notice), {"PATH": PATH} if environ is None else environ, started)
+        return WakeOrder(
+            rules, telling(notice), {"PATH": PATH} if environ is None else environ, started
+        )
 
     return make
 

@@ -14,7 +14,7 @@ from local_server import until
 from timeless import timeless
 
 from mcp_agentbus.core.children import group
-from mcp_agentbus.handoff.turn import Item
+from mcp_agentbus.handoff.call import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, Task
 from mcp_agentbus.work import output
 from mcp_agentbus.work.guard import Guard

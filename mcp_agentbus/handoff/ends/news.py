@@ -15,9 +15,9 @@ from typing import Any
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.beside.awaited import Result
+from mcp_agentbus.handoff.call import Call
+from mcp_agentbus.handoff.ends.awaited import Result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.turn import Call
 from mcp_agentbus.store.task import Record
 
 

@@ -24,10 +24,10 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff import parking
-from mcp_agentbus.handoff.beside import accepting
-from mcp_agentbus.handoff.beside.accepting import Refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking import accepting
+from mcp_agentbus.handoff.taking.accepting import Refusal
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.store import roster, streams, subjects, tasks, waiting
 from mcp_agentbus.store.reading import offers

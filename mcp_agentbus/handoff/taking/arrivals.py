@@ -18,8 +18,8 @@ from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.turn import Call
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.replies import to_question

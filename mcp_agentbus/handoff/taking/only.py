@@ -16,9 +16,9 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import Refused
-from mcp_agentbus.handoff.beside.accepting import refusal
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking.accepting import refusal
 from mcp_agentbus.store import roster, tasks
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.sides import read_sides

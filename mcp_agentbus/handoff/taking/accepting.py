@@ -19,7 +19,7 @@ from mcp_agentbus.core.notices import takes
 from mcp_agentbus.store import roster
 
 
-class Known(Protocol):
+class AboutTask(Protocol):
     """What is known of a task: its record, or what the archive has of it."""
 
     @property
@@ -49,7 +49,7 @@ class Refusal:
     is_left: bool = False
 
 
-async def is_hidden(bus: Bus, me: Agent, task: Known) -> bool:
+async def is_hidden(bus: Bus, me: Agent, task: AboutTask) -> bool:
     """Tell whether what a task is about is not shown: its reader refuses it, or has done so unread.
 
     Whatever a worker has read and rejected was claimed before.

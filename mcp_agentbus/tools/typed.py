@@ -15,16 +15,16 @@ from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.errors import UnknownAgent
 from mcp_agentbus.handoff import agents, parking
-from mcp_agentbus.handoff.beside import arrivals
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.store import roster, streams, subjects, waiting
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
 
 
 @dataclass(frozen=True)
-class Call:
+class Command:
     """A command that was typed, and where."""
 
     args: argparse.Namespace
@@ -73,7 +73,7 @@ class Call:
         self.print("\n".join([text, *self._untold()]), data, **{EXIT_CODE: exit_code})
         return exit_code
 
-    def by(self, agent: str) -> Call:
+    def by(self, agent: str) -> Command:
         """Return the same command as one that an agent of this user's was named for."""
         asked = replace(self.naming.asked, given=agent)
         return replace(self, naming=replace(self.naming, asked=asked))

@@ -15,7 +15,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.turn import Given
+from mcp_agentbus.handoff.call import Given
 from mcp_agentbus.store import records
 from mcp_agentbus.store.steps import Write, sent_by_record
 from mcp_agentbus.store.task import Record, Sent

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of the tasks that an agent sent, on the way to it."""
