@@ -15,12 +15,7 @@ from timeless import timeless
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.hosts import WOKEN
 from mcp_agentbus.core.processes import born
-from mcp_agentbus.wakes.hosts import (
-    claude_code,
-    claude_session,
-    claude_settings,
-    cursor,
-)
+from mcp_agentbus.wakes.hosts import claude_code, claude_session, claude_settings, cursor
 from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 from mcp_agentbus.wakes.hosts.registry import WAKERS
 
@@ -48,9 +43,8 @@ def call(tmp_path, programs):
         (tmp_path / "shop").mkdir(exist_ok=True)
         rules = Rules("coder", host, tmp_path / "shop", profile, **fields)
         around = {"PATH": str(programs), "HOME": str(tmp_path), **(environ or {})}
-        return WakeOrder(
-            rules, telling("1 task waits."), around, lambda _: None, host_session=session
-        )
+        told = telling("1 task waits.")
+        return WakeOrder(rules, told, around, lambda _: None, host_session=session)
 
     return make
 
