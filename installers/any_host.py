@@ -142,6 +142,8 @@ class Host:
 
     def _whole(self, machine: Machine) -> dict[str, Any]:
         """Return our entry with its values, as far as the host prints them; else nothing."""
+        if not self.at:
+            return {}
         try:
             printed = machine.run([self._there(machine), *self.show, "--json"])
             whole = from_json(printed)[self.at]

@@ -54,8 +54,10 @@ H_MSG_ID: Final = "Nats-Msg-Id"
 H_STREAM: Final = "Nats-Expected-Stream"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 _PAGE: Final = 1_000  # messages that are asked for at a time
-# What is said of a message that is to be deleted and is there no more: by a gate, and by a server.
-_GONE: Final = {"10043 no message found", "10057 no message found", "10057 stream store EOF"}
+# Said of a message that is to be deleted and is gone: of one amid others in whatever words, of one
+# before or behind all others in these.
+_NO_MESSAGE: Final = 10043
+_GONE: Final = {"10057 no message found", "10057 stream store EOF"}
 
 
 class Bus(Reconnecting):
@@ -176,7 +178,8 @@ class Bus(Reconnecting):
         read = partial(api_result, call)
         answer, _ = await self._asked(f"{API}.{call}", data, None, read, stores=stores)
         if isinstance(answer, ApiError):
-            if ".MSG.DELETE." in call and f"{answer.code} {answer.description}" in _GONE:
+            is_gone = answer.code == _NO_MESSAGE or f"{answer.code} {answer.description}" in _GONE
+            if ".MSG.DELETE." in call and is_gone:
                 return {}
             raise answer
         return answer

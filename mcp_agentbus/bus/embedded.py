@@ -202,7 +202,10 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
                 hint=f"It may be writing; if it hangs: kill -9 {who.pid}",
             )
         time.sleep(_LOOK_AGAIN_S)
-    return strays.end(files, how) or told is not None
+    if not files.lock.exists():
+        return strays.end(files, how) or told is not None
+    with locks.held(files.lock, wait=False) as lock:  # else somebody starts one: that is no stray
+        return (lock is not None and strays.end(files, how)) or told is not None
 
 
 @contextmanager

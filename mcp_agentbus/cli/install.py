@@ -28,10 +28,10 @@ from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.installers import service
 from mcp_agentbus.installers._parts import allowed
 from mcp_agentbus.installers.registry import installer, with_plugin
-from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 #: What became of a host, and which word of its user's screen says so.
-Outcome = Literal["connected", "removed", "nothing", "not_here", "planned", "failed"]
+Outcome = Literal["connected", "removed", "nothing", "not_here", "planned", "disabled", "failed"]
 # What a step says stands beside it if it is no longer, else below it.
 _BESIDE_MAX_CHARS: Final = 40
 
@@ -234,6 +234,8 @@ class _Work:
                 self._outcome(name, "connected", answers)
         except BadInput:
             raise
+        except SwitchedOff as error:  # its user's choice
+            self._outcome(name, "disabled", f"{error.message} {error.hint}")
         except AgentbusError as error:
             self._outcome(name, "failed", f"{error.message} {error.hint}".strip())
 
@@ -300,6 +302,7 @@ class _Work:
             "nothing": "nothing of agentbus is there",
             "not_here": f"{name} is not here",
             "failed": f"{name} NOT {'REMOVED' if self._removes else 'CONNECTED'}",
+            "disabled": f"{name} is there, and its user has disabled it",
             "planned": "",
         }[state]
         if shown and words:

@@ -80,11 +80,11 @@ class Agent:
     @property
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
-        return self.inboxes_but(frozenset())
+        return (self.id, *(ROLE_PREFIX + role for role in self.roles))
 
-    def inboxes_but(self, roles: Collection[str]) -> tuple[str, ...]:
-        """Return the inboxes it reads but for those of some roles."""
-        return (self.id, *(ROLE_PREFIX + role for role in self.roles if role not in roles))
+    def without(self, roles: Collection[str]) -> Agent:
+        """Return it as one that does not have these roles."""
+        return replace(self, roles=tuple(role for role in self.roles if role not in roles))
 
     def by_now(self, said: Agent, before: Agent) -> Agent:
         """Return it as its user says it is, who had said before that it is as `before`.

@@ -253,7 +253,7 @@ def _held(agents: Any) -> list[Check]:
     for agent in agents:
         if says := agent.get("says"):
             held.append(Check(f"desk of {agent['agent']}", "warning", says, _BLIND))
-        if reason := agent["reason"]:
+        if (reason := agent["reason"]) and reason != notices.Reason.WORKER:
             until = f" until {minute(agent['until'])}" if agent["until"] else ""
             profile = least_profile(agent.get("host") or "")
             fix = _HELD.get(reason, "").format(agent=agent["agent"], profile=profile)

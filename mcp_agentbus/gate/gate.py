@@ -142,7 +142,8 @@ class Gate:
                     await passage.ended.wait()
                 finally:
                     self._open.discard(account)
-                    self._tell()
+                    if account in self._desks:  # else all are to end
+                        self._tell()
                     await passage.close()
             await asyncio.sleep(_PAUSE_S)
 

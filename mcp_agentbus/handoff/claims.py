@@ -24,7 +24,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.ids import LANES, SHELL_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of, way_of
@@ -114,7 +114,7 @@ class Claims(Mapping[str, Claim]):
 
     def lose(self, claim: Claim, record: Record) -> None:
         """Forget a claim that its task's record says is over, but not whose deadline has passed."""
-        if record.state == "expired":
+        if record.state == "expired" and not self._session_id.startswith(SHELL_PREFIX):
             self.expired[claim.task.id] = claim
         self.let_go(claim.task.id)
 
@@ -267,7 +267,7 @@ class Claims(Mapping[str, Claim]):
             return ""
         self.lose(claim, record)
         if record.ended:
-            too_late = " A result of it is stored all the same, and marked late."
+            too_late = " While this session's process goes on, a result is stored, marked late."
             late = too_late if task.id in self.expired else ""
             await tasks.finish(self._bus, claim.delivery)
             return f"Task {task.id} is over: {record.state}. This session no longer holds it.{late}"

@@ -284,20 +284,18 @@ class Outcomes:
             most = limit - told if is_any else _BATCH
             some, heard = heard[:most], heard[most:]
             self.unread.difference_update(some)  # what comes in meanwhile is to be read again
+            left, is_any = set(some), False
             try:
-                stands = await self._stands(some)
-            except BaseException:
-                self.unread.update(some)
-                raise
-            is_any = False
-            for task_id, (record, revision, sent) in zip(some, stands, strict=True):
-                if not (record and record.is_told):
-                    continue
-                is_any = True
-                if unseen.told(self._new) < limit:
-                    await self._take(Told(record, revision, sent))
-                else:
-                    self.unread.add(task_id)
+                stands = zip(some, await self._stands(some), strict=True)
+                for task_id, (record, revision, sent) in stands:
+                    if record and record.is_told:
+                        is_any = True
+                        if unseen.told(self._new) >= limit:
+                            continue
+                        await self._take(Told(record, revision, sent))
+                    left.remove(task_id)
+            finally:
+                self.unread.update(left)
 
     async def _take_offered(self, limit: int) -> None:
         """Take what is offered and no other session should show, up to `limit`; each result once.

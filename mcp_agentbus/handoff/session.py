@@ -118,7 +118,12 @@ class Session:
     @property
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""
-        return self.me.inboxes_but(self.ungranted)
+        return self.me.without(self.ungranted).inboxes
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the bus was told of it, so that it says of itself that it ends."""
+        return "known" in self._done
 
     def refreshed(self) -> Agent:
         """Return its agent as its user has said by now, which it is from here on."""
@@ -205,8 +210,12 @@ class Session:
 
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
-        finding = [self.claims.find(self.inboxes)] if self.leased else []
-        await together(self._register(), *finding)
+        if self.leased and self.bus.settings.account:
+            await self._register()  # by which it is known whose inboxes it may look into
+            await self.claims.find(self.inboxes)
+        else:
+            finding = [self.claims.find(self.inboxes)] if self.leased else []
+            await together(self._register(), *finding)
         self.naming = None
         if self.leased:
             return
@@ -349,7 +358,7 @@ class Session:
                 unfinished = (*self._in_background, *self._doing.values())
                 await asyncio.gather(*unfinished, return_exceptions=True)
                 # `reconnected(0)` never starts a server: a person may have stopped it.
-                if not self.leased and "known" in self._done and await self.bus.reconnected(0):
+                if not self.leased and self.is_known and await self.bus.reconnected(0):
                     await self._leave()
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):

@@ -18,13 +18,13 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.bus.subscription import Arrived
 from mcp_agentbus.core.ids import Agent, Priority, is_agent, is_inbox
 from mcp_agentbus.core.notices import Counts, Holds, Reason
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.store.task import Record
 
 # Others of whom it is counted what was refused.
@@ -79,6 +79,8 @@ class Desk:
     deaf: str = ""
     #: Why the bus lets it not be looked at; empty if it does.
     blind: str = ""
+    #: Roles of its agent that its account was not granted: whose inboxes are not its to read.
+    ungranted: frozenset[str] = frozenset()
     #: What its sessions hold and had asked something about at the last look.
     asking: tuple[Record, ...] = ()
     #: How many tasks were refused since the listener began, by senders whose tasks it takes not.
@@ -135,13 +137,17 @@ class Desk:
 
         await self.subscriptions.aclose()
         await streams.ensure_streams(bus)
+        self.ungranted = frozenset()
         if registers:
-            await roster.register(bus, me, None)
-        for inbox in me.inboxes:
-            await streams.ensure_inbox(bus, inbox)
-            signs = [subjects.wake_subject(inbox, lane) for lane in wake_on]
-            for subject in (*signs, subjects.back_subject(inbox)):
-                await self.hear(bus, subject, stored)
+            self.ungranted = await roster.register_granted(bus, me, None)
+        for inbox in me.without(self.ungranted).inboxes:
+            try:
+                await streams.ensure_inbox(bus, inbox)
+                signs = [subjects.wake_subject(inbox, lane) for lane in wake_on]
+                for subject in (*signs, subjects.back_subject(inbox)):
+                    await self.hear(bus, subject, stored)
+            except NotGranted as error:  # the others are its own all the same
+                self.ungranted |= {error.role}
         await streams.ensure_sender(bus, self.agent)
         await self.hear(bus, subjects.record_subject(self.agent, "*", "*"), answered)
         for refused in ((self.agent, "*"), ("*", self.agent)):
@@ -190,7 +196,7 @@ class Desk:
         while self.departed:
             agent, session = self.departed.pop()
             with suppress(AgentbusError, TimeoutError):  # it is forgotten in 15 s all the same
-                if await bus.last(AGENTS, subjects.profile_subject(agent.id)) is None:
+                if await roster.registration(bus, agent.id) is None:
                     await roster.beat(bus, agent, session, leaving=True)
                 elif session in await roster.live_sessions(bus, agent.id):
                     await roster.beat(bus, agent, session, gone=True)

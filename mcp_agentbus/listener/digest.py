@@ -173,7 +173,7 @@ class Digest:
 
     async def _look(self, asking: _Asking) -> _Mail:
         """Return what waits for this session."""
-        bus, me = self._state.bus, asking.me
+        bus, me = self._state.bus, self._state.granted(asking.me)
         if not await bus.reconnected(0):
             return _Mail()
         try:

@@ -51,6 +51,8 @@ _CLOSE_TIMEOUT_S: Final = 7.0
 _ROLE_AGAIN: Final = timedelta(seconds=2)
 # A desk that could not be opened, though there is a bus, is tried again after this long.
 _OPEN_AGAIN_S: Final = 1.0
+# How often to ask whether a role was granted by now; nobody tells of it.
+_GRANTED_AGAIN_S: Final = 300.0
 # The server makes one inbox after the other: whoever asks it for anything waits behind as many.
 _OPENING_MAX: Final = 8
 # Reasons that say of a look only that it is not the time to decide.
@@ -214,8 +216,9 @@ class Loop:
 
     def _left(self, member: Member) -> None:
         self._state.emit("left", member.agent, member.about)
-        served = self._state.sessions.get(member.session)  # it ends here, and says so itself
-        is_served = served is not None and served.me.id == member.agent
+        served = self._state.sessions.get(member.session)
+        # It ends here, and says so itself.
+        is_served = served is not None and served.is_known and served.me.id == member.agent
         if self._state.members.session_of(member) is member and not is_served:
             self.desk(member.agent).departed.append(Departed(member.me, member.session))
         self.desk(member.agent).changed.set()
@@ -295,7 +298,7 @@ class Loop:
                 desk.deaf = ""
                 await self._publish_here(desk)  # of it alone: there may be hundreds
                 self._state.emit("ready", desk.agent, {})
-                return math.inf
+                return time.monotonic() + _GRANTED_AGAIN_S if desk.ungranted else math.inf
 
     async def _subscribe(self, desk: Desk) -> None:
         state, agent = self._state, desk.agent

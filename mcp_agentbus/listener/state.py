@@ -147,7 +147,12 @@ class State:
 
     def inboxes(self, agent: str) -> tuple[str, ...]:
         """Return the inboxes that an agent reads."""
-        return self.me(agent).inboxes
+        return self.granted(self.me(agent)).inboxes
+
+    def granted(self, me: Agent) -> Agent:
+        """Return an agent without the roles that its account was not granted."""
+        desk = self.desks.get(me.id)
+        return me.without(desk.ungranted) if desk else me
 
     def me(self, agent: str) -> Agent:
         """Return an agent as its user has set it up, else as its sessions here say of themselves.

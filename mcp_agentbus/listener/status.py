@@ -69,7 +69,7 @@ def seen_from(settings: Settings, answer: Mapping[str, Any]) -> dict[str, Any]:
     agents = [
         agent
         for agent in answer.get("agents", ())
-        if agent.get("sessions") or not agent["agent"].startswith(PROBE)
+        if agent.get("sessions") or agent.get("host") or not agent["agent"].startswith(PROBE)
     ]
     seen = {**answer, "agents": agents} if "agents" in answer else answer
     return {**seen, "elsewhere": differs, "state": _state(seen, differs)}
@@ -112,7 +112,14 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
 def _says(desk: Desk) -> str:
     if desk.blind:
         return f"it cannot be looked at, and is not woken: {desk.blind}"
-    return desk.deaf and f"it is looked at every half minute only: {desk.deaf}"
+    if desk.deaf:
+        return f"it is looked at every half minute only: {desk.deaf}"
+    if roles := ", ".join(f"role:{role}" for role in sorted(desk.ungranted)):
+        return (
+            f"its account was not granted {roles}: take them out of its roles, or have the "
+            "server's owner grant them by `agentbus server accounts NAME --role ROLE`"
+        )
+    return ""
 
 
 def outbox_data(waits: Sequence[Waits] | None, says: Mapping[str, str]) -> dict[str, Any]:

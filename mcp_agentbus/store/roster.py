@@ -118,18 +118,18 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
     await records.update(bus, _profile_key(agent.id), registered)
 
 
-async def register_granted(bus: Bus, agent: Agent, now: datetime) -> frozenset[str]:
+async def register_granted(bus: Bus, agent: Agent, now: datetime | None) -> frozenset[str]:
     """Register an agent as `register`, but for roles that its account was not granted; return them.
 
     Raises: as `register`.
     """
     lacks: set[str] = set()
     while True:
-        roles = tuple(role for role in agent.roles if role not in lacks)
+        granted = agent.without(lacks)
         try:
-            await register(bus, replace(agent, roles=roles), now)
+            await register(bus, granted, now)
         except NotGranted as error:
-            if error.role not in roles:
+            if error.role not in granted.roles:
                 raise
             lacks.add(error.role)
         else:

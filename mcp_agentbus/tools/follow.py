@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Any, Final, Self, get_args
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent, Priority
@@ -132,7 +133,10 @@ class _Following:
         """
         await streams.ensure_streams(self._bus)
         for inbox in self._agent.inboxes:
-            await streams.ensure_inbox(self._bus, inbox)
+            try:
+                await streams.ensure_inbox(self._bus, inbox)
+            except NotGranted as error:  # the others are its own all the same
+                self._agent = self._agent.without({error.role})
 
     async def news(self) -> AsyncGenerator[Event, None]:
         """Yield what was not told yet.

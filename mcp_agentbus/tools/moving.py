@@ -26,7 +26,7 @@ from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, Refused, UnknownAgent
+from mcp_agentbus.errors import BadInput, NameTaken, Refused, UnknownAgent
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
@@ -85,6 +85,8 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
         taken or is_persons or book.holder(new) or new in settings.agents
     ):
         raise BadInput(f"{new} is an agent already.", hint="Take another name.")
+    if settings.account and await forgotten.account_of(bus, new) not in {"", settings.account}:
+        raise NameTaken(hint="Take another name.")
     if not again and entry is None and old not in {*book.names, *settings.agents}:
         raise UnknownAgent(f"No agent {old!r} is known.", hint="`agentbus agents` lists them.")
     if settings.account and (count := await _waiting(bus, old)):

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self, Unpack
@@ -46,7 +46,7 @@ from mcp_agentbus.errors import (
     UnknownTask,
 )
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.call import Item
+from mcp_agentbus.handoff.call import Inbox, Item
 from mcp_agentbus.handoff.publishing.details import Details
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
@@ -346,8 +346,11 @@ class Worker:
 
     async def _keep(self) -> None:
         """See, as long as tasks are at work, that they are this session's; it counts as a call."""
+        lacks: Collection[str] = ()
         while True:
             await asyncio.sleep(_LOOK_S)
+            if lacks != (lacks := self.session.ungranted) and lacks:
+                note("aside", logging.WARNING, why=Inbox().lacking(lacks).degraded)
             try:
                 await self._look_after()
             except AgentbusError:

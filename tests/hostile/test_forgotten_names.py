@@ -66,6 +66,10 @@ async def test_a_name_stays_its_account_s_until_nothing_of_its_agent_is_left(tmp
         assert "coder" not in {entry.id for entry in await roster.everybody(mallory)}
         with pytest.raises(NameTaken):
             await roster.register(mallory, Agent("coder"), None)
+        await roster.register(mallory, Agent("eve"), None)
+        with pytest.raises(NameTaken):
+            await moving.rename(mallory, "eve", "coder")
+        assert (await roster.look(mallory, "eve")).id == "eve"
         with pytest.raises(NotAllowed):
             [page async for page in mallory.stored(RESULTS, "agentbus.coder.>")]
         everywhere = mallory.stored(RESULTS, "agentbus.*.*.coder.*")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from gated import gated
 from mallory import once_known
@@ -12,8 +14,12 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.listener import status
+from mcp_agentbus.listener.desk import Desk
+from mcp_agentbus.listener.state import State
 from mcp_agentbus.shared.accounts import owner
 from mcp_agentbus.store import roster
+from mcp_agentbus.wakes.ledger import Ledger
 
 
 @pytest.mark.asyncio(loop_scope="function")
@@ -47,3 +53,24 @@ async def test_who_has_lost_a_role_reads_its_own_inbox_and_is_told_of_the_other(
         for inbox in (read, peeked, watched, typed):
             assert inbox.degraded.startswith("role:review is not read, as it is not granted")
         assert (await roster.registration(bus, "coder")).roles == ("qa",)
+
+
+@pytest.mark.asyncio(loop_scope="function")
+@pytest.mark.parametrize("registers", [True, False])
+async def test_a_listener_looks_after_the_inboxes_that_are_left(tmp_path, registers):
+    me, desk = Agent("coder", roles=("review", "qa")), Desk("coder")
+    async with (
+        gated(tmp_path, laptop=["qa"]) as shared,
+        Bus.connect(shared.settings("laptop")) as bus,
+    ):
+        await roster.register_granted(bus, me, None)
+        settings = replace(shared.settings("laptop"), agents={"coder": me})
+        state = State(settings, bus, Ledger(tmp_path / "ledger.sqlite3"), print)
+        state.desks["coder"] = desk
+
+        await desk.subscribe(bus, me, ("high",), registers=registers, is_woken=bool)
+        async with desk.subscriptions:
+            await state.look("coder")
+
+    assert state.inboxes("coder") == ("coder", "role-qa")
+    assert "role:review" in status.agent_data(desk, None, 0, away=False)["says"]

@@ -97,7 +97,7 @@ async def stands(
             place
             for task_id in some
             for place in (
-                subjects.record_subject(agent, awaited.get(task_id, "*"), task_id),
+                subjects.record_subject(agent, "*", task_id),  # it may have moved since
                 subjects.sent_subject(agent, "*", task_id),
             )
         ]

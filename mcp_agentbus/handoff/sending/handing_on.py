@@ -58,7 +58,7 @@ async def be_known(bus: Bus, letter: Letter) -> None:
     try:
         there = await roster.registration(bus, me.id)
         if there is None:
-            await roster.register(bus, me, letter.task.created_at)
+            await roster.register_granted(bus, me, letter.task.created_at)
         elif mine and there.account not in {"", mine}:
             raise NameTaken
     except FOR_NOW:

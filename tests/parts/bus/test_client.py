@@ -19,6 +19,8 @@ from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.bus.login.trust import Trust
 from mcp_agentbus.bus.replies import ApiError, Delivery, Found, Message, api_answer
 from mcp_agentbus.errors import BusUnreachable, StoreFull, TooLarge, Unconfirmed, Untrusted
+from mcp_agentbus.store import streams
+from mcp_agentbus.store.subjects import RESULTS
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 
@@ -220,6 +222,7 @@ class Refusing(Electing):
     ("code", "words", "is_gone"),
     [
         (10043, "no message found", True),
+        (10043, "sequence 3 not found", True),
         (10057, "no message found", True),
         (10057, "stream store EOF", True),
         (10057, "message delete not permitted", False),
@@ -240,6 +243,20 @@ async def test_what_is_to_be_deleted_and_is_there_no_more_is_deleted(
     for call, passes in (("STREAM.MSG.DELETE.S", is_gone), ("STREAM.MSG.GET.S", False)):
         with nullcontext() if passes else pytest.raises(ApiError):
             await bus.api(call, {"seq": 7})
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+async def test_what_a_server_has_no_more_is_deleted_wherever_it_stood(world, gone):
+    await streams.ensure_streams(world.bus)
+    subjects = [f"agentbus.{world.name(name)}.results.x.t" for name in ("a", "b", "c")]
+    stored = [await world.bus.publish(each, b"{}", stream=RESULTS) for each in subjects]
+    delete = {"seq": stored[gone].seq}
+
+    for _ in range(2):
+        await world.bus.api(f"STREAM.MSG.DELETE.{RESULTS}", delete)
+
+    left = [each for each in subjects if await world.bus.last(RESULTS, each)]
+    assert left == [each for each in subjects if each != subjects[gone]]
 
 
 class Hanging:

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 import pytest
 from local_server import script, settings_at
-from mcp_agentbus.installers.steps import Machine, Step
+from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 from mcp_agentbus.cli import install
 from mcp_agentbus.core import hosts
@@ -74,6 +74,27 @@ async def test_who_looks_at_a_screen_is_told_that_hosts_are_looked_for(planned, 
     _, said = await planned("setup", terminal=terminal)
 
     assert said == "Looking for hosts...\n" * terminal
+
+
+async def test_a_host_in_which_its_user_has_disabled_us_is_no_failure(
+    tmp_path, installer, monkeypatch, capsys
+):
+    def verify(_):
+        raise SwitchedOff("Its entry is disabled.", hint="To enable it: host enable")
+
+    installer.install, installer.verify = (lambda _, **__: []), verify
+    monkeypatch.setattr(install, "CONNECTED", ("stand-in",))
+    args = Namespace(
+        command="install", host=["stand-in"], dry_run=False, json=False, yes=True,
+        no_listener=True, no_plugin=False, allow_tools=None, agent=None,
+    )  # fmt: skip
+    work = install._Work(args, Machine(settings_at(tmp_path)))
+
+    await work.named_hosts()
+
+    assert work._failed() == []
+    assert work.data()["hosts"]["stand-in"]["state"] == "disabled"
+    assert "stand-in is there, and its user has disabled it" in capsys.readouterr().out
 
 
 def test_a_host_that_hangs_is_waited_for_once(tmp_path, monkeypatch):

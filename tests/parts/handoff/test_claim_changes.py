@@ -26,7 +26,7 @@ AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 NOW = AT + timedelta(hours=1)
 OFFERED = [("give_back", DELIVERY), ("send", subjects.back_subject("coder"), b"", {})]
 FINISHED = [("finish", DELIVERY)]
-LATE = "A result of it is stored all the same, and marked late."
+LATE = "While this session's process goes on, a result is stored, marked late."
 MINE = {"state": "claimed", "session": "session-1", "attempts": 2, "updated_at": AT}
 
 

@@ -3,10 +3,12 @@
 
 import pytest
 
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.state import State
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.reading.signs import signs_of_life
 from mcp_agentbus.wakes.ledger import Ledger
 
@@ -60,6 +62,18 @@ async def test_of_a_session_that_is_served_here_nothing_is_said_as_it_says_itsel
     await publish()
     assert await signs(world, session) == [(session.id, False)]
     await session.close()
+    assert await signs(world, session) == []
+
+
+async def test_of_one_that_was_served_here_and_was_not_known_yet_it_is_said_for_it(
+    world, state, left
+):
+    session = Session(world.bus, Agent(world.name("coder")))
+    await roster.beat(world.bus, session.me, session.id)
+    state.sessions[session.id] = session
+
+    await left(session)()
+
     assert await signs(world, session) == []
 
 

@@ -84,11 +84,13 @@ def test_how_it_stands_has_one_word(tmp_path, changed, state):
 
 
 def test_agents_of_a_self_test_that_are_no_more_are_not_shown(tmp_path):
-    agents = [AGENT, AGENT | {"agent": "doctor-a"}, AGENT | {"agent": "doctor-b", "sessions": 0}]
+    gone = {"agent": "doctor-b", "sessions": 0, "host": None}
+    own = {"agent": "doctor-portal", "sessions": 0}  # a folder's, with rules
+    agents = [AGENT, *(AGENT | each for each in ({"agent": "doctor-a"}, gone, own))]
 
     seen = status.seen_from(settings_at(tmp_path), {**FOUND, "agents": agents})
 
-    assert [each["agent"] for each in seen["agents"]] == ["coder", "doctor-a"]
+    assert [each["agent"] for each in seen["agents"]] == ["coder", "doctor-a", "doctor-portal"]
 
 
 def test_an_installed_version_that_is_the_listeners_own_is_not_mentioned():

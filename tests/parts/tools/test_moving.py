@@ -92,6 +92,20 @@ async def test_what_has_moved_stands_in_the_archive_under_its_new_name_alone(wor
         assert record.state == "completed"
 
 
+async def test_who_waits_for_a_task_gets_its_result_also_from_the_new_name_of_its_worker(world):
+    planner, coder = await world.session("planner"), world.name("coder")
+    await roster.register(world.bus, Agent(coder), None)
+    [sent] = await send_task(planner, coder, "Build", "x")
+    await moving.rename(world.bus, coder, world.name("smith"))
+    async with await world.session("smith") as smith:
+        await read_inbox(smith)
+        await publish_result(smith, sent.task_id, "completed", summary="built")
+
+    [record] = (await watch_inbox(planner, timeout_s=5, task_id=sent.task_id)).results
+
+    assert record.summary == "built"
+
+
 async def test_an_agent_stays_known_where_it_cannot_be_taken_from_the_senders(world, monkeypatch):
     agent = world.name("coder")
     await roster.register(world.bus, Agent(agent), None)
