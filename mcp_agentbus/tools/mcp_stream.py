@@ -34,7 +34,7 @@ from mcp_agentbus.tools.mcp_server import Called, make_server, says_nothing
 # What one client may have under way; hosts call a handful of tools at once.
 _UNANSWERED_MAX: Final = 64
 _CHUNK_BYTES: Final = 64 * 1024
-_CALL: Final = "tools/typed"
+_CALL: Final = "tools/call"
 # Twice what a relay passes on.
 _LINE_MAX_BYTES: Final = 16 * 1024 * 1024
 # In seconds: a call takes milliseconds. One that takes so long holds up no other any more: each is

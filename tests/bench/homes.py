@@ -92,7 +92,7 @@ class Server:
     def call(self, tool: str, **arguments: Any) -> float:
         """Call a tool; return the seconds until its answer."""
         began = time.perf_counter()
-        result = self.ask("tools/typed", {"name": tool, "arguments": arguments})
+        result = self.ask("tools/call", {"name": tool, "arguments": arguments})
         took = time.perf_counter() - began
         assert not result.get("isError"), result
         return took

@@ -29,7 +29,7 @@ def _line(number: int, method: str, params: dict[str, Any]) -> bytes:
 
 
 def _call(number: int) -> bytes:
-    return _line(number, "tools/typed", {"name": "list_agents", "arguments": {}})
+    return _line(number, "tools/call", {"name": "list_agents", "arguments": {}})
 
 
 def main(kind: str, outstanding: int) -> None:

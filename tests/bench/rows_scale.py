@@ -300,7 +300,7 @@ async def _session_rows(size: Size) -> list[Row]:
 def _together(sessions: list[Server]) -> float:
     """Have all of them call at once; return the seconds until the last one has its answer."""
     began = time.perf_counter()
-    numbers = [one.request("tools/typed", _CALL) for one in sessions]
+    numbers = [one.request("tools/call", _CALL) for one in sessions]
     for one, number in zip(sessions, numbers, strict=True):
         one.answer(number)
     return time.perf_counter() - began

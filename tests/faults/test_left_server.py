@@ -53,7 +53,7 @@ def server(planner, host_session, argv=None):
 async def ask(pipes, tool, **arguments):
     """Return what a call is answered, and whether that is an error."""
     params = {"name": tool, "arguments": arguments}
-    answer = await asyncio.to_thread(pipes.ask, "tools/typed", params, era=LEGACY)
+    answer = await asyncio.to_thread(pipes.ask, "tools/call", params, era=LEGACY)
     return answer["result"]["content"][0]["text"], answer["result"].get("isError", False)
 
 
@@ -69,7 +69,7 @@ async def test_the_second_server_has_what_the_first_held_and_the_first_says_so(p
     [sent] = await send_task(planner, "coder", "Count", "the tests")
     assert "the tests" in (await ask(first, "read_inbox"))[0]
     waits = {"name": "watch_inbox", "arguments": {"timeout_s": 600}}
-    waiting = first.request("tools/typed", waits, era=LEGACY)
+    waiting = first.request("tools/call", waits, era=LEGACY)
 
     read, _ = await ask(second, "read_inbox")
     left = await asyncio.to_thread(first.message)

@@ -183,8 +183,8 @@ async def test_where_there_is_no_room_for_its_answer_it_says_so(planner):
         with os.fdopen(os.open("/dev/full", os.O_WRONLY), "w") as full:
             code, said = await asyncio.to_thread(ended, house, ["agents"], stdout=full)
 
-    assert code == 1
-    assert "No space left on device" in said
+    assert code == 7
+    assert "Done, but standard output cannot be written: No space left on device." in said
 
 
 def _is_full(pipe):

@@ -81,7 +81,7 @@ def test_the_tools_are_there_and_answer_with_the_reason_until_it_is_mended(spoil
             session.greet(ERA)
             tools = session.ask("tools/list", era=ERA)["result"]["tools"]
             call = {"name": "list_agents", "arguments": {}}
-            refused = [session.ask("tools/typed", call, era=ERA)["result"] for _ in range(2)]
+            refused = [session.ask("tools/call", call, era=ERA)["result"] for _ in range(2)]
             assert session.ask("resources/list", era=ERA)["result"]["resources"] == []
             file.unlink()
             session.call("list_agents")
@@ -119,7 +119,7 @@ def test_an_id_that_is_none_is_told_to_the_model(tmp_path):
     with served.Pipes(served.environ(tmp_path / "bus"), argv) as session:
         session.greet(ERA)
         params = {"name": "read_inbox", "arguments": {}}
-        answer = session.ask("tools/typed", params, era=ERA)["result"]
+        answer = session.ask("tools/call", params, era=ERA)["result"]
 
     assert answer["isError"]
     assert "'My Agent' is not an agent id. Hint: Use 1 to 63 of a-z" in answer["content"][0]["text"]

@@ -135,7 +135,7 @@ async def test_a_send_under_way_when_its_listener_dies_is_repeated_only_if_that_
                 sent = {"to": "planner", "subject": "Count", "body": "the tests"}
                 sent |= {"request_id": "once"} if known else {}
                 call = {"name": "send_task", "arguments": sent}
-                number = server.request("tools/typed", call, era=served.MODERN)
+                number = server.request("tools/call", call, era=served.MODERN)
                 await asyncio.to_thread(are_passed_on, server, served.MODERN)
                 await listener.end(signal.SIGKILL)
             answer = await asyncio.to_thread(server.message)
@@ -163,11 +163,11 @@ async def test_what_is_under_way_when_its_listener_is_told_to_end_is_done_before
             with halted(nats):
                 sent = {"to": "planner", "subject": "Count", "body": "the tests"}
                 call = {"name": "send_task", "arguments": sent}
-                numbers = [server.request("tools/typed", call, era=era)]
+                numbers = [server.request("tools/call", call, era=era)]
                 await asyncio.to_thread(are_passed_on, server, era)
                 listener.process.send_signal(signal.SIGTERM)
                 await asyncio.to_thread(refuses, settings)
-                numbers.append(server.request("tools/typed", call, era=era))
+                numbers.append(server.request("tools/call", call, era=era))
             answers = [await asyncio.to_thread(server.message) for _ in numbers]
             assert await listener.end() == 0
 

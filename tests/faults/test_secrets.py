@@ -24,6 +24,7 @@ from posting import taking_posts
 
 from mcp_agentbus.bus import address, embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
@@ -88,7 +89,7 @@ class Run:
             self.keep("sessions", pipes.said())
 
     def _called(self, pipes, tool, given):
-        answer = pipes.ask("tools/typed", {"name": tool, "arguments": given}, era=served.MODERN)
+        answer = pipes.ask("tools/call", {"name": tool, "arguments": given}, era=served.MODERN)
         self.keep("tools", json.dumps(answer))
         return answer["result"]
 
@@ -325,7 +326,9 @@ READERS = {
     "shared.token": lambda settings, file: address.find_servers(
         replace(settings, url="tls://bus.example.org", token_file=file), may_start=True
     ),
-    "hooks.token": lambda _, file: openclaw._token(file),
+    "hooks.token": lambda _, file: openclaw._token(
+        Rules("claw", "openclaw", file.parent, "work", token_file=file)
+    ),
     "state/wakes.db": lambda settings, _: Ledger(settings.ledger_file).unended(),
     "state/shell-coder.json": lambda _, file: Memory(file, None).recall(),
 }

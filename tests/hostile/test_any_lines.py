@@ -20,7 +20,7 @@ from mcp_agentbus.tools.catalog import TOOLS
 from mcp_agentbus.version import __version__
 
 LINES = corpus.read("lines").values()
-METHODS = ["initialize", "ping", "tools/list", "tools/typed", "resources/read", "completion/complete",
+METHODS = ["initialize", "ping", "tools/list", "tools/call", "resources/read", "completion/complete",
            "prompts/get", "notifications/cancelled", "notifications/initialized", "server/discover",
            "subscriptions/listen", "logging/setLevel"]  # fmt: skip
 OPS = ["typed", "serve", "join", "mail", "status", "wake", "reload", "hangs", "called", "no such"]

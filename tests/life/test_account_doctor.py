@@ -71,7 +71,7 @@ async def test_a_server_without_its_gate_and_one_that_lets_the_account_in_no_mor
         code, found = await report(settings)
         assert (code, found["gate"]["state"]) == (1, "wrong")
         assert "its gate does not" in found["gate"]["said"]
-        assert "gate is to run" in found["gate"]["fix"]
+        assert "its gate must run" in found["gate"]["fix"]
         code, stages = await sent_round(settings)
         assert code == 1
         assert "its gate does not" in stages["register"]["said"]

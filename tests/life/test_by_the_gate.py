@@ -186,8 +186,11 @@ async def test_a_role_is_read_by_the_accounts_to_which_it_was_granted(accounts):
     [record] = (await read_inbox(planner)).results
 
     assert (record.summary, record.inbox) == ("good", "role-review")
-    with pytest.raises(NotAllowed):
-        await accounts.session("pi", "other", roles=("review",))
+    other = await accounts.session("pi", "other", roles=("review",))
+    await send_task(planner, "role:review", "Again", "All of it.")
+    read = await read_inbox(other)
+    assert (read.tasks, "role:review is not read" in read.degraded) == ((), True)
+    assert [item.task.subject for item in (await read_inbox(reviewer)).tasks] == ["Again"]
 
 
 @pytest.mark.asyncio(loop_scope="function")

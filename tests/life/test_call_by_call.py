@@ -229,7 +229,7 @@ async def test_a_result_whose_client_may_not_have_it_is_shown_again(world, home,
                 types.CLIENT_INFO_META_KEY: {"name": "raw", "version": "1"},
                 types.CLIENT_CAPABILITIES_META_KEY: {}}  # fmt: skip
         params = {"name": "read_inbox", "arguments": {}, "_meta": meta}
-        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/typed", "params": params}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
         with forking.start(
             served.command(planner), env=served.environ(home.data_dir.parent),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,

@@ -107,7 +107,7 @@ async def test_a_task_that_waits_here_is_found_by_all_that_look_for_it(away, me,
             life = await say(planner, "read_inbox", task_id=task_id)
             inbox = await asyncio.to_thread(
                 planner.ask,
-                "tools/typed",
+                "tools/call",
                 {"name": "read_inbox", "arguments": {}},
                 era=served.MODERN,
             )

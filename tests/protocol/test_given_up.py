@@ -27,7 +27,7 @@ def server(world, home, way):
 def call(server, tool, **arguments):
     """Call a tool without waiting for the answer."""
     params = {"name": tool, "arguments": arguments}
-    return server.request("tools/typed", params, era=served.LEGACY)
+    return server.request("tools/call", params, era=served.LEGACY)
 
 
 async def answers(server, count):

@@ -54,13 +54,13 @@ async def test_a_task_goes_from_one_inspector_to_another(inspect, world):
     worker = (await world.session("worker")).me.id
     planner = world.name("planner")
     given = [f"to={worker}", "subject=Count the files", "body=All of them.", "priority=high"]
-    sent = await inspect(planner, "tools/typed", "--tool-name", "send_task", "--tool-arg", *given)
+    sent = await inspect(planner, "tools/call", "--tool-name", "send_task", "--tool-arg", *given)
     [receipt] = sent["structuredContent"]["receipts"]
     assert receipt["state"] == "stored"
     task_id = receipt["task_id"]
 
     asked = ["--tool-name", "read_inbox", "--tool-arg", "limit=5"]
-    read = await inspect(worker, "tools/typed", *asked)
+    read = await inspect(worker, "tools/call", *asked)
     for said in (f"Task {task_id} from {planner}", "high", "All of them."):
         assert said in read["content"][0]["text"]
     assert "structuredContent" not in read
@@ -78,7 +78,7 @@ async def test_a_task_goes_from_one_inspector_to_another(inspect, world):
 
 async def test_a_refusal_reaches_the_inspector_as_a_result(inspect):
     asked = ["--tool-name", "read_inbox", "--tool-arg", "limit=51"]
-    refused = await inspect("nobody", "tools/typed", *asked, ok=False)
+    refused = await inspect("nobody", "tools/call", *asked, ok=False)
     assert refused["isError"] is True
     assert "Hint: " in refused["content"][0]["text"]
 

@@ -28,7 +28,7 @@ def only(world, agent, task_id):
 def told(session, tool, era, **arguments):
     """Return what a call answers, and whether it is an error."""
     params = {"name": tool, "arguments": arguments}
-    result = session.ask("tools/typed", params, era=era)["result"]
+    result = session.ask("tools/call", params, era=era)["result"]
     return " ".join(part["text"] for part in result["content"]), result.get("isError", False)
 
 

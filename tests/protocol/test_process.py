@@ -260,7 +260,7 @@ async def test_a_call_that_is_cancelled_while_it_reads_holds_nothing(
         await asyncio.to_thread(server.call, "read_inbox", era=era)
         task_id = await sent(world, agent)
         call = {"name": "read_inbox", "arguments": {}}
-        number = server.request("tools/typed", call, era=era)
+        number = server.request("tools/call", call, era=era)
         seen = []
 
         async def answered_until_now():

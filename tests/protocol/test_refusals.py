@@ -14,6 +14,7 @@ from served import call, send, text
 
 from mcp_agentbus import errors
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import ApiError
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import inbox, results
@@ -234,7 +235,8 @@ def failing(monkeypatch):
 
 @pytest.mark.parametrize("error", _every_error(errors.AgentbusError))
 async def test_every_kind_of_error_reaches_the_model_with_its_hint(failing, era, error):
-    raised = error(1, "no") if issubclass(error, ApiError) else error()
+    given = {ApiError: (1, "no"), NotGranted: ("review",)}
+    raised = error(*next((given[kind] for kind in error.__mro__ if kind in given), ()))
     async with failing(raised, era) as client:
         result = await client.call_tool("publish_result", {})
     check_refusal(result, raised.message)

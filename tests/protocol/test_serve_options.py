@@ -20,7 +20,7 @@ NO_ACCOUNT = (
 
 def refused(session, tool="read_inbox", **arguments):
     params = {"name": tool, "arguments": arguments}
-    answer = session.ask("tools/typed", params, era=MODERN)["result"]
+    answer = session.ask("tools/call", params, era=MODERN)["result"]
     assert answer["isError"]
     return answer["content"][0]["text"]
 

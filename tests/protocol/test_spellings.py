@@ -92,7 +92,7 @@ def test_arguments_may_be_an_object_a_text_that_holds_one_or_the_list_that_stand
         server.greet(era)
         for arguments in ('{"query": "spelled"}', "{}", "", "null", [], None, {}):
             params = {"name": "list_agents", "arguments": arguments}
-            answer = server.ask("tools/typed", params, era=era)["result"]
+            answer = server.ask("tools/call", params, era=era)["result"]
             assert not answer.get("isError"), arguments
         params = {"name": "read_inbox", "arguments": '{"max": 3}'}
-        assert server.ask("tools/typed", params, era=era)["result"]["isError"]
+        assert server.ask("tools/call", params, era=era)["result"]["isError"]

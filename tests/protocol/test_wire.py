@@ -24,7 +24,7 @@ def server(home, way):
         yield server
 
 
-def request(request_id, params, era, method="tools/typed"):
+def request(request_id, params, era, method="tools/call"):
     """Return a request as a host writes it, with its id and its params as they are."""
     meta = json.dumps(
         {

@@ -231,7 +231,7 @@ class Mcp(Voice):
     async def call(self, tool: str, **arguments) -> Answer:
         within_s = ANSWER_WITHIN_S + arguments.get("timeout_s", 0)
         async with asyncio.timeout(within_s):
-            answer = await self._ask("tools/typed", {"name": tool, "arguments": arguments})
+            answer = await self._ask("tools/call", {"name": tool, "arguments": arguments})
         if "error" in answer:
             return Answer("unknown", json.dumps(answer["error"]))
         result = answer["result"]

@@ -25,7 +25,7 @@ def main(notes, other, *argv):
 
         def told(tool, **arguments):
             params = {"name": tool, "arguments": arguments}
-            result = session.ask("tools/typed", params, era=MODERN)["result"]
+            result = session.ask("tools/call", params, era=MODERN)["result"]
             return "\n".join(part["text"] for part in result["content"])
 
         read = told("read_inbox")

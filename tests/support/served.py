@@ -233,14 +233,14 @@ class Pipes:
 
     def call(self, tool: str, *, era: str = MODERN, **arguments: Any) -> dict[str, Any]:
         """Call a tool and return its result."""
-        answer = self.ask("tools/typed", {"name": tool, "arguments": arguments}, era=era)
+        answer = self.ask("tools/call", {"name": tool, "arguments": arguments}, era=era)
         assert not answer["result"].get("isError"), answer
         return answer["result"]
 
     def watch(self, *, era: str = MODERN) -> None:
         """Begin to wait for the inbox; return when the server says that it waits."""
         params = {"name": "watch_inbox", "arguments": {"timeout_s": 600}}
-        self.request("tools/typed", {**params, "_meta": {"progressToken": "t"}}, era=era)
+        self.request("tools/call", {**params, "_meta": {"progressToken": "t"}}, era=era)
         assert self.message()["method"] == "notifications/progress"
 
     @property

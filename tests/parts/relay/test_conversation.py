@@ -20,7 +20,7 @@ def line(**message):
 
 
 def call(request, **more):
-    return line(id=request, method="tools/typed", params={"name": "read_inbox", **more})
+    return line(id=request, method="tools/call", params={"name": "read_inbox", **more})
 
 
 def result(request):

@@ -18,7 +18,7 @@ from mcp_agentbus.relay.messages import LINE_MAX_BYTES, Message, Refused
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 
 
-def request(params=b"{}", request_id=b"7", method=b'"tools/typed"'):
+def request(params=b"{}", request_id=b"7", method=b'"tools/call"'):
     return b'{"jsonrpc":"2.0","id":%s,"method":%s,"params":%s}\n' % (request_id, method, params)
 
 
