@@ -54,8 +54,7 @@ H_MSG_ID: Final = "Nats-Msg-Id"
 H_STREAM: Final = "Nats-Expected-Stream"
 H_EXPECTED_REVISION: Final = "Nats-Expected-Last-Subject-Sequence"
 _PAGE: Final = 1_000  # messages that are asked for at a time
-# Said of a message that is to be deleted and is gone: of one amid others in whatever words, of one
-# before or behind all others in these.
+# Said of a message that is gone: amid others in whatever words, before or behind them in these.
 _NO_MESSAGE: Final = 10043
 _GONE: Final = {"10057 no message found", "10057 stream store EOF"}
 
