@@ -19,6 +19,7 @@ from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.shared.accounts import owner
 from mcp_agentbus.store import roster
+from mcp_agentbus.tools import follow
 from mcp_agentbus.wakes.ledger import Ledger
 
 
@@ -26,12 +27,16 @@ from mcp_agentbus.wakes.ledger import Ledger
 async def test_who_has_lost_a_role_reads_its_own_inbox_and_is_told_of_the_other(tmp_path):
     me = Agent("coder", roles=("review", "qa"))
     async with (
-        gated(tmp_path, laptop=["qa", "review"]) as shared,
+        gated(tmp_path, laptop=["qa", "review"], vps=["review"]) as shared,
         Bus.connect(shared.admin) as admin,
         Bus.connect(shared.settings("laptop")) as bus,
+        Bus.connect(shared.settings("vps")) as theirs,
+        Session(theirs, Agent("reviewer", roles=("review",))) as reviewer,
     ):
         async with Session(bus, me) as before:
             await read_inbox(before)
+            await send_task(before, "role:review", "Of another's hand", "x")
+        await read_inbox(reviewer)
         await owner.grant(admin, "laptop", no_roles=["review"])
 
         async def lacking():
@@ -71,6 +76,9 @@ async def test_a_listener_looks_after_the_inboxes_that_are_left(tmp_path, regist
         await desk.subscribe(bus, me, ("high",), registers=registers, is_woken=bool)
         async with desk.subscriptions:
             await state.look("coder")
+        following = follow._Following(bus, me, None)
+        await following.prepare()
 
+    assert following._agent.inboxes == ("coder", "role-qa")
     assert state.inboxes("coder") == ("coder", "role-qa")
     assert "role:review" in status.agent_data(desk, None, 0, away=False)["says"]

@@ -102,6 +102,23 @@ def test_stop_ends_when_somebody_else_starts_the_next_server_at_once(settings, m
     assert embedded.find(settings).pid == following[0].pid != server.pid
 
 
+def test_stop_leaves_a_server_alone_that_is_started_as_it_looks_for_others(settings, monkeypatch):
+    """One of the same files that holds its lock is none that somebody has left alone."""
+    embedded.ensure(settings)
+    embedded.stop(settings)
+    started = []
+
+    def then_start(_):
+        monkeypatch.undo()
+        started.append(embedded.ensure(settings))
+        return False
+
+    monkeypatch.setattr(embedded.locks, "is_held", then_start)
+
+    assert embedded.stop(settings) is False
+    assert embedded.find(settings).pid == started[0].pid
+
+
 def test_a_server_that_does_not_answer_is_named_and_can_still_be_stopped(
     settings, files, monkeypatch
 ):

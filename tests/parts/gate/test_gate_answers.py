@@ -73,6 +73,21 @@ async def test_it_answers_no_more_while_a_desk_is_not_open_or_an_account_has_non
     await gate._end_desks()
 
 
+async def test_one_that_ends_before_all_its_desks_are_open_does_not_say_that_it_answers(gate):
+    book = Book(accounts={name: Standing(frozenset()) for name in ("laptop", "vps")})
+    keeper = SimpleNamespace(book=book, changed=asyncio.Event())
+    keeping = asyncio.create_task(gate._keep_desks(None, keeper, asyncio.Event()))
+    await turns()
+    gate._open.discard("vps")
+    gate._tell()
+    assert not gate.answers.is_set()
+
+    keeping.cancel()
+    await gate._end_desks()
+
+    assert not gate.answers.is_set()
+
+
 async def test_a_connection_that_ends_by_itself_is_opened_again_after_a_pause(gate, monkeypatch):
     answered, pauses = [], []
 

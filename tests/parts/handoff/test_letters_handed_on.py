@@ -7,6 +7,7 @@ import pytest
 from planners_task import DELETED, HOUR, KEPT_AT, RECORD, SENT, SUBJECT, TASK, message
 from server_stand_in import NOON, Server
 
+from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core.ids import Agent
@@ -245,6 +246,22 @@ async def test_a_sender_that_is_not_known_there_is_registered_as_of_when_it_sent
     [profile] = map(roster.decode_profile, server.messages)
     at = TASK.created_at
     assert (profile.id, profile.registered_at, profile.last_seen) == ("planner", at, at)
+
+
+async def test_a_sender_is_registered_without_the_roles_that_its_account_was_not_granted(server):
+    replaced = server.replace
+
+    async def replace_granted(*asked):
+        if any(b"review" in each for each in asked if isinstance(each, bytes)):
+            raise NotGranted("review")
+        return await replaced(*asked)
+
+    server.replace = replace_granted
+    sender = replace(LETTER.sender, roles=("review", "qa"))
+    await be_known(as_account(server, "laptop"), replace(LETTER, sender=sender))
+
+    [profile] = map(roster.decode_profile, server.messages)
+    assert profile.roles == ("qa",)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,26 @@ async def test_what_may_have_ended_is_read_again_where_that_could_not_be_read(
     assert outcomes.unread == {"t1", "t2"}
 
 
+async def test_what_could_not_be_taken_of_what_was_heard_is_read_again(
+    results, outcomes, monkeypatch
+):
+    for task_id in ("t1", "t2", "t3"):
+        results.put(kept(task_id))
+        results.put(ended(task_id))
+    results.sent("t1", "t2", "t3")
+    take = outcomes._take
+
+    async def lost_at_the_second(told):
+        if told.record.task_id == "t2":
+            raise BusUnreachable
+        await take(told)
+
+    monkeypatch.setattr(outcomes, "_take", lost_at_the_second)
+    with pytest.raises(BusUnreachable):
+        await outcomes.results(5)
+    assert outcomes.unread == {"t2", "t3"}
+
+
 async def test_of_what_is_offered_so_many_are_taken_as_are_wanted_yet(results, outcomes):
     for task_id in ("t1", "t2", "t3"):
         results.put(kept(task_id))

@@ -7,10 +7,8 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
-from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.reading.signs import signs_of_life
-from mcp_agentbus.wakes.ledger import Ledger
 
 
 class Mute:
@@ -21,10 +19,8 @@ class Mute:
 
 
 @pytest.fixture
-def state(world, settings, tmp_path):
-    ledger = Ledger(tmp_path / "ledger.sqlite3")
-    yield State(settings, world.bus, ledger, lambda *_: None)
-    ledger.close()
+def state(world, state_on):
+    return state_on(world.bus)
 
 
 @pytest.fixture

@@ -13,27 +13,16 @@ from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.requests import Requests
 from mcp_agentbus.listener.runner import Runner
-from mcp_agentbus.listener.state import State
-from mcp_agentbus.wakes.ledger import Ledger
 from mcp_agentbus.wakes.policy import Waiting, Wake
 
 TASK = Waiting("task b 1", "task", "1" * 32, "planner", "planner", "b", priority="high")
 
 
 @pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def state(settings, tmp_path, events):
+def state(settings, tmp_path, state_on):
     """A listener's state without a bus, with two agents that it may start."""
-    ledger = Ledger(tmp_path / "ledger.sqlite3")
     rules = {agent: Rules(agent, "command", tmp_path, "answer") for agent in ("a", "b")}
-    yield State(
-        replace(settings, rules=rules), None, ledger, lambda event, *_: events.append(event)
-    )
-    ledger.close()
+    return state_on(None, replace(settings, rules=rules))
 
 
 @pytest.fixture

@@ -13,10 +13,8 @@ from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.requests import Requests
-from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
 from mcp_agentbus.wakes.demand import Looked
-from mcp_agentbus.wakes.ledger import Ledger
 
 
 async def others_turn():
@@ -34,16 +32,9 @@ class ThereAtOnce:
 
 
 @pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def state(settings, tmp_path, events):
+def state(state_on):
     """A listener's state, with a bus that is there."""
-    ledger = Ledger(tmp_path / "ledger.sqlite3")
-    yield State(settings, ThereAtOnce(), ledger, lambda event, *_: events.append(event))
-    ledger.close()
+    return state_on(ThereAtOnce())
 
 
 def kept(loop, desk, times):

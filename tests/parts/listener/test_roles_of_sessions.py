@@ -44,16 +44,9 @@ class Watched:
 
 
 @pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def state(settings, tmp_path, events):
+def state(settings, state_on, events):
     """A listener's state, with a bus that is away."""
-    ledger = Ledger(tmp_path / "ledger.sqlite3")
-    yield State(settings, Bus(settings), ledger, lambda event, who, _: events.append((event, who)))
-    ledger.close()
+    return state_on(Bus(settings), emit=lambda event, who, _: events.append((event, who)))
 
 
 def joining(state, roles=ROLES, session="s1", agent="coder", **more):

@@ -17,30 +17,20 @@ from mcp_agentbus.core import locks, processes
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.runner import Runner
-from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import seat
 from mcp_agentbus.wakes.hosts import claude_settings
 from mcp_agentbus.wakes.hosts.protocol import WakeOrder
-from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+from mcp_agentbus.wakes.ledger import LedgerBroken
 
 KEYS = frozenset({"task coder 7f", "task coder 8a"})
 HOUR_S = 3600
 
 
 @pytest.fixture
-def events():
-    return []
-
-
-@pytest.fixture
-def state(settings, tmp_path, events):
+def state(settings, tmp_path, state_on):
     """A listener's state without a bus, and with one agent."""
-    ledger = Ledger(tmp_path / "ledger.sqlite3")
     rules = {"coder": Rules("coder", "claude-code", tmp_path, "answer")}
-    yield State(
-        replace(settings, rules=rules), None, ledger, lambda event, *_: events.append(event)
-    )
-    ledger.close()
+    return state_on(None, replace(settings, rules=rules))
 
 
 @pytest.mark.parametrize(
