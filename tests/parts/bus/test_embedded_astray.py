@@ -23,11 +23,16 @@ from mcp_agentbus.errors import BusUnreachable
 SEEN = pytest.mark.skipif(sys.platform != "linux", reason="macOS tells of no open files")
 
 
+def left_alone(settings, files, lost):
+    """Start a server, and remove what it has of its own."""
+    server, path = embedded.ensure(settings), getattr(files, lost)
+    path.unlink() if lost == "lock" else shutil.rmtree(path)
+    return server
+
+
 @pytest.mark.parametrize("lost", ["lock", "store", "root"])
 def test_one_that_was_left_alone_is_ended_before_the_next_one_starts(settings, files, lost):
-    first = embedded.ensure(settings)
-    path = getattr(files, lost)
-    path.unlink() if lost == "lock" else shutil.rmtree(path)
+    first = left_alone(settings, files, lost)
 
     assert embedded.find(settings) is None
     said = embedded.absence(settings) or strays.told(files)
@@ -41,9 +46,7 @@ def test_one_that_was_left_alone_is_ended_before_the_next_one_starts(settings, f
 
 @pytest.mark.parametrize("lost", ["lock", "store", "root"])
 def test_stop_ends_one_that_was_left_alone_and_says_that_one_was_running(settings, files, lost):
-    first = embedded.ensure(settings)
-    path = getattr(files, lost)
-    path.unlink() if lost == "lock" else shutil.rmtree(path)
+    first = left_alone(settings, files, lost)
 
     assert embedded.stop(settings) is True
     until(lambda: is_gone(first.pid), "it is gone")
