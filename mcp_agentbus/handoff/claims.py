@@ -12,30 +12,27 @@ only says what to finish at its end. New ones are taken in `lanes`; ends are wri
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, SHELL_PREFIX, Priority
-from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.errors import AgentbusError, BadInput, Unconfirmed
 from mcp_agentbus.handoff.call import Answered, Call, Given
-from mcp_agentbus.handoff.taking.references import delivery_of, reference_of, way_of
+from mcp_agentbus.handoff.sending.cause import Finished, at_end, earlier
+from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
 from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ASKING, HELD, Record, Task, Undecodable
-
-# A task sent this soon after the end of another still counts as caused by it, in seconds.
-CAUSE_LINGERS_S: Final = 600
 
 
 @dataclass(frozen=True)
@@ -51,22 +48,17 @@ class Claim:
     number: int = 0
     #: An earlier process of the session has claimed it.
     found: bool = False
+    #: It was to be given back, and nobody confirmed that: the write may be under way.
+    unsure: bool = False
 
     @property
     def was_offered(self) -> bool:
         """Whether it was offered before, and is again: a server counts no such task as waiting."""
         return self.delivery.offered > 1 and not self.found
 
-
-@dataclass(frozen=True)
-class Finished:
-    """How the task had come that a session ended last: what it sends next may go on from there."""
-
-    chain: tuple[str, ...]
-    hops: int
-    #: For another process, and for this one: the clock may be set, the monotonic one may not.
-    at: datetime
-    at_monotonic: float
+    def written(self, record: Record, revision: int) -> Claim:
+        """Return it with the record that stands: no write under way comes after that."""
+        return replace(self, record=record, revision=revision, unsure=False)
 
 
 class Claims(Mapping[str, Claim]):
@@ -120,7 +112,7 @@ class Claims(Mapping[str, Claim]):
 
     def end(self, task: Task) -> None:
         """Forget the claim of a task that this session has ended, but not by what way it came."""
-        self.finished = Finished(task.chain, task.hops, text.now(), time.monotonic())
+        self.finished = at_end(task)
         self.expired.pop(task.id, None)
         self.let_go(task.id)
 
@@ -179,13 +171,7 @@ class Claims(Mapping[str, Claim]):
 
     def recall(self, chain: Iterable[str], hops: int, at: datetime) -> None:
         """Go on from the task that an earlier process of the session ended last."""
-        ago_s = max(0.0, (text.now() - at).total_seconds())  # the clock may have been set back
-        self.finished = Finished(tuple(chain), hops, at, time.monotonic() - ago_s)
-
-    def recall_handed(self, ended: Mapping[str, Any] | None) -> None:
-        """Go on from the task that another session ended last, as `way_of` has it; None: none."""
-        if ended is not None:
-            self.recall(*way_of(ended))
+        self.finished = earlier(chain, hops, at)
 
     def _changed(self) -> None:
         if self.on_change:
@@ -197,9 +183,7 @@ class Claims(Mapping[str, Claim]):
             deepest = max((claim.task for claim in self._held.values()), key=lambda task: task.hops)
             return deepest.chain, deepest.hops
         ended = self.finished
-        if ended and time.monotonic() - ended.at_monotonic < CAUSE_LINGERS_S:
-            return ended.chain, ended.hops
-        return (), -1
+        return (ended.chain, ended.hops) if ended and ended.goes_on else ((), -1)
 
     async def give_back(self, claim: Claim, *, counts: bool, reason: str, note: str = "") -> None:
         """Let others have a task: an attempt at it if `counts`, or if its worker has said anything.
@@ -211,7 +195,7 @@ class Claims(Mapping[str, Claim]):
             note: what its worker says to that.
 
         Raises:
-            Refused, BusUnreachable, Unconfirmed: as `records.update`; the session still holds it.
+            Refused, BusUnreachable, Unconfirmed: as `records.update`; it is held until `check`.
         """
 
         def back(standing: Record | None) -> Write[Record] | Record | None:
@@ -222,7 +206,12 @@ class Claims(Mapping[str, Claim]):
             given = step(standing, "stored", self._me, "", text.now(), note=note, **changes)
             return Write(given)
 
-        outcome = await self._change(claim, back)
+        try:
+            outcome = await self._change(claim, back)
+        except Unconfirmed:
+            if claim.task.id in self._held:
+                self.hold(replace(claim, unsure=True))
+            raise
         self.let_go(claim.task.id)
         await self._settle(claim, outcome.value if isinstance(outcome, Written) else outcome)
 
@@ -258,20 +247,30 @@ class Claims(Mapping[str, Claim]):
 
     async def _check(self, claim: Claim) -> str:
         task = claim.task
-        record, revision = await read_record(self._bus, task.sender, task.to, task.id)
+        if claim.unsure:
+            record, revision = await self._written_again(claim)
+        else:
+            record, revision = await read_record(self._bus, task.sender, task.to, task.id)
         if record is None or revision == claim.revision:
             return ""
         if record.session == self._session_id and not record.ended:
-            # Ours, though nobody confirmed it.
-            self.hold(replace(claim, record=record, revision=revision))
+            self.hold(claim.written(record, revision))  # ours, though nobody confirmed it
             return ""
         self.lose(claim, record)
+        if claim.unsure and not record.ended:
+            await self._settle(claim, record)
+            return f"Task {task.id} was given back, as was asked."
         if record.ended:
             too_late = " While this session's process goes on, a result is stored, marked late."
             late = too_late if task.id in self.expired else ""
             await tasks.finish(self._bus, claim.delivery)
             return f"Task {task.id} is over: {record.state}. This session no longer holds it.{late}"
         return f"Task {task.id} was taken over by another session while this one did not answer."
+
+    async def _written_again(self, claim: Claim) -> tuple[Record | None, int]:
+        """Store a claim's record as it stands, if it stands: so no write under way comes later."""
+        done = await self._change(claim, partial(_passed_on, claim, claim.record.session))
+        return (done.value, done.revision) if isinstance(done, Written) else (done, 0)
 
     async def find(self, inboxes: Sequence[str]) -> None:
         """Hold whatever the records say is this session's, in the order in which it was claimed.
@@ -368,15 +367,9 @@ class Claims(Mapping[str, Claim]):
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
-
-        def theirs(claim: Claim, standing: Record | None) -> Write[Record] | Record | None:
-            if standing is None or not _is_still(claim, standing):
-                return standing
-            return Write(standing.model_copy(update={"session": to}))
-
         references = self.references()
         for claim in list(self._held.values()):
-            outcome = await self._change(claim, partial(theirs, claim))
+            outcome = await self._change(claim, partial(_passed_on, claim, to))
             self.let_go(claim.task.id)
             if isinstance(outcome, Record):
                 await self._settle(claim, outcome)
@@ -392,6 +385,13 @@ class Claims(Mapping[str, Claim]):
 def _is_still(claim: Claim, standing: Record) -> bool:
     """Tell whether a record says that its task is held by the session of a claim."""
     return not standing.ended and standing.session == claim.record.session
+
+
+def _passed_on(claim: Claim, to: str, standing: Record | None) -> Write[Record] | Record | None:
+    """Return a claim's record as held by a session, if it is held still."""
+    if standing is None or not _is_still(claim, standing):
+        return standing
+    return Write(standing.model_copy(update={"session": to}))
 
 
 def _claimed_at(claim: Claim) -> datetime:

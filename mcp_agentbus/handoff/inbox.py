@@ -287,6 +287,8 @@ async def _new(
     and names whatever may not have arrived, though it was given while this call waited.
     """
     by = None if last else call
+    unsure = [each for each in session.claims.values() if each.unsure]
+    notes = await session.claims.check(unsure) if unsure else []
     lines = [
         _line(claim, given)
         for claim in session.claims.values()
@@ -301,7 +303,7 @@ async def _new(
     asked = news.results(session, FILL, by) if RECORDS in places or last else news.none()
     (taken, told), results = await both(both(taking, rest.offered(session, others)), asked)
     left: Left | None = None
-    if last and not (lines or taken.claims or taken.notes or results.any):
+    if last and not (lines or taken.claims or notes or taken.notes or results.any):
         lanes_too = [lane for lane in LANES if priority in {None, lane}]
         looked = rest.looked_at_to_take(session, taken, take, lanes_too)
         results, (taken, left) = await both(news.looked_up(session, FILL), looked)
@@ -310,7 +312,7 @@ async def _new(
         **results.of_inbox(FILL),
         **(left._asdict() if left else {}),
         degraded=taken.degraded or results.degraded,
-        notes=tuple(taken.notes),
+        notes=(*notes, *taken.notes),
         held=len(session.claims),
     )
     inbox = await questions.with_answers(session.bus, session.claims, by, inbox)

@@ -11,7 +11,7 @@ its one record that succeeds only if nobody else has written.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Unpack, cast
 
 from mcp_agentbus.bus.budget import one_call
@@ -191,7 +191,7 @@ async def _publish(
         return await _end(session, claim, outcome.record)
     if outcome.value.ended:
         return await _end(session, claim, outcome.value)
-    return await _go_on(session, replace(claim, record=outcome.value, revision=outcome.revision))
+    return await _go_on(session, claim.written(outcome.value, outcome.revision))
 
 
 async def _go_on(session: Session, claim: Claim) -> Published:

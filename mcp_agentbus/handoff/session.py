@@ -32,6 +32,7 @@ from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.call import Calls, Watches, is_over
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
+from mcp_agentbus.handoff.sending.cause import way_of
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.store import roster, streams, subjects
@@ -280,7 +281,8 @@ class Session:
                 handed = text.from_json(answer.data)
                 await self.claims.take_over(handed["claims"], given_up)
                 await self.outcomes.take_over(handed["outcomes"], given_up)
-                self.claims.recall_handed(handed["ended"])
+                if ended := handed["ended"]:
+                    self.claims.recall(*way_of(ended))
         self._begun_ns = time.time_ns()  # who asks is later; who repeats what it heard is not
         await self._hear(subject, self._on_succeeded)
 

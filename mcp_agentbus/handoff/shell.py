@@ -29,7 +29,8 @@ from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusa
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shells
-from mcp_agentbus.handoff.claims import Claims, Finished
+from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.sending.cause import Finished
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.store.task import Task, utc

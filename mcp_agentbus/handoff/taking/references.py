@@ -16,9 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.bus.replies import Delivery
-from mcp_agentbus.core import ids
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import HOPS_MAX, utc
 
 # What a claim's token and its task's subject look like. Another session's word is checked: what it
 # names is published to, again and again.
@@ -45,15 +43,3 @@ def delivery_of(reference: Mapping[str, Any]) -> Delivery:
         raise ValueError("it names no delivery")
     seq, offered, waiting = (int(reference[key]) for key in ("seq", "offered", "waiting"))
     return Delivery(subject, b"", {}, token, TASKS, seq, offered, stored_at, waiting)
-
-
-def way_of(ended: Mapping[str, Any]) -> tuple[list[str], int, datetime]:
-    """Return how a task had come that a session ended, and when it did, as that session says.
-
-    Raises:
-        ValueError, LookupError, TypeError: it says something else.
-    """
-    at, hops = utc(datetime.fromisoformat(ended["at"])), int(ended["hops"])
-    if not 0 <= hops <= HOPS_MAX:
-        raise ValueError("no task comes so far")
-    return [*filter(ids.is_agent, map(str, ended["chain"]))], hops, at

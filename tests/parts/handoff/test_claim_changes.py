@@ -12,9 +12,12 @@ from test_claims import DELIVERY
 
 from mcp_agentbus.bus.replies import Delivery, Found
 from mcp_agentbus.core import text
+from mcp_agentbus.errors import Unconfirmed
 from mcp_agentbus.handoff import claims as module
 from mcp_agentbus.handoff.call import Calls, Given
-from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims, Finished
+from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.sending import cause
+from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S, Finished
 from mcp_agentbus.handoff.taking.references import reference_of
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import Written, record_key
@@ -94,7 +97,7 @@ def stored(monkeypatch):
     monkeypatch.setattr(module, "read_record", read)
     monkeypatch.setattr(module, "update", update)
     monkeypatch.setattr(text, "now", lambda: NOW)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 5000.0))
+    monkeypatch.setattr(cause, "time", SimpleNamespace(monotonic=lambda: 5000.0))
     return SimpleNamespace(records=stored, changed=changed)
 
 
@@ -183,6 +186,50 @@ async def test_a_look_at_claims_lets_those_go_that_are_not_held_any_more_and_say
     assert (claims.expired, bus.said) == ({"t6": held[5]}, FINISHED * 2)
     claims.end(held[5].task)
     assert claims.expired == {}
+
+
+@pytest.fixture
+async def unsure(claims, monkeypatch):
+    """Return a claim that was to be given back, which nobody has confirmed."""
+
+    async def unconfirmed(*_, **__):
+        raise Unconfirmed("The server went away.")
+
+    with monkeypatch.context() as away:
+        away.setattr(module, "update", unconfirmed)
+        with pytest.raises(Unconfirmed):
+            await claims.give_back(claims.hold(claim()), counts=True, reason="why")
+    return claims["t1"]
+
+
+async def test_what_may_be_given_back_by_a_write_under_way_is_written_again_before_it_is_held(
+    claims, unsure, stored
+):
+    stored.records["t1"] = (unsure.record, 4)
+
+    notes = await claims.check([unsure])
+
+    assert stored.changed == [((unsure.record, 4), unsure.record)]
+    assert (notes, claims["t1"]) == ([], replace(unsure, revision=9, unsure=False))
+
+
+@pytest.mark.parametrize(
+    ("standing", "said", "note"),
+    [
+        ({"state": "stored", "session": ""}, OFFERED, "was given back, as was asked"),
+        ({"session": "session-2"}, [], "was given back, as was asked"),
+        ({"state": "completed"}, FINISHED, "is over: completed"),
+    ],
+)
+async def test_what_was_given_back_after_all_is_let_go_and_offered_again(
+    claims, bus, unsure, stored, *, standing, said, note
+):
+    stored.records["t1"] = (recorded(**standing), 5)
+
+    [told] = await claims.check([unsure])
+
+    assert told.startswith(f"Task t1 {note}")
+    assert (bus.said, list(claims)) == (said, [])
 
 
 async def test_what_the_records_say_is_held_is_found_in_the_order_in_which_it_was_claimed(

@@ -9,7 +9,8 @@ from messages import read_record, read_task
 from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff.call import Calls, Given
-from mcp_agentbus.handoff.claims import CAUSE_LINGERS_S, Claim, Claims
+from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S
 from mcp_agentbus.handoff.shell import Memory
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
 from mcp_agentbus.store.subjects import TASKS

@@ -11,6 +11,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.call import Answered, Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.sending.cause import way_of
 from mcp_agentbus.store.task import HELD, HOPS_MAX, Moment
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
@@ -87,19 +88,16 @@ def test_what_was_let_go_leaves_nothing_behind(claims):
 @pytest.mark.parametrize("hops", [0, HOPS_MAX])
 def test_what_another_session_ended_last_is_a_cause_here_as_it_says(claims, hops):
     others = Claims(None, "coder", "session-2")
-    others.recall_handed({"at": text.stamp(text.now()), "hops": str(hops), "chain": ["a", "No", 7]})
+    ended = {"at": text.stamp(text.now()), "hops": str(hops), "chain": ["a", "No", 7]}
+    others.recall(*way_of(ended))
 
     assert others.cause() == (("a", "7"), hops)
 
 
 @pytest.mark.parametrize("hops", [-1, HOPS_MAX + 1, "x", None])
-def test_what_came_through_no_such_number_of_agents_is_no_cause(claims, hops):
-    others = Claims(None, "coder", "session-2")
+def test_what_came_through_no_such_number_of_agents_is_no_cause(hops):
     with pytest.raises((ValueError, TypeError)):
-        others.recall_handed({"at": text.stamp(text.now()), "hops": hops, "chain": []})
-    others.recall_handed(None)
-
-    assert others.cause() == ((), -1)
+        way_of({"at": text.stamp(text.now()), "hops": hops, "chain": []})
 
 
 @pytest.mark.parametrize("state", [*sorted(HELD), "stored", "completed"])

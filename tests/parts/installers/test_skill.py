@@ -12,9 +12,9 @@ import pytest
 from mcp_agentbus import errors
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core import text
-from mcp_agentbus.handoff import claims
 from mcp_agentbus.handoff.call import Inbox
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
+from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S
 from mcp_agentbus.store import task
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.catalog import TOOLS, WatchInbox
@@ -169,7 +169,7 @@ def test_examples_of_tasks_have_all_five_parts():
         f"waits {WatchInbox.model_fields['timeout_s'].default:.0f} s by default",
         f"{WATCH_MAX_S} is the most",
         f"after {task.HOPS_MAX} hops",
-        f"within {claims.CAUSE_LINGERS_S // 60} minutes after",
+        f"within {CAUSE_LINGERS_S // 60} minutes after",
         f"after {task.CLAIM_MAX_S // 3600} hours without any call",
         f"After {task.ATTEMPTS_MAX} claims without an end",
         f"claimed {task.ATTEMPTS_MAX} times without an end",
