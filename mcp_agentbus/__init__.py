@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
     from mcp_agentbus.handoff.lookup import Life
     from mcp_agentbus.handoff.publishing.details import Details
-    from mcp_agentbus.handoff.results import Published, publish_result
+    from mcp_agentbus.handoff.publishing.published import Published
+    from mcp_agentbus.handoff.results import publish_result
     from mcp_agentbus.handoff.send import send_task
     from mcp_agentbus.handoff.sending.draft import Options
     from mcp_agentbus.handoff.session import Session
@@ -182,7 +183,8 @@ _HOME = {
     "handoff.publishing.details": ("Details",),
     "handoff.inbox": ("read_inbox", "watch_inbox"),
     "handoff.lookup": ("Life",),
-    "handoff.results": ("Published", "publish_result"),
+    "handoff.publishing.published": ("Published",),
+    "handoff.results": ("publish_result",),
     "handoff.send": ("send_task",),
     "handoff.sending.draft": ("Options",),
     "handoff.session": ("Session",),

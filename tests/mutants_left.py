@@ -11,7 +11,7 @@ LEFT: dict[str, str] = {
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
     'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
-    'mcp_agentbus/handoff/claims.py: if prefix != "claim" or not number.isdecimal() or '
+    'mcp_agentbus/handoff/taking/references.py: if prefix != "claim" or not number.isdecimal() or '
     "len(number) > 12:: it compares by `>=`": "No session claims as many tasks as have 12 digits.",
     'mcp_agentbus/handoff/results.py: if (await read_sent(bus, "*", inbox, task_id))[0]:: '
     "it is 1": "A revision without a task that was sent is of one whose result was seen: of that "
@@ -89,7 +89,7 @@ LEFT: dict[str, str] = {
     "asyncio.Lock(), 0: it is 1": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: self._repairs += 1: it is 2": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: await self._tried(nothing, stores=False): it is True": "Nothing is asked, so nothing is handed over.",
-    "mcp_agentbus/handoff/claims.py: return -1: it is 2": "Claims are numbered from 1 on.",
+    "mcp_agentbus/handoff/taking/references.py: return -1: it is 2": "Claims are numbered from 1 on.",
     "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
     'mcp_agentbus/store/task.py: value, "subject", 4 * SUBJECT_MAX_CHARS: it is 5': "No character "

@@ -191,7 +191,7 @@ def _remove(args: argparse.Namespace, settings: Settings) -> None:
     _reload(settings)
     removed = (
         f"{args.id} is taken out of {settings.config_file}: nothing starts it any more.\n"
-        "It stays on the bus, which keeps tasks for it."
+        "What the bus has of it stays there, with the tasks for it."
     )
     show(args, removed, {"id": args.id, "config_file": str(settings.config_file), "removed": True})
 

@@ -24,7 +24,7 @@ from mcp_agentbus.bus.replies import Delivery, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, SHELL_PREFIX, Priority
-from mcp_agentbus.errors import AgentbusError, BadInput, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.sending.cause import Finished, at_end, earlier
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
@@ -121,23 +121,8 @@ class Claims(Mapping[str, Claim]):
         return [claim for claim in self._held.values() if claim.number > number]
 
     def cursor(self, task_id: str) -> str:
-        """Return by what a reader goes on after a held task; `number_of` knows it again."""
+        """Return by what a reader goes on after a held task; `references.number_of` knows it."""
         return f"claim-{self._held[task_id].number}"
-
-    def number_of(self, cursor: str | None) -> int:
-        """Return the number of the last claim that the answer before has named; -1 without one.
-
-        Raises:
-            BadInput: that is none of this inbox.
-        """
-        if cursor is None:
-            return -1
-        prefix, _, number = text.check_text(cursor, "cursor").partition("-")
-        if prefix != "claim" or not number.isdecimal() or len(number) > 12:
-            raise BadInput(
-                "The cursor is not one of this inbox.", hint="Use next_cursor of the answer before."
-            )
-        return int(number)
 
     def given(self, task_id: str) -> Given | None:
         """Return that an answer had a held task whole; None if its reader is to get it yet."""
@@ -185,8 +170,12 @@ class Claims(Mapping[str, Claim]):
         ended = self.finished
         return (ended.chain, ended.hops) if ended and ended.goes_on else ((), -1)
 
-    async def give_back(self, claim: Claim, *, counts: bool, reason: str, note: str = "") -> None:
-        """Let others have a task: an attempt at it if `counts`, or if its worker has said anything.
+    async def give_back(
+        self, claim: Claim, *, counts: bool, reason: str, note: str = ""
+    ) -> Record | None:
+        """Let others have a task, an attempt at it if `counts` or if its worker has said anything.
+
+        It returns the record that stands then, which may say that the task was no longer held.
 
         Args:
             claim: of this session.
@@ -213,7 +202,9 @@ class Claims(Mapping[str, Claim]):
                 self.hold(replace(claim, unsure=True))
             raise
         self.let_go(claim.task.id)
-        await self._settle(claim, outcome.value if isinstance(outcome, Written) else outcome)
+        standing = outcome.value if isinstance(outcome, Written) else outcome
+        await self._settle(claim, standing)
+        return standing
 
     async def _settle(self, claim: Claim, record: Record | None) -> None:
         """Tell the server what a task's record says: it is over, or is to be offered again."""

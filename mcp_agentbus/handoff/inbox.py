@@ -32,7 +32,7 @@ from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
-from mcp_agentbus.handoff.taking import arrivals, lanes, only, rest
+from mcp_agentbus.handoff.taking import arrivals, lanes, only, references, rest
 from mcp_agentbus.handoff.taking.rest import Left
 from mcp_agentbus.handoff.taking.turn import Turn
 
@@ -86,7 +86,7 @@ async def read_inbox(
         elif peek or thread_id is not None:
             look = partial(_peek, session, limit or FILL, thread_id, cursor, take=not peek)
         else:
-            look = partial(_read, session, this, limit, session.claims.number_of(cursor))
+            look = partial(_read, session, this, limit, references.number_of(cursor))
         return await _given(session, this, look)
 
 

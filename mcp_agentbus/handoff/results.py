@@ -11,7 +11,6 @@ its one record that succeeds only if nobody else has written.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Unpack, cast
 
 from mcp_agentbus.bus.budget import one_call
@@ -23,9 +22,10 @@ from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.publishing.details import Details, checked, in_one
+from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import arrivals, only
+from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.reading.clock import now_about
@@ -51,51 +51,6 @@ from mcp_agentbus.store.task import (
     State,
     Status,
 )
-
-
-@dataclass(frozen=True)
-class Published:
-    """What is stored now."""
-
-    task_id: str
-    #: The task's state; `stored` again after a release.
-    state: State
-    #: The very same had been published before; nothing was stored again.
-    unchanged: bool = False
-    #: The result came after the task's deadline.
-    late: bool = False
-    #: An answer to its worker's question is stored beside it.
-    is_answer: bool = False
-    #: It is a word: there is nothing to be answered, and nothing was stored.
-    is_word: bool = False
-    #: What was said with a release stands nowhere, or but for its beginning.
-    unkept: bool = False
-
-    @property
-    def note(self) -> str:
-        """What its fields do not say by themselves, as `Receipt.note`."""
-        if self.is_word:
-            return arrivals.NOTHING_TO_ANSWER
-        if self.is_answer and not self.unchanged:
-            return "The answer is stored; its worker is shown it at its next call."
-        if self.state == "needs_approval" and not self.is_answer:
-            return (
-                f"Your user decides: `agentbus approve {self.task_id}`, or deny, typed outside of "
-                "any agent. The decision comes on this task."
-            )
-        if self.state == "stored":
-            if self.unchanged:
-                lost = " What was said with that was not stored." if self.unkept else ""
-                return f"The task is in the inbox as before.{lost}"
-            first = (
-                f" Of what was said, {NOTE_MAX_CHARS} characters are kept." if self.unkept else ""
-            )
-            return f"The task is back in the inbox.{first}"
-        notes = (
-            "It had been published before; nothing was stored again." if self.unchanged else "",
-            "It came after the task's deadline and is marked late." if self.late else "",
-        )
-        return " ".join(filter(None, notes))
 
 
 @one_call
@@ -155,7 +110,9 @@ async def _by_worker(
         if held is None:
             return Published(task_id, "stored", unchanged=True, unkept=bool(note))
         why = "its worker released it"
-        await session.claims.give_back(claim, counts=True, reason=why, note=note)
+        standing = await session.claims.give_back(claim, counts=True, reason=why, note=note)
+        if standing and (standing.ended or standing.session):
+            raise await _lost(session, claim, standing)
         return Published(task_id, "stored", unkept=len(note) > NOTE_MAX_CHARS)
     if task_id not in session.claims:  # its client may start another server for the next call
         shell.remember(session, claim.task)

@@ -194,7 +194,7 @@ async def _print_inbox(
 
 async def _result(call: Command) -> int:
     """Report on a task that the shell's session holds, or end it."""
-    async with call.session() as session:
+    async with call.looking() as session:
         published = await results.publish_result(
             session,
             await lookup.whole_id(session, call.args.task_id),

@@ -156,6 +156,7 @@ def test_a_task_that_was_waited_for_is_not_done_but_by_its_completion(shell):
 
 
 def test_a_number_of_a_parked_task_is_told_as_such_where_an_id_is_due(shell):
+    shell("inbox", agent="coder")
     for command in (
         ("result", "1", "working"),
         ("task", "1"),

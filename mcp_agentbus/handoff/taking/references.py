@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""By what a claim is found again: its delivery without the task, as JSON has it.
+"""By what a claim is found again: its delivery without the task, as JSON has it, or its number.
 
 >>> reference_of(claim.delivery)
 {'subject': 'agentbus.coder.tasks.normal.planner', 'token': '$JS.ACK.AGENTBUS_TASKS...', ...}
@@ -16,6 +16,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.bus.replies import Delivery
+from mcp_agentbus.core import text
+from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store.subjects import TASKS
 
 # What a claim's token and its task's subject look like. Another session's word is checked: what it
@@ -43,3 +45,19 @@ def delivery_of(reference: Mapping[str, Any]) -> Delivery:
         raise ValueError("it names no delivery")
     seq, offered, waiting = (int(reference[key]) for key in ("seq", "offered", "waiting"))
     return Delivery(subject, b"", {}, token, TASKS, seq, offered, stored_at, waiting)
+
+
+def number_of(cursor: str | None) -> int:
+    """Return the number of the last claim that the answer before has named; -1 without one.
+
+    Raises:
+        BadInput: that is none of this inbox.
+    """
+    if cursor is None:
+        return -1
+    prefix, _, number = text.check_text(cursor, "cursor").partition("-")
+    if prefix != "claim" or not number.isdecimal() or len(number) > 12:
+        raise BadInput(
+            "The cursor is not one of this inbox.", hint="Use next_cursor of the answer before."
+        )
+    return int(number)

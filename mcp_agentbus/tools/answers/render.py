@@ -21,7 +21,7 @@ from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.call import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
-from mcp_agentbus.handoff.results import Published
+from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task

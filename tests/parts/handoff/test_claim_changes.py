@@ -18,7 +18,7 @@ from mcp_agentbus.handoff.call import Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.sending import cause
 from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S, Finished
-from mcp_agentbus.handoff.taking.references import reference_of
+from mcp_agentbus.handoff.taking.references import number_of, reference_of
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import Written, record_key
 from mcp_agentbus.store.steps import Write
@@ -380,6 +380,6 @@ def test_an_end_is_a_cause_until_its_time_is_over(claims, ago_s, lingers):
 def test_claims_are_numbered_from_one_and_without_a_cursor_all_come_after(claims):
     fresh = claim()
 
-    assert (fresh.number, fresh.found, claims.number_of(None)) == (0, False, -1)
+    assert (fresh.number, fresh.found, number_of(None)) == (0, False, -1)
     assert [claims.hold(claim(each)).number for each in ("t1", "t2")] == [1, 2]
     assert claims.cursor("t2") == "claim-2"

@@ -12,6 +12,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.call import Answered, Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.sending.cause import way_of
+from mcp_agentbus.handoff.taking.references import number_of
 from mcp_agentbus.store.task import HELD, HOPS_MAX, Moment
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
@@ -38,11 +39,11 @@ def test_a_reader_is_to_get_what_no_answer_has_given_of_the_priority_that_it_wan
 
 
 def test_a_reader_goes_on_after_the_claim_that_the_answer_before_named_last(claims):
-    number = claims.number_of(claims.cursor("b"))
+    number = number_of(claims.cursor("b"))
 
     assert [claim.task.id for claim in claims.after(number)] == ["c"]
-    assert list(claims.after(claims.number_of(None))) == list(claims.values())
-    assert claims.number_of(f"claim-{'9' * 12}") > 0
+    assert list(claims.after(number_of(None))) == list(claims.values())
+    assert number_of(f"claim-{'9' * 12}") > 0
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_reader_goes_on_after_the_claim_that_the_answer_before_named_last(clai
 )
 def test_what_is_no_cursor_of_an_inbox_is_refused(claims, cursor):
     with pytest.raises(BadInput, match="not one of this inbox"):
-        claims.number_of(cursor)
+        number_of(cursor)
 
 
 def test_what_its_reader_has_named_is_known_to_have_arrived_and_of_others_nothing(claims):

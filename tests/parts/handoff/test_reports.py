@@ -11,7 +11,8 @@ from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed, TooLarge, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
-from mcp_agentbus.handoff.results import Published, publish_result
+from mcp_agentbus.handoff.publishing.published import Published
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
@@ -119,6 +120,22 @@ async def test_what_comes_after_the_deadline_is_told_to_be_late_then_and_again(w
         Published(task_id, "completed", late=True),
         Published(task_id, "completed", late=True, unchanged=True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "error"),
+    [({"state": "cancelled", "session": ""}, AlreadyEnded), ({"session": "other"}, NotClaimed)],
+)
+async def test_what_is_no_longer_held_cannot_be_given_back(world, meanwhile, error):
+    _, coder, task_id = await sent(world)
+    await read_inbox(coder)
+    claim = coder.claims[task_id]
+    await write_record(world.bus, claim.record.model_copy(update=meanwhile), claim.revision)
+
+    with pytest.raises(error):
+        await publish_result(coder, task_id, "released")
+
+    assert list(coder.claims) == []
 
 
 async def test_what_has_ended_meanwhile_lies_in_the_inbox_no_more(world):

@@ -19,6 +19,7 @@ from mcp_agentbus.tools.typed import Command
 from mcp_agentbus.wakes.ledger import Ledger
 
 LOOKS = ["parked", "task abcdef", "replay 9"]
+DEEDS = ["result abcdef completed", "answer abcdef x"]
 
 
 async def typed(world, line, given=None):
@@ -31,7 +32,7 @@ async def typed(world, line, given=None):
     return printed
 
 
-@pytest.mark.parametrize("line", LOOKS)
+@pytest.mark.parametrize("line", LOOKS + DEEDS)
 async def test_a_name_with_a_typing_error_is_refused_and_not_registered(world, line):
     nobody = world.name("nobody")
     with pytest.raises(UnknownAgent, match=f"No agent '{nobody}' is registered. Nothing was done"):

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is stored once something was published of a task.
+
+>>> Published("9d0c...", "stored").note
+'The task is back in the inbox.'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mcp_agentbus.handoff.taking import arrivals
+from mcp_agentbus.store.task import NOTE_MAX_CHARS, State
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is stored now."""
+
+    task_id: str
+    #: The task's state; `stored` again after a release.
+    state: State
+    #: The very same had been published before; nothing was stored again.
+    unchanged: bool = False
+    #: The result came after the task's deadline.
+    late: bool = False
+    #: An answer to its worker's question is stored beside it.
+    is_answer: bool = False
+    #: It is a word: there is nothing to be answered, and nothing was stored.
+    is_word: bool = False
+    #: What was said with a release stands nowhere, or but for its beginning.
+    unkept: bool = False
+
+    @property
+    def note(self) -> str:
+        """What its fields do not say by themselves, as `Receipt.note`."""
+        if self.is_word:
+            return arrivals.NOTHING_TO_ANSWER
+        if self.is_answer and not self.unchanged:
+            return "The answer is stored; its worker is shown it at its next call."
+        if self.state == "needs_approval" and not self.is_answer:
+            return (
+                f"Your user decides: `agentbus approve {self.task_id}`, or deny, typed outside of "
+                "any agent. The decision comes on this task."
+            )
+        if self.state == "stored":
+            if self.unchanged:
+                lost = " What was said with that was not stored." if self.unkept else ""
+                return f"The task is in the inbox as before.{lost}"
+            first = (
+                f" Of what was said, {NOTE_MAX_CHARS} characters are kept." if self.unkept else ""
+            )
+            return f"The task is back in the inbox.{first}"
+        notes = (
+            "It had been published before; nothing was stored again." if self.unchanged else "",
+            "It came after the task's deadline and is marked late." if self.late else "",
+        )
+        return " ".join(filter(None, notes))
