@@ -78,6 +78,7 @@ async def catch_up(
         raise
     stop_at = time.monotonic() + within_s if within_s is not None else None
     stream = _Stream(str(info["created"]), info["state"]["first_seq"], info["state"]["last_seq"])
+    archive.stream = stream.made
     extent = Extent()
     for subject in wanted(agents):
         reading = _Reading(bus, archive, stream, subject)

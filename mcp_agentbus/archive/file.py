@@ -73,6 +73,8 @@ class Archive:
         self._file: sqlite3.Connection
         #: By how much the clock of the bus server is before this machine's, as far as it is known.
         self.ahead = timedelta(0)
+        #: The stream of the bus that is used, by its tasks' column; None: no bus was reached.
+        self.stream: str | None = None
         #: Something was written that `trim` has not looked at.
         self._changed = False
 

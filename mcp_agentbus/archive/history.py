@@ -183,7 +183,8 @@ def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> Histor
     rows = rows[: wanted.limit]
     whose = {row["n"]: (row["owner"], row["inbox"], row["id"]) for row in rows}
     questions = asked(current.archive, folder, whose)
-    past = tuple(past_of(row, select.now, questions.get(row["n"])) for row in rows)
+    here = current.archive.stream
+    past = tuple(past_of(row, select.now, questions.get(row["n"]), here=here) for row in rows)
     return History(past, None if is_all else cursor_of(past[-1]), current.extent, current.notes)
 
 
@@ -387,4 +388,4 @@ def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tu
         select.ask("tasks.id BETWEEN ? AND ?", task_id, f"{task_id}\U0010ffff")
     else:
         select.ask("tasks.id = ?", task_id)
-    return tuple(past_of(row, select.now) for row in select.put(LIMIT_MAX))
+    return tuple(past_of(row, select.now, here=archive.stream) for row in select.put(LIMIT_MAX))

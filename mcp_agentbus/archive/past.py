@@ -78,6 +78,8 @@ class Past:
     is_left: bool = False
     #: It lies in this machine's outbox, and is not at the bus yet.
     is_outgoing: bool = False
+    #: It was read of another bus than the one that is used, or of this one before its restore.
+    is_elsewhere: bool = False
 
     def without_texts(self) -> Past:
         """Return the same without what its sender wrote."""
@@ -152,9 +154,12 @@ def _holder(task: Past) -> tuple[str, str]:
     return task.agent, task.session
 
 
-def past_of(row: sqlite3.Row, now: datetime, question: Question | None = None) -> Past:
+def past_of(
+    row: sqlite3.Row, now: datetime, question: Question | None = None, *, here: str | None = None
+) -> Past:
     """Return the task in a row of the archive, with what its worker asks where that is known.
 
+    `here` is the stream of the bus that is used, where one was reached.
     A deadline that has passed by `now` counts before anybody has written it down.
     """
     values = dict(row)
@@ -172,4 +177,5 @@ def past_of(row: sqlite3.Row, now: datetime, question: Question | None = None) -
         late=bool(values["late"]),
         is_asked=values["sent_seq"] > 0,
         question=None if state in ENDS else question,
+        is_elsewhere=here is not None and values["stream"] != here,
     )

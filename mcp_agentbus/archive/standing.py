@@ -22,6 +22,9 @@ from mcp_agentbus.core.text import check_text
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.store.task import ENDS, HELD, OPEN
 
+# Of a bus that was used before, or is besides, the archive knows tasks too: where this one was
+# reached, none of those is a fact here.
+_HERE: Final = "tasks.stream = coalesce(?, tasks.stream)"
 # A deadline that passed counts before anybody has written it down.
 _NOT_OVERDUE: Final = "(tasks.expires_at IS NULL OR tasks.expires_at > ?)"
 _BY_LANE: Final = f"instr('{' '.join(LANES)}', tasks.priority)"
@@ -56,10 +59,10 @@ def resting(archive: Archive, at: datetime) -> tuple[Resting, ...]:
     rows = archive.rows(
         "SELECT tasks.*, '' AS snippet, count(*) AS of_them, min(tasks.created_at) AS since,"  # noqa: S608
         " coalesce(tasks.deliver_at > ?, 0) AS is_early FROM tasks"
-        f" WHERE tasks.state = 'stored' AND {_KNOWN} AND {_NOT_OVERDUE}"
+        f" WHERE tasks.state = 'stored' AND {_KNOWN} AND {_NOT_OVERDUE} AND {_HERE}"
         " GROUP BY tasks.inbox, tasks.priority, tasks.expect, is_early"
         f" ORDER BY is_early, {_BY_LANE}, since",
-        iso(at), iso(at),
+        iso(at), iso(at), archive.stream,
     )  # fmt: skip
     return tuple(
         Resting(
@@ -74,10 +77,11 @@ def held(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ...]
     """Return what sessions have claimed, whether or not those still live, the latest first."""
     return _tasks(
         archive,
-        f"tasks.state IN ({_listed(HELD)}) AND {ONCE} AND {_NOT_OVERDUE}"
+        f"tasks.state IN ({_listed(HELD)}) AND {ONCE} AND {_NOT_OVERDUE} AND {_HERE}"
         " ORDER BY tasks.updated_at DESC",
         limit,
         iso(at),
+        archive.stream,
     )
 
 
@@ -85,17 +89,19 @@ def asking(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ..
     """Return what nobody holds and whose last worker asked something, the latest first."""
     return _tasks(
         archive,
-        f"tasks.state = 'stored' AND {ANY_LEFT_OPEN} AND {_NOT_OVERDUE}"
+        f"tasks.state = 'stored' AND {ANY_LEFT_OPEN} AND {_NOT_OVERDUE} AND {_HERE}"
         " ORDER BY tasks.updated_at DESC",
         limit,
         iso(at),
+        archive.stream,
     )
 
 
 def overdue(archive: Archive, at: datetime, limit: int) -> tuple[Past, ...]:
     """Return what has expired and nobody has written that down yet, the latest first."""
-    condition = f"tasks.state IN ({_listed(OPEN)}) AND tasks.expires_at <= ? AND {ONCE}"
-    return _tasks(archive, f"{condition} ORDER BY tasks.expires_at DESC", limit, iso(at))
+    condition = f"tasks.state IN ({_listed(OPEN)}) AND tasks.expires_at <= ? AND {_HERE} AND {ONCE}"
+    order = "ORDER BY tasks.expires_at DESC"
+    return _tasks(archive, f"{condition} {order}", limit, iso(at), archive.stream)
 
 
 def ended(archive: Archive, limit: int) -> tuple[Past, ...]:
@@ -121,8 +127,8 @@ def before(archive: Archive, task: Past, at: datetime) -> int:
     [row] = archive.rows(
         "SELECT count(*) AS n FROM tasks WHERE tasks.state = 'stored' AND tasks.inbox = ?"  # noqa: S608
         f" AND tasks.priority = ? AND (tasks.created_at, tasks.n) < (?, ?) AND {_NOT_OVERDUE}"
-        " AND coalesce(tasks.deliver_at <= ?, 1)",
-        task.inbox, task.priority, iso(task.created_at), task.n, iso(at), iso(at),
+        f" AND coalesce(tasks.deliver_at <= ?, 1) AND {_HERE}",
+        task.inbox, task.priority, iso(task.created_at), task.n, iso(at), iso(at), archive.stream,
     )  # fmt: skip
     return int(row["n"])
 
@@ -178,7 +184,7 @@ def _tasks(archive: Archive, condition: str, limit: int, *values: Any) -> tuple[
         limit,
     )
     now = archive.now()
-    return tuple(past_of(row, now) for row in rows)
+    return tuple(past_of(row, now, here=archive.stream) for row in rows)
 
 
 def _listed(states: frozenset[str]) -> str:

@@ -24,7 +24,7 @@ from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
 from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import AGAINST, HERE, ago, clock, many
+from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, clock, many
 
 #: What a question's state asks of whoever can give it.
 ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
@@ -51,6 +51,8 @@ def why(case: Case) -> Why:
     """Return why a task is not done, or how it ended, and what to do about it."""
     if case.task.state in ENDS:
         return _over(case)
+    if case.task.is_elsewhere:
+        return Why("not seen on this bus", f"It is {ELSEWHERE}.")
     question = case.task.question
     if question and (question.is_open or not case.rests):
         return _asks(case, question)

@@ -136,7 +136,8 @@ def _facts(past: Past, name_chars: int) -> str:
     # A deadline passes although nobody writes it down.
     at = past.expires_at if past.state == "expired" and past.expires_at else past.updated_at
     since = f" {words.ago(at)}" if past.state != "stored" else ""
-    since += _LEFT * past.is_left
+    is_elsewhere = past.is_elsewhere and past.state not in ENDS
+    since += _LEFT * (past.is_left and not is_elsewhere)
     facts = [
         short(past.task_id),
         words.HERE if past.is_outgoing else f"{past.state}{by}{since}",
@@ -151,6 +152,7 @@ def _facts(past: Past, name_chars: int) -> str:
         how = _COMMANDS[past.question.state].format(typed)
         question = replace(past.question, by=name(past.question.by))
         facts += words.asked(question, past.state, [how])
+    facts += [words.ELSEWHERE] * is_elsewhere
     facts += [words.AGAINST] * is_against(past.state, past.reason)
     facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
     if past.deliver_at and past.deliver_at > now():

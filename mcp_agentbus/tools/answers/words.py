@@ -26,6 +26,9 @@ LEFT: Final = "; that session has ended, so it is offered again"
 #: Of a task that its bus does not have yet: more than `stored` must not be said of it.
 HERE: Final = "stored here, not yet at the bus"
 
+#: Of an open task that was read of another bus, or before a restore whose tasks are not read yet.
+ELSEWHERE: Final = "not seen on this bus, as last known"
+
 
 def about(facts: Mapping[str, str | None]) -> str:
     """Return a line for each name that has a value."""
