@@ -149,7 +149,7 @@ async def _watch(call: Command) -> int:
     begins = Position.read(call.args.since) if call.args.since else None
     async with call.bus() as bus:
         agent = (await call.naming.look(bus)).me
-        async for event in follow(bus, agent, begins):
+        async for event in follow(bus, agent, begins, say=call.say):
             changed = {"since": str(event.position)} if event.position else {}
             call.print(event.text, event.data, **changed)
     return 0

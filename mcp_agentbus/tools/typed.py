@@ -64,6 +64,13 @@ class Command:
         """Print the text, or the data if that was asked for; `changed` as in `out`."""
         self.out(spelled(data) if self._as_json else text, changed)
 
+    def say(self, sentence: str) -> None:
+        """Tell a person something beside what is printed: among that, where nobody takes it."""
+        if self.aside:
+            self.aside(sentence, {})
+        elif not self._as_json:
+            self.out(sentence, {})
+
     def end(self, text: str, data: object, exit_code: int = 0) -> int:
         """Print the last that the command prints, as `print`; return the exit code.
 
