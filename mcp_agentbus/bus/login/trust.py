@@ -134,9 +134,12 @@ class Trust:
             hint = "Name the server in its URL as its certificate does."
         elif error.verify_code == _EXPIRED:
             what = "has expired"
-            hint = "Tell whoever runs the server; and see that the clock here is right: date"
+            hint = "Tell whoever runs the server; and see that the clock here is right, by `date`."
         elif error.verify_code == _TOO_EARLY:
-            what, hint = "is not valid yet", "See that the clock of this machine is right: date"
+            what, hint = (
+                "is not valid yet",
+                "See that the clock here is right, by `date`.",
+            )
         return Untrusted(f"The certificate of {self.server} {what}. {_KEPT}", hint=hint)
 
     def _alerted(self, error: ssl.SSLError) -> Untrusted:
