@@ -225,6 +225,43 @@ def test_a_command_whose_listener_ended_waits_here_for_the_rest_of_its_time(
     assert tasks.run(args) == left_s
 
 
+@pytest.mark.parametrize(
+    ("typed", "passed_over"),
+    [
+        ("--follow --timeout 0", "--timeout"),
+        ("--follow --task 1a2b", "--task"),
+        ("--follow --since 1h --priority high", "--priority"),
+        ("--notices --timeout 45", "--timeout"),
+        ("--notices --task 1a2b", "--task"),
+        ("--notices --follow", "--follow"),
+        ("--notices --since 1h", "--since"),
+        ("--since 1h", "--since"),
+    ],
+)
+def test_what_is_watched_for_ever_passes_over_no_option(monkeypatch, typed, passed_over):
+    monkeypatch.setattr(tasks, "_here", lambda _: 0)
+    monkeypatch.setattr("mcp_agentbus.cli.monitor.run", lambda _: 0)
+
+    with pytest.raises(BadInput, match=passed_over) as refused:
+        tasks.run(parser().parse_args(["watch", *typed.split()]))
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "timeout_s"),
+    [("", 45), ("--timeout 0", 0), ("--follow --since 1h", None), ("--follow", None)],
+)
+def test_a_wait_for_which_no_time_was_given_has_one_and_what_goes_on_has_none(
+    monkeypatch, typed, timeout_s
+):
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    monkeypatch.setattr(tasks, "_here", lambda args: args.timeout)
+    args = parser().parse_args(["watch", *typed.split()])
+    args.begun = Begun()
+
+    assert tasks.run(args) == timeout_s
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a pipe of a certain size")
 def test_what_is_printed_waits_for_a_reader_that_is_slow():
     command = [sys.executable, "-m", "mcp_agentbus", "send", "--help"]
