@@ -40,7 +40,10 @@ def test_every_command_that_can_be_typed_is_done_by_somebody_and_the_other_way_r
 def _told(command):
     """Return all that a parser takes and says of it, and so of the commands below it."""
     below = command._subparsers._group_actions[0].choices if command._subparsers else {}
-    attributes = (command.text_option, command.takes_program, command.takes_words)
+    attributes = [
+        getattr(command, name)
+        for name in ("text_option", "needs_each_word", "takes_program", "takes_words")
+    ]
     actions = re.sub(r" at 0x\w+", "", repr(command._actions))
     own = (type(command), command.format_help(), command._defaults, attributes, actions)
     return own, {name: _told(each) for name, each in below.items()}
