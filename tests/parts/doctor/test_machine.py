@@ -10,8 +10,6 @@ from mcp_agentbus.installers import assets
 from mcp_agentbus.installers.steps import Step, SwitchedOff
 
 from mcp_agentbus.archive.file import Archive
-from mcp_agentbus.config import machine_key
-from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.doctor import hosts, machine, report, server
 from mcp_agentbus.doctor.check import Check
@@ -81,24 +79,6 @@ def test_an_archive_that_cannot_be_read_is_told_of_and_a_good_one_or_none_is_not
     assert str(settings.archive_file) in told.said
     assert "made anew" in told.fix
     assert told.fix not in told.said
-
-
-@pytest.mark.parametrize(("held", "is_mended"), [(b"", True), (b"short", False)])
-def test_a_key_that_lets_nothing_be_sent_is_wrong_and_one_without_anything_is_removed(
-    tmp_path, held, is_mended
-):
-    settings = settings_at(tmp_path)
-    unforeseen(settings.state_dir, "a")
-    assert [check.state for check in machine.files(settings)] == ["ok"]
-    file = machine_key.file_in(settings.state_dir)
-    file.write_bytes(held)
-
-    [told] = machine.files(settings)
-    if told.mend:
-        told.mend.do()
-
-    assert (told.state, told.fix.startswith(f"Run: rm {file}")) == ("wrong", True)
-    assert (told.mend is not None, file.exists()) == (is_mended, not is_mended)
 
 
 def test_a_link_in_a_tokens_place_is_not_followed_by_a_fix(tmp_path):
