@@ -11,7 +11,7 @@ each step once.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from typing import Final
 
@@ -21,6 +21,7 @@ from mcp_agentbus.archive.catch_up import catch_up
 from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Sides, up_to_date, users
+from mcp_agentbus.bus.address import starting_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.text import check_time
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
@@ -83,10 +84,13 @@ async def news(
         while not await bus.reconnected(_RECONNECT_S):
             pass
         with suppress(BusUnreachable, Unconfirmed):
-            async with Ear(bus).heard(agents) as written:
+            async with AsyncExitStack() as stack:
+                with starting_no_server():
+                    written = await stack.enter_async_context(Ear(bus).heard(agents))
                 while True:
                     written.clear()
-                    await catch_up(bus, archive, agents)
+                    with starting_no_server():
+                        await catch_up(bus, archive, agents)
                     before, after = after, audit.last(archive)
                     yield Span(before, after)
                     await next_of(written)

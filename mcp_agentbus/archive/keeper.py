@@ -53,7 +53,7 @@ class Keeper:
                         continue
                 self.says = ""
             except ArchiveBroken as error:
-                self._became_broken(str(error))
+                self._became_broken(error.message)
             except BadSetup as error:
                 self._became_broken(f"{error.message} {error.hint}")
             except (AgentbusError, TimeoutError):

@@ -11,8 +11,8 @@ that answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Final, NamedTuple
 
@@ -106,6 +106,16 @@ def start_no_server() -> None:
     For work that nobody has asked for; others on the same connection may start it.
     """
     _MAY_START.set(False)
+
+
+@contextmanager
+def starting_no_server() -> Generator[None]:
+    """Do the same for what is done within, where the task that runs is somebody else's."""
+    before = _MAY_START.set(False)
+    try:
+        yield
+    finally:
+        _MAY_START.reset(before)
 
 
 def find_servers(settings: Settings, *, may_start: bool) -> list[Address]:

@@ -268,14 +268,17 @@ async def _forget(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.bus.client import Bus
     from mcp_agentbus.tools import moving
 
-    if not agreed(args, f"Forget {args.id}, its name and its rules?"):
+    async with Bus.connect(settings) as bus:
+        left, about = await moving.roles_left(bus, args.id)
+    if not agreed(args, f"Forget {args.id}, its name and its rules?{about}"):
         say("Nothing was done.")
         return
     async with Bus.connect(settings) as bus:
         named = await moving.forget(bus, args.id, distrusts=True)
     _reload(load_settings(settings.environ))
     where = f" It is no sender in {settings.config_file} any more." if named else ""
-    show(args, f"{args.id} is forgotten.{where}", {"id": args.id, "forgotten": True})
+    data = {"id": args.id, "forgotten": True, "roles_left": left}
+    show(args, f"{args.id} is forgotten.{where}{about}", data)
 
 
 def _allow(args: argparse.Namespace, settings: Settings) -> None:

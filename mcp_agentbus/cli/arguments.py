@@ -77,6 +77,8 @@ class Parser(argparse.ArgumentParser):
 
     #: The option that takes a text which was typed as one more word; empty if there is none.
     text_option = ""
+    #: Whether a line without a word that was typed may undo what nobody meant.
+    needs_each_word = False
     #: Whether what follows `--` is a program: it stays as it is, where argparse would take its
     #: options for ours, and is `argv` of what was parsed.
     takes_program = False
@@ -138,13 +140,37 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"there is no {word[:40]}. Nearest: {near}. {line}")
             at = len(typed) - typed[::-1].index(word)  # of two equal words the last is too many
             del typed[at - 1]
-        if self.text_option and not any(word.startswith("-") for word in rest):
-            typed += [self.text_option, " ".join(rest)]
         words = " ".join(word[:40] for word in rest)
-        self.typed = typed
-        # Without one of its commands it would only be refused again.
-        lacks = "" if self._is_whole() else "--help"
+        meant = [] if any(map(_is_option, rest)) else self._meant_by(rest)
+        self.typed = [*typed, *meant]
+        # Without who was named it would be done for somebody else; without one of its commands it
+        # would only be refused again.
+        names = self._is_anyones() and not all(map(_is_option, rest))
+        if not meant and (names or self.needs_each_word):
+            self.typed, lacks = [], "--help"
+        else:
+            lacks = "" if self._is_whole() else "--help"
         self.error(f"it takes no {words!r}. {self._try(lacks)}")
+
+    def _meant_by(self, words: Sequence[str]) -> list[str]:
+        """Return the option as which words too many may have been meant; nothing if none is."""
+        from mcp_agentbus.core.ids import is_agent
+
+        if self.text_option:
+            return [self.text_option, " ".join(words)]
+        [word, *more] = words
+        flags = [name for each in self._actions if each.nargs == 0 for name in each.option_strings]
+        if f"--{word}" in flags and not more:
+            return [f"--{word}"]
+        if more or not self._is_anyones() or "--agent" in self.typed:
+            return []
+        if re.fullmatch("[0-9a-f]{6,32}", word):
+            return ["--task", word] if "--task" in _options(self) else []
+        return ["--agent", word] if is_agent(word) else []
+
+    def _is_anyones(self) -> bool:
+        """Tell whether it takes nothing but options, and among them for whom it is done."""
+        return not self._get_positional_actions() and "--agent" in _options(self)
 
     def _is_whole(self) -> bool:
         """Tell whether one of its commands was typed, where it has any."""
@@ -197,17 +223,25 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def _refused(self, message: str, near: str) -> str:
-        """Return the line to try where a value is refused: with the nearest, or with its name."""
+        """Return the line to try where a value is refused: with the nearest, or with its name.
+
+        A word before it that is one of those it may be was meant for it.
+        """
         wrong = re.match(r"argument (.+?): (?:invalid choice: )?'(.*?)'(?: |$)", message)
         if wrong is None:
             return ""
         option, given = wrong[1].rpartition("/")[2], wrong[2]
+        choices = set(re.findall(r"[\w-]+", message.partition("(choose from ")[2]))
         if option in {"COMMAND", "ACTION"} and not near:
             self.typed = []
             return self._try("--help")
         due = near or option.lstrip("-").upper()
         of = option if option.startswith("-") else None
         for at, word in enumerate(self.typed):
+            before = self.typed[at - 1 : at]
+            if not near and of is None and word == given and set(before) & choices:
+                self.typed = [*self.typed[: at - 1], word, *before, *self.typed[at + 1 :]]
+                return self._try()
             if word == f"{option}={given}":
                 return self._instead(at, f"{option}={due}")
             if word == given and (of is None or self.typed[at - 1] == of):

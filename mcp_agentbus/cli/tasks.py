@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.carried import resumed
+from mcp_agentbus.cli.typed.command import WATCH_S
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printing import check_seen, complain, say, tell
 from mcp_agentbus.errors import BadInput, UnknownTask
@@ -79,8 +80,32 @@ def check(args: argparse.Namespace, request_id: str) -> None:
     if args.command in {"send", "tell"}:
         _check(args)
         args.request_id = args.request_id or request_id  # so that it may be repeated
-    if args.command == "watch" and args.since and not (args.follow or args.notices):
+    if args.command == "watch":
+        _check_watch(args)
+
+
+def _check_watch(args: argparse.Namespace) -> None:
+    """See that each option is of what is watched for: who goes on for ever waits for no task.
+
+    A wait for which no time was given gets its own.
+
+    Raises:
+        BadInput: one would be passed over.
+    """
+    if args.since and not (args.follow or args.notices):
         raise BadInput("--since is of `watch --follow`.", hint="Add --follow.")
+    goes_on = "--notices" if args.notices else "--follow" if args.follow else ""
+    for name in ("follow", "since", "timeout", "task", "priority") if goes_on else ():
+        given = getattr(args, name)
+        if f"--{name}" == goes_on or (name == "since" and args.follow and not args.notices):
+            continue
+        if given is not None and given is not False:
+            raise BadInput(
+                f"`watch {goes_on}` goes on until it is ended, and takes no --{name}.",
+                hint=f"Leave out one of the two, {goes_on} or --{name}.",
+            )
+    if not goes_on and args.timeout is None:
+        args.timeout = WATCH_S
 
 
 def _here(args: argparse.Namespace) -> int:

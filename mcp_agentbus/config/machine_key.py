@@ -87,6 +87,16 @@ def _key(file: Path) -> bytes:
         raise unusable(error, file) from None
 
 
+def check(file: Path) -> None:
+    """See that a key that is there can be used.
+
+    Raises:
+        BadSetup: it is open to others, or damaged.
+        OSError: it is not there, or cannot be read.
+    """
+    _read(file)
+
+
 def _read(file: Path) -> bytes:
     check_private(file)
     key = read_whole(file)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -132,6 +133,7 @@ def files(settings: Settings) -> list[Check]:
     wrong = [
         _file(settings.config_file, check_own),
         *map(_file, _secrets(settings)),
+        _key(machine_key.file_in(settings.state_dir)),
         *(_folder(path, open_) for path, open_ in _folders(settings)),
         *map(_writable, (settings.data_dir, settings.state_dir, Path(settings.runtime_dir))),
     ]
@@ -149,7 +151,7 @@ def archive(settings: Settings) -> list[Check]:
         with Archive(file, settings.archive) as kept:
             kept.rows("SELECT * FROM tasks ORDER BY rowid DESC LIMIT 100")
     except ArchiveBroken as error:
-        return [Check("archive", "wrong", str(error), error.hint)]
+        return [Check("archive", "wrong", error.message, error.hint)]
     return []
 
 
@@ -159,7 +161,6 @@ def _secrets(settings: Settings) -> Iterator[Path]:
         settings.ledger_file,
         *filter(None, [settings.archive_file]),
         names.file_of(settings),
-        machine_key.file_in(settings.state_dir),
     )
     if settings.url is None:
         yield from (ours.token, ours.conf)
@@ -204,6 +205,17 @@ def _file(path: Path, check: Callable[[Path], None] = check_private) -> Check | 
         fault = unusable(error, path, done="read")
         return Check("files", "wrong", fault.message, fault.hint)
     return None
+
+
+def _key(file: Path) -> Check | None:
+    """Return what is wrong with the key of this machine, without which nothing is sent."""
+    wrong = _file(file, machine_key.check)
+    if wrong is None or _file(file):
+        return wrong
+    # Nothing is lost with a file that has nothing in it.
+    is_empty = file.stat().st_size == 0
+    mend = Step(f"rm {shlex.quote(str(file))}", partial(_removed, file)) if is_empty else None
+    return replace(wrong, mend=mend)
 
 
 def _folder(path: Path, open_: _IsOpen) -> Check | None:
@@ -252,6 +264,14 @@ def _changed(path: Path, mode: int) -> str:
             os.close(descriptor)
     except OSError as error:
         raise unusable(error, path, done="changed") from None
+    return ""
+
+
+def _removed(path: Path) -> str:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unusable(error, path, done="removed") from None
     return ""
 
 

@@ -26,7 +26,7 @@ from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, NameTaken, Refused, UnknownAgent
+from mcp_agentbus.errors import BadInput, NameTaken, NotAllowed, Refused, UnknownAgent
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
@@ -161,8 +161,8 @@ async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
         raise Refused(
             f"{count} task{'s' * (count != 1)} for {agent} {'have' if count != 1 else 'has'} no "
             "end yet. Nothing was forgotten.",
-            hint=f"Have them done (agentbus inbox --agent {agent}), or give them another agent: "
-            f"agentbus agent rename {agent} NAME",
+            hint=f"Have them done (agentbus inbox --agent {agent}), give them another agent "
+            f"(agentbus agent rename {agent} NAME), or reject them: agentbus clear --agent {agent}",
         )
     if await roster.live_sessions(bus, agent):
         raise Refused(
@@ -176,6 +176,27 @@ async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
         book.names.pop(agent, None)
     await _forget(bus, agent)
     return was_named
+
+
+async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:
+    """Return how many tasks wait for each role that nobody else has, if any do; and as a sentence.
+
+    Raises: as `see_known`.
+    """
+    await see_known(bus, agent)
+    known = await roster.everybody(bus)
+    here = bus.settings.agents.get(agent)
+    its = {role for each in known if each.id == agent for role in each.roles}
+    its |= set(here.roles if here else ())
+    its -= {role for each in known if each.id != agent for role in each.roles}
+    left = {}
+    for role in sorted(its):
+        with suppress(NotAllowed):  # nor does it read those of a role that it was not granted
+            left[role] = await _waiting(bus, f"{ids.ROLE_PREFIX}{role}")
+    left = {role: count for role, count in left.items() if count}
+    counts = [f"{words.many(count, 'task')} of role:{role}" for role, count in left.items()]
+    lost = f" {', '.join(counts)}: nobody reads that until another agent has the role."
+    return left, lost if left else ""
 
 
 async def is_wanted(bus: Bus, agent: str) -> bool:

@@ -85,9 +85,10 @@ def remove(args: argparse.Namespace) -> int:
     Raises: as `owner.remove`.
     """
     folder = of_owner(args, load_settings())
+    admin.wanted_in(folder)  # before anybody is asked about a server that is not there
     if not (args.yes or args.json):
-        waits = "ends as rejected, and its senders are told" if args.give_back else "is kept"
-        tell(f"{args.name} is cut off the bus at once. What waits for its agents {waits}.")
+        waits = "would end as rejected, its senders told" if args.give_back else "would be kept"
+        tell(f"{args.name} would be cut off the bus. What waits for its agents {waits}.")
     if not agreed(args, "Go on?"):
         say("Nothing was done.")
         return 0

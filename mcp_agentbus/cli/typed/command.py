@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # In seconds: how long a call may wait, and how far a deadline may lie ahead.
 WATCH_MAX_S: Final = 3600
+#: How long a wait is for which no time was given.
+WATCH_S: Final = 45
 WEEK_S: Final = 7 * 24 * 3600
 TASK: Final = "its id, or the first 6 characters and more"
 

@@ -39,6 +39,7 @@ def add(commands: Commands) -> None:
     clear = command(
         commands, "clear", "reject all that waits for an agent, and withdraw what it has sent"
     )
+    clear.needs_each_word = True
     clear.epilog = (
         "It says what it would do, and asks. Each task has an end that its sender is told. "
         "Results and words that nobody has read stay, what a live session holds, and the tasks of "

@@ -6,7 +6,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import count, duration, moment, whole_seconds
-from mcp_agentbus.cli.typed.command import TASK, WATCH_MAX_S, WEEK_S, add_body, command, completed
+from mcp_agentbus.cli.typed.command import (
+    TASK,
+    WATCH_MAX_S,
+    WATCH_S,
+    WEEK_S,
+    add_body,
+    command,
+    completed,
+)
 
 if TYPE_CHECKING:
     from mcp_agentbus.cli.arguments import Parser
@@ -139,8 +147,8 @@ def _add_inbox_commands(commands: Commands) -> None:
 
     watch = command(commands, "watch", "wait for a task or a result")
     watch.add_argument(
-        "--timeout", type=duration(0, WATCH_MAX_S), default=45, metavar="S",
-        help="in seconds, or such as 5m (default: 45)",
+        "--timeout", type=duration(0, WATCH_MAX_S), metavar="S",
+        help=f"in seconds, or such as 5m (default: {WATCH_S})",
     )  # fmt: skip
     watch.add_argument(
         "--task", metavar="TASK",

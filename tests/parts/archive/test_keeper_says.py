@@ -43,5 +43,6 @@ async def test_one_that_its_user_has_switched_off_is_no_longer_broken(tmp_path, 
             await each.run()
 
     assert "not a database" in still.says
+    assert "Hint:" not in still.says  # whoever shows it says what mends it
     assert switched_off.says == ""
     assert said == [still.says] * 2

@@ -40,7 +40,10 @@ def test_every_command_that_can_be_typed_is_done_by_somebody_and_the_other_way_r
 def _told(command):
     """Return all that a parser takes and says of it, and so of the commands below it."""
     below = command._subparsers._group_actions[0].choices if command._subparsers else {}
-    attributes = (command.text_option, command.takes_program, command.takes_words)
+    attributes = [
+        getattr(command, name)
+        for name in ("text_option", "needs_each_word", "takes_program", "takes_words")
+    ]
     actions = re.sub(r" at 0x\w+", "", repr(command._actions))
     own = (type(command), command.format_help(), command._defaults, attributes, actions)
     return own, {name: _told(each) for name, each in below.items()}
@@ -223,6 +226,43 @@ def test_a_command_whose_listener_ended_waits_here_for_the_rest_of_its_time(
     args.begun = Begun()
 
     assert tasks.run(args) == left_s
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed_over"),
+    [
+        ("--follow --timeout 0", "--timeout"),
+        ("--follow --task 1a2b", "--task"),
+        ("--follow --since 1h --priority high", "--priority"),
+        ("--notices --timeout 45", "--timeout"),
+        ("--notices --task 1a2b", "--task"),
+        ("--notices --follow", "--follow"),
+        ("--notices --since 1h", "--since"),
+        ("--since 1h", "--since"),
+    ],
+)
+def test_what_is_watched_for_ever_passes_over_no_option(monkeypatch, typed, passed_over):
+    monkeypatch.setattr(tasks, "_here", lambda _: 0)
+    monkeypatch.setattr("mcp_agentbus.cli.monitor.run", lambda _: 0)
+
+    with pytest.raises(BadInput, match=passed_over) as refused:
+        tasks.run(parser().parse_args(["watch", *typed.split()]))
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "timeout_s"),
+    [("", 45), ("--timeout 0", 0), ("--follow --since 1h", None), ("--follow", None)],
+)
+def test_a_wait_for_which_no_time_was_given_has_one_and_what_goes_on_has_none(
+    monkeypatch, typed, timeout_s
+):
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    monkeypatch.setattr(tasks, "_here", lambda args: args.timeout)
+    args = parser().parse_args(["watch", *typed.split()])
+    args.begun = Begun()
+
+    assert tasks.run(args) == timeout_s
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a pipe of a certain size")

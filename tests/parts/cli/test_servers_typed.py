@@ -29,6 +29,15 @@ def test_of_an_account_one_thing_is_changed_at_a_time(typed, said):
         accounts.accounts(args)
 
 
+@pytest.mark.parametrize("option", [[], ["--yes"], ["--json"]])
+def test_nothing_is_said_of_who_is_removed_where_there_is_no_server(tmp_path, capsys, option):
+    typed = ["server", "remove", "pi", "--dir", str(tmp_path), *option]
+
+    with pytest.raises(BadInput, match="no shared server"):
+        accounts.remove(parser().parse_args(typed))
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("option", "printed"),
     [([], "the gate of /shared answers"), (["--json"], {"folder": "/shared", "answers": True})],

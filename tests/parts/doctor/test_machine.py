@@ -78,6 +78,7 @@ def test_an_archive_that_cannot_be_read_is_told_of_and_a_good_one_or_none_is_not
     assert told.state == "wrong"
     assert str(settings.archive_file) in told.said
     assert "made anew" in told.fix
+    assert told.fix not in told.said
 
 
 def test_a_link_in_a_tokens_place_is_not_followed_by_a_fix(tmp_path):

@@ -6,7 +6,7 @@ from server_stand_in import Server
 
 from mcp_agentbus.archive.history import up_to_date
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
+from mcp_agentbus.errors import BadInput, BadSetup, Refused, UnknownAgent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -120,3 +120,30 @@ async def test_an_agent_stays_known_where_it_cannot_be_taken_from_the_senders(wo
     assert await moving.forget(world.bus, agent, distrusts=True) is False
     with pytest.raises(UnknownAgent):
         await moving.forget(world.bus, agent, distrusts=True)
+
+
+async def test_of_who_is_forgotten_it_is_said_what_waits_for_the_roles_that_nobody_else_has(world):
+    agent, other = world.name("coder"), world.name("smith")
+    alone, shared, idle = (world.name(role) for role in ("review", "build", "idle"))
+    await roster.register(world.bus, Agent(agent, roles=(alone, shared, idle)), None)
+    await roster.register(world.bus, Agent(other, roles=(shared,)), None)
+    async with await world.session("planner") as planner:
+        await send_task(planner, f"role:{alone}", "Look", "x")
+        await send_task(planner, f"role:{shared}", "Build", "x")
+
+    left, said = await moving.roles_left(world.bus, agent)
+
+    assert left == {alone: 1}
+    assert said.startswith(f" 1 task of role:{alone}: nobody reads")
+    assert await moving.roles_left(world.bus, other) == ({}, "")
+
+
+async def test_who_is_not_forgotten_as_tasks_wait_may_have_them_rejected(world):
+    agent = world.name("coder")
+    await roster.register(world.bus, Agent(agent), None)
+    async with await world.session("planner") as planner:
+        await send_task(planner, agent, "Look", "x")
+
+    with pytest.raises(Refused) as refused:
+        await moving.forget(world.bus, agent)
+    assert f"agentbus clear --agent {agent}" in refused.value.hint
