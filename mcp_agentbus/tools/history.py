@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from mcp_agentbus.archive import audit
-from mcp_agentbus.archive.audit import Entry, Span
+from mcp_agentbus.archive.audit import Span, TaskStep
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.follow import news
 from mcp_agentbus.archive.history import (
@@ -144,7 +144,7 @@ class _Trail:
     call: Command
     bus: Bus
     archive: Archive
-    line: Callable[[Entry], str]
+    line: Callable[[TaskStep], str]
     #: Whose tasks.
     sides: Sides
     #: Whose records are read.
@@ -195,7 +195,7 @@ class _Trail:
             return _from(rest)
         return {EXIT_CODE: 0}
 
-    def _shown(self, entry: Entry) -> str:
+    def _shown(self, entry: TaskStep) -> str:
         if not self.call.args.json:
             return self.line(entry)
         return spelled(past.of_step(entry, texts=self.line is past.step_markdown))
@@ -239,7 +239,7 @@ class _Trail:
 
 
 @asynccontextmanager
-async def _trail(call: Command, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
+async def _trail(call: Command, line: Callable[[TaskStep], str]) -> AsyncGenerator[_Trail]:
     """Open the archive as it is now; say so where it could not catch up, or knows not all."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)
