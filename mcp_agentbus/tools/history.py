@@ -43,7 +43,7 @@ _EVERYBODY: Final = "your agents"
 
 
 async def tasks(call: Command) -> int:
-    """Show what an agent sent and received, or all of this user's agents.
+    """Show what an agent sent and received, or all of this user's agents, as `search` always does.
 
     A person who has not said to be an agent asks for those of all of theirs.
     """
@@ -83,14 +83,6 @@ async def tasks(call: Command) -> int:
 
 def _only_here(away: BusUnreachable) -> str:
     return f"This is only what lies on this machine, as the bus is out of reach. {away.cause}"
-
-
-async def search(call: Command) -> int:
-    """Show the tasks of all this user's agents that have these words in them."""
-    call.args.all, call.args.view = True, "all"
-    for name in ("other", "state", "thread"):
-        setattr(call.args, name, None)
-    return await tasks(call)
 
 
 async def audited(call: Command) -> int:

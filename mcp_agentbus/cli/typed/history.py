@@ -74,6 +74,8 @@ def add(commands: Commands) -> None:
     search = command(commands, "search", "find tasks of all your agents by words", agent=False)
     add_words(search, "+", "words that all stand in a task's texts")
     add_page(search)
+    # As `tasks`, of which all but the words is settled.
+    search.set_defaults(all=True, view="all", other=None, state=None, thread=None)
 
     audit = command(commands, "audit", "list the steps of all your agents' tasks", agent=False)
     audit.add_argument("--limit", type=count(10_000), default=100, metavar="N", help="the last N")
