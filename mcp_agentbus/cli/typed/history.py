@@ -92,3 +92,6 @@ def add(commands: Commands) -> None:
         completed(trail.add_argument("--agent", metavar="ID", help="only this agent's tasks"))
         add_since(trail)
         trail.add_argument("--follow", action="store_true", help="go on with each new step")
+        # By these another process goes on, see `tools.history`.
+        trail.set_defaults(after=0, until=None, behind=None, noted=())
+    audit.set_defaults(cursor=None)
