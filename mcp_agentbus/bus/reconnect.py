@@ -239,7 +239,7 @@ class Reconnecting:
     async def _revive(self, within_s: float) -> None:
         """Have our own server started anew if a write has failed there and would not any more."""
         if self.settings.url is None:
-            with contextlib.suppress(AgentbusError, OSError, TimeoutError):
+            with contextlib.suppress(AgentbusError, OSError):
                 async with asyncio.timeout(within_s):
                     await in_thread(disk.revive, self.settings)
 
