@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from mcp_agentbus.archive.audit import Entry
+    from mcp_agentbus.archive.audit import TaskStep
     from mcp_agentbus.archive.catch_up import Extent
     from mcp_agentbus.archive.follow import follow
     from mcp_agentbus.archive.history import History, Search, history
@@ -98,7 +98,6 @@ __all__ = [
     "Decision",
     "Details",
     "Done",
-    "Entry",
     "Event",
     "Events",
     "Extent",
@@ -141,6 +140,7 @@ __all__ = [
     "Status",
     "StoreFull",
     "Task",
+    "TaskStep",
     "TooLarge",
     "Unconfirmed",
     "UnknownAgent",
@@ -170,7 +170,7 @@ __all__ = [
 
 # Where each stands; the others are errors.
 _HOME = {
-    "archive.audit": ("Entry",),
+    "archive.audit": ("TaskStep",),
     "archive.catch_up": ("Extent",),
     "archive.follow": ("follow",),
     "archive.history": ("History", "Search", "history"),

@@ -2,7 +2,7 @@
 """Every step that is known of tasks, in the order of time, or as they became known.
 
 >>> steps(archive, Sides(), Span(since=yesterday))
-[Entry(n=17, at=..., state='claimed', by='coder', task=Past(task_id='9d0c...', ...)), ...]
+[TaskStep(n=17, at=..., state='claimed', by='coder', task=Past(task_id='9d0c...', ...)), ...]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STEPS: Final = "steps CROSS JOIN tasks ON tasks.n = steps.task"
 
 
 @dataclass(frozen=True)
-class Entry:
+class TaskStep:
     """A step of a task."""
 
     #: Steps are counted as they become known.
@@ -59,7 +59,7 @@ class Span:
     since: datetime | None = None
     #: Of one task, by its place in the archive.
     task: int | None = None
-    #: Of those in the order of time only what comes behind this one, by its `Entry.place`.
+    #: Of those in the order of time only what comes behind this one, by its `TaskStep.place`.
     behind: tuple[str, int] = ("", 0)
 
 
@@ -68,7 +68,7 @@ def last(archive: Archive) -> int:
     return int(archive.rows("SELECT coalesce(max(n), 0) AS n FROM steps")[0]["n"])
 
 
-def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[Entry]:
+def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[TaskStep]:
     """Yield the steps of the tasks between these sides, in the order of time; of a short span."""
     rest: Span | None = span
     while rest:
@@ -76,7 +76,7 @@ def steps(archive: Archive, sides: Sides, span: Span) -> Iterator[Entry]:
         yield from page
 
 
-async def pages(archive: Archive, sides: Sides, span: Span) -> AsyncGenerator[Sequence[Entry]]:
+async def pages(archive: Archive, sides: Sides, span: Span) -> AsyncGenerator[Sequence[TaskStep]]:
     """Yield the same page by page, each read while others go on: a year has a million steps."""
     rest: Span | None = span
     while rest:
@@ -103,7 +103,7 @@ def hidden(archive: Archive, sides: Sides, span: Span, limit: int) -> tuple[int,
     return int(count), replace(span, behind=(at, n))
 
 
-def _page(archive: Archive, sides: Sides, span: Span) -> tuple[list[Entry], Span | None]:
+def _page(archive: Archive, sides: Sides, span: Span) -> tuple[list[TaskStep], Span | None]:
     """Return the first steps of a span, and the span behind those; None: there is nothing."""
     conditions, values = _conditions(sides, span)
     # Conditions are constants of this room.
@@ -120,9 +120,9 @@ def _page(archive: Archive, sides: Sides, span: Span) -> tuple[list[Entry], Span
     return entries, replace(span, behind=(rows[-1]["step_at"], rows[-1]["step"]))
 
 
-def entry_of(row: Row, task: Past) -> Entry:
+def entry_of(row: Row, task: Past) -> TaskStep:
     """Return the step in a row of the archive."""
-    return Entry(
+    return TaskStep(
         n=row["step"],
         at=datetime.fromisoformat(row["step_at"]),
         state=row["step_state"],

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from mcp_agentbus.archive import audit
-from mcp_agentbus.archive.audit import Entry, Span
+from mcp_agentbus.archive.audit import Span, TaskStep
 from mcp_agentbus.archive.catch_up import catch_up
 from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
@@ -31,7 +31,7 @@ from mcp_agentbus.store import streams
 _RECONNECT_S: Final = 60.0
 
 
-async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[Entry]:
+async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[TaskStep]:
     """Yield each step of a task of this user's agents: those since a time, then each new one.
 
     Args:
@@ -58,7 +58,7 @@ async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[E
                 yield step
 
 
-async def _steps(archive: Archive, span: Span) -> AsyncGenerator[Entry]:
+async def _steps(archive: Archive, span: Span) -> AsyncGenerator[TaskStep]:
     async for page in audit.pages(archive, Sides(), span):
         for step in page:
             yield step

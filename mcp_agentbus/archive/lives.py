@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mcp_agentbus.archive import audit
-from mcp_agentbus.archive.audit import Entry, Span
+from mcp_agentbus.archive.audit import Span, TaskStep
 from mcp_agentbus.archive.history import Current, Sides, of_id, up_to_date, users
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus.budget import one_call
@@ -69,7 +69,7 @@ def _is_copy(past: Past) -> bool:
     return bool(past.asked_by)
 
 
-def _life(past: Past, steps: list[Entry]) -> Life:
+def _life(past: Past, steps: list[TaskStep]) -> Life:
     """Return a life as it is told of a task that the bus keeps."""
     about = {
         "task_id": past.task_id, "owner": past.owner, "inbox": past.inbox,

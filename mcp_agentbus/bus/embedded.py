@@ -35,6 +35,7 @@ from typing import Final, Literal
 
 from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.own import strays, torn
+from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
 from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -74,27 +75,6 @@ class Server:
     url: str
     pid: int
     how: Literal["found", "started"] = "found"
-
-
-class Files:
-    """Where one embedded server keeps its things; the folder is 0700, the files are 0600."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        #: Locked for as long as a server or its starter lives; it says which one.
-        self.lock = root / "server.lock"
-        #: The secret that opens the server.
-        self.token = root / "token"
-        #: The server's configuration; written anew at each start.
-        self.conf = root / "nats.conf"
-        #: Where the server writes which address it got, in a file named after its pid.
-        self.ports = root / "run"
-        #: The port of last time, taken again if it is free.
-        self.port = root / "port"
-        #: The server's own log.
-        self.log = root / "nats.log"
-        #: JetStream's files.
-        self.store = root / "store"
 
 
 def find(settings: Settings) -> Server | None:

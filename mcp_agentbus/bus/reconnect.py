@@ -178,7 +178,7 @@ class Reconnecting:
         """Do what can be done about a try that failed, and return what it means to the caller."""
         match error:
             case TimeoutError():
-                await self._revive(budget.current().left_s)
+                await self._revive()
                 return self._silent()
             case NoResponders():
                 return await self._untaken(*error.args)
@@ -197,7 +197,7 @@ class Reconnecting:
             Refused: the server does not let that be made anew.
         """
         if subject.startswith(f"{API}.") and not subject.startswith(f"{API}.DIRECT.GET."):
-            await self._revive(budget.current().left_s)
+            await self._revive()
             return self._silent() if self.is_cluster else self._said(said.NO_JETSTREAM)
         try:
             what = said.TAKES_NOTHING if await self._repair() else said.MISSING
@@ -236,11 +236,11 @@ class Reconnecting:
         """Whether the server is one of several, which have a leader or have none."""
         return len(self.settings.urls) > 1 or (self._link is not None and self._link.is_clustered)
 
-    async def _revive(self, within_s: float) -> None:
+    async def _revive(self) -> None:
         """Have our own server started anew if a write has failed there and would not any more."""
         if self.settings.url is None:
-            with contextlib.suppress(AgentbusError, OSError, TimeoutError):
-                async with asyncio.timeout(within_s):
+            with contextlib.suppress(AgentbusError, OSError):
+                async with asyncio.timeout(budget.current().left_s):
                     await in_thread(disk.revive, self.settings)
 
     def _silent(self, what: str = "") -> BusUnreachable:

@@ -175,7 +175,16 @@ def work(args: argparse.Namespace) -> int:
     """
     from mcp_agentbus.work import command
 
-    return command.work(args, partial(show, args))
+    plan = command.Plan(
+        load_settings(), tuple(args.argv), args.agent, args.instruction, args.jobs, args.time_limit
+    )
+    return command.work(
+        plan,
+        partial(show, args),
+        once=args.once,
+        install=args.install,
+        uninstall=args.uninstall,
+    )
 
 
 def worker(args: argparse.Namespace) -> int:
@@ -187,7 +196,9 @@ def worker(args: argparse.Namespace) -> int:
     """
     from mcp_agentbus.work import command
 
-    return command.worker(args, partial(show, args))
+    return command.worker(
+        args.config, partial(show, args), install=args.install, uninstall=args.uninstall
+    )
 
 
 def events(args: argparse.Namespace) -> int:

@@ -234,8 +234,6 @@ KEYS: Final = (
         "is held.",
         "5.0", unit="US dollars", in_wake=True),
 )  # fmt: skip
-#: The keys that limit wakes.
-LIMITS: Final = tuple(key.name for key in KEYS if key.into is Limits)
 _IN_AGENT: Final = readers(KEYS)
 _IN_WAKE: Final = readers(key for key in KEYS if key.in_wake)
 

@@ -115,16 +115,14 @@ async def _pair(work: asyncio.Future[list[Any]]) -> tuple[Any, Any]:
     return first, second
 
 
-async def by_portions(
-    work: Callable[[_A], Awaitable[_T]], given: Sequence[_A], most: int = _AT_ONCE
-) -> list[_T]:
+async def by_portions(work: Callable[[_A], Awaitable[_T]], given: Sequence[_A]) -> list[_T]:
     """Do the same for each of many, some at once; return the outcomes, in order.
 
     Raises: as `together`; what comes after the portion that has failed is not begun.
     """
     outcomes: list[_T] = []
-    for first in range(0, len(given), most):
-        outcomes += await together(*(work(each) for each in given[first : first + most]))
+    for first in range(0, len(given), _AT_ONCE):
+        outcomes += await together(*(work(each) for each in given[first : first + _AT_ONCE]))
     return outcomes
 
 

@@ -17,6 +17,7 @@ import errno
 import os
 import shlex
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -274,6 +275,15 @@ def own_folder(folder: Path) -> None:
     make_private(folder)
     if folder.stat().st_uid != os.getuid():
         raise not_mine(folder)
+
+
+def forget_older(folder: Path, pattern: str, age_s: float) -> None:
+    """Remove the files of a folder, of names like this, that nobody has written for so long."""
+    oldest = time.time() - age_s
+    for file in folder.glob(pattern):
+        with suppress(OSError):
+            if file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def not_mine(path: str | os.PathLike[str]) -> BadSetup:

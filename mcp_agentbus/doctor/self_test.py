@@ -197,7 +197,7 @@ async def _joined(
     except NoListener as error:
         why = "no listener runs, so no wake was tested"
         stages.add(Stage("listener", "skipped", since(began), why, error.hint))
-    except (OSError, ValueError, TimeoutError, AgentbusError) as error:
+    except (OSError, ValueError, AgentbusError) as error:
         why = "the listener did not take the sessions"
         if isinstance(error, AgentbusError):
             why += f": {error.message}"

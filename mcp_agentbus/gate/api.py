@@ -7,7 +7,6 @@ Refusal(code='not-yours', ...)
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +26,7 @@ from mcp_agentbus.gate.verdict import (
     Request,
     Say,
     Verdict,
+    dumped,
     object_of,
 )
 from mcp_agentbus.store import streams, subjects
@@ -118,7 +118,7 @@ def _purge(asked: Request, stream: str, fields: Mapping[str, Any], book: Book) -
         return replace(NOT_YOURS, about=(whose,))
     if stream == AGENTS:  # whoever had the name next would read what the bus keeps of the agent
         return Kept(subjects.profile_subject(whose), forgotten.kept(whose, asked.account))
-    return Say(asked.subject, _dump({"filter": wanted}))
+    return Say(asked.subject, dumped({"filter": wanted}))
 
 
 def _of_consumer(asked: Request, rest: str, book: Book) -> Verdict:
@@ -138,7 +138,7 @@ def _of_consumer(asked: Request, rest: str, book: Book) -> Verdict:
     if verb == "CREATE":
         made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
         call = f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}"
-        return Say(call, _dump(made), makes=name)
+        return Say(call, dumped(made), makes=name)
     if verb == "DELETE":
         return Say(f"{API}CONSUMER.DELETE.{stream}.{name}")
     return _pull(asked, stream, name) if verb == "MSG.NEXT" else NOT_YOURS
@@ -235,7 +235,3 @@ def _is_filter(wanted: object) -> bool:
 
 def _is_number(value: object, limit: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
-
-
-def _dump(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body).encode()

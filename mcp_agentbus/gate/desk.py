@@ -7,7 +7,6 @@ Nobody's names, bodies or headers are logged.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -254,10 +253,10 @@ class Desk:
             self._forward.refuse(reply, "not-yours")
 
     async def _names(self, reply: str, subject: str) -> None:
-        asked = _dump({"subject": subject})
+        asked = verdict.dumped({"subject": subject})
         answer = _object(await self._forward.ask(f"{_API}.STREAM.NAMES", asked))
         ours = [name for name in answer.get("streams") or [] if name in streams.STREAMS]
-        self._forward.answer(reply, _dump({**answer, "streams": ours, "total": len(ours)}))
+        self._forward.answer(reply, verdict.dumped({**answer, "streams": ours, "total": len(ours)}))
 
     async def _delete(self, reply: str, wanted: verdict.Delete) -> None:
         """Delete a message that is own.
@@ -266,13 +265,15 @@ class Desk:
         """
         stored = await self._forward.read(wanted.stream, wanted.seq)
         if not stored.subject:
-            self._forward.answer(reply, _dump({"success": False, "error": _NO_SUCH_MESSAGE}))
+            self._forward.answer(
+                reply, verdict.dumped({"success": False, "error": _NO_SUCH_MESSAGE})
+            )
             return
         if not self._may_read(wanted.stream, stored.subject, stored._replace(data=b"")):
             self._forward.refuse(reply, "not-yours")
             return
         call = f"{_API}.STREAM.MSG.DELETE.{wanted.stream}"
-        self._forward.once(reply, call, _dump({"seq": wanted.seq}))
+        self._forward.once(reply, call, verdict.dumped({"seq": wanted.seq}))
 
     async def _count(self, reply: str, wanted: verdict.Count) -> None:
         """Answer how much is stored by subject: of others' agents not from whom.
@@ -285,7 +286,7 @@ class Desk:
             offset: int | None = 0
             place = f"{_API}.STREAM.INFO.{wanted.stream}"
             while offset is not None:
-                asked = _dump({"subjects_filter": wanted.filter, "offset": offset})
+                asked = verdict.dumped({"subjects_filter": wanted.filter, "offset": offset})
                 answer = await self._forward.ask(place, asked)
                 info = await in_thread(_object, answer)
                 if "state" not in info:
@@ -309,7 +310,7 @@ class Desk:
         first = wanted.offset
         page = {name: told[name] for name in sorted(told)[first : first + _COUNTED]}
         state = {**info["state"], "subjects": page}
-        return _dump({**info, "state": state, "total": len(told), "offset": first})
+        return verdict.dumped({**info, "state": state, "total": len(told), "offset": first})
 
 
 def _size(say: Say) -> int:
@@ -320,7 +321,3 @@ def _object(answer: bytes) -> dict[str, Any]:
     """Return an answer of the server's; empty if it is none."""
     value: Any = from_json(answer) if answer else {}
     return value if isinstance(value, dict) else {}
-
-
-def _dump(body: dict[str, Any]) -> bytes:
-    return json.dumps(body).encode()

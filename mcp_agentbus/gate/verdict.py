@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -165,3 +166,8 @@ def field_of(data: bytes, name: str) -> str:
     """Return a text that a JSON object has under a name; empty if it has none."""
     value = (object_of(data) or {}).get(name)
     return value if isinstance(value, str) else ""
+
+
+def dumped(body: Mapping[str, Any]) -> bytes:
+    """Return what JetStream is asked, or an account answered, as it is said."""
+    return json.dumps(body).encode()

@@ -334,7 +334,7 @@ class Claims(Mapping[str, Claim]):
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
         """
         for reference in references:
-            with suppress(ValueError, LookupError, TypeError, Undecodable):
+            with suppress(ValueError, LookupError, TypeError):
                 claim = await self._still_held(delivery_of(reference))
                 if claim:
                     self.hold(replace(claim, found=True))

@@ -146,7 +146,7 @@ class Endpoint:
                 async with asyncio.timeout(_FIRST_LINE_S):
                     request = local_socket.message(await reader.readline())
                 await self._answer(Connection(request, pid, reader, writer))
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, ValueError) as error:
             _log.debug("a connection ended: %s", type(error).__name__)
         finally:
             writer.close()

@@ -213,7 +213,7 @@ class Members:
         """Have a session's own process show a notice; return "" or why it was not shown."""
         try:
             answer = await self._ask(member, {"op": "nudge", "text": text}, NUDGE_TIMEOUT_S)
-        except (TimeoutError, OSError):
+        except OSError:
             return HANGS
         return "" if answer.get("shown") is True else str(answer.get("why", ""))[:_WHY_MAX_CHARS]
 
@@ -225,7 +225,7 @@ class Members:
         try:
             question = {"op": "shown", "results": sorted(results)}
             answer = await self._ask(member, question, _SHOWN_TIMEOUT_S)
-        except (TimeoutError, OSError):
+        except OSError:
             return frozenset()
         shown = answer.get("results")
         return frozenset(results).intersection(shown if isinstance(shown, list) else ())

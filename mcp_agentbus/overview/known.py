@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from mcp_agentbus.archive import standing
-from mcp_agentbus.archive.audit import Entry as Step
+from mcp_agentbus.archive.audit import TaskStep
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current, up_to_date, users
@@ -375,11 +375,11 @@ def _as_it_is(settings: Settings) -> Generator[Current]:
             yield Current(archive, Extent(), (str(error),))
 
 
-def _last(steps: Sequence[Step], states: Collection[str]) -> datetime | None:
+def _last(steps: Sequence[TaskStep], states: Collection[str]) -> datetime | None:
     return max((step.at for step in steps if step.state in states), default=None)
 
 
-def _woken(steps: Sequence[Step]) -> datetime | None:
+def _woken(steps: Sequence[TaskStep]) -> datetime | None:
     """Return when somebody was woken, of those for whose wake nothing else stands since then."""
     wakes = {step.by: step for step in steps if step.state in _WOKEN | _UNWOKEN}
     return _last(tuple(wakes.values()), _WOKEN)

@@ -18,7 +18,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, waiting
 
-#: What is known of one agent, as `Listed.entry` has it; an `Entry` of the package is a step.
+#: What is known of one agent, as `Listed.entry` has it, with the list that has it in its name.
 RosterEntry = roster.Entry
 
 

@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.embedded import Files, Server
+from mcp_agentbus.bus.embedded import Server
 from mcp_agentbus.bus.own import disk
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import size

@@ -141,7 +141,7 @@ def step(
         at=at,
         by=agent,
         reason=str(changes.get("reason", "")),
-        note=_cut(note, NOTE_MAX_CHARS),
+        note=note if len(note) <= NOTE_MAX_CHARS else f"{note[: NOTE_MAX_CHARS - 1]}…",
     )
     latest = (*record.history[1:], moment)[-(_HISTORY_MAX - 1) :]
     return record.model_copy(
@@ -154,10 +154,6 @@ def step(
             **changes,
         }
     )
-
-
-def _cut(note: str, most: int) -> str:
-    return note if len(note) <= most else f"{note[: most - 1]}…"
 
 
 def sent_of(task: Task) -> Sent:

@@ -280,7 +280,7 @@ _COMMANDS: Final[dict[str, Work]] = {
     "parked": _parked,
     "replay": _replay,
     "result": _result,
-    "search": history.search,
+    "search": history.tasks,
     "send": _send,
     "task": _task,
     "tasks": history.tasks,

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from mcp_agentbus.archive import audit
-from mcp_agentbus.archive.audit import Entry, Span
+from mcp_agentbus.archive.audit import Span, TaskStep
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.follow import news
 from mcp_agentbus.archive.history import (
@@ -43,7 +43,7 @@ _EVERYBODY: Final = "your agents"
 
 
 async def tasks(call: Command) -> int:
-    """Show what an agent sent and received, or all of this user's agents.
+    """Show what an agent sent and received, or all of this user's agents, as `search` always does.
 
     A person who has not said to be an agent asks for those of all of theirs.
     """
@@ -85,19 +85,11 @@ def _only_here(away: BusUnreachable) -> str:
     return f"This is only what lies on this machine, as the bus is out of reach. {away.cause}"
 
 
-async def search(call: Command) -> int:
-    """Show the tasks of all this user's agents that have these words in them."""
-    call.args.all, call.args.view = True, "all"
-    for name in ("other", "state", "thread"):
-        setattr(call.args, name, None)
-    return await tasks(call)
-
-
 async def audited(call: Command) -> int:
     """Print the steps of tasks, a line each, the latest last."""
     args = call.args
     async with _trail(call, past.step_line) as trail:
-        span = trail.span(getattr(args, "after", 0))
+        span = trail.span(args.after)
         hidden, shown = 0, span
         # Of what comes while it is followed all is printed, also by whoever goes on with that.
         if not trail.is_resumed:
@@ -118,14 +110,14 @@ async def export(call: Command) -> int:
     args = call.args
     if args.cursor:
         check_text(args.cursor, "cursor")
-        if args.since and getattr(args, "until", None) is None:
+        if args.since and args.until is None:
             raise BadInput(
                 "--cursor and --since do not go together: what is older would never be printed.",
                 hint="Leave --since out: a new name begins with all, and goes on behind that.",
             )
     async with _trail(call, past.step_markdown) as trail:
         is_named = args.cursor and not trail.is_resumed
-        span = trail.span(trail.cursor() if is_named else getattr(args, "after", 0))
+        span = trail.span(trail.cursor() if is_named else args.after)
         await trail.print(span)
         await trail.go_on_from(trail.step)
         if args.follow:
@@ -144,7 +136,7 @@ class _Trail:
     call: Command
     bus: Bus
     archive: Archive
-    line: Callable[[Entry], str]
+    line: Callable[[TaskStep], str]
     #: Whose tasks.
     sides: Sides
     #: Whose records are read.
@@ -155,18 +147,18 @@ class _Trail:
     @property
     def is_resumed(self) -> bool:
         """Whether another process has printed some of it."""
-        return getattr(self.call.args, "until", None) is not None
+        return self.call.args.until is not None
 
     def span(self, after: int) -> Span:
         """Return what is to be printed at once; from now on only later steps are new."""
         args = self.call.args
         self.step = args.until if self.is_resumed else audit.last(self.archive)
-        at, n = getattr(args, "behind", Span.behind)
+        at, n = args.behind or Span.behind
         return Span(after, self.step, _time(args.since), behind=(at, n))
 
     def note(self, notes: Iterable[str]) -> None:
         """Say what its reader should know of it, each once, and not among a program's data."""
-        noted = list(getattr(self.call.args, "noted", ()))
+        noted = list(self.call.args.noted)
         tell = self.call.aside if self.call.args.json else self.call.out
         for note in notes:
             if tell and note not in noted:
@@ -191,11 +183,11 @@ class _Trail:
         """Return what goes with the last text of a span: what comes later is not of that time."""
         args = self.call.args
         rest = Span(span.until or 0, span.until)
-        if args.follow or getattr(args, "cursor", None):
+        if args.follow or args.cursor:
             return _from(rest)
         return {EXIT_CODE: 0}
 
-    def _shown(self, entry: Entry) -> str:
+    def _shown(self, entry: TaskStep) -> str:
         if not self.call.args.json:
             return self.line(entry)
         return spelled(past.of_step(entry, texts=self.line is past.step_markdown))
@@ -211,7 +203,7 @@ class _Trail:
     def _name(self) -> str:
         """Whose cursor it is: what is printed of one agent says nothing of the others' steps."""
         args = self.call.args
-        name = getattr(args, "cursor", None) or ""
+        name = args.cursor or ""
         return f"{name}\n{args.agent}" if name and args.agent else name
 
     def cursor(self) -> int:
@@ -239,7 +231,7 @@ class _Trail:
 
 
 @asynccontextmanager
-async def _trail(call: Command, line: Callable[[Entry], str]) -> AsyncGenerator[_Trail]:
+async def _trail(call: Command, line: Callable[[TaskStep], str]) -> AsyncGenerator[_Trail]:
     """Open the archive as it is now; say so where it could not catch up, or knows not all."""
     async with call.bus() as bus:
         await streams.ensure_streams(bus)

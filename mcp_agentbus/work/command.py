@@ -10,7 +10,6 @@ where its terminal goes, it gives that back.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -25,7 +24,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked
-from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import check_size
 from mcp_agentbus.errors import NOT_DONE, BadInput, BadSetup, BusUnreachable, Unconfirmed
@@ -65,37 +64,49 @@ class Plan:
     patience: Patience = field(default_factory=Patience)
 
 
-def work(args: argparse.Namespace, show: Show) -> int:
-    """Do what was typed after `agentbus work`; return the exit code.
+def work(
+    plan: Plan,
+    show: Show,
+    *,
+    once: bool = False,
+    install: str | None = None,
+    uninstall: bool = False,
+) -> int:
+    """Do an agent's tasks as planned, or have that kept, or kept no more; return the exit code.
+
+    Args:
+        plan: what was asked for.
+        show: prints what is said.
+        once: do one task that waits, if any.
+        install: what is to keep it, as `installers.worker` names that; empty: what this system has.
+        uninstall: undo that.
 
     Raises:
         BadInput: there is no program, or the instruction is no text, or over 64 KiB.
         BadSetup: it is not there, or the settings make no sense.
-        BusUnreachable, Unconfirmed, NotAllowed: with --once, the bus cannot be read.
+        BusUnreachable, Unconfirmed, NotAllowed: with `once`, the bus cannot be read.
     """
-    settings, argv = load_settings(), tuple(args.argv)
-    if args.uninstall:
-        return _kept_no_more(_who(settings, args.agent), settings, show)
-    if not argv:
+    if uninstall:
+        return _kept_no_more(_who(plan.settings, plan.agent), plan.settings, show)
+    if not plan.argv:
         raise BadInput(
             "There is no program.", hint="Write it behind --: agentbus work -- PROGRAM ARGUMENTS"
         )
-    check_size(args.instruction, "instruction", BODY_MAX_BYTES)
-    plan = Plan(settings, argv, args.agent, args.instruction, args.jobs, args.time_limit)
-    if args.install is not None:
-        return _kept(plan, _as_typed(plan), args.install, show)
-    log.write(logging.WARNING if args.once else logging.INFO)
-    return run(plan, show, once=args.once)
+    check_size(plan.instruction, "instruction", BODY_MAX_BYTES)
+    if install is not None:
+        return _kept(plan, _as_typed(plan), install, show)
+    log.write(logging.WARNING if once else logging.INFO)
+    return run(plan, show, once=once)
 
 
-def worker(args: argparse.Namespace, show: Show) -> int:
-    """Do what was typed after `agentbus worker`, which is `run`; return the exit code.
+def worker(config: str | None, show: Show, *, install: str | None, uninstall: bool) -> int:
+    """Do the same as a file says, or as the first that is there; return the exit code.
 
     Raises:
         BadSetup: its file or the settings make no sense, or its program is not there.
         BusUnreachable: no bus was there for as long as its file says.
     """
-    file = worker_file.read(args.config)
+    file = worker_file.read(config)
     plan = Plan(
         file.settings(os.environ),
         file.argv,
@@ -105,11 +116,11 @@ def worker(args: argparse.Namespace, show: Show) -> int:
         task_max_bytes=file.task_max_bytes,
         patience=Patience(file.try_s, file.tries),
     )
-    if args.uninstall:
+    if uninstall:
         return _kept_no_more(file.agent, plan.settings, show)
-    if args.install is not None:
+    if install is not None:
         words = ("worker", "run", "--config", str(file.path.resolve()))
-        return _kept(plan, words, args.install, show)
+        return _kept(plan, words, install, show)
     log.write(file.level, file.log)
     return run(plan, show)
 

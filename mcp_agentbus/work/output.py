@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core.children.output import Pipe
-from mcp_agentbus.core.files import own_folder
+from mcp_agentbus.core.files import forget_older, own_folder
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.store.task import RESULT_MAX_BYTES
 
@@ -79,7 +78,7 @@ class Whole(Pipe):
     def _into_file(self) -> None:
         try:
             own_folder(self._folder)
-            _forget_old(self._folder)
+            forget_older(self._folder, "output-*.txt", _FILES_MAX_AGE_S)
             self._file, name = tempfile.mkstemp(prefix="output-", suffix=".txt", dir=self._folder)
             self._path = Path(name)
         except (OSError, BadSetup) as error:
@@ -107,12 +106,3 @@ class Whole(Pipe):
         if self._path:
             self._path.unlink(missing_ok=True)
             self._path = None
-
-
-def _forget_old(folder: Path) -> None:
-    """Remove what belongs to results that are kept no more."""
-    oldest = time.time() - _FILES_MAX_AGE_S
-    for file in folder.glob("output-*.txt"):
-        with suppress(OSError):
-            if file.stat().st_mtime < oldest:
-                file.unlink()

@@ -39,7 +39,7 @@ def test_what_it_takes_or_holds_can_be_imported(name):
     assert named - {*PUBLIC.values()} <= {Call}  # which the tools' own calls alone have
 
 
-def test_what_has_another_name_here_is_another_of_its_name():
+def test_only_what_the_roster_says_of_an_agent_has_another_name_here():
     classes = {name: each.__name__ for name, each in PUBLIC.items() if inspect.isclass(each)}
 
     assert {name: its for name, its in classes.items() if its != name} == {"RosterEntry": "Entry"}

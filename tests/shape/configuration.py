@@ -17,13 +17,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
+from variables import VARIABLES
+
 from mcp_agentbus.config import folder_file, settings
 from mcp_agentbus.config.rules import KEYS
 from mcp_agentbus.config.sections.human import HUMAN_KEYS
 from mcp_agentbus.config.sections.server import SERVER_KEYS
 from mcp_agentbus.config.tables import Key
 from mcp_agentbus.config.values import Within
-from mcp_agentbus.config.variables import VARIABLES
 from mcp_agentbus.core.hosts import HOSTS, WOKEN, Host, marked
 from mcp_agentbus.errors import BadSetup
 
@@ -143,15 +144,12 @@ def hosts_variables() -> str:
 
 
 def variables_in_the_code() -> set[str]:
-    """Return every variable of ours that the sources of the package, hooks and launchers name.
-
-    But for the list of them, which would vouch for itself.
-    """
+    """Return every variable of ours that the sources of the package, hooks and launchers name."""
     found: set[str] = set()
     folders = ("mcp_agentbus", "installers", "hooks", "monitors", "bin", ".claude-plugin")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     for path in [*files, ROOT / ".mcp.json"]:
-        if path.suffix in {".py", ".json", ".toml", ""} and path.name != "variables.py":
+        if path.suffix in {".py", ".json", ".toml", ""}:
             found |= set(re.findall(r"\bAGENTBUS_[A-Z_]*[A-Z]\b", path.read_text()))
     return found
 

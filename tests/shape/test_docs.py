@@ -17,12 +17,12 @@ import forking
 import pytest
 import renew_docs
 from test_shape import FILES, ROOMS
+from variables import VARIABLES
 
 import mcp_agentbus
 from mcp_agentbus import Options, __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.sections import server
-from mcp_agentbus.config.variables import VARIABLES
 from mcp_agentbus.shared.accounts.store import STREAM as ACCOUNTS
 from mcp_agentbus.store.outbox import outbox
 from mcp_agentbus.store.streams import STREAMS

@@ -9,7 +9,6 @@ import importlib
 import pytest
 
 PURE = (
-    "config.variables",
     "core.framing",
     "core.hosts",
     "core.ids",

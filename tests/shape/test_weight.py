@@ -115,6 +115,6 @@ def test_a_relay_compiles_no_annotation():
 def test_what_is_heavy_would_be_seen():
     assert loaded_by("core.aio") & HEAVY >= {"asyncio"}
     with pytest.raises(AssertionError, match="an annotation is compiled"):
-        loaded_by("config.variables", NO_TEXT)
+        loaded_by("store.subjects", NO_TEXT)
     with pytest.raises(AssertionError, match="No module named 'tomlkit'"):
         loaded_by("config.editor")

@@ -101,7 +101,7 @@ class Trust:
         What is on its way to a server that has ended makes the system drop the alert before it.
         """
         where = urlsplit(url)
-        with suppress(OSError, TimeoutError, ValueError):
+        with suppress(OSError, ValueError):
             async with asyncio.timeout(_LISTENS_S):
                 reader, writer = await asyncio.open_connection(where.hostname, where.port)
                 try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus import embedded, said
-from mcp_agentbus.bus.embedded import Files
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.bus.own.torn import BEGINS, END_OF_LOG_BYTES
 from mcp_agentbus.bus.replies import DISK_IS_FULL
 from mcp_agentbus.config.settings import Settings

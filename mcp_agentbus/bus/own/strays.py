@@ -17,8 +17,9 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.files import shell_word
 from mcp_agentbus.core.processes import Process
@@ -28,14 +29,6 @@ _ENDS_WITHIN_S: Final = 20.0  # as `embedded.STOP_TIMEOUT_S`
 _LOOK_AGAIN_S: Final = 0.005
 # So Linux shows the path of an open file that has none any more.
 _DELETED: Final = " (deleted)"
-
-
-class Files(Protocol):
-    """Of `embedded.Files` what is needed here."""
-
-    lock: Path
-    conf: Path
-    store: Path
 
 
 def of(files: Files) -> list[Process]:

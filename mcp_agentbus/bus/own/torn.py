@@ -15,8 +15,9 @@ import re
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.core import places
 from mcp_agentbus.core.files import read_end
 
@@ -28,14 +29,6 @@ END_OF_LOG_BYTES: Final = 64 * 1024
 _TORN: Final = re.compile(
     r"'\$G > ([\w-]+) > ([\w-]+)': error creating store for consumer: corrupt state file"
 )
-
-
-class Files(Protocol):
-    """Of `embedded.Files` what is needed here."""
-
-    root: Path
-    log: Path
-    store: Path
 
 
 def states(files: Files) -> list[Path]:

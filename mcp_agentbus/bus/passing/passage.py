@@ -180,7 +180,7 @@ class Passage:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 with Cancellable():
                     await self._client.flush()
-        except (OSError, TimeoutError, nats.errors.Error):
+        except (OSError, nats.errors.Error):
             raise BusUnreachable from None
 
     def _put(self, frame: bytes) -> None:

@@ -74,6 +74,8 @@ def add(commands: Commands) -> None:
     search = command(commands, "search", "find tasks of all your agents by words", agent=False)
     add_words(search, "+", "words that all stand in a task's texts")
     add_page(search)
+    # As `tasks`, of which all but the words is settled.
+    search.set_defaults(all=True, view="all", other=None, state=None, thread=None)
 
     audit = command(commands, "audit", "list the steps of all your agents' tasks", agent=False)
     audit.add_argument("--limit", type=count(10_000), default=100, metavar="N", help="the last N")
@@ -90,3 +92,6 @@ def add(commands: Commands) -> None:
         completed(trail.add_argument("--agent", metavar="ID", help="only this agent's tasks"))
         add_since(trail)
         trail.add_argument("--follow", action="store_true", help="go on with each new step")
+        # By these another process goes on, see `tools.history`.
+        trail.set_defaults(after=0, until=None, behind=None, noted=())
+    audit.set_defaults(cursor=None)

@@ -39,9 +39,8 @@ from mcp_agentbus.shared.accounts.record import (
 from mcp_agentbus.shared.joining.invitation import Line, encode
 from mcp_agentbus.shared.server_folder import Files
 
-#: An invitation is good for so long, in seconds, if nobody says otherwise; and at most.
+#: An invitation is good for so long, in seconds, if nobody says otherwise.
 EXPIRES_S: Final = 3600
-EXPIRES_MAX_S: Final = 7 * 24 * 3600
 # So long whoever has a line that opens nothing any more is told why; then it is forgotten.
 _TOLD_WHY: Final = timedelta(days=30)
 # Others' gates hear of a change at once, and their servers take it within a second.

@@ -14,14 +14,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.core.files import check_private, own_folder, read_whole, write_whole
+from mcp_agentbus.core.files import (
+    check_private,
+    forget_older,
+    own_folder,
+    read_whole,
+    write_whole,
+)
 from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
@@ -69,7 +74,8 @@ def keep(folder: Path, record: Record, decision: Decision) -> None:
     """
     file = _file(folder, record)
     own_folder(file.parent)
-    _forget_old(file.parent)
+    # Those that no task can need any more, whose workers never read them.
+    forget_older(file.parent, "*.json", EXPIRES_MAX_S)
     kept_of_it = {
         "question": _question(record),
         "approved": decision.approved,
@@ -156,12 +162,3 @@ def _file_of(folder: Path, *names_: str) -> Path:
     # Others choose names, and never a path.
     names = "\0".join(names_)
     return folder / "decisions" / f"{hashlib.sha256(names.encode()).hexdigest()}.json"
-
-
-def _forget_old(folder: Path) -> None:
-    """Remove those that no task can need any more, whose workers never read them."""
-    oldest = time.time() - EXPIRES_MAX_S
-    for file in folder.glob("*.json"):
-        with suppress(OSError):
-            if file.stat().st_mtime < oldest:
-                file.unlink()

@@ -15,7 +15,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final, get_args
 
-from mcp_agentbus.archive.audit import Entry
+from mcp_agentbus.archive.audit import TaskStep
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.history import History
 from mcp_agentbus.archive.kept.place import cursor_of
@@ -236,7 +236,7 @@ def of_past(past: Past, *, texts: bool = False) -> dict[str, Any]:
     return data
 
 
-def step_line(entry: Entry) -> str:
+def step_line(entry: TaskStep) -> str:
     """Return one step: when, what, which task, by whom; a reason may be a sentence of anybody's."""
     state = entry.state if entry.state in _STATES else "a state that is not known here"
     by = entry.by if is_inbox(entry.by) else "nobody who can be one"
@@ -247,7 +247,7 @@ def step_line(entry: Entry) -> str:
     )
 
 
-def of_step(entry: Entry, *, texts: bool) -> dict[str, Any]:
+def of_step(entry: TaskStep, *, texts: bool) -> dict[str, Any]:
     """Return one step as data, with the task's texts as they are known by now or without."""
     return {
         "step": entry.n,
@@ -260,7 +260,7 @@ def of_step(entry: Entry, *, texts: bool) -> dict[str, Any]:
     }
 
 
-def step_markdown(entry: Entry) -> str:
+def step_markdown(entry: TaskStep) -> str:
     """Return one step as an entry of a diary: what was written stands in a frame.
 
     Nobody who has written it can end the frame or begin an entry of another's.
@@ -281,7 +281,7 @@ def step_markdown(entry: Entry) -> str:
     return "\n".join([*lines, ""])
 
 
-def _said_with(entry: Entry) -> str:
+def _said_with(entry: TaskStep) -> str:
     """Return the texts that belong to a step."""
     task = entry.task
     if entry.state == "stored" and not entry.reason:

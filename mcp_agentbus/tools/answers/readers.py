@@ -153,6 +153,7 @@ SHELL: Final = Reader(
         (r"\bA session of (\S+) can\b", r"With --agent \1 you can"),
         (r"\btask_id\b", "id"),
         *((rf"\b{argument}\b", option) for argument, option in _OPTIONS if "_" in argument),
+        (r"\bread_inbox with limit (\d+)", r"`agentbus inbox --limit \1`"),
         *((rf"\b{tool}\b", command) for tool, command in _COMMANDS),
     ),
     reads="agentbus task {task_id}",

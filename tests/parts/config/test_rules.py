@@ -182,7 +182,7 @@ def test_a_host_that_cannot_be_limited_is_woken_only_on_the_users_word(configure
 
 
 def test_the_bounds_cover_exactly_the_limits_and_their_defaults():
-    assert set(rules.LIMITS) == set(vars(Limits()))
+    assert {key.name for key in rules.KEYS if key.into is Limits} == set(vars(Limits()))
     assert rules.read(
         "a", {"host": "claude-code", "dir": "/shop", **vars(Limits())}, {}, "here"
     ) == Rules("a", "claude-code", Path("/shop"), "answer")

@@ -41,7 +41,7 @@ def test_whatever_is_kept_for_an_agent_can_be_set():
 
 def test_what_is_set_for_all_agents_can_be_set_for_one():
     assert set(rules._IN_WAKE) < set(rules._IN_AGENT)
-    assert set(rules.LIMITS) < set(rules._IN_WAKE)
+    assert {key.name for key in rules.KEYS if key.into is Limits} < set(rules._IN_WAKE)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 """What a user has decided lies on this machine alone, and counts for the very question it is about."""
 
 import os
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -88,7 +89,7 @@ def test_the_decision_about_a_question_is_forgotten_and_no_other(tmp_path):
 
 def test_what_no_task_can_need_any_more_goes_with_the_next_decision(tmp_path, monkeypatch):
     decision = Decision(approved=True, note="", at=NOON)
-    monkeypatch.setattr(decisions.time, "time", lambda: 2.0 * EXPIRES_MAX_S)
+    monkeypatch.setattr(time, "time", lambda: 2.0 * EXPIRES_MAX_S)
     for age_s in (-1, 0, 1):
         task_id = f"{age_s}"
         decisions.keep(tmp_path, _asking(task_id=task_id), decision)

@@ -96,6 +96,8 @@ def test_a_model_is_told_to_type_nothing(hints):
          "tool in a session of it, from `agentbus agent add`, or from `agentbus inbox --agent ID` "
          "on.")),
         ("Call read_inbox: it claims tasks.", "Run `agentbus inbox`: it claims tasks."),
+        ("Call read_inbox with limit 1 for another.",
+         "Run `agentbus inbox --limit 1` for another."),
         (errors.AlreadyEnded.hint, "Run `agentbus task ID` to see the stored result."),
         (errors.Unconfirmed.hint, "Run it again: what is stored already is not stored twice."),
         ("Call again with request_id='ab': it is kept.",

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every environment variable of agentbus's own: what it says, and what holds without it.
 
-    >>> VARIABLES[5].name, VARIABLES[5].example
-    ('AGENTBUS_HOME', '/srv/agentbus')
-
 They are read where they are needed; a test sees that the sources name these and no other. None
 holds a secret but AGENTBUS_TOKEN, which a server reads and agentbus does not. The hosts' own
 variables are in the table of hosts, `core.hosts`.
