@@ -22,16 +22,14 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.arguments import WrongUsage
 from mcp_agentbus.cli.carried import resumed
-from mcp_agentbus.cli.output import complain
+from mcp_agentbus.cli.output import complain, retold
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.core.feather import typed
+from mcp_agentbus.core.feather import printing, typed
 from mcp_agentbus.core.feather.printing import be_patient, flush, spell_out, to_nowhere, unwritable
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.relay.typed.command import COMMANDS as DONE_FIRST
 
 if TYPE_CHECKING:
-    import argparse
-
     from mcp_agentbus.relay.typed.command import Begun
 
 #: Who does a command: a module of this package, and its function there, which takes the parsed
@@ -94,22 +92,19 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
 
         return complain(SEEN, as_json="--json" in words)
     args = _parsed(words)
-    args.begun = begun
+    args.begun, args.last = begun, ("", None)
     module, function = COMMANDS[args.command]
     try:
         if begun:
             resumed.check(args, begun)
         code: int = getattr(import_module(f"mcp_agentbus.{module}"), function)(args)
+        args.last = "", code
         flush()
     except AgentbusError as error:
         as_json = getattr(args, "json", False)
         return complain(error, as_json=as_json, command=args.command)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # `agentbus agents | head`: the reader has gone, and so has anything to say.
-        to_nowhere(sys.stdout)
-        return 0
     except OSError as error:
         return _unusable(error, args)
     return code
@@ -132,30 +127,48 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
             hint = f"Try: {line or 'agentbus --help'}"
             complain(BadInput(f"{message}.", hint=hint), as_json=True)
         raise
+    except SystemExit:  # it has shown its help, or its version
+        try:
+            flush()
+        except OSError as error:
+            sys.exit(_unprinted(error, argparse.Namespace(command="", last=("", None))))
+        raise
 
 
 def _unusable(error: OSError, args: argparse.Namespace) -> int:
     """Say what the system has refused to a command; return the exit code."""
-    if why := unwritable():
-        return _unprinted(args.command, why)
+    if isinstance(error, BrokenPipeError) or error.filename == printing.STDOUT or unwritable():
+        return _unprinted(error, args)
     # Imported late: few commands meet a folder that cannot be used.
     from mcp_agentbus.core.files import unusable
 
     return complain(unusable(error), as_json=getattr(args, "json", False))
 
 
-def _unprinted(command: str, why: str) -> int:
-    """Say that a command was carried out, and what it says cannot be read."""
+def _unprinted(error: OSError, args: argparse.Namespace) -> int:
+    """Say that what a command says cannot be read; return the exit code.
+
+    One that was refused, or has waited in vain, has ended so, whoever reads it.
+    """
+    why = error.strerror or unwritable()
     to_nowhere(sys.stdout)
-    done = "Done, but standard" if command in DONE_FIRST else "Standard"
+    said, code = args.last
+    if code and (refusal := retold(said)):
+        printing.complain(refusal)
+        return int(code)
+    # `agentbus agents | head`: the reader has gone, and so has anything to say.
+    if isinstance(error, BrokenPipeError):
+        return code or 0
+    done = "Done, but standard" if args.command in DONE_FIRST and not code else "Standard"
+    again = "" if code else "Do not repeat it: "
     complain(
         BadSetup(
             f"{done} output cannot be written: {why}.",
-            hint="Do not repeat it: `agentbus tasks` shows what was sent, `agentbus inbox` what "
-            "came, `agentbus status` the rest.",
+            hint=f"{again}`agentbus tasks` shows what was sent, `agentbus inbox` what came, "
+            "`agentbus status` the rest.",
         )
     )
-    return _UNPRINTED
+    return code or _UNPRINTED
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 from mcp_agentbus.core.feather import printing
-from mcp_agentbus.core.feather.printing import say, tell
+from mcp_agentbus.core.feather.printing import check_seen, flush, say, tell, to_nowhere
 from mcp_agentbus.errors import AgentbusError, BadInput
 
 _YES: Final = frozenset({"y", "yes"})
@@ -54,8 +55,15 @@ def complain(
 
     `known` is what stands beside it for a program.
     """
-    said = told(error, as_json=as_json, command=command, **known)
-    print(said) if as_json else printing.complain(said)
+    try:
+        if as_json:
+            say(told(error, as_json=True, command=command, **known))
+            check_seen()
+            return error.exit_code
+        flush()
+    except OSError:  # what was refused is so still, and is said where it can be
+        to_nowhere(sys.stdout)
+    printing.complain(told(error, as_json=False, command=command))
     return error.exit_code
 
 
@@ -65,6 +73,20 @@ def told(error: AgentbusError, *, as_json: bool, command: str, **known: str) -> 
     from mcp_agentbus.tools.answers.readers import SHELL
 
     about = SHELL.error(error, command)
-    if as_json:
-        return spelled({**known, "error": about})
+    return spelled({**known, "error": about}) if as_json else _worded(about)
+
+
+def retold(said: str) -> str:
+    """Return the error in what was to be printed for a program, as a text; empty if none is."""
+    from mcp_agentbus.core.text import from_json
+
+    try:
+        data = from_json(said)
+    except ValueError:  # it is a text, which a listener has put on standard error by itself
+        return ""
+    about = data.get("error") if isinstance(data, dict) else None
+    return _worded(about) if isinstance(about, dict) else ""
+
+
+def _worded(about: Mapping[str, str]) -> str:
     return f"agentbus: {about['message']}\nHint: {about['hint']}"

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.cli.typed.command import WATCH_S
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.feather.printing import check_seen, complain, say, tell
+from mcp_agentbus.core.feather.printing import EXIT_CODE, check_seen, complain, say, tell
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.relay.typed import body
 from mcp_agentbus.relay.typed.command import Begun
@@ -129,7 +129,8 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Command:
     from mcp_agentbus.store.naming import Naming
     from mcp_agentbus.tools.typed import Command
 
-    def out(line: str, _: object) -> None:
+    def out(line: str, changed: Mapping[str, Any]) -> None:
+        args.last = line, changed.get(EXIT_CODE)  # as of a listener, see `Begun`
         print_(line)
 
     async def reached() -> None:

@@ -67,12 +67,12 @@ async def _answers(
     before is told all the same.
     """
     as_json, data = call.args.json, documents.of_receipts(receipts, SHELL)
-    if not as_json and not getattr(call.args, "receipts_shown", False):
-        call.print(render.receipts_text(receipts, SHELL), data, receipts_shown=True)
+    text = render.receipts_text(receipts, SHELL)
     sent = [receipt.task_id for receipt in receipts if receipt.state != "refused"]
     if not sent:
-        nothing = {**data, **documents.of_answers(Inbox(), ())}
-        return call.end("", nothing, refused) if as_json else refused
+        return call.end(text, {**data, **documents.of_answers(Inbox(), ())}, refused)
+    if not as_json and not getattr(call.args, "receipts_shown", False):
+        call.print(text, data, receipts_shown=True)
     began, answer = time.monotonic(), Inbox()
     try:
         if session.outbox is None or await session.outbox.handed_on(sent, call.args.wait):

@@ -33,6 +33,7 @@ def check(args: argparse.Namespace, begun: Begun) -> None:
         Exception: whatever went wrong in this process.
     """
     if begun.failed:
+        args.last = begun.last
         raise begun.failed
     if not begun.hangs or args.command in _ONLY_TELL:
         return

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: What is told with the last text that a command prints, see `tools.typed`: then it is done,
 #: whoever carries it out.
 EXIT_CODE = "exit_code"
+#: As what standard output stands in an error: where it is not buffered, nothing else tells.
+STDOUT = "<stdout>"
 # Of what a peer or a host's program wrote, see `core.framing`.
 _FRAME_INDENT = 4
 
@@ -69,8 +71,16 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
 
 
 def say(text: str) -> None:
-    """Print a line now, as the reader may wait for it at the other end of a pipe."""
-    print(text, flush=True)
+    """Print a line now, as the reader may wait for it at the other end of a pipe.
+
+    Raises:
+        OSError: standard output does not take it; its `filename` is STDOUT.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        error.filename = STDOUT
+        raise
 
 
 def tell(text: str) -> None:

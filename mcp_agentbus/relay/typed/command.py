@@ -54,6 +54,8 @@ class Begun:
         self.changed: dict[str, str] = {}
         #: What went wrong in this process, such as with the text; None if nothing did.
         self.failed: Exception | None = None
+        #: The text that was to be printed last, and the exit code if nothing comes after it.
+        self.last: tuple[str, int | None] = ("", None)
         #: Whether a listener had it, and may have done it.
         self.was_taken = False
         #: Whether the listener hangs with it.
@@ -84,6 +86,8 @@ def run(
     try:
         for kind, said in _taken(listener, typed, begun):
             if kind in shows:
+                code = changed.get(printing.EXIT_CODE)
+                begun.last = said, None if code is None else int(code)
                 shows[kind](said)
                 begun.changed.update(changed)
             elif kind == "changed":
@@ -93,18 +97,30 @@ def run(
                 printing.check_seen()
                 listener.send(words.frame(kind))
             elif kind == "end":
-                return int(said)
+                return _ended(begun, int(said))
     except _Lost:
         pass
     except Exception as error:  # noqa: BLE001  # it is raised again where errors are told
         begun.failed = error
     finally:
         listener.close()
-    exit_code = begun.changed.get(printing.EXIT_CODE)
+    exit_code = begun.last[1]
     if exit_code is not None and begun.failed is None:
-        return int(exit_code)  # all is printed; what was not noted as seen is shown again
+        return exit_code  # all is printed; what was not noted as seen is shown again
     begun.was_taken, begun.hangs = listener.is_at_it, listener.hangs
     return begun
+
+
+def _ended(begun: Begun, exit_code: int) -> int:
+    """Return the exit code of a command, once whoever typed it may know why it is not 0.
+
+    Raises:
+        BrokenPipeError: as `printing.check_seen`.
+    """
+    begun.last = begun.last[0], exit_code
+    if exit_code:
+        printing.check_seen()
+    return exit_code
 
 
 def _taken(listener: "_Listener", typed: "Sequence[str]", begun: Begun) -> "Frames":

@@ -134,7 +134,7 @@ def test_a_text_is_read_once_and_kept_for_whoever_goes_on(here):
     assert printed == []
     assert vars(begun) == {
         "request_id": it.typed.request_id, "at": begun.at, "body": "All of them, please.",
-        "changed": {}, "failed": None, "was_taken": True, "hangs": False,
+        "changed": {}, "failed": None, "last": ("", None), "was_taken": True, "hangs": False,
     }  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def test_whoever_cannot_print_hangs_up_at_once(here):
 
     def part(it):
         it.takes()
-        it.say(("changed", f"{EXIT_CODE} 0"), ("say", "all"))
+        it.say(("changed", f"{EXIT_CODE} 4"), ("say", "all"))
         it.hear()
 
     with played(here, part) as it:
@@ -252,6 +252,7 @@ def test_whoever_cannot_print_hangs_up_at_once(here):
 
     assert it.heard == [("go", ""), ("", "")]
     assert (begun.failed.errno, begun.changed) == (errno.ENOSPC, {})
+    assert begun.last == ("all", 4)  # so it has ended, whoever reads it
 
 
 def test_where_standard_output_is_closed_nothing_counts_as_seen(here, monkeypatch):
@@ -266,6 +267,21 @@ def test_where_standard_output_is_closed_nothing_counts_as_seen(here, monkeypatc
 
     assert it.heard == [("go", ""), ("", "")]
     assert isinstance(begun.failed, BrokenPipeError)
+
+
+def test_where_standard_output_is_closed_what_was_refused_is_left_to_be_said_elsewhere(
+    here, monkeypatch
+):
+    def part(it):
+        it.takes()
+        it.say(("say", "{}"), ("end", 1))
+
+    monkeypatch.setattr("sys.stdout", None)
+    with played(here, part):
+        begun, _ = typed("tasks")
+
+    assert isinstance(begun.failed, BrokenPipeError)
+    assert begun.last == ("{}", 1)
 
 
 def test_a_listener_at_work_is_left_in_peace_until_it_has_been_silent_for_long(here, monkeypatch):
