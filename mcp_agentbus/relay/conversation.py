@@ -15,6 +15,7 @@ library, and little of that: a relay keeps one beside each session.
 import json
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ class _Asked(NamedTuple):
     message: Message
     #: Monotonic.
     at: float
+    #: A server may have it, and have done it.
+    is_said: bool = True
 
     @property
     def id(self) -> str | int:
@@ -43,7 +46,7 @@ class _Asked(NamedTuple):
     def again(self, *, maybe_done: bool) -> bytes:
         """Return it as the next server is told it."""
         ago_s = round(time.monotonic() - self.at, 3)
-        told = {lines.SAID_BEFORE: ago_s, lines.MAYBE_DONE: maybe_done}
+        told = {lines.SAID_BEFORE: ago_s, lines.MAYBE_DONE: maybe_done and self.is_said}
         return messages.dump(messages.with_meta(self.message.content, told))
 
 
@@ -87,7 +90,7 @@ class Conversation:
         with self._lock:
             if "id" in content:
                 waits = self._first(content["id"]) is not None
-                self._unanswered.append(_Asked(message, time.monotonic()))
+                self._unanswered.append(_Asked(message, time.monotonic(), is_said=not waits))
                 return not waits
             if content["method"] == "notifications/initialized":
                 self._initialized = message.line
@@ -99,7 +102,13 @@ class Conversation:
         """Return, once, the requests that have waited for another of their id, and need no more."""
         with self._lock:
             due, self._due = self._due, []
+            self._note(due, is_said=True)
             return due
+
+    def not_taken(self, message: Message) -> None:
+        """Note that the server did not take a whole request: it cannot have done that."""
+        with self._lock:
+            self._note([message], is_said=False)
 
     def answered(self, line: bytes) -> bool:
         """Note what the server said; return whether the host is to hear it."""
@@ -128,11 +137,20 @@ class Conversation:
             self._due = []
             said = [asked for asked in self._unanswered if asked is self._first(asked.id)]
             told = [asked.again(maybe_done=maybe_done) for asked in said]
+            self._note([asked.message for asked in said], is_said=True)
             self.server_says = ""
             if self._initialize:
                 self._answered_before = 1
                 told = [self._initialize.line, self._initialized, *told]
             return b"".join(told)
+
+    def _note(self, these: Sequence[Message], *, is_said: bool) -> None:
+        self._unanswered = [
+            asked._replace(is_said=is_said)
+            if any(asked.message is each for each in these)
+            else asked
+            for asked in self._unanswered
+        ]
 
     def _pop(self, request: object) -> Message | None:
         """Return the oldest request of that id, which is no longer under way."""

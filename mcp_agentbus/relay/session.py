@@ -239,7 +239,7 @@ class _Relay:
     def _ask(self, message: messages.Message) -> None:
         with self._lock:
             if self._conversation.asked(message):
-                self._pass_on(message.line)
+                self._pass_on(message)
         self._ask_on()
 
     def _ask_on(self) -> None:
@@ -247,12 +247,14 @@ class _Relay:
         if self._conversation.has_due:  # else the lock is not waited for: answers must go down
             with self._lock:
                 for waited in self._conversation.due():
-                    self._pass_on(waited.line)
+                    self._pass_on(waited)
 
-    def _pass_on(self, line: bytes) -> None:
-        # What a listener does not take any more is said to the server that comes.
-        with suppress(OSError):
-            self._host.pass_on(line, self._behind.connection)
+    def _pass_on(self, message: messages.Message) -> None:
+        """Say it to the listener; what that does not take whole the server that comes is told."""
+        try:
+            self._host.pass_on(message.line, self._behind.connection)
+        except OSError:
+            self._conversation.not_taken(message)
 
     def _has_heard_all(self) -> bool:
         """Tell whether the host, whose input was open until now, has read all that it asked for."""
@@ -260,10 +262,7 @@ class _Relay:
         return not ended and self._host.has_heard_all()
 
     def _told_to_end(self) -> NoReturn:
-        """End as a signal says, which is how some hosts end a session; a listener goes on from it.
-
-        In the midst of whatever this thread does, so that it waits for nobody.
-        """
+        """End as a signal says, as some hosts end a session, in the midst of whatever goes on."""
         if self._has_heard_all() and self._lock.acquire(blocking=False):
             heard = messages.dump({"jsonrpc": "2.0", "method": lines.HEARD})
             with suppress(OSError):
@@ -272,7 +271,8 @@ class _Relay:
 
     def _tell(self, method: str) -> None:
         """Tell the server something that its host has not said."""
-        self._pass_on(messages.dump({"jsonrpc": "2.0", "method": method}))
+        told = {"jsonrpc": "2.0", "method": method}
+        self._pass_on(messages.Message(told, messages.dump(told)))
 
     def _pass_down(self, behind: socket.socket) -> None:
         """Pass answers to the host until that side ends."""

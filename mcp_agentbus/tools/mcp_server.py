@@ -146,8 +146,8 @@ class _Handlers:
         if meta.get(MAYBE_DONE) and not tool.may_repeat(arguments):
             return _error(
                 "The listener ended while this was sent: it is not known whether it was stored. "
-                "Hint: look with list_agents whether it waits there; give request_id next time, "
-                "then a second call stores nothing twice."
+                "Hint: look with read_inbox(view='sent') whether it is there; give request_id next "
+                "time, then a second call stores nothing twice."
             )
 
         async def progress(done: float, total: float, message: str) -> None:
@@ -198,7 +198,7 @@ class _Handlers:
                     uri=f"inbox://{me}",
                     name="inbox",
                     title=f"Inbox of {me}",
-                    description="Waiting tasks, without claiming them",
+                    description="The tasks of this inbox, without claiming any",
                     mime_type=_TEXT,
                 )
             ]

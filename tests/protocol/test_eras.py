@@ -107,7 +107,7 @@ async def test_reading_the_inbox_as_a_resource_claims_nothing(duo):
     seen = await read(duo.coder, f"inbox://{duo.coder_id}")
     assert f"Task {task_id} from {duo.planner_id} \u00b7 normal \u00b7 stored" in seen
     assert "    Subject: Still free\n    \n    Look into the folder.\n" in seen
-    assert "1 task (not claimed). Waiting: 1 normal." in seen
+    assert "1 task (this look claims none). Waiting: 1 normal." in seen
 
     await call(duo.planner, "publish_result", task_id=task_id, status="cancelled")
     assert "nothing new" in await read(duo.coder, f"inbox://{duo.coder_id}")

@@ -81,6 +81,8 @@ BAD_VALUES = [
     ("send_task", A_TASK | {"task_type": "a b"}, "is not a task type"),
     ("send_task", A_TASK | {"in_reply_to": "*"}, "is not a task id"),
     ("read_inbox", {"cursor": "yesterday"}, "The cursor is not one of this inbox"),
+    ("read_inbox", {"cursor": "peek-1-130"}, "give peek=true"),
+    ("read_inbox", {"cursor": "past-1-abc"}, "give view"),
     ("read_inbox", {"cursor": "yesterday", "peek": True}, "cursor"),
     ("read_inbox", {"cursor": "-1", "task_id": UNKNOWN}, "The cursor is not one of this task"),
     ("read_inbox", {"thread_id": "a b"}, "is not a thread id"),

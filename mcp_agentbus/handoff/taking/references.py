@@ -25,6 +25,13 @@ from mcp_agentbus.store.subjects import TASKS
 _TOKEN: Final = rf"(\$JS\.ACK\.([\w-]+\.)*{TASKS}\.[\w.-]+)?"
 _SUBJECT: Final = r"agentbus\.[a-z0-9_-]+\.tasks\.[a-z]+\.[^\s.*>]+"
 
+_CURSOR: Final = "Use the cursor of the answer before."
+# By how it begins: what is asked with it, as the answer was that it is of.
+_CURSORS: Final = {
+    "peek": "It is of a look: give peek=true, and thread_id if that had one, with it.",
+    "past": "It is of a list of earlier tasks: give view, and query if that had one, with it.",
+}
+
 
 def reference_of(delivery: Delivery, given_at: datetime | None = None) -> dict[str, Any]:
     """Return what a claim can be found by again, as JSON has it, and whether its reader has it."""
@@ -57,7 +64,5 @@ def number_of(cursor: str | None) -> int:
         return -1
     prefix, _, number = text.check_text(cursor, "cursor").partition("-")
     if prefix != "claim" or not number.isdecimal() or len(number) > 12:
-        raise BadInput(
-            "The cursor is not one of this inbox.", hint="Use next_cursor of the answer before."
-        )
+        raise BadInput("The cursor is not one of this inbox.", hint=_CURSORS.get(prefix, _CURSOR))
     return int(number)

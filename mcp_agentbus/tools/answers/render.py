@@ -135,7 +135,7 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     decisions = sum(item.decision is not None for item in inbox.tasks)
     before = len(inbox.tasks) - tasks, len(inbox.results) - len(results)
     counts = [
-        f"{words.many(tasks, 'task')}{' (not claimed)' if inbox.peeked else ''}" if tasks else "",
+        f"{words.many(tasks, 'task')}{' (this look claims none)' * inbox.peeked}" if tasks else "",
         words.many(len(_told_as_one(results)), "result") if results else "",
         f"{words.many(answers, 'answer')} to a question" if answers else "",
         f"{words.many(decisions, 'decision')} of your user" if decisions else "",

@@ -103,6 +103,22 @@ def test_the_next_server_is_told_how_long_a_call_waits_and_whether_it_may_be_don
     assert meta == {"progressToken": "t", lines.MAYBE_DONE: maybe_done}
 
 
+def test_what_no_server_has_taken_whole_is_not_done_whatever_has_become_of_that_server():
+    conversation = Conversation()
+    refused, taken, waits = map(messages.read, (call(1), call(2), call(2)))
+    assert [conversation.asked(each) for each in (refused, taken, waits)] == [True, True, False]
+    conversation.not_taken(refused)
+
+    def maybe_done():
+        again = map(json.loads, conversation.so_far().splitlines())
+        return {each["id"]: each["params"]["_meta"][lines.MAYBE_DONE] for each in again}
+
+    assert maybe_done() == {1: False, 2: True}
+    conversation.answered(result(2))
+    assert maybe_done() == {1: True, 2: False}
+    assert maybe_done() == {1: True, 2: True}
+
+
 def test_a_request_waits_for_another_of_its_id_and_is_asked_then():
     conversation = Conversation()
     assert conversation.asked(messages.read(call(1, limit=1)))
