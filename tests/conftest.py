@@ -29,7 +29,7 @@ from mcp_agentbus.handoff.session import Session
 
 surroundings.settle(os.environ)
 
-pytest_plugins = ["hanging"]
+pytest_plugins = ["hanging", "left_out"]
 
 _FOLDER = pytest.StashKey[guard.RunFolder]()
 _FAILED = pytest.StashKey[bool]()

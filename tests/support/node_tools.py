@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import installs
+import pytest
 
 _T = TypeVar("_T")
 
@@ -105,7 +106,7 @@ def claude_code() -> Path:
 def _of_this_machine(by_machine: Mapping[tuple[str, str], _T], what: str) -> _T:
     machine = (sys.platform, platform.machine())
     if machine not in by_machine:
-        installs.missing(f"there is no {what} for {' '.join(machine)}")
+        pytest.skip(f"there is no {what} for {' '.join(machine)}")
     return by_machine[machine]
 
 
@@ -122,7 +123,7 @@ def _installed(packages: Mapping[str, str]) -> Path:
 
 def _bun() -> Path:
     name = _of_this_machine(_BUN, "bun")
-    npm = shutil.which("npm") or installs.missing("npm is not installed")
+    npm = shutil.which("npm") or pytest.skip("npm is not installed")
 
     def install(folder: Path) -> None:
         quiet = ["--no-audit", "--no-fund", "--loglevel=error", "--prefix=."]

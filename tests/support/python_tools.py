@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import installs
+import pytest
 
 # How a person has set uv and the network up.
 _SETTINGS = ("UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -35,7 +36,7 @@ def installed(*requirements: str) -> Path:
 def uv() -> str:
     """Return the program uv, which comes with what this project is developed with."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return shutil.which("uv", path=path) or installs.missing("uv is not installed")
+    return shutil.which("uv", path=path) or pytest.skip("uv is not installed")
 
 
 def settings() -> dict[str, str]:

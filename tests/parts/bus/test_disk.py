@@ -2,6 +2,7 @@
 """What the embedded server's log says of a write that failed, and when it is started anew."""
 
 import os
+import resource
 import time
 from types import SimpleNamespace
 
@@ -83,14 +84,15 @@ def test_one_that_can_write_nothing_is_started_anew_and_for_no_full_disk_once_a_
     assert disk.revive(settings)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_one_whose_store_takes_nothing_is_left_alone(settings, files, anew):
     files.log.write_text(BEGUN + DISABLED)
-    files.store.chmod(0o500)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
     try:
         assert not disk.revive(settings)
     finally:
-        files.store.chmod(0o700)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not anew
 
 
 def test_a_store_that_is_gone_has_no_room(settings, files):
