@@ -252,7 +252,7 @@ async def _clear(args: argparse.Namespace) -> int:
     call = tasks.call(args, say if args.json else tell)
     async with call.session() as session:
         what = await to_clear(session)
-        if not (what.received or what.sent):
+        if what.is_empty:
             return await command.cleared(session, what, call.print)
         if not (args.yes or args.json):
             tell(command.clearing_text(session.me.id, what))
