@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli import tasks
-from mcp_agentbus.cli.output import agreed, show
+from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
 from mcp_agentbus.core.feather import printing
 from mcp_agentbus.core.feather.printing import say, tell
@@ -255,7 +255,8 @@ async def _clear(args: argparse.Namespace) -> int:
         if what.is_empty:
             return await command.cleared(session, what, call.print)
         if not (args.yes or args.json):
-            tell(command.clearing_text(session.me.id, what))
+            with beforehand():
+                tell(command.clearing_text(session.me.id, what))
         if agreed(args, "Go on?"):
             return await command.cleared(session, what, call.print)
         say("Nothing was done.")
