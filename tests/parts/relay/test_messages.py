@@ -71,7 +71,8 @@ def test_a_request_that_cannot_be_served_is_refused_for_its_id(line, request_id)
         request(request_id=nested(300)),
         b"[]\n",
         b"[1]\n",
-        b"[" + request()[:-1] + b"]\n",
+        b'[{"jsonrpc":"2.0","method":"notifications/initialized"}]\n',
+        b'[{"jsonrpc":"2.0","id":7,"result":{}}]\n',
         *(b"7\n", b'"x"\n', b"null\n", b"NaN\n"),
         b'{"jsonrpc":"2.0"}\n',
         b'{"jsonrpc":"2.0","method":"x","params":"x"}\n',
@@ -82,6 +83,19 @@ def test_a_request_that_cannot_be_served_is_refused_for_its_id(line, request_id)
 )
 def test_what_has_no_id_that_can_be_read_is_refused_for_none(line):
     assert refused(line) == (None, INVALID_REQUEST)
+
+
+def test_a_batch_is_refused_for_each_of_its_requests_and_once_for_what_has_no_id():
+    notice = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    told = b'{"jsonrpc":"2.0","id":9,"result":{}}'
+    ids = (b"7", b'"7"', b"7", b"null", b"1.5")
+    asked = [request(request_id=each)[:-1] for each in ids]
+
+    said = messages.read(b"[" + b",".join([*asked, notice, told, b"5"]) + b"]\n")
+
+    answers = [json.loads(line) for line in said.answer.splitlines()]
+    assert [answer["id"] for answer in answers] == [7, "7", None]
+    assert {answer["error"]["code"] for answer in answers} == {INVALID_REQUEST}
 
 
 @pytest.mark.parametrize(
