@@ -143,8 +143,14 @@ def _fault(content: Any) -> str:
         'its jsonrpc is not "2.0"': content.get("jsonrpc") != "2.0",
         "its method is no text": not isinstance(content.get("method"), str),
         "its params are no object": not isinstance(content.get("params"), dict | None),
+        'its arguments are no object such as {"limit": 5}': _lacks_names(content),
     }
     return next((why for why, is_so in wrong.items() if is_so), "")
+
+
+def _lacks_names(content: dict[str, Any]) -> bool:
+    params = content.get("params")
+    return isinstance(params, dict) and not isinstance(params.get("arguments"), dict | None)
 
 
 def _is_text(value: str) -> bool:

@@ -42,6 +42,10 @@ def refused(line):
     [
         (request(b'"x"'), 7),
         (request(b"[]"), 7),
+        *(
+            (request(b'{"arguments":%s}' % each), 7)
+            for each in (b"7", b"true", b'"coder"', b'"{"', b"[1]")
+        ),
         (request(method=b"7"), 7),
         (b'{"jsonrpc":"2.0","id":7}\n', 7),
         (b'{"id":"a","method":"ping"}\n', "a"),
@@ -61,6 +65,13 @@ def refused(line):
 )
 def test_a_request_that_cannot_be_served_is_refused_for_its_id(line, request_id):
     assert refused(line) == (request_id, INVALID_REQUEST)
+
+
+def test_a_call_whose_arguments_have_no_names_is_told_what_they_are():
+    said = messages.read(request(b'{"arguments":7}'))
+
+    told = json.loads(said.answer)["error"]["message"]
+    assert 'its arguments are no object such as {"limit": 5}. Nothing was done' in told
 
 
 @pytest.mark.parametrize(
@@ -136,10 +147,6 @@ def test_a_response_is_not_answered(line):
                 (b'"null"', b"{}"),
                 (b'"[]"', b"{}"),
                 (b"[]", b"{}"),
-                # Left as they are, for the server to refuse.
-                (b'"coder"', b'"coder"'),
-                (b'"{"', b'"{"'),
-                (b"[1]", b"[1]"),
                 (b"null", b"null"),
             )
         ),
