@@ -17,48 +17,12 @@ from typing import TYPE_CHECKING
 from mcp_agentbus.cli import tasks
 from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
-from mcp_agentbus.core.feather import printing
 from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.errors import AgentbusError, NoListener
 from mcp_agentbus.relay.typed import body
 
 if TYPE_CHECKING:
     from mcp_agentbus.human.decide import Pending
-
-
-def status(args: argparse.Namespace) -> int:
-    """Show what goes on; return the exit code.
-
-    Raises: as `command.status`.
-    """
-    from mcp_agentbus.overview import command
-
-    terminal = printing.columns(), printing.rows(), printing.is_styled()
-    text, data = asyncio.run(command.status(load_settings(), terminal))
-    show(args, text, data, verbatim=not args.json)
-    return 0
-
-
-def why(args: argparse.Namespace) -> int:
-    """Say why a task is not done; return the exit code.
-
-    Raises: as `command.why`.
-    """
-    from mcp_agentbus.overview import command
-
-    show(args, *asyncio.run(command.why(load_settings(), args.task_id)))
-    return 0
-
-
-def policy(args: argparse.Namespace) -> int:
-    """Say what would become of a task now; return the exit code.
-
-    Raises: as `command.policy`.
-    """
-    from mcp_agentbus.overview import command
-
-    show(args, *asyncio.run(command.policy(load_settings(), args.sender, args.to)))
-    return 0
 
 
 def decide(args: argparse.Namespace) -> int:
