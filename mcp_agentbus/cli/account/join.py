@@ -103,7 +103,7 @@ def run_leave(args: argparse.Namespace) -> int:
     return int(not left.told)
 
 
-def _before_leaving(account: str, kept: int, *, give_back: bool) -> Iterator[str]:
+def _before_leaving(account: str | None, kept: int, *, give_back: bool) -> Iterator[str]:
     """Yield what is told to whoever is about to leave."""
     if account:
         waits = "ends as rejected" if give_back else "waits there, until you join again"
