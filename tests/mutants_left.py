@@ -11,8 +11,6 @@ LEFT: dict[str, str] = {
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
     'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
-    'mcp_agentbus/handoff/taking/references.py: if prefix != "claim" or not number.isdecimal() or '
-    "len(number) > 12:: it compares by `>=`": "No session claims as many tasks as have 12 digits.",
     'mcp_agentbus/handoff/results.py: if (await read_sent(bus, "*", inbox, task_id))[0]:: '
     "it is 1": "A revision without a task that was sent is of one whose result was seen: of that "
     "the worker's record stands, which is asked for next.",

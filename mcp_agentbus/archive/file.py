@@ -15,7 +15,7 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -347,6 +347,11 @@ class Archive:
                 f"The archive {self.path} cannot be used: {' '.join(reason.split())}.",
                 hint=what_to_do(error),
             ) from error
+
+
+def listed(words: Collection[str]) -> str:
+    """Return words of this program's own, such as states, as a condition lists them."""
+    return ", ".join(f"'{word}'" for word in sorted(words))
 
 
 def iso(at: datetime) -> str:

@@ -12,20 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.archive.file import Archive
+from mcp_agentbus.archive.file import Archive, listed
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import REPLIED, SAID, Question
 from mcp_agentbus.store.task import ASKING, Moment
 
-
-def _listed(states: frozenset[str]) -> str:
-    return ", ".join(f"'{state}'" for state in sorted(states))
-
-
-_ASKING: Final = _listed(ASKING)
+_ASKING: Final = listed(ASKING)
 _LAST_SAID: Final = (
     "(SELECT steps.state FROM steps WHERE steps.task = tasks.n"  # noqa: S608
-    f" AND steps.state IN ({_listed(SAID)}) ORDER BY steps.at DESC, steps.n DESC LIMIT 1)"
+    f" AND steps.state IN ({listed(SAID)}) ORDER BY steps.at DESC, steps.n DESC LIMIT 1)"
 )
 #: The condition of a question that stands though whoever asked it holds its task no more.
 LEFT_OPEN: Final = (
@@ -48,7 +43,7 @@ def asked(
     marks = ", ".join("?" * len(tasks))
     rows = archive.rows(
         "SELECT task, at, state, by FROM steps"  # noqa: S608  # constants of this program
-        f" WHERE task IN ({marks}) AND state IN ({_listed(SAID | REPLIED)}) ORDER BY at, n",
+        f" WHERE task IN ({marks}) AND state IN ({listed(SAID | REPLIED)}) ORDER BY at, n",
         *tasks,
     )
     steps: dict[int, list[Moment]] = {}

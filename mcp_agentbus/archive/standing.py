@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.archive.audit import TaskStep, entry_of
-from mcp_agentbus.archive.file import Archive, iso
+from mcp_agentbus.archive.file import Archive, iso, listed
 from mcp_agentbus.archive.past import ONCE, Past, past_of
 from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
 from mcp_agentbus.core.ids import LANES, PARKED_NUMBER, Priority, is_number, whole_task_id
@@ -77,7 +77,7 @@ def held(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ...]
     """Return what sessions have claimed, whether or not those still live, the latest first."""
     return _tasks(
         archive,
-        f"tasks.state IN ({_listed(HELD)}) AND {ONCE} AND {_NOT_OVERDUE} AND {_HERE}"
+        f"tasks.state IN ({listed(HELD)}) AND {ONCE} AND {_NOT_OVERDUE} AND {_HERE}"
         " ORDER BY tasks.updated_at DESC",
         limit,
         iso(at),
@@ -99,7 +99,7 @@ def asking(archive: Archive, at: datetime, limit: int = 1_000) -> tuple[Past, ..
 
 def overdue(archive: Archive, at: datetime, limit: int) -> tuple[Past, ...]:
     """Return what has expired and nobody has written that down yet, the latest first."""
-    condition = f"tasks.state IN ({_listed(OPEN)}) AND tasks.expires_at <= ? AND {_HERE} AND {ONCE}"
+    condition = f"tasks.state IN ({listed(OPEN)}) AND tasks.expires_at <= ? AND {_HERE} AND {ONCE}"
     order = "ORDER BY tasks.expires_at DESC"
     return _tasks(archive, f"{condition} {order}", limit, iso(at), archive.stream)
 
@@ -109,7 +109,7 @@ def ended(archive: Archive, limit: int) -> tuple[Past, ...]:
     # The plus keeps SQLite from sorting all that ever ended: the latest changes are looked through.
     return _tasks(
         archive,
-        f"+tasks.state IN ({_listed(ENDS)}) AND {ONCE} ORDER BY tasks.updated_at DESC",
+        f"+tasks.state IN ({listed(ENDS)}) AND {ONCE} ORDER BY tasks.updated_at DESC",
         limit,
     )
 
@@ -185,7 +185,3 @@ def _tasks(archive: Archive, condition: str, limit: int, *values: Any) -> tuple[
     )
     now = archive.now()
     return tuple(past_of(row, now, here=archive.stream) for row in rows)
-
-
-def _listed(states: frozenset[str]) -> str:
-    return ", ".join(f"'{state}'" for state in sorted(states))

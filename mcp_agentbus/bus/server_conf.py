@@ -14,6 +14,7 @@ from typing import Final
 
 from mcp_agentbus.config.sections.server import is_private
 from mcp_agentbus.config.values import LOOPBACK
+from mcp_agentbus.core.text import is_count
 from mcp_agentbus.errors import BadInput
 
 #: The variable from which a shared server reads its token.
@@ -71,7 +72,7 @@ def shared(
     """
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not host or not is_count(port, 5) or not 0 < int(port) < 65536:
         raise BadInput(f"{listen!r} is no HOST:PORT.", hint="Give --listen such as 0.0.0.0:4222.")
     if (cert is None) != (key is None):
         raise BadInput("TLS needs both files.", hint="Give --tls-cert and --tls-key.")

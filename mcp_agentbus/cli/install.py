@@ -16,8 +16,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Final, Literal
 
+from mcp_agentbus.cli.output import asked, beforehand
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printing import say, tell
@@ -159,11 +161,12 @@ class _Work:
         self._looks()
         titles = {name: await self._found(name) for name in names}
         here = [name for name in names if titles[name]]
-        self._say("Found here:" if here else "Found here: no host")
-        for name in here:
-            self._say(f"  {titles[name]}")
-        if not self._dry and not await asyncio.to_thread(self._agreed):
-            return 1
+        with nullcontext() if self._dry else beforehand():
+            self._say("Found here:" if here else "Found here: no host")
+            for name in here:
+                self._say(f"  {titles[name]}")
+            if not self._dry and not await asyncio.to_thread(self._agreed):
+                return 1
         await self._server()
         for name in names:
             await self._host(name, here=name in here, given=bool(self.args.host))
@@ -198,7 +201,7 @@ class _Work:
             )
         self._say("See every step before with `agentbus setup --dry-run`.")
         try:
-            answer = input("Go on? [Y/n] ").strip().lower()
+            answer = asked("Go on? [Y/n]")
         except EOFError:  # Ctrl-D
             answer = "no"
             self._say("")

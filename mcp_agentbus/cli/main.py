@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 #: Who does a command: a module of this package, and its function there, which takes the parsed
 #: arguments and returns the exit code. What can be typed is declared in `parser`.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "status": ("cli.rooms", "status"),
-    "why": ("cli.rooms", "why"),
-    "policy": ("cli.rooms", "policy"),
+    "status": ("cli.carried.overview", "run"),
+    "why": ("cli.carried.overview", "run"),
+    "policy": ("cli.carried.overview", "run"),
     "send": ("cli.tasks", "run"),
     "result": ("cli.tasks", "run"),
     "task": ("cli.tasks", "run"),

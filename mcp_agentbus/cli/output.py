@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from mcp_agentbus.core.feather import printing
@@ -31,21 +32,52 @@ def show(args: argparse.Namespace, text: str, data: object, *, verbatim: bool = 
         tell(text)
 
 
+@contextmanager
+def beforehand() -> Generator[None]:
+    """Have a command be refused that cannot say what it is about to do: none of it is done yet.
+
+    Raises:
+        BadInput: standard output does not take what is printed here.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not (isinstance(error, BrokenPipeError) or error.filename == printing.STDOUT):
+            raise
+        raise BadInput(
+            f"Standard output cannot be written: {error.strerror or 'it is closed'}. "
+            "Nothing was done.",
+            hint="Let it go where it can be; where nobody is to be asked, give --yes.",
+        ) from None
+
+
+def asked(question: str) -> str:
+    """Ask who is there, before anything is done; return the answer in small letters.
+
+    Raises:
+        BadInput: as `beforehand`.
+        EOFError: there is no answer.
+    """
+    with beforehand():
+        printing.ask(question)
+    return input().strip().lower()
+
+
 def agreed(args: argparse.Namespace, question: str) -> bool:
     """Ask whether to go on, unless `--yes` was typed.
 
     Raises:
-        BadInput: nobody is there to be asked.
+        BadInput: nobody is there to be asked, or the question cannot be shown.
     """
     if args.yes:
         return True
     if args.json or not (sys.stdin and sys.stdin.isatty()):
         raise BadInput("Nobody is there to be asked. Nothing was done.", hint="Give --yes.")
     try:
-        answer = input(f"{question} [y/N] ")
+        return asked(f"{question} [y/N]") in _YES
     except EOFError:  # Ctrl-D
+        say("")
         return False
-    return answer.strip().lower() in _YES
 
 
 def complain(

@@ -15,50 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli import tasks
-from mcp_agentbus.cli.output import agreed, show
+from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
-from mcp_agentbus.core.feather import printing
 from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.errors import AgentbusError, NoListener
 from mcp_agentbus.relay.typed import body
 
 if TYPE_CHECKING:
     from mcp_agentbus.human.decide import Pending
-
-
-def status(args: argparse.Namespace) -> int:
-    """Show what goes on; return the exit code.
-
-    Raises: as `command.status`.
-    """
-    from mcp_agentbus.overview import command
-
-    terminal = printing.columns(), printing.rows(), printing.is_styled()
-    text, data = asyncio.run(command.status(load_settings(), terminal))
-    show(args, text, data, verbatim=not args.json)
-    return 0
-
-
-def why(args: argparse.Namespace) -> int:
-    """Say why a task is not done; return the exit code.
-
-    Raises: as `command.why`.
-    """
-    from mcp_agentbus.overview import command
-
-    show(args, *asyncio.run(command.why(load_settings(), args.task_id)))
-    return 0
-
-
-def policy(args: argparse.Namespace) -> int:
-    """Say what would become of a task now; return the exit code.
-
-    Raises: as `command.policy`.
-    """
-    from mcp_agentbus.overview import command
-
-    show(args, *asyncio.run(command.policy(load_settings(), args.sender, args.to)))
-    return 0
 
 
 def decide(args: argparse.Namespace) -> int:
@@ -252,10 +216,11 @@ async def _clear(args: argparse.Namespace) -> int:
     call = tasks.call(args, say if args.json else tell)
     async with call.session() as session:
         what = await to_clear(session)
-        if not (what.received or what.sent):
+        if what.is_empty:
             return await command.cleared(session, what, call.print)
         if not (args.yes or args.json):
-            tell(command.clearing_text(session.me.id, what))
+            with beforehand():
+                tell(command.clearing_text(session.me.id, what))
         if agreed(args, "Go on?"):
             return await command.cleared(session, what, call.print)
         say("Nothing was done.")

@@ -77,6 +77,28 @@ class Agent:
     #: Whether its user has set it up on this machine: what is not said of it here was taken away.
     set_up: bool = field(default=False, compare=False)
 
+    def check(self) -> None:
+        """See that it is one as the rules are; a program may have said anything.
+
+        Raises:
+            BadInput: its id, a role or its description breaks its rule, or a list is none.
+        """
+        agent_id(self.id)
+        for name in ("roles", "accept_from"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple | list) or not all(isinstance(x, str) for x in value):
+                raise BadInput(
+                    f"The {name} of {self.id} are {str(value)[:80]!r}, which is no tuple of names.",
+                    hint=f"Write {name}=('code',), with the comma, also for a single one.",
+                )
+        for role in self.roles:
+            role_name(role)
+        if not isinstance(self.description, str):
+            raise BadInput(
+                f"The description of {self.id} is no text.", hint="Give one line, or leave it out."
+            )
+        description(self.description)
+
     @property
     def inboxes(self) -> tuple[str, ...]:
         """The inboxes it reads: its own, then those of its roles."""

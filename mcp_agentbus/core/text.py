@@ -119,6 +119,11 @@ def whole(written: str, low: int, high: int) -> int:
     return int(written)
 
 
+def is_count(written: str, digits: int) -> bool:
+    """Tell whether that is a number as this program writes one, of up to so many digits."""
+    return written.isascii() and written.isdecimal() and len(written) <= digits
+
+
 def cut(line: str, width: int) -> str:
     """Return a line, or as much of it as is at most `width` cells wide, and that there is more."""
     line = line.expandtabs()

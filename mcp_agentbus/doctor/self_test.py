@@ -18,11 +18,10 @@ import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
@@ -41,6 +40,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human import standing
 from mcp_agentbus.human.tap import TIME_LIMIT_S
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.registered import forgotten
 
 #: What is left of a task whose test was killed goes by itself after this time.
 _EXPIRES_S: Final = 600
@@ -349,22 +349,14 @@ async def _forget(bus: Bus, agents: Sequence[str], *, whole: bool, sent: bool) -
     for agent in agents:
         for stream in streams.STREAMS if whole else (subjects.AGENTS, subjects.PRESENCE):
             purge = {"filter": subjects.everything_of(agent)}
-            await _unless_missing(bus, f"STREAM.PURGE.{stream}", purge)
+            await forgotten.remove(bus, f"STREAM.PURGE.{stream}", purge)
         lanes = [(subjects.TASKS, subjects.lane_consumer(agent, lane)) for lane in ids.LANES]
         own = [
             (subjects.RESULTS, subjects.results_consumer(agent)),
             (subjects.RESULTS, subjects.sent_consumer(agent)),
         ]
         for stream, consumer in (*lanes, *own):
-            await _unless_missing(bus, f"CONSUMER.DELETE.{stream}.{consumer}", None)
+            await forgotten.remove(bus, f"CONSUMER.DELETE.{stream}.{consumer}")
     are = "is" if len(agents) == 1 else "are"
     left = "" if whole or not sent else "; the task was withdrawn, and its record stays for 30 days"
     return f"{' and '.join(agents)} {are} off the bus again{left}"
-
-
-async def _unless_missing(bus: Bus, call: str, body: dict[str, Any] | None) -> None:
-    try:
-        await bus.api(call, body)
-    except ApiError as error:
-        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}:
-            raise

@@ -110,13 +110,15 @@ async def page(
         cursor: `next_cursor` of the page before.
 
     Raises:
-        BadInput: a value is of another kind.
+        BadInput: a value is of another kind, or the cursor none of a page.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     text.check_text(query, "query")
     text.check_number(limit, "limit", 1, math.inf, hint="Use 1 or more.", kind=int)
-    if cursor is not None:
-        text.check_text(cursor, "cursor")
+    if cursor is not None and not ids.is_agent(text.check_text(cursor, "cursor")):
+        raise BadInput(
+            "The cursor is not one of this list.", hint="Use the cursor of the answer before."
+        )
     everybody, stored = await both(roster.everybody(bus), waiting.stored_tasks(bus))
     matching = [entry for entry in everybody if _matches(entry, query)]
     chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]

@@ -358,7 +358,7 @@ def _position(cursor: str | None, lanes: int) -> tuple[int, int]:
         return 0, 1
     kind, _, rest = text.check_text(cursor, "cursor").partition("-")
     place, _, seq = rest.partition("-")
-    if kind != "peek" or not (place.isdecimal() and seq.isdecimal()) or len(rest) > 24:
+    if kind != "peek" or not (text.is_count(place, 4) and text.is_count(seq, 22)):
         raise BadInput(
             "The cursor is not one of a peek.", hint="Use the cursor of the answer before."
         )

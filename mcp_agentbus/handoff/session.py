@@ -41,6 +41,7 @@ from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.task import CLAIM_MAX_S
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
+_TURN_S: Final = 0.5  # of that, for a call that is claiming just now
 _HANDED_OVER_S: Final = 2.0  # whoever is asked for what it has; one that hangs is not waited for
 _PREDECESSORS_MAX: Final = 8  # more than a host leaves; whoever is on the bus may answer
 RECORDS: Final = "records"  # of sent tasks, where something new may be, as in the lanes
@@ -93,6 +94,8 @@ class Session:
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        if self.naming is None:  # else the name is its user's, or made of its folder's
+            self.me.check()
         self._config = Watcher(self.bus.settings)
         self._be(self.me.by_mcp() if self.naming else self.me)
 
@@ -125,6 +128,19 @@ class Session:
     def is_known(self) -> bool:
         """Whether the bus was told of it, so that it says of itself that it ends."""
         return "known" in self._done
+
+    def see_open(self) -> None:
+        """See that it has not ended.
+
+        Raises:
+            Refused: it has.
+        """
+        if self._ended:
+            raise Refused(
+                "This session has ended: it gives no sign of life, and what it claimed would be "
+                "nobody's. Nothing was done.",
+                hint="Open another session, and call it from there.",
+            )
 
     def refreshed(self) -> Agent:
         """Return its agent as its user has said by now, which it is from here on."""
@@ -171,12 +187,7 @@ class Session:
             Refused: it has ended, or has a successor that lives.
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
-        if self._ended:
-            raise Refused(
-                "This session has ended: it gives no sign of life, and what it claimed would be "
-                "nobody's. Nothing was done.",
-                hint="Open another session, and call it from there.",
-            )
+        self.see_open()
         if self.successor:
             if await roster.may_live(self.bus, self.me.id, self.successor):
                 raise is_over()
@@ -353,6 +364,7 @@ class Session:
         What it was given counts as seen if that is known by its `calls` to have arrived.
         """
         self._ended = True
+        self.watches.note(*EVERYTHING)  # whoever waits here is told at once
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 for task in self._doing.values():
@@ -361,10 +373,17 @@ class Session:
                 await asyncio.gather(*unfinished, return_exceptions=True)
                 # `reconnected(0)` never starts a server: a person may have stopped it.
                 if not self.leased and self.is_known and await self.bus.reconnected(0):
+                    await self._turn_ended()
                     await self._leave()
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_END_TIMEOUT_S):
                 await self._ending.aclose()
+
+    async def _turn_ended(self) -> None:
+        """Wait for the call that may claim just now; each later one sees that this has ended."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TURN_S), self.lock:
+                pass
 
     async def _leave(self) -> None:
         """Give back what it holds, and say that it leaves: each step, whatever the others do."""

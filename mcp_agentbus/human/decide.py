@@ -106,8 +106,9 @@ def decide(
         does = "allow" if approved else "forbid"
         typed = terminal.ask(f"To {does} that, type the first {TYPED_CHARS} characters of its id: ")
     if typed != asked.record.task_id[:TYPED_CHARS]:
+        wrong = "That is not how the task's id begins" if typed else "Nothing was typed"
         raise BadInput(
-            "That is not how the task's id begins. Nothing was stored.",
+            f"{wrong}. Nothing was stored.",
             hint=f"{asked.decided}, and that stands. To decide, run the same again.",
         )
     decision = Decision(approved, note.strip(), now())

@@ -85,11 +85,17 @@ class Terminal:
             self._write(folded(line, width, indent, cut=True) + "\n")
 
     def ask(self, prompt: str) -> str:
-        """Print a prompt and return the line that is typed then; what was typed before is void."""
+        """Print a prompt and return the line that is typed then; what was typed before is void.
+
+        It is empty where its end was typed alone, by Ctrl-D; then the prompt's line ends here.
+        """
         with suppress(termios.error):
             termios.tcflush(self._descriptor, termios.TCIFLUSH)
         self._write(prompt)
-        return os.read(self._descriptor, _LINE_MAX_BYTES).decode(errors="replace").strip()
+        typed = os.read(self._descriptor, _LINE_MAX_BYTES)
+        if not typed.endswith(b"\n"):
+            self._write("\n")
+        return typed.decode(errors="replace").strip()
 
     def _write(self, text: str) -> None:
         rest = text.encode(errors="backslashreplace")

@@ -9,25 +9,36 @@
 
 Nothing goes without a word: every task has an end that its sender is told, and its life stays. What
 nobody has read, results and words, and what a live session holds, stays as it is, and so do the
-tasks of roles, which belong to several.
+tasks of roles, which belong to several, and what lies in the outbox, which is the listener's alone.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.errors import AlreadyEnded, NotClaimed, NotYourTask, UnknownAgent, UnknownTask
+from mcp_agentbus.core import text
+from mcp_agentbus.errors import (
+    AgentbusError,
+    AlreadyEnded,
+    NotClaimed,
+    NotYourTask,
+    UnknownAgent,
+    UnknownTask,
+)
 from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.sending.later import lying_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, subjects, tasks
 from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.records import lasts, record_in, sent_in
-from mcp_agentbus.store.subjects import RESULTS
-from mcp_agentbus.store.task import HELD
+from mcp_agentbus.store.records import lasts, record_in, record_key, sent_in, update
+from mcp_agentbus.store.steps import Lost, Step, first_record, next_record, sent_of
+from mcp_agentbus.store.subjects import RESULTS, SCHEDULE
+from mcp_agentbus.store.task import HELD, Task, Undecodable
 
 # Tasks of an inbox that are looked at in one go.
 _PAGE: Final = 100
@@ -45,6 +56,15 @@ class Clearing:
     held: int = 0
     #: So many words that were not shown yet, see `send_task(expect="nothing")`.
     words: int = 0
+    #: So many tasks that it sent, and that are kept on this machine until the bus takes them.
+    outgoing: int = 0
+    #: What was sent to it for a later time, which has not come.
+    later: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to end."""
+        return not (self.received or self.sent or self.later)
 
 
 @dataclass(frozen=True)
@@ -82,14 +102,17 @@ async def to_clear(session: Session) -> Clearing:
                 words += 1
             else:
                 received.append(seen.task.id)
+    later = {task.id: task.expect async for task in _later(session)}
+    words += sum(expect == "nothing" for expect in later.values())
+    to_come = tuple(task_id for task_id, expect in later.items() if expect != "nothing")
+    to_itself = {*received, *to_come}
     sent = await _sent(session.bus, session.me.id)
-    to_itself = set(received)
     others = tuple(task_id for task_id in sent if task_id not in to_itself)
-    if not (received or others or held or words) and not await roster.look(
-        session.bus, session.me.id
-    ):
+    outgoing = await _outgoing(session)
+    what = Clearing(tuple(received), others, held, words, outgoing, to_come)
+    if what == Clearing() and not await roster.look(session.bus, session.me.id):
         raise UnknownAgent(f"No agent {session.me.id!r} is registered. Nothing was done.")
-    return Clearing(tuple(received), others, held, words)
+    return what
 
 
 async def clear(session: Session, what: Clearing) -> Cleared:
@@ -101,9 +124,13 @@ async def clear(session: Session, what: Clearing) -> Cleared:
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
     rejected = withdrawn = 0
-    for task_id in what.received:
+    later = {task.id: task async for task in _later(session)} if what.later else {}
+    for task_id in (*what.received, *what.later):
+        why = f"{session.me.id} has cleared its inbox without doing this."
+        if task := later.get(task_id):
+            rejected += await _rejected(session, task, why)
+            continue
         with suppress(AlreadyEnded, NotClaimed, NotYourTask, UnknownTask):
-            why = f"{session.me.id} has cleared its inbox without doing this."
             await publish_result(session, task_id, "rejected", summary=why)
             rejected += 1
     for task_id in what.sent:
@@ -111,7 +138,8 @@ async def clear(session: Session, what: Clearing) -> Cleared:
             await publish_result(session, task_id, "cancelled")
             withdrawn += 1
     done = rejected + withdrawn
-    return Cleared(rejected, withdrawn, len(what.received) + len(what.sent) - done)
+    there = len(what.received) + len(what.later) + len(what.sent)
+    return Cleared(rejected, withdrawn, there - done)
 
 
 async def _is_held(session: Session, seen: tasks.Seen) -> bool:
@@ -120,6 +148,46 @@ async def _is_held(session: Session, seen: tasks.Seen) -> bool:
     if record is None or record.state not in HELD or record.session == session.id:
         return False
     return await roster.may_hold(session.bus, record)
+
+
+async def _later(session: Session) -> AsyncGenerator[Task, None]:
+    """Yield what waits for its time, for this agent, as its senders have scheduled it."""
+    places = subjects.scheduled_subject(session.me.id, "*", "*", "*")
+    async with aclosing(session.bus.stored(SCHEDULE, places)) as pages:
+        async for page in pages:
+            for message in page:
+                inbox, _, (lane, sender, task_id) = subjects.parts(message.subject)
+                at = subjects.task_subject(inbox, lane, sender)
+                with suppress(Undecodable):  # doctor names it
+                    task = tasks.decoded(replace(message, subject=at))
+                    if task.id == task_id:
+                        yield task
+
+
+async def _rejected(session: Session, task: Task, why: str) -> bool:
+    """End a task whose time has not come, which nobody can claim; tell whether it was done here."""
+    sent = sent_of(task)
+    wanted = Step(
+        "rejected", sent.inbox, first_record(sent), session=session.id, changes={"summary": why}
+    )
+    outcome = await update(
+        session.bus,
+        record_key(sent.owner, sent.inbox, sent.task_id),
+        lambda standing: next_record(standing, wanted, text.now()),
+    )
+    if isinstance(outcome, Lost) and not outcome.record.ended:
+        return False
+    with suppress(AgentbusError):  # whoever reads the inbox removes it
+        await tasks.remove(session.bus, sent)
+    return not isinstance(outcome, Lost)
+
+
+async def _outgoing(session: Session) -> int:
+    """Return how many tasks of this agent are not at the bus yet."""
+    waits = await lying_of(session)
+    return sum(
+        each.is_ours and not each.is_over and each.task.sender == session.me.id for each in waits
+    )
 
 
 async def _sent(bus: Bus, agent: str) -> list[str]:

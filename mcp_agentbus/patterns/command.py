@@ -93,10 +93,11 @@ def _event_data(event: Event) -> dict[str, Any]:
 
 def clearing_text(agent: str, what: Clearing) -> str:
     """Say what would be done, and what would stay."""
+    later = f", {len(what.later)} of them for a later time," if what.later else ""
     return (
-        f"Of {agent}, {many(len(what.received), 'waiting task')} would be rejected, and their "
-        f"senders told; {many(len(what.sent), 'task')} that it sent would be withdrawn. "
-        f"{_kept(what)}"
+        f"Of {agent}, {many(len(what.received) + len(what.later), 'waiting task')}{later} would be "
+        f"rejected, and their senders told; {many(len(what.sent), 'task')} that it sent would be "
+        f"withdrawn. {_kept(what)}"
     )
 
 
@@ -104,7 +105,14 @@ def _kept(what: Clearing) -> str:
     """Say what stays."""
     held = f"what live sessions hold ({many(what.held, 'task')}), " if what.held else ""
     words = f"words ({what.words}), " if what.words else ""
-    return f"Left are {held}{words}results, and the tasks of roles: see agentbus inbox --peek"
+    told = f"Left are {held}{words}results, and the tasks of roles: see agentbus inbox --peek"
+    if not what.outgoing:
+        return told
+    return (
+        f"{told}. Left as well: {many(what.outgoing, 'task')} that it sent, kept on this machine "
+        "until the bus takes them. agentbus status shows them, and "
+        "`agentbus result ID cancelled` withdraws one."
+    )
 
 
 async def cleared(session: Session, what: Clearing, print_: Print) -> int:
@@ -118,8 +126,12 @@ async def cleared(session: Session, what: Clearing, print_: Print) -> int:
 
 
 def _cleared_text(agent: str, done: Cleared, what: Clearing) -> str:
-    if not what.received and not what.sent:
-        return f"Nothing waits for {agent}, and nothing that it sent has no end yet. {_kept(what)}"
+    if what.is_empty:
+        at_bus = " to the bus" if what.outgoing else ""
+        return (
+            f"Nothing waits for {agent}, and nothing that it sent{at_bus} has no end yet. "
+            f"{_kept(what)}"
+        )
     left = (
         f" Left as well: {many(done.left, 'task')} that ended or was claimed meanwhile, or has no "
         "sender's record; agentbus inbox shows what still waits."

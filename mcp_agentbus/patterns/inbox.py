@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core import ids
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.agents import Page
@@ -30,9 +29,7 @@ async def register(bus: Bus, agent: Agent) -> None:
         BadInput: its id, a role or its description breaks its rule.
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
-    ids.agent_id(agent.id)
-    for role in agent.roles:
-        ids.role_name(role)
+    agent.check()
     await streams.ensure_streams(bus)
     await roster.register(bus, agent, None)
 

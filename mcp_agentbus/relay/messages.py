@@ -7,14 +7,15 @@ r"""What a host says, line by line: a message for the server, or what the host i
     b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"..."}}\n'
 
 Every line but a response has one of both, so no request goes without an answer: one with an id is
-refused for that id. What goes on to the server is written anew, as one JSON text that any reader
-takes: a line costs the server, which has other sessions, no more than its bytes. It knows no method
-of MCP, but that what is called `arguments` is an object; in what is no text it puts U+FFFD, and
-tells the server so.
+refused for that id, and a batch for each of its ids. What goes on to the server is written anew, as
+one JSON text that any reader takes: a line costs the server, which has other sessions, no more than
+its bytes. It knows no method of MCP, but that what is called `arguments` is an object; in what is
+no text it puts U+FFFD, and tells the server so.
 """
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -59,7 +60,7 @@ class Message(NamedTuple):
 class Refused(NamedTuple):
     """What is no message for the server."""
 
-    #: The line that tells the host so.
+    #: The lines that tell the host so: one, or one for each request of a batch.
     answer: bytes
 
 
@@ -81,7 +82,7 @@ def read(line: bytes) -> Message | Refused | None:
     if _is_response(content):
         return None
     if why := _fault(content) or size:
-        return _refused(_id(content), why)
+        return _refused_all(_ids(content), why)
     return _message(content)
 
 
@@ -142,8 +143,14 @@ def _fault(content: Any) -> str:
         'its jsonrpc is not "2.0"': content.get("jsonrpc") != "2.0",
         "its method is no text": not isinstance(content.get("method"), str),
         "its params are no object": not isinstance(content.get("params"), dict | None),
+        'its arguments are no object such as {"limit": 5}': _lacks_names(content),
     }
     return next((why for why, is_so in wrong.items() if is_so), "")
+
+
+def _lacks_names(content: dict[str, Any]) -> bool:
+    params = content.get("params")
+    return isinstance(params, dict) and not isinstance(params.get("arguments"), dict | None)
 
 
 def _is_text(value: str) -> bool:
@@ -157,6 +164,21 @@ def _is_text(value: str) -> bool:
 def _id(content: Any) -> str | int | None:
     given = content.get("id") if isinstance(content, dict) else None
     return given if isinstance(given, str | int) and not isinstance(given, bool) else None
+
+
+def _ids(content: Any) -> list[str | int | None]:
+    """Return the ids for which a line is refused; None for what has none that can be read.
+
+    A batch is refused for each of its requests, as whoever sent it waits for all of them.
+    """
+    if not isinstance(content, list):
+        return [_id(content)]
+    asked = [each for each in content if not (_is_response(each) or _is_notification(each))]
+    return list(dict.fromkeys(map(_id, asked))) or [None]
+
+
+def _is_notification(content: Any) -> bool:
+    return isinstance(content, dict) and "method" in content and "id" not in content
 
 
 def _size(content: Any, text: str) -> str:
@@ -206,6 +228,10 @@ def _id_at_an_end(line: bytes) -> str | int | None:
         return _id({"id": _decode(found[1].decode("utf-8", "surrogateescape"))}) if found else None
     except ValueError:
         return None
+
+
+def _refused_all(requests: Iterable[str | int | None], why: str) -> Refused:
+    return Refused(b"".join(_refused(request, why).answer for request in requests))
 
 
 def _refused(request: str | int | None, why: str, code: int = _INVALID_REQUEST) -> Refused:

@@ -15,11 +15,10 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mcp_agentbus.archive.kept.gone import forget_tasks
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError, Conflict, Found
+from mcp_agentbus.bus.replies import Conflict, Found
 from mcp_agentbus.config import editor, identity, names
 from mcp_agentbus.config.folder_file import FOLDER_FILE
 from mcp_agentbus.config.machine_key import unforeseen
@@ -239,10 +238,10 @@ async def _forget(bus: Bus, agent: str) -> None:
     with suppress(Conflict):  # it is registered anew
         await forgotten.forget(bus, agent)
     signs = {"filter": subjects.heartbeat_subject(agent, "*")}
-    await _unless_missing(bus, f"STREAM.PURGE.{PRESENCE}", signs)
+    await forgotten.remove(bus, f"STREAM.PURGE.{PRESENCE}", signs)
     for lane in ids.LANES:
-        await _unless_missing(
-            bus, f"CONSUMER.DELETE.{TASKS}.{subjects.lane_consumer(agent, lane)}", None
+        await forgotten.remove(
+            bus, f"CONSUMER.DELETE.{TASKS}.{subjects.lane_consumer(agent, lane)}"
         )
 
 
@@ -326,14 +325,14 @@ async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, messag
 
 
 async def _take_out(bus: Bus, stream: str, message: Found) -> None:
-    await _unless_missing(bus, f"STREAM.MSG.DELETE.{stream}", {"seq": message.seq})
+    await forgotten.remove(bus, f"STREAM.MSG.DELETE.{stream}", {"seq": message.seq})
 
 
 async def _drop_records(bus: Bus, sent: Sent) -> None:
     """Take the records of a task from where it was: they stand under another name."""
     for subject in (subjects.sent_subject, subjects.record_subject, subjects.wakes_subject):
         purge = {"filter": subject(sent.owner, sent.inbox, sent.task_id)}
-        await _unless_missing(bus, f"STREAM.PURGE.{RESULTS}", purge)
+        await forgotten.remove(bus, f"STREAM.PURGE.{RESULTS}", purge)
 
 
 async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> bool:
@@ -355,11 +354,3 @@ async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> bool:
         await write_record(bus, record.model_copy(update=to), 0)
     await _drop_records(bus, sent)
     return True
-
-
-async def _unless_missing(bus: Bus, call: str, body: dict[str, Any] | None) -> None:
-    try:
-        await bus.api(call, body)
-    except ApiError as error:
-        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}:
-            raise

@@ -121,6 +121,7 @@ async def test_a_live_session_is_told_of_it_like_of_an_answer(world):
     ("reply", "options", "why"),
     [
         ("yes", {}, "not how the task's id begins"),
+        ("\x04", {}, "Nothing was typed. Nothing was stored. Hint: Nothing is decided"),
         ("", {"CLAUDECODE": "1"}, "from within an agent's host"),
         ("", {"AGENTBUS_WORKER": "coder"}, "from within an agent's host"),
         ("", {"ancestors": ["node", "claude"]}, "from within an agent's host"),

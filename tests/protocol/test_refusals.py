@@ -85,6 +85,8 @@ BAD_VALUES = [
     ("read_inbox", {"cursor": "past-1-abc"}, "give view"),
     ("read_inbox", {"cursor": "yesterday", "peek": True}, "cursor"),
     ("read_inbox", {"cursor": "-1", "task_id": UNKNOWN}, "The cursor is not one of this task"),
+    ("read_inbox", {"cursor": "٣", "task_id": UNKNOWN}, "The cursor is not one of this task"),
+    ("list_agents", {"cursor": "Yesterday"}, "The cursor is not one of this list"),
     ("read_inbox", {"thread_id": "a b"}, "is not a thread id"),
     ("read_inbox", {"task_id": "../x"}, "is not a task id"),
     ("watch_inbox", {"task_id": "?"}, "is not a task id"),

@@ -66,6 +66,7 @@ class Reader:
             only="",
             outbox=None,
             successor="",
+            see_open=lambda: None,
             ungranted=frozenset(),
             me=SimpleNamespace(id="coder"),
             inboxes=("coder",),

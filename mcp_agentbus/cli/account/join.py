@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Final
 
 from mcp_agentbus.cli.account import unseen_line
-from mcp_agentbus.cli.output import agreed, show
+from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.core.text import from_json
@@ -88,18 +89,11 @@ def run_leave(args: argparse.Namespace) -> int:
     # A join that was killed has come this far, and not to config.toml.
     kept_here = Place(settings).record()
     account = kept_here.account if kept_here else settings.account
-    if account and not args.json:
-        waits = "ends as rejected" if args.give_back else "waits there, until you join again"
-        tell(
-            f"You are the account {account}. What waits for its agents {waits}; its key "
-            "goes, and config.toml says again what it did before."
-        )
     kept = asyncio.run(lying(settings))
-    if kept and not args.json:
-        tell(
-            f"{many(len(kept), 'task')} stored here and not yet at the bus: kept, and handed on "
-            "only once you are an account of it again."
-        )
+    lines = _before_leaving(account, len(kept), give_back=args.give_back)
+    with beforehand():
+        for line in () if args.json else lines:
+            tell(line)
     if account and not agreed(args, "Leave?"):
         say("Nothing was done.")
         return 0
@@ -107,6 +101,21 @@ def run_leave(args: argparse.Namespace) -> int:
     listens = _listener(left.settings)
     show(args, _left(left, listens), {**_left_data(left, listens), "outbox": len(kept)})
     return int(not left.told)
+
+
+def _before_leaving(account: str | None, kept: int, *, give_back: bool) -> Iterator[str]:
+    """Yield what is told to whoever is about to leave."""
+    if account:
+        waits = "ends as rejected" if give_back else "waits there, until you join again"
+        yield (
+            f"You are the account {account}. What waits for its agents {waits}; its key "
+            "goes, and config.toml says again what it did before."
+        )
+    if kept:
+        yield (
+            f"{many(kept, 'task')} stored here and not yet at the bus: kept, and handed on "
+            "only once you are an account of it again."
+        )
 
 
 def _text(joined: Joined) -> str:

@@ -104,15 +104,9 @@ async def _overview(order: Order) -> int:
     from mcp_agentbus.core.framing import spelled
 
     # A room more than most commands need; nobody else waits meanwhile.
-    command = await asyncio.to_thread(import_module, "mcp_agentbus.overview.command")
-    args, settings, bus = order.args, order.settings, order.bus
-    if args.command == "status":
-        text, data = await command.status(settings, order.typed.terminal, bus)
-    elif args.command == "why":
-        text, data = await command.why(settings, args.task_id, bus)
-    else:
-        text, data = await command.policy(settings, args.sender, args.to, bus)
-    is_verbatim = args.json or args.command == "status"
+    overview = await asyncio.to_thread(import_module, "mcp_agentbus.cli.carried.overview")
+    args = order.args
+    text, data = await overview.told(args, order.settings, order.typed.terminal, order.bus)
     said = spelled(data) if args.json else text
-    order.say("say" if is_verbatim else "tell", said, {EXIT_CODE: 0})
+    order.say("say" if overview.is_verbatim(args) else "tell", said, {EXIT_CODE: 0})
     return 0

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.cli.output import agreed, show
+from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.cli.servers.folder import of_owner
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
@@ -88,7 +88,8 @@ def remove(args: argparse.Namespace) -> int:
     admin.wanted_in(folder)  # before anybody is asked about a server that is not there
     if not (args.yes or args.json):
         waits = "would end as rejected, its senders told" if args.give_back else "would be kept"
-        tell(f"{args.name} would be cut off the bus. What waits for its agents {waits}.")
+        with beforehand():
+            tell(f"{args.name} would be cut off the bus. What waits for its agents {waits}.")
     if not agreed(args, "Go on?"):
         say("Nothing was done.")
         return 0

@@ -16,7 +16,7 @@ from contextlib import aclosing
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.cli.output import agreed, show
+from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.cli.servers import folder as folders
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.feather.printing import say, tell
@@ -63,11 +63,12 @@ async def _restore(args: argparse.Namespace, settings: Settings) -> int:
         there = await restoring.holds(bus)
     if there and args.replace:
         if not (args.yes or args.json):
-            tell(
-                f"The bus holds {restoring.told(there)}. All of it goes, and a backup of it is "
-                "taken before. What was sent or answered since "
-                f"{kept.taken_at:%Y-%m-%d %H:%M} UTC is not in the one that is restored."
-            )
+            with beforehand():
+                tell(
+                    f"The bus holds {restoring.told(there)}. All of it goes, and a backup of it is "
+                    "taken before. What was sent or answered since "
+                    f"{kept.taken_at:%Y-%m-%d %H:%M} UTC is not in the one that is restored."
+                )
         if not agreed(args, "Go on?"):
             say("Nothing was done.")
             return 0

@@ -42,7 +42,7 @@ def add(commands: Commands) -> None:
     clear.needs_each_word = True
     clear.epilog = (
         "It says what it would do, and asks. Each task has an end that its sender is told. "
-        "Results and words that nobody has read stay, what a live session holds, and the tasks of "
-        "roles."
+        "Results and words that nobody has read stay, what a live session holds, the tasks of "
+        "roles, and what is kept on this machine until the bus takes it."
     )
     clear.add_argument("--yes", action="store_true", help="do not ask")

@@ -76,8 +76,23 @@ def say(text: str) -> None:
     Raises:
         OSError: standard output does not take it; its `filename` is STDOUT.
     """
+    _print(text, "\n")
+
+
+def ask(question: str) -> None:
+    """Print a question, whose answer is typed behind it.
+
+    Raises:
+        BrokenPipeError: standard output was closed before this program began.
+        OSError: as `say`.
+    """
+    check_seen()
+    _print(question, " ")
+
+
+def _print(text: str, end: str) -> None:
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         error.filename = STDOUT
         raise

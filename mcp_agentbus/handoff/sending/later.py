@@ -84,13 +84,23 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
 
 async def _lay_before(session: Session, task: Task) -> bool:
     """Tell whether a listener that has ended had kept this very task: then it is kept still."""
-    if not session.bus.settings.keeps_outbox:
-        return False
-    try:
-        waits = await lying(session.bus.settings, may_start=False)
-    except AgentbusError:
-        return False
+    waits = await lying_of(session)
     return any(each.task.id == task.id and is_same(sent_of(each.task), task) for each in waits)
+
+
+async def lying_of(session: Session) -> tuple[Waits, ...]:
+    """Return what is kept here for the bus of now, as far as that can be read without a start.
+
+    What was sent by other agents of this user's is in it, too.
+    """
+    if not session.bus.settings.keeps_outbox:
+        return ()
+    try:
+        if session.outbox:
+            return await session.outbox.waits()
+        return await lying(session.bus.settings, may_start=False)
+    except AgentbusError:
+        return ()
 
 
 async def lies_here(session: Session, task_id: str) -> bool:

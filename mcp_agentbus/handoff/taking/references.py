@@ -63,6 +63,6 @@ def number_of(cursor: str | None) -> int:
     if cursor is None:
         return -1
     prefix, _, number = text.check_text(cursor, "cursor").partition("-")
-    if prefix != "claim" or not number.isdecimal() or len(number) > 12:
+    if prefix != "claim" or not text.is_count(number, 12):
         raise BadInput("The cursor is not one of this inbox.", hint=_CURSORS.get(prefix, _CURSOR))
     return int(number)

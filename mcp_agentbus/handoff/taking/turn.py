@@ -39,9 +39,13 @@ class Turn:
 
     async def __aenter__(self) -> Self:
         await self._session.lock.acquire()
-        if self._session.successor:
+        try:
+            self._session.see_open()
+            if self._session.successor:
+                raise is_over()
+        except BaseException:
             self._session.lock.release()
-            raise is_over()
+            raise
         return self
 
     async def take(self, look: Coroutine[Any, Any, Inbox]) -> Inbox:

@@ -11,11 +11,12 @@ once nothing of its former agent is left: 30 days after the last of it was writt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.core import text
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.registered.profile import Profile, decode_profile
@@ -49,6 +50,18 @@ async def forget(bus: Bus, agent: str) -> None:
         await bus.replace(AGENTS, subject, kept(agent, account), stored.seq)
     else:  # of what an account asks its gate keeps the name
         await bus.api(f"STREAM.PURGE.{AGENTS}", {"filter": subject})
+
+
+async def remove(bus: Bus, call: str, body: Mapping[str, Any] | None = None) -> None:
+    """Have the server remove what an agent leaves there, unless what had it is gone.
+
+    Raises: as `Bus.api`.
+    """
+    try:
+        await bus.api(call, body)
+    except ApiError as error:
+        if error.code not in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}:
+            raise
 
 
 def kept(agent: str, account: str) -> bytes:

@@ -18,6 +18,7 @@ from typing import Final
 
 from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.ids import address_of
+from mcp_agentbus.core.text import is_count
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.call import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
@@ -360,7 +361,7 @@ def start_of(cursor: str | None) -> int:
     """
     if cursor is None:
         return 0
-    if not cursor.isdecimal() or len(cursor) > 9:
+    if not is_count(cursor, 9):
         raise BadInput(
             "The cursor is not one of this task.", hint="Use the cursor of the answer before."
         )

@@ -9,10 +9,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.cli import main, tasks
+from mcp_agentbus.cli import main, output, tasks
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.feather import printing
 from mcp_agentbus.core.feather.printing import EXIT_CODE
@@ -185,6 +186,37 @@ def test_what_cannot_be_printed_is_told_of_where_nothing_is_buffered(capsys, mon
 def test_help_that_cannot_be_printed_is_not_called_shown(nobody, capsys, line):
     assert unread(nobody, line) == (7 if nobody == "full" else 0)
     assert "Done" not in capsys.readouterr().err
+
+
+def _asks(args):
+    args.yes = False
+    return int(output.agreed(args, "Go on?"))
+
+
+def _tells(_):
+    with output.beforehand():
+        printing.check_seen()
+        printing.tell("All of it goes.")
+
+
+@pytest.mark.parametrize("does", [_asks, _tells])
+def test_who_cannot_be_shown_a_question_has_had_nothing_done(nobody, capsys, monkeypatch, does):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True, fileno=lambda: -1))
+    monkeypatch.setattr(tasks, "_here", does)
+
+    assert unread(nobody, "watch") == 2
+    told = capsys.readouterr().err
+    assert "Standard output cannot be written: " in told
+    assert "Nothing was done." in told
+
+
+def test_a_question_is_asked_on_standard_output_and_its_answer_needs_no_case(capsys, monkeypatch):
+    answers = [" Yes \n", "n\n", ""]
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True, readline=answers.pop))
+    args = SimpleNamespace(yes=False, json=False)
+
+    assert [output.agreed(args, "Go on?") for _ in range(3)] == [False, False, True]
+    assert capsys.readouterr().out == "Go on? [y/N] \nGo on? [y/N] Go on? [y/N] "
 
 
 def test_a_report_to_nobody_has_no_colours(monkeypatch):

@@ -183,7 +183,9 @@ async def test_a_cursor_may_have_a_long_number():
     assert await Look(stored(1))(cursor=f"peek-0-{22 * '9'}") == ([], (), None)
 
 
-@pytest.mark.parametrize("cursor", ["peek-x-1", "peek-1-x", f"peek-0-{23 * '9'}"])
+@pytest.mark.parametrize(
+    "cursor", ["peek-x-1", "peek-1-x", "peek-٣-1", "peek-0-٣", "peek-0-²", f"peek-0-{23 * '9'}"]
+)
 async def test_what_is_no_cursor_of_a_look_is_refused_before_anything_is_asked(cursor):
     look = Look(stored(1))
     with pytest.raises(BadInput, match="not one of a peek"):

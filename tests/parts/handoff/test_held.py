@@ -47,7 +47,7 @@ def test_a_reader_goes_on_after_the_claim_that_the_answer_before_named_last(clai
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "claim-", "claim--1", "peek-1", "claim-x", "claim-" + 13 * "1"]
+    "cursor", ["", "claim-", "claim--1", "peek-1", "claim-x", "claim-٣", "claim-" + 13 * "1"]
 )
 def test_what_is_no_cursor_of_an_inbox_is_refused(claims, cursor):
     with pytest.raises(BadInput, match="not one of this inbox"):

@@ -4,7 +4,9 @@
 import pytest
 from session_stand_in import SessionBus
 
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput, BusUnreachable
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import streams
 
 
@@ -26,3 +28,24 @@ async def test_what_tries_heard_that_failed_is_heard_once_after_the_next(tmp_pat
 
     assert {len(each) for each in bus.heard.values()} == {1}
     await session.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "about"),
+    [
+        ({"id": "My-Service"}, "is not an agent id"),
+        ({"id": "all"}, "is reserved"),
+        ({"id": ""}, "is not an agent id"),
+        ({"id": None}, "is not an agent id"),
+        ({"roles": "code"}, "no tuple of names"),
+        ({"roles": None}, "no tuple of names"),
+        ({"roles": (5,)}, "no tuple of names"),
+        ({"roles": ("role:code",)}, "is not a role name"),
+        ({"accept_from": "planner"}, "no tuple of names"),
+        ({"description": 5}, "is no text"),
+        ({"description": "x" * 301}, "301 characters"),
+    ],
+)
+def test_an_agent_that_breaks_a_rule_is_refused_before_it_is_anybody(said, about):
+    with pytest.raises(BadInput, match=about):
+        Session(None, Agent(**{"id": "coder", **said}))

@@ -10,7 +10,9 @@ from session_stand_in import SessionBus
 from mcp_agentbus.errors import Refused, StoreFull
 from mcp_agentbus.handoff import session
 from mcp_agentbus.handoff.ends.awaited import Result
-from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store.records import read_record as read_record_of
 
 HANG_S = 20  # only a hang takes as long
 
@@ -43,6 +45,27 @@ async def test_after_its_end_a_session_refuses_what_it_is_asked(tmp_path, monkey
 
     assert "Open another session" in refused.value.hint
     assert bus.said == said
+
+
+async def test_who_waits_while_a_session_ends_is_told_so_and_given_nothing(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    waits = asyncio.Event()
+    watching = watch_inbox(coder, timeout_s=HANG_S, waiting=lambda _: _set(waits))
+    watch = asyncio.create_task(watching)
+    async with asyncio.timeout(HANG_S):
+        await waits.wait()
+
+    await coder.close()
+    [receipt] = await send_task(planner, coder.me.id, "Late", "x")
+
+    with pytest.raises(Refused, match="This session has ended"):
+        await watch
+    record, _ = await read_record_of(world.bus, planner.me.id, coder.me.id, receipt.task_id)
+    assert record is None
+
+
+async def _set(event):
+    event.set()
 
 
 async def test_whatever_a_session_cannot_give_back_at_its_end_it_says_that_it_leaves(

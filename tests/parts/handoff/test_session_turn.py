@@ -53,6 +53,7 @@ def session():
         outcomes=Outcomes(),
         lock=asyncio.Lock(),
         successor="",
+        see_open=lambda: None,
         ungranted=frozenset(),
         background=background,
         finish_in_background=lambda work: background.append(asyncio.ensure_future(work)),

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What waits for an agent and what it sent is ended, each with a word to the other side."""
 
+from messages import read_task
 from rawclient import store
 
 from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.patterns import clear as clear_module
 from mcp_agentbus.patterns import command
 from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
+from mcp_agentbus.patterns.command import clearing_text
+from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.subjects import SCHEDULE, scheduled_subject
 
 
 async def sent(session, to, subject, **options):
@@ -76,3 +82,51 @@ async def test_what_has_no_senders_record_is_left_and_said_to_be(world):
     assert what.received == ("abcdef1",)
     assert "1 task that ended or was claimed meanwhile, or has no sender's record" in printed[0][0]
     assert [item.task.id for item in (await read_inbox(coder)).tasks] == ["abcdef1"]
+
+
+async def test_what_is_to_come_at_its_time_is_rejected_too_and_a_word_of_it_stays(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    me = coder.me.id
+    ids = tuple([await sent(planner, me, f"{number}", deliver_in_s=3600) for number in range(2)])
+    word = await sent(planner, me, "a word", deliver_in_s=3600, expect="nothing")
+    to_itself = await sent(coder, me, "to itself", deliver_in_s=3600)
+    asked = await sent(coder, planner.me.id, "asked", deliver_in_s=3600)
+
+    what = await to_clear(coder)
+    assert set(what.later) == {*ids, to_itself}
+    assert (what.received, what.sent, what.words) == ((), (asked,), 1)
+    assert "3 waiting tasks, 3 of them for a later time, would" in clearing_text(me, what)
+    await publish_result(planner, ids[0], "cancelled")
+    assert await clear(coder, what) == Cleared(rejected=2, withdrawn=1, left=1)
+
+    assert await to_clear(coder) == Clearing(words=1)
+    places = scheduled_subject(me, "*", "*", "*")
+    assert len(await stored_subjects(world.bus, SCHEDULE, places)) == 1
+    told = {record.task_id: record.summary for record in (await read_inbox(planner)).results}
+    assert told == {ids[1]: f"{me} has cleared its inbox without doing this."}
+    assert (await task_life(planner, word)).state == "stored"
+
+
+async def test_what_lies_here_until_the_bus_takes_it_is_said_to_be_left(world, monkeypatch):
+    coder = await world.session("coder")
+    await coder.called()
+    task = read_task().model_copy(update={"sender": coder.me.id})
+    lies = [
+        Waits(task, 1, task.created_at, is_ours=True),
+        Waits(task, 2, task.created_at, is_ours=False),
+        Waits(task, 3, task.created_at, is_ours=True, is_over=True),
+        Waits(read_task(), 4, task.created_at, is_ours=True),
+    ]
+
+    async def waits():
+        return lies
+
+    monkeypatch.setattr(clear_module, "lying_of", lambda _: waits())
+    printed = []
+
+    what = await to_clear(coder)
+    await command.cleared(coder, what, lambda *said: printed.append(said))
+
+    assert what == Clearing(outgoing=1)
+    assert "nothing that it sent to the bus has no end yet" in printed[0][0]
+    assert "Left as well: 1 task that it sent, kept on this machine" in printed[0][0]

@@ -42,6 +42,10 @@ def refused(line):
     [
         (request(b'"x"'), 7),
         (request(b"[]"), 7),
+        *(
+            (request(b'{"arguments":%s}' % each), 7)
+            for each in (b"7", b"true", b'"coder"', b'"{"', b"[1]")
+        ),
         (request(method=b"7"), 7),
         (b'{"jsonrpc":"2.0","id":7}\n', 7),
         (b'{"id":"a","method":"ping"}\n', "a"),
@@ -63,6 +67,13 @@ def test_a_request_that_cannot_be_served_is_refused_for_its_id(line, request_id)
     assert refused(line) == (request_id, INVALID_REQUEST)
 
 
+def test_a_call_whose_arguments_have_no_names_is_told_what_they_are():
+    said = messages.read(request(b'{"arguments":7}'))
+
+    told = json.loads(said.answer)["error"]["message"]
+    assert 'its arguments are no object such as {"limit": 5}. Nothing was done' in told
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -71,7 +82,8 @@ def test_a_request_that_cannot_be_served_is_refused_for_its_id(line, request_id)
         request(request_id=nested(300)),
         b"[]\n",
         b"[1]\n",
-        b"[" + request()[:-1] + b"]\n",
+        b'[{"jsonrpc":"2.0","method":"notifications/initialized"}]\n',
+        b'[{"jsonrpc":"2.0","id":7,"result":{}}]\n',
         *(b"7\n", b'"x"\n', b"null\n", b"NaN\n"),
         b'{"jsonrpc":"2.0"}\n',
         b'{"jsonrpc":"2.0","method":"x","params":"x"}\n',
@@ -82,6 +94,19 @@ def test_a_request_that_cannot_be_served_is_refused_for_its_id(line, request_id)
 )
 def test_what_has_no_id_that_can_be_read_is_refused_for_none(line):
     assert refused(line) == (None, INVALID_REQUEST)
+
+
+def test_a_batch_is_refused_for_each_of_its_requests_and_once_for_what_has_no_id():
+    notice = b'{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    told = b'{"jsonrpc":"2.0","id":9,"result":{}}'
+    ids = (b"7", b'"7"', b"7", b"null", b"1.5")
+    asked = [request(request_id=each)[:-1] for each in ids]
+
+    said = messages.read(b"[" + b",".join([*asked, notice, told, b"5"]) + b"]\n")
+
+    answers = [json.loads(line) for line in said.answer.splitlines()]
+    assert [answer["id"] for answer in answers] == [7, "7", None]
+    assert {answer["error"]["code"] for answer in answers} == {INVALID_REQUEST}
 
 
 @pytest.mark.parametrize(
@@ -122,10 +147,6 @@ def test_a_response_is_not_answered(line):
                 (b'"null"', b"{}"),
                 (b'"[]"', b"{}"),
                 (b"[]", b"{}"),
-                # Left as they are, for the server to refuse.
-                (b'"coder"', b'"coder"'),
-                (b'"{"', b'"{"'),
-                (b"[1]", b"[1]"),
                 (b"null", b"null"),
             )
         ),
