@@ -30,6 +30,7 @@ from typing import Any, Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
+    NAME_IN_USE,
     NO_ROOM_TO_RESERVE,
     NO_SUCH_CONSUMER,
     NO_SUCH_STREAM,
@@ -50,7 +51,7 @@ from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 
 # Of JetStream's API: somebody else has made the stream meanwhile.
-_THERE_ALREADY: Final = frozenset({10058, 10130})
+_THERE_ALREADY: Final = frozenset({NAME_IN_USE, 10130})
 # Of several servers too few have room for a stream, or are there.
 _NO_PLACE: Final = 10005
 _IN_USE: Final = (
@@ -237,6 +238,8 @@ async def _anew(
         now = await _state(bus, name)
         if now and now["messages"] and now["last_seq"] != there.get(name, {}).get("last_seq"):
             raise _InUse(f"Somebody uses the bus: {name} has changed. Nothing was removed.")
+        if now is None:
+            await _let_go(bus, name)
     # One that is missing is made first: it tells how many servers are to keep each.
     await streams.ensure_streams(bus)
     info = await bus.api(f"STREAM.INFO.{subjects.RESULTS}")
@@ -258,6 +261,18 @@ async def _anew(
             if step.stream == subjects.AGENTS and step.is_complete and is_joined:
                 await put_back(bus, several)
             yield step
+
+
+async def _let_go(bus: Bus, stream: str) -> None:
+    """Have a cluster forget a stream whose restoring was broken off.
+
+    For ten seconds it has none of that name and takes none, then it makes an empty one.
+    """
+    try:
+        await bus.api(f"STREAM.DELETE.{stream}")
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM:
+            raise
 
 
 def _of_tasks(backup: Backup) -> tuple[Stream, ...]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
+    NAME_IN_USE,
     NO_ROOM_TO_RESERVE,
     NO_SUCH_STREAM,
     ApiError,
@@ -169,12 +170,17 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
 )
 
 # Each of those who create a stream at once reserves its room, and where that is short the server
-# refuses all but one, or all: so it is looked at again, for 3 s at most.
+# refuses all but one, or all; and one of them may have counted another room, or restores it: so it
+# is looked at again, for 3 s at most.
 _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
 
 # So many servers of a cluster keep each, so that one may be lost; where there are fewer, one does.
 _REPLICAS: Final = 3
 _PRINTED: Final = "`agentbus server config --streams --for AGENT`"
+_RESTORE: Final = (
+    "Call again in a while. If it was broken off, have whoever runs the server begin it again: "
+    "`agentbus server restore FOLDER --replace`."
+)
 _BY_OWNER: Final = f"Have whoever runs the server make what {_PRINTED} prints."
 
 STREAMS: Final = tuple(stream["name"] for stream in SETTINGS)
@@ -228,10 +234,13 @@ async def _make(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
         try:
             await _set_up(bus, call, stream)
         except ApiError as error:
-            if error.code != NO_ROOM_TO_RESERVE:
+            if error.code not in {NO_ROOM_TO_RESERVE, NAME_IN_USE}:
                 if call == "UPDATE":  # it stays as it is, and doctor tells of it
                     return
                 raise refusal(error) from None
+            if pause_s is None and error.code == NAME_IN_USE:
+                what = f"{stream['name']} is being restored from a backup, or that was broken off."
+                raise Refused(f"{what} Nothing was stored.", hint=_RESTORE) from None
             if pause_s is None:
                 raise StoreFull from None
         else:
