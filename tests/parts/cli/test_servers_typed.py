@@ -3,11 +3,15 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from local_server import settings_at
 
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.cli import server
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.cli.servers import accounts, gate
 from mcp_agentbus.errors import BadInput
@@ -50,3 +54,43 @@ async def test_a_gate_says_that_it_answers_as_it_was_asked_to(capsys, option, pr
 
     said = capsys.readouterr().out
     assert (json.loads(said) if option else said.rstrip("\n")) == printed
+
+
+OWN = "To use your own server: unset AGENTBUS_URL (or url in config.toml)."
+LEAVE = "To use your own server: agentbus leave."
+BESIDE = "Yours runs beside it: agentbus server stop"
+
+
+@pytest.mark.parametrize(
+    ("action", "account", "runs", "hint"),
+    [
+        ("stop", None, False, OWN),
+        ("start", None, True, f"{OWN} {BESIDE}"),
+        ("status", "laptop", False, LEAVE),
+        ("status", "laptop", True, f"{LEAVE} {BESIDE}"),
+        ("stop", "laptop", True, ""),
+    ],
+)
+def test_beside_a_shared_server_this_user_s_own_can_be_stopped_and_nothing_else(
+    tmp_path, monkeypatch, capsys, *, action, account, runs, hint
+):
+    settings = replace(settings_at(tmp_path, AGENTBUS_URL="nats://127.0.0.1:1"), account=account)
+    looked = []
+
+    def running(own, *_):
+        looked.append((own.url, own.account))
+        return runs
+
+    monkeypatch.setattr(server, "load_settings", lambda: settings)
+    monkeypatch.setattr(embedded, "stop", running)
+    monkeypatch.setattr(embedded, "find", running)
+    args = parser().parse_args(["server", action])
+
+    if not hint:
+        assert server.run(args) == 0
+        assert "stopped your own server, beside the shared one" in capsys.readouterr().out
+    else:
+        with pytest.raises(BadInput, match="does not keep") as refused:
+            server.run(args)
+        assert refused.value.hint.endswith(hint)
+    assert {*looked} == {(None, None)}
