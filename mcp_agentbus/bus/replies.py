@@ -21,8 +21,6 @@ from mcp_agentbus.errors import AgentbusError, InboxFull, Refused, StoreFull, To
 NO_SUCH_STREAM: Final = 10059
 NO_SUCH_CONSUMER: Final = 10014
 WRONG_REVISION: Final = 10071
-#: A stream of that name is there with other settings, or is just being restored.
-NAME_IN_USE: Final = 10058
 #: Of a batched direct get: over 1,024 subjects fit.
 TOO_MANY_RESULTS: Final = 413
 _CODE_MAX: Final = 99_999

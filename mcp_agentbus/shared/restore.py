@@ -30,7 +30,6 @@ from typing import Any, Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import (
-    NAME_IN_USE,
     NO_ROOM_TO_RESERVE,
     NO_SUCH_CONSUMER,
     NO_SUCH_STREAM,
@@ -51,7 +50,7 @@ from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 
 # Of JetStream's API: somebody else has made the stream meanwhile.
-_THERE_ALREADY: Final = frozenset({NAME_IN_USE, 10130})
+_THERE_ALREADY: Final = frozenset({streams.NAME_IN_USE, 10130})
 # Of several servers too few have room for a stream, or are there.
 _NO_PLACE: Final = 10005
 _IN_USE: Final = (

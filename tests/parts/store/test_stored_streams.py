@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus.bus.replies import (
-    NAME_IN_USE,
     NO_ROOM_TO_RESERVE,
     NO_SUCH_STREAM,
     ApiError,
@@ -197,7 +196,7 @@ def pauses(monkeypatch):
     ("code", "said"),
     [
         (NO_ROOM_TO_RESERVE, StoreFull().message),
-        (NAME_IN_USE, "S is being restored from a backup, or that was broken off"),
+        (streams.NAME_IN_USE, "S is being restored from a backup, or that was broken off"),
     ],
 )
 async def test_beside_others_who_make_it_a_stream_is_tried_again_until_it_is_there(
