@@ -39,7 +39,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
-from mcp_agentbus.shared import snapshot, unseen
+from mcp_agentbus.shared import carried, snapshot, unseen
 from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
@@ -207,6 +207,7 @@ async def _in_place(
         for each in reversed(several):  # the latest has seen most
             since = [gone for gone in each.gone if is_since(gone.sent, backup.taken_at)]
             told += await tell(bus, since)
+        await carried.forget(bus)
         for each in several:
             await asyncio.to_thread(each.let_go)
         if several:
@@ -214,6 +215,7 @@ async def _in_place(
     except _InUse:
         if there:
             several[-1].let_go()
+            await carried.forget(bus, several[-1].folder.name)
         raise
     except AgentbusError as error:
         kept = f"; what was there before is in {several[0].folder}" if several else ""
