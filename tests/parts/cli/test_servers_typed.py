@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 from local_server import settings_at
+from made_server import MadeServer
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.cli import server
+from mcp_agentbus.cli import rooms, server
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.cli.servers import accounts, gate
 from mcp_agentbus.errors import BadInput
@@ -54,6 +55,27 @@ async def test_a_gate_says_that_it_answers_as_it_was_asked_to(capsys, option, pr
 
     said = capsys.readouterr().out
     assert (json.loads(said) if option else said.rstrip("\n")) == printed
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_doctor_looks_at_the_server_of_a_folder_as_its_owner(tmp_path, monkeypatch, wrong):
+    made, looked = MadeServer(tmp_path / "bus"), []
+
+    async def run(given, *_, **__):
+        looked.append((given.url, given.nkey_file, given.token_file, given.account))
+        return 0
+
+    monkeypatch.setattr("mcp_agentbus.doctor.run.run", run)
+    monkeypatch.setenv("AGENTBUS_TOKEN_FILE", "/of/another/bus")
+    monkeypatch.setenv("AGENTBUS_ACCOUNT", "laptop")
+    args = parser().parse_args(["doctor", "--dir", str(tmp_path if wrong else tmp_path / "bus")])
+
+    if wrong:
+        with pytest.raises(BadInput, match="no shared server"):
+            rooms.doctor(args)
+    else:
+        assert rooms.doctor(args) == 0
+        assert looked == [(made.owner.url, made.files.admin, None, None)]
 
 
 OWN = "To use your own server: unset AGENTBUS_URL (or url in config.toml)."
