@@ -111,8 +111,8 @@ LEFT: dict[str, str] = {
     "it is 1": "Neither is a flood.",
     "mcp_agentbus/store/streams.py: if room is None or room >= wanted or "
     'stream["storage"] != "file":: it compares by `>`': "In proportion that is the same.",
-    "mcp_agentbus/store/streams.py: known += [lane(whose, each) for each in LANES if each in "
-    "rest[:1]]: it is 2": "A lane more is known, which the consumer is then compared with in vain.",
+    "mcp_agentbus/store/reading/consumers.py: known += [lane(whose, each) for each in LANES if each "
+    "in rest[:1]]: it is 2": "A lane more is known, which the consumer is then compared with in vain.",
     'mcp_agentbus/store/codec.py: _Model = TypeVar("_Model", bound=BaseModel): '
     "it is not told `bound`": "It matters to type checkers alone.",
     'mcp_agentbus/store/records.py: _T_co = TypeVar("_T_co", covariant=True): '

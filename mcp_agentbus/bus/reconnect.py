@@ -107,7 +107,7 @@ class Reconnecting:
         try:
             yield
         except LinkLost:
-            raise BusUnreachable(GONE) from None
+            raise self._gone() from None
         except TimeoutError:
             raise self._silent() from None
 
@@ -126,7 +126,7 @@ class Reconnecting:
         except TimeoutError:
             raise NoAnswer from None
         except LinkLost:
-            raise CutOff(GONE) from None
+            raise CutOff(GONE, hint=self._gone().hint) from None
 
     async def _connected(self) -> None:
         """Have a connection, tried for as long as a request is."""
@@ -161,7 +161,7 @@ class Reconnecting:
                     with contextlib.suppress(AgentbusError, TimeoutError):
                         await self._repair(_WHY_TIMEOUT_S)  # a stream may be told to say nothing
                 handed_over |= isinstance(error, TimeoutError | LinkLost)
-                failure = await self._failure(error, failure)
+                failure = await self._failure(error, failure or left.failed)
             else:
                 left.answered()
                 return answer, handed_over
@@ -176,6 +176,7 @@ class Reconnecting:
 
     async def _failure(self, error: Exception, before: BusUnreachable | None) -> BusUnreachable:
         """Do what can be done about a try that failed, and return what it means to the caller."""
+        known = before if before and before.message != GONE else None
         match error:
             case TimeoutError():
                 await self._revive()
@@ -186,9 +187,9 @@ class Reconnecting:
                 return self._silent(error.message)
             case BusUnreachable():
                 # Why there was no connection before says more than that this try took too long.
-                known = before is not None and before.message != GONE
-                return before if before and known and error.message == _LATE else error
-        return BusUnreachable(GONE)
+                return known if known and error.message == _LATE else error
+        # And more than that it went: whoever asks beside this may have let go of it for another.
+        return known or self._gone()
 
     async def _untaken(self, subject: str) -> BusUnreachable:
         """Make anew what may be missing where nobody takes a subject; return what was wrong.
@@ -243,6 +244,10 @@ class Reconnecting:
                 async with asyncio.timeout(budget.current().left_s):
                     await in_thread(disk.revive, self.settings)
 
+    def _gone(self) -> BusUnreachable:
+        """Return the error for a connection that has ended; a server of our own is started anew."""
+        return BusUnreachable(GONE, hint=self._silent().hint if self.settings.url else "")
+
     def _silent(self, what: str = "") -> BusUnreachable:
         """Return the error for a server that hangs, or is just starting: nobody can tell which."""
         what = what or (LEADERLESS if self.is_cluster else "The bus server does not answer.")
@@ -270,11 +275,12 @@ class Reconnecting:
                 "The bus server does not answer: it is not known whether this was stored.",
                 mend=self._mend,
             )
-        except (LinkLost, NoResponders, AgentbusError):
-            return Unconfirmed(
-                "The bus server went away before it confirmed: it is not known whether this was "
-                "stored."
-            )
+        except (LinkLost, NoResponders, AgentbusError) as error:
+            if not (self.is_cluster and isinstance(error, LinkLost)):  # let go of for another
+                return Unconfirmed(
+                    "The bus server went away before it confirmed: it is not known whether this "
+                    "was stored."
+                )
         if self.is_cluster:
             return Unconfirmed(f"{LEADERLESS} It is not known whether this was stored.")
         own = self.settings.url is None

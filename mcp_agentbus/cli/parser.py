@@ -145,6 +145,9 @@ def _add_doctor(commands: Commands) -> None:
     doctor.add_argument("--dry-run", action="store_true", help="with --fix: only say what")
     about = "with --self-test: really start this agent"
     completed(doctor.add_argument("--wake", metavar="AGENT", help=about))
+    doctor.add_argument(
+        "--dir", metavar="SERVER", help="as the owner of the shared server in this folder"
+    )
 
 
 def _add_hook(commands: Commands) -> None:

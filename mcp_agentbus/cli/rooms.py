@@ -81,14 +81,16 @@ def doctor(args: argparse.Namespace) -> int:
     """Look, mend or test; return 0 if nothing is wrong or unknown, else 1.
 
     Raises:
-        BadInput: the options do not go together.
+        BadInput: the options do not go together, or there is no such server.
         BadSetup: config.toml cannot be read, so a self-test would test another bus.
     """
+    from mcp_agentbus.cli.servers import folder
     from mcp_agentbus.doctor import run as examination
 
+    environ = folder.environ_of_owner(args.dir, os.environ) if args.dir else os.environ
     # Its settings can be had where the configuration is broken, which it is to tell.
     look = examination.run(
-        settings_or_defaults(os.environ),
+        settings_or_defaults(environ),
         say,
         as_json=args.json,
         fix=args.fix,

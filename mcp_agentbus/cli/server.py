@@ -4,7 +4,8 @@
     $ agentbus server stop
     stopped; its tasks are kept
 
-A shared server it neither starts nor stops; whoever runs that keeps it.
+A shared server it neither starts nor stops; whoever runs that keeps it. One of this user's own that
+runs beside it is stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import Final
 
@@ -49,10 +51,7 @@ def run(args: argparse.Namespace) -> int:
         code: int = getattr(import_module(f"mcp_agentbus.cli.servers.{module}"), function)(args)
         return code
     if settings.url:
-        raise BadInput(
-            "The bus is a shared server, which this command does not keep.",
-            hint="Unset AGENTBUS_URL (or url in config.toml) to use this user's own server.",
-        )
+        return _beside_shared(args, settings)
     if args.action == "stop":
         stopped = embedded.stop(settings)
         line = "stopped; its tasks are kept" if stopped else "was not running"
@@ -64,6 +63,27 @@ def run(args: argparse.Namespace) -> int:
         show(args, "not running; the first command that needs it starts it", {"running": False})
         return BusUnreachable.exit_code
     return _standing(args, settings)
+
+
+def _beside_shared(args: argparse.Namespace, settings: Settings) -> int:
+    """Stop this user's own server, where another counts here; return the exit code.
+
+    Raises:
+        BadInput: that is not what was typed, or none runs.
+        BadSetup, BusUnreachable: as `embedded.stop`.
+    """
+    own = replace(settings, url=None, account=None)
+    if args.action == "stop" and embedded.stop(own):
+        line = "stopped your own server, beside the shared one; what it holds is kept"
+        show(args, line, {"running": False, "stopped": True})
+        return 0
+    back = "unset AGENTBUS_URL (or url in config.toml)"
+    back = "agentbus leave" if settings.account else back
+    runs = " Yours runs beside it: agentbus server stop" if embedded.find(own) else ""
+    raise BadInput(
+        "The bus is a shared server, which this command does not keep.",
+        hint=f"`agentbus doctor` says how it stands. To use your own server: {back}.{runs}",
+    )
 
 
 def _config(args: argparse.Namespace) -> int:

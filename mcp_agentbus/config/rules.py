@@ -117,13 +117,18 @@ class Rules:
         return Path(os.path.realpath(self.folder)) == folder
 
     def folder_lacks(self) -> str:
-        """Return why nothing can be started in its folder; empty if something can."""
+        """Return why nothing can be started in its folder; empty if something can.
+
+        Where its file system has gone away this may wait for ever, as for a server of files.
+        """
         try:
             is_there = stat.S_ISDIR(self.folder.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
             is_there = False
         except OSError as error:  # as of a closed one, or where a file system has gone away
             return f"its folder {self.folder} cannot be looked at: {error.strerror}"
+        if is_there and hosts.named(self.host).has_folder and _holds_home(self.folder.resolve()):
+            return f"its folder {self.folder} leads to the home folder, or to what holds it"
         return "" if is_there else f"its folder {self.folder} is not there"
 
 
@@ -323,18 +328,25 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
 
 
 def _check_folder(host: str, folder: Path, where: str) -> None:
-    """See that an agent which may read its folder cannot read its user's keys there."""
-    if not hosts.named(host).has_folder:
-        return
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # which does not mind that there is none
-    # By links, one may lead to the other, or both to a third.
-    above = {Path(os.path.realpath(each)) for each in (home, *home.parents)}
-    above |= {parent for each in above for parent in each.parents}
-    if Path(os.path.realpath(folder)) in above:
+    """See that an agent which may read its folder cannot read its user's keys there.
+
+    By its name alone, as every command and the listener do so, whatever has become of its file
+    system; where its links lead is seen by `folder_lacks`, before something starts there.
+    """
+    if hosts.named(host).has_folder and _holds_home(Path(os.path.normpath(folder))):
         raise BadSetup(
             f"{where}: dir is the home folder, or holds it.",
             hint="Name a project's folder: a woken agent may read all of it, and answers peers.",
         )
+
+
+def _holds_home(folder: Path) -> bool:
+    """Tell whether a folder is this user's home, or above it."""
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # which does not mind that there is none
+    # By links, one may lead to the other, or both to a third.
+    above = {home, *home.parents}
+    above |= {Path(os.path.realpath(each)) for each in above}
+    return folder in above | {parent for each in above for parent in each.parents}
 
 
 def _fields(into: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mcp_agentbus.doctor.stored.mending import FIX, asks, named
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.upkeep import anothers, copying, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
 
@@ -160,7 +161,7 @@ async def _kept_back(bus: Bus) -> list[Check]:
 
 async def _consumers(bus: Bus) -> list[Check]:
     """Name the consumers that take what agents would read."""
-    strange = [name for name, _ in await streams.strange_consumers(bus, subjects.TASKS)]
+    strange = [name for name, _ in await consumers.strange_consumers(bus, subjects.TASKS)]
     if not strange:
         return []
     names = named(strange)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which stored messages cannot be read as what their subjects say, and what is left of each.
+"""Which stored messages nobody reads, or can read as what their subjects say; what is left of each.
 
     >>> await checks(settings)
     [Check(name='messages', state='warning', said='2 of 1,204 messages in AGENTBUS_RESULTS ...')]
@@ -60,6 +60,8 @@ class _Looked:
     #: Those that cannot be read, and of these those that are nobody's to read or to replace.
     bad: Sequence[Found]
     useless: Sequence[Found]
+    #: Tasks in a lane that is none.
+    astray: Sequence[Found]
 
 
 async def checks(settings: Settings) -> list[Check]:
@@ -80,7 +82,9 @@ async def checks(settings: Settings) -> list[Check]:
             if error.code == NO_SUCH_STREAM:  # nobody has called yet
                 return []
             raise
-        return [_check(bus.settings, each) for each in looked if each.bad] or [_all_well(looked)]
+        found = [_check(bus.settings, each) for each in looked if each.bad]
+        found += [_astray(each) for each in looked if each.astray]
+        return found or [_all_well(looked)]
 
 
 async def _look(bus: Bus, stream: str, until: float) -> _Looked:
@@ -88,15 +92,27 @@ async def _look(bus: Bus, stream: str, until: float) -> _Looked:
     state = (await bus.api(f"STREAM.INFO.{stream}"))["state"]
     there = int(state["messages"])
     start = 1 if there <= _NEWEST_MAX else int(state["last_seq"]) - _NEWEST_MAX + 1
-    seen, bad = 0, []
+    seen, bad, astray = 0, list[Found](), list[Found]()
     async with aclosing(bus.stored(stream, ">", start=start, page=_PAGE)) as pages:
         async for page in pages:
             seen += len(page)
-            bad += [message for message in page if not _is_readable(stream, message)]
+            astray += [message for message in page if _is_astray(stream, message)]
+            bad += [
+                message
+                for message in page
+                if not (_is_readable(stream, message) or _is_astray(stream, message))
+            ]
             if time.monotonic() > until or seen >= _NEWEST_MAX:
                 break
     useless = [message for message in bad if _is_useless(stream, message)]
-    return _Looked(stream, max(there, seen), seen, bad, useless)
+    return _Looked(stream, max(there, seen), seen, bad, useless, astray)
+
+
+def _is_astray(stream: str, message: Found) -> bool:
+    """Tell whether a task with an inbox stands in a lane that no reader asks for."""
+    whose, _, rest = subjects.parts(message.subject)
+    is_lane = rest[:1] in {(lane,) for lane in ids.LANES}
+    return stream == subjects.TASKS and ids.is_inbox(whose) and not is_lane
 
 
 def _is_readable(stream: str, message: Found) -> bool:
@@ -168,6 +184,19 @@ def _check(settings: Settings, looked: _Looked) -> Check:
     mend = Step(what, asks(settings, partial(_remove, stream, useless)))
     fix = f"Run `agentbus doctor --fix`: it removes {len(useless):,} that nobody can read. {left}"
     return Check("messages", "warning", said, fix.strip(), mend)
+
+
+def _astray(looked: _Looked) -> Check:
+    count, several = len(looked.astray), len(looked.astray) != 1
+    said = (
+        f"{count:,} task{'s stand' if several else ' stands'} in a lane that nobody reads here, "
+        f"neither high, normal nor low: {_names(looked.astray)}"
+    )
+    fix = (
+        f"{'They come' if several else 'It comes'} from another program, or from a later version: "
+        "update agentbus here, or have that sent again. What nobody reads goes after 7 days."
+    )
+    return Check("messages", "warning", said, fix)
 
 
 async def _remove(stream: str, messages: Sequence[Found], bus: Bus) -> None:

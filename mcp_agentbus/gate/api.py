@@ -30,6 +30,7 @@ from mcp_agentbus.gate.verdict import (
     object_of,
 )
 from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
@@ -136,7 +137,7 @@ def _of_consumer(asked: Request, rest: str, book: Book) -> Verdict:
     if not _is_ours(asked.account, consumer, book):
         return _not_ours(consumer)
     if verb == "CREATE":
-        made = {"stream_name": stream, "config": streams.config_of(consumer), "action": ""}
+        made = {"stream_name": stream, "config": consumers.config_of(consumer), "action": ""}
         call = f"{API}CONSUMER.CREATE.{stream}.{name}.{consumer.subject}"
         return Say(call, dumped(made), makes=name)
     if verb == "DELETE":
@@ -201,21 +202,21 @@ def _is_request(request: Mapping[str, Any]) -> bool:
     )
 
 
-def _consumer(stream: str, name: str) -> streams.Consumer | None:
+def _consumer(stream: str, name: str) -> consumers.Consumer | None:
     """Return the consumer of an inbox or agent that has this name; None if it is none of those."""
     whose, _, what = name.rpartition("_")
     if stream == TASKS and ids.is_inbox(whose) and what in ids.LANES:
-        return next(streams.lane(whose, lane) for lane in ids.LANES if lane == what)
+        return next(consumers.lane(whose, lane) for lane in ids.LANES if lane == what)
     if stream == RESULTS and ids.is_agent(whose) and what in {"results", "sent"}:
-        return streams.results(whose) if what == "results" else streams.sent(whose)
+        return consumers.results(whose) if what == "results" else consumers.sent(whose)
     return None
 
 
-def _is_ours(account: str, consumer: streams.Consumer, book: Book) -> bool:
+def _is_ours(account: str, consumer: consumers.Consumer, book: Book) -> bool:
     return book.is_own_inbox(account, subjects.parts(consumer.subject).whose)
 
 
-def _not_ours(consumer: streams.Consumer) -> Refusal:
+def _not_ours(consumer: consumers.Consumer) -> Refusal:
     """Return why an account does not read what a consumer hands out: of a role which it lacks."""
     [whose] = about = _whose(consumer)
     role = whose.removeprefix(ids.ROLE_PREFIX)
@@ -224,7 +225,7 @@ def _not_ours(consumer: streams.Consumer) -> Refusal:
     return Refusal("not-granted", {"role": role}, about)
 
 
-def _whose(consumer: streams.Consumer | None) -> tuple[str, ...]:
+def _whose(consumer: consumers.Consumer | None) -> tuple[str, ...]:
     return (subjects.parts(consumer.subject).whose,) if consumer else ()
 
 

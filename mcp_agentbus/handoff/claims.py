@@ -28,7 +28,8 @@ from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.sending.cause import Finished, at_end, earlier
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
-from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.subjects import TASKS
@@ -273,9 +274,9 @@ class Claims(Mapping[str, Claim]):
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         found_at = text.now()
-        consumers = [streams.lane(inbox, lane) for inbox in inboxes for lane in LANES]
+        read = [consumers.lane(inbox, lane) for inbox in inboxes for lane in LANES]
         lanes = await together(
-            *(self._bus.handed_out(each.stream, each.name, each.subject) for each in consumers)
+            *(self._bus.handed_out(each.stream, each.name, each.subject) for each in read)
         )
         claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
         for claim in sorted(filter(None, claims), key=_claimed_at):

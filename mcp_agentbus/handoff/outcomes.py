@@ -37,8 +37,8 @@ from mcp_agentbus.handoff.ends.awaited import (
 )
 from mcp_agentbus.handoff.ends.telling import Stands, Told
 from mcp_agentbus.handoff.sending.keeping import Keeping
-from mcp_agentbus.store import records, streams, subjects, unseen
-from mcp_agentbus.store.reading import pulls
+from mcp_agentbus.store import records, subjects, unseen
+from mcp_agentbus.store.reading import consumers, pulls
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.task import Record, Task, utc
 from mcp_agentbus.store.upkeep import deadlines
@@ -307,7 +307,7 @@ class Outcomes:
         is_any = True
         while (told := unseen.told(self._new)) < limit:
             wanted = min(_BATCH, limit - told) if is_any else _BATCH
-            deliveries = await pulls.pull(self._bus, streams.results(self._me), wanted)
+            deliveries = await pulls.pull(self._bus, consumers.results(self._me), wanted)
             new = await unseen.finish_seen(self._bus, deliveries)
             own = await self._own(new, others)
             is_any = bool(own)
@@ -383,7 +383,7 @@ class Outcomes:
         """End what is due; of very many a part."""
         for _ in range(_SWEEP_BATCHES):
             try:
-                deliveries = await pulls.pull(self._bus, streams.sent(self._me), _BATCH)
+                deliveries = await pulls.pull(self._bus, consumers.sent(self._me), _BATCH)
             except HandedOut:  # more tasks are open than the server counts deadlines for
                 return
             await together(*map(self._check_deadline, deliveries))

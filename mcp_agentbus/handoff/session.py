@@ -38,6 +38,7 @@ from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.task import CLAIM_MAX_S
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
@@ -251,8 +252,8 @@ class Session:
         signs = (subjects.wake_subject, subjects.back_subject)
         await together(
             *([self._hear_records()] if self.leased else ()),
-            streams.ensure_sender(self.bus, self.me.id),
-            *(streams.ensure_inbox(self.bus, inbox) for inbox in inboxes),
+            consumers.ensure_sender(self.bus, self.me.id),
+            *(consumers.ensure_inbox(self.bus, inbox) for inbox in inboxes),
             *(self._hear(sign(inbox), self._on_wake) for inbox in inboxes for sign in signs),
         )
 

@@ -25,6 +25,7 @@ from mcp_agentbus.core.ids import Agent, Priority, is_agent, is_inbox
 from mcp_agentbus.core.notices import Counts, Holds, Reason
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.task import Record
 
 # Others of whom it is counted what was refused.
@@ -142,13 +143,13 @@ class Desk:
             self.ungranted = await roster.register_granted(bus, me, None)
         for inbox in me.without(self.ungranted).inboxes:
             try:
-                await streams.ensure_inbox(bus, inbox)
+                await consumers.ensure_inbox(bus, inbox)
                 signs = [subjects.wake_subject(inbox, lane) for lane in wake_on]
                 for subject in (*signs, subjects.back_subject(inbox)):
                     await self.hear(bus, subject, stored)
             except NotGranted as error:  # the others are its own all the same
                 self.ungranted |= {error.role}
-        await streams.ensure_sender(bus, self.agent)
+        await consumers.ensure_sender(bus, self.agent)
         await self.hear(bus, subjects.record_subject(self.agent, "*", "*"), answered)
         for refused in ((self.agent, "*"), ("*", self.agent)):
             await self.hear(bus, subjects.refused_subject(*refused), self.hear_refused)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import platform
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import read_whole, unusable, write_whole
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.shared import carried
 from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.backup import ORDER
 from mcp_agentbus.shared.since import Gone, sent_since
@@ -81,6 +83,7 @@ async def note(bus: Bus, folder: Path) -> Before:
     before = Before(folder, tuple(await sent_since(bus, _EVER)), await owned(bus))
     said = {
         "url": bus.settings.url,
+        "folder": f"{platform.node()}:{folder}",
         "streams": await _streams(bus),
         "gone": [_gone(each) for each in before.gone],
         "owned": {
@@ -93,20 +96,31 @@ async def note(bus: Bus, folder: Path) -> Before:
         await asyncio.to_thread(write_whole, folder / _FILE, content)
     except OSError as error:
         raise unusable(error, folder, done="written") from None
+    await carried.put(bus, folder.name, content)
     return before
 
 
 async def noted(bus: Bus) -> list[Before]:
     """Return what was noted of this bus and told to nobody yet, the oldest first.
 
-    Where a restore has ended before it removed anything, all is still there.
+    Also what another machine has noted, with that machine before its folder. Where a restore has
+    ended before it removed anything, all is still there.
 
     Raises:
         BadSetup: it cannot be read.
         ApiError, BusUnreachable, NotAllowed: as `Bus.api`.
     """
     place, url, now = bus.settings.data_dir / "backups", bus.settings.url, await _streams(bus)
-    return await asyncio.to_thread(_noted, place, url, now)
+    found = await asyncio.to_thread(_noted, place, url, now)
+    here = {carried.name_of(each.folder.name) for each in found}
+    for note, content in (await carried.all_of(bus)).items():
+        with suppress(ValueError, LookupError, TypeError, AttributeError):  # not as it was written
+            said = text.from_json(content)
+            if said["streams"] == now:
+                await carried.forget(bus, note)
+            elif note not in here:
+                found.append(_read(Path(str(said["folder"])), said))
+    return sorted(found, key=lambda each: each.folder.name)
 
 
 def _noted(place: Path, url: str | None, now: Mapping[str, list[str]]) -> list[Before]:

@@ -39,7 +39,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
-from mcp_agentbus.shared import snapshot, unseen
+from mcp_agentbus.shared import carried, snapshot, unseen
 from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
@@ -50,7 +50,7 @@ from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 
 # Of JetStream's API: somebody else has made the stream meanwhile.
-_THERE_ALREADY: Final = frozenset({10058, 10130})
+_THERE_ALREADY: Final = frozenset({streams.NAME_IN_USE, 10130})
 # Of several servers too few have room for a stream, or are there.
 _NO_PLACE: Final = 10005
 _IN_USE: Final = (
@@ -207,6 +207,7 @@ async def _in_place(
         for each in reversed(several):  # the latest has seen most
             since = [gone for gone in each.gone if is_since(gone.sent, backup.taken_at)]
             told += await tell(bus, since)
+        await carried.forget(bus)
         for each in several:
             await asyncio.to_thread(each.let_go)
         if several:
@@ -214,6 +215,7 @@ async def _in_place(
     except _InUse:
         if there:
             several[-1].let_go()
+            await carried.forget(bus, several[-1].folder.name)
         raise
     except AgentbusError as error:
         kept = f"; what was there before is in {several[0].folder}" if several else ""
@@ -237,6 +239,8 @@ async def _anew(
         now = await _state(bus, name)
         if now and now["messages"] and now["last_seq"] != there.get(name, {}).get("last_seq"):
             raise _InUse(f"Somebody uses the bus: {name} has changed. Nothing was removed.")
+        if now is None:
+            await _let_go(bus, name)
     # One that is missing is made first: it tells how many servers are to keep each.
     await streams.ensure_streams(bus)
     info = await bus.api(f"STREAM.INFO.{subjects.RESULTS}")
@@ -258,6 +262,18 @@ async def _anew(
             if step.stream == subjects.AGENTS and step.is_complete and is_joined:
                 await put_back(bus, several)
             yield step
+
+
+async def _let_go(bus: Bus, stream: str) -> None:
+    """Have a cluster forget a stream whose restoring was broken off.
+
+    For ten seconds it has none of that name and takes none, then it makes an empty one.
+    """
+    try:
+        await bus.api(f"STREAM.DELETE.{stream}")
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM:
+            raise
 
 
 def _of_tasks(backup: Backup) -> tuple[Stream, ...]:

@@ -20,7 +20,14 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import text
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.records import lasts, record_in, sent_in, write_record, write_sent
+from mcp_agentbus.store.records import (
+    lasts,
+    read_sent,
+    record_in,
+    sent_in,
+    write_record,
+    write_sent,
+)
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Record, Sent
 
@@ -78,7 +85,10 @@ async def tell(bus: Bus, gone: Iterable[Gone]) -> int:
         # Where they stood in a stream says nothing of another.
         sent = each.sent.model_copy(update={"seq": 0, "seen_revision": 0, "seen_at": None})
         failed = step(first_record(sent), "failed", sent.owner, "", text.now(), reason=_REASON)
-        with suppress(Conflict):  # the backup has it
+        # Its addressee may have another name since, and the backup have it under the one before.
+        if (await read_sent(bus, sent.owner, "*", sent.task_id))[0]:
+            continue
+        with suppress(Conflict):  # somebody keeps something there that was not sent
             await write_sent(bus, sent, 0)
             await write_record(bus, each.end or failed, 0)
             count += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on the server: six streams, and the consumers of each agent.
+"""What stands on the server: six streams; what reads them is in `reading.consumers`.
 
 On a server with accounts its gate makes all of it, and an account's connection has none of these
 rights.
@@ -11,7 +11,6 @@ import asyncio
 import random
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -21,15 +20,12 @@ from mcp_agentbus.bus.replies import (
     NO_ROOM_TO_RESERVE,
     NO_SUCH_STREAM,
     ApiError,
-    consumer_is_as_made,
     kept_settings,
     refusal,
     stream_differs,
 )
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
-from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading import clock
 from mcp_agentbus.store.subjects import (
     AGENTS,
@@ -38,27 +34,18 @@ from mcp_agentbus.store.subjects import (
     RESULTS,
     SCHEDULE,
     TASKS,
-    overlap,
 )
 from mcp_agentbus.store.task import EXPIRES_MAX_S
-from mcp_agentbus.store.upkeep import anothers, copying
+from mcp_agentbus.store.upkeep import anothers
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
 _DAY: Final = 24 * 3600 * _S
-# Offered again this long after a session stopped extending its claim. With the pause between two
-# looks of a waiting session (5 s) it stays under the promised 30 s.
-ACK_WAIT_S: Final = 24
 # How long a session counts as alive after its last sign of life; one comes every 5 s.
 PRESENCE_S: Final = 15
 # One addressee's inbox takes this many waiting tasks per sender and lane.
 INBOX_MAX_PER_SENDER: Final = 20_000
-# A consumer that nobody has asked for so long, in seconds, the server removes: what an agent that
-# is gone has left behind. What waits is kept, and whoever reads next makes the consumer anew.
-UNUSED_S: Final = 24 * 3600
 # Of a sender's tasks in one lane so many stay parked, the latest.
 PARKED_MAX_PER_SENDER: Final = 200
-# Claims that all sessions of an agent may hold in one lane; 256 would end a reader that pages.
-CLAIMS_MAX: Final = 2_000
 
 _FILE: Final = {"storage": "file", "num_replicas": 1, "allow_direct": True}
 
@@ -169,13 +156,22 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
 )
 
 # Each of those who create a stream at once reserves its room, and where that is short the server
-# refuses all but one, or all: so it is looked at again, for 3 s at most.
+# refuses all but one, or all; and one of them may have counted another room, or restores it: so it
+# is looked at again, for 3 s at most.
 _BESIDE_OTHERS_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.6)
+
+#: Of JetStream's API: a stream of that name is there with other settings, or is being restored.
+NAME_IN_USE: Final = 10058
 
 # So many servers of a cluster keep each, so that one may be lost; where there are fewer, one does.
 _REPLICAS: Final = 3
 _PRINTED: Final = "`agentbus server config --streams --for AGENT`"
-_BY_OWNER: Final = f"Have whoever runs the server make what {_PRINTED} prints."
+_RESTORE: Final = (
+    "Call again in a while. If it was broken off, have whoever runs the server begin it again: "
+    "`agentbus server restore FOLDER --replace`."
+)
+#: What is to be done about what an agent's login may not make.
+BY_OWNER: Final = f"Have whoever runs the server make what {_PRINTED} prints."
 
 STREAMS: Final = tuple(stream["name"] for stream in SETTINGS)
 
@@ -228,10 +224,13 @@ async def _make(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
         try:
             await _set_up(bus, call, stream)
         except ApiError as error:
-            if error.code != NO_ROOM_TO_RESERVE:
+            if error.code not in {NO_ROOM_TO_RESERVE, NAME_IN_USE}:
                 if call == "UPDATE":  # it stays as it is, and doctor tells of it
                     return
                 raise refusal(error) from None
+            if pause_s is None and error.code == NAME_IN_USE:
+                what = f"{stream['name']} is being restored from a backup, or that was broken off."
+                raise Refused(f"{what} Nothing was stored.", hint=_RESTORE) from None
             if pause_s is None:
                 raise StoreFull from None
         else:
@@ -257,7 +256,7 @@ async def _set_up(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
         await bus.api(f"STREAM.{call}.{stream['name']}", config)
     except NotAllowed:
         if call == "CREATE":
-            raise NotAllowed(hint=_BY_OWNER) from None
+            raise NotAllowed(hint=BY_OWNER) from None
 
 
 async def _needed(bus: Bus, stream: Mapping[str, Any]) -> str:
@@ -309,118 +308,3 @@ def is_newer(config: Mapping[str, Any]) -> bool:
     """Tell whether a later version than this one has set a stream up, as it says itself."""
     layout = str((config.get("metadata") or {}).get(anothers.MARK, ""))
     return layout.isdecimal() and layout.isascii() and len(layout) < 9 and int(layout) > LAYOUT
-
-
-@dataclass(frozen=True)
-class Consumer:
-    """By what an inbox or an agent takes what is stored for it."""
-
-    stream: str
-    name: str
-    subject: str
-    #: Of what it has handed out, so much may be unfinished.
-    max_ack_pending: int
-
-
-def lane(inbox: str, priority: Priority) -> Consumer:
-    """Return the consumer of one lane of an inbox."""
-    subject = subjects.task_subject(inbox, priority, "*")
-    return Consumer(TASKS, subjects.lane_consumer(inbox, priority), subject, CLAIMS_MAX)
-
-
-def results(agent: str) -> Consumer:
-    """Return the consumer of what became of the tasks that an agent sent."""
-    subject = subjects.record_subject(agent, "*", "*")
-    return Consumer(RESULTS, subjects.results_consumer(agent), subject, 10_000)
-
-
-def sent(agent: str) -> Consumer:
-    """Return the consumer of an agent's open tasks: each is given back until its deadline."""
-    subject = subjects.sent_subject(agent, "*", "*")
-    return Consumer(RESULTS, subjects.sent_consumer(agent), subject, 100_000)
-
-
-async def ensure_inbox(bus: Bus, inbox: str) -> None:
-    """Create the three lanes of an inbox; does nothing where they exist."""
-    await together(*(ensure_consumer(bus, lane(inbox, priority)) for priority in LANES))
-
-
-async def ensure_sender(bus: Bus, agent: str) -> None:
-    """Create the consumers by which an agent learns of the tasks that it sent."""
-    await together(ensure_consumer(bus, results(agent)), ensure_consumer(bus, sent(agent)))
-
-
-def config_of(consumer: Consumer) -> dict[str, Any]:
-    """Return the configuration with which a consumer is made."""
-    return {
-        "name": consumer.name,
-        "durable_name": consumer.name,
-        "filter_subject": consumer.subject,
-        "deliver_policy": "all",
-        "ack_policy": "explicit",
-        "ack_wait": ACK_WAIT_S * _S,
-        # `taking.lanes` counts and parks. After a limit of the server's own a task would stay in
-        # the stream and never be offered again.
-        "max_deliver": -1,
-        "max_ack_pending": consumer.max_ack_pending,
-        "replay_policy": "instant",
-        "max_waiting": 64,
-        "inactive_threshold": UNUSED_S * _S,
-    }
-
-
-async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
-    """Make a consumer, or have it as it is made again, where somebody has changed it."""
-    config = config_of(consumer)
-    body = {"stream_name": consumer.stream, "config": config, "action": ""}
-    call = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
-    try:
-        info = await bus.api(call, body)
-        if not consumer_is_as_made(config, info["config"]):  # as one that is kept from going on
-            await bus.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
-            await bus.api(call, body)
-    except NotAllowed:  # then its owner has made it, or it is not to be
-        with suppress(ApiError):
-            has = await bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
-            if consumer_is_as_made(config, has["config"]):
-                return
-        if bus.settings.account:  # its gate says why
-            raise
-        raise NotAllowed(hint=_BY_OWNER) from None
-    except ApiError:
-        strange = await strange_consumers(bus, consumer.stream)
-        subject = consumer.subject
-        in_the_way = [name for name, takes in strange if any(overlap(a, subject) for a in takes)]
-        if not in_the_way:
-            raise
-        names = ", ".join(map(repr, in_the_way[:3]))
-        raise Refused(
-            f"Another program's consumer {names} takes what is sent to "
-            f"{subjects.parts(consumer.subject).whose!r}. What is stored there is kept.",
-            hint="Run `agentbus doctor --fix`: it removes that consumer from the bus server.",
-        ) from None
-
-
-async def strange_consumers(bus: Bus, stream: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the consumers of a stream that agentbus has not made there, with what they take.
-
-    Not those by which the server copies it into another stream: see `upkeep.copying`.
-
-    Raises: as `Bus.api`.
-    """
-    strange: list[tuple[str, tuple[str, ...]]] = []
-    async for info in copying.pages(bus, f"CONSUMER.LIST.{stream}", "consumers"):
-        config = info["config"]
-        takes = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
-        if not (_is_ours(stream, config, takes[0]) or copying.owner(info)):
-            strange.append((str(info["name"]), tuple(takes)))
-    return strange
-
-
-def _is_ours(stream: str, config: Mapping[str, Any], subject: str) -> bool:
-    """Tell whether agentbus has made a consumer, and nobody has changed what it hands out."""
-    whose, _, rest = subjects.parts(subject)
-    known = [results(whose), sent(whose)]
-    known += [lane(whose, each) for each in LANES if each in rest[:1]]
-    here = [each for each in known if each.stream == stream]
-    return any(consumer_is_as_made(config_of(each), config) for each in here)

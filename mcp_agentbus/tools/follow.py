@@ -26,6 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import AgentbusError, NotAllowed
 from mcp_agentbus.store import streams, subjects, unseen, waiting
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import Moment, Record, State
@@ -159,7 +160,7 @@ class _Following:
         await streams.ensure_streams(self._bus)
         for inbox in self._agent.inboxes:
             try:
-                await streams.ensure_inbox(self._bus, inbox)
+                await consumers.ensure_inbox(self._bus, inbox)
             except NotGranted as error:  # the others are its own all the same
                 self._agent = self._agent.without({error.role})
 

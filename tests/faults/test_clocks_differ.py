@@ -15,8 +15,8 @@ from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.overview.known import known
 from mcp_agentbus.patterns.clear import to_clear
 from mcp_agentbus.patterns.gather import gather
-from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.reading import clock
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import clock, consumers
 from mcp_agentbus.store.subjects import TASKS
 
 _HANG_S = 60  # only a hang takes as long
@@ -209,7 +209,7 @@ async def test_what_a_shell_holds_is_its_own_for_two_hours_by_the_servers_clock(
         set_clock(by if wrong == "holder" else 0)
         assert (await read_inbox(shell)).tasks
         set_clock(by if wrong == "reader" else 0)
-        lane = streams.lane(coder.me.id, "normal")
+        lane = consumers.lane(coder.me.id, "normal")
         for each in await world.bus.handed_out(lane.stream, lane.name, lane.subject):
             await world.bus.give_back(each)  # as the server does of what nobody extends
 

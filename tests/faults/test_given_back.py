@@ -15,7 +15,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.taking import lanes
-from mcp_agentbus.store import streams
+from mcp_agentbus.store.reading import consumers
 
 _HANG_S = 60  # only a hang takes as long
 
@@ -23,7 +23,7 @@ _HANG_S = 60  # only a hang takes as long
 @pytest.fixture
 def soon(monkeypatch):
     """What nobody extends is offered again after a second, and looked for all the time."""
-    monkeypatch.setattr(streams, "ACK_WAIT_S", 1)
+    monkeypatch.setattr(consumers, "ACK_WAIT_S", 1)
     monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", 0.1)
 
 

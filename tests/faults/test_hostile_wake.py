@@ -20,6 +20,7 @@ from mcp_agentbus.core import ids, notices
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.reading import consumers
 
 CANARY = "zq7canary"
 #: Shorter pieces of a peer's text stand by chance in any environment.
@@ -79,7 +80,7 @@ async def scene(tmp_path_factory):
         bus = await stack.enter_async_context(Bus.connect(settings))
         await streams.ensure_streams(bus)
         for agent in agents:
-            await streams.ensure_inbox(bus, agent)
+            await consumers.ensure_inbox(bus, agent)
         listener = await stack.enter_async_context(listening(settings))
         made = Scene(settings, bus, listener, folder=folder, agents=agents)
         _, said = await made.woken(next(made.fresh))

@@ -25,8 +25,8 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import streams
 from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.typed import Command
 
@@ -120,7 +120,7 @@ async def test_a_slow_one_that_answers_each_question_is_waited_for(proxied):
 
 
 async def test_that_all_is_claimed_is_said_only_where_the_server_says_so(own_world, monkeypatch):
-    monkeypatch.setattr(streams, "CLAIMS_MAX", 1)
+    monkeypatch.setattr(consumers, "CLAIMS_MAX", 1)
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     for _ in range(2):
         await send_task(planner, coder.me.id, "Count", "x")

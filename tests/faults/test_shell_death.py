@@ -20,7 +20,8 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import read_record
 
 _HANG_S = 60  # only a hang takes as long
@@ -102,7 +103,7 @@ def tell(world, tmp_path):
 async def sent_to(world, agent, count):
     """Have planner send an agent that is known so many tasks; return their ids, in order."""
     planner = await world.session("planner")
-    await streams.ensure_inbox(world.bus, agent.id)
+    await consumers.ensure_inbox(world.bus, agent.id)
     async with Session(world.bus, agent) as session:
         await session.called()
     return [
@@ -320,7 +321,7 @@ async def forget(bus, agent):
     for lane in LANES:
         consumer = subjects.lane_consumer(agent.id, lane)
         await bus.api(f"CONSUMER.DELETE.{subjects.TASKS}.{consumer}")
-    await streams.ensure_inbox(bus, agent.id)
+    await consumers.ensure_inbox(bus, agent.id)
 
 
 async def test_a_claim_that_the_server_forgot_is_answered_all_the_same(world, tell):

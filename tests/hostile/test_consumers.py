@@ -5,23 +5,25 @@ import asyncio
 
 import pytest
 
+from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import consumers
 
 
 @pytest.mark.parametrize("takes", ["the lane", "everything", "by our name"])
 async def test_a_consumer_in_the_way_is_named_and_removed_and_nothing_is_lost(own_world, takes):
     planner = await own_world.session("planner")
     coder = await own_world.session("coder", known=False)
-    bus, lane = coder.bus, streams.lane(coder.me.id, "high")
+    bus, lane = coder.bus, consumers.lane(coder.me.id, "high")
     await planner.bus.publish(
         subjects.task_subject(coder.me.id, "high", planner.me.id),
         b'{"id":"t1","payload":{"content":"x"}}',
     )
-    for priority in streams.LANES:  # else they are in the way of what takes everything
+    for priority in LANES:  # else they are in the way of what takes everything
         await bus.api(
             f"CONSUMER.DELETE.{subjects.TASKS}.{subjects.lane_consumer(planner.me.id, priority)}"
         )
@@ -51,7 +53,7 @@ async def test_a_consumer_in_the_way_is_named_and_removed_and_nothing_is_lost(ow
 async def test_what_nobody_uses_is_cleaned_up_by_the_server_and_what_waits_is_kept(
     own_world, monkeypatch
 ):
-    monkeypatch.setattr(streams, "UNUSED_S", 1)
+    monkeypatch.setattr(consumers, "UNUSED_S", 1)
     planner = await own_world.session("planner")
     deleted, gone = f"$JS.EVENT.ADVISORY.CONSUMER.DELETED.{subjects.TASKS}", asyncio.Event()
     lane = subjects.lane_consumer(own_world.name("coder"), "normal")

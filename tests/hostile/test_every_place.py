@@ -26,6 +26,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, streams
+from mcp_agentbus.store.reading import consumers
 
 MOST = 28_000
 ME = "coder"
@@ -128,7 +129,7 @@ async def test_each_place_and_each_hand_off_goes_on_whatever_is_stored(tmp_path)
         bus = await stack.enter_async_context(Bus.connect(settings))
         await streams.ensure_streams(bus)
         for agent in (ME, "woken", "planner"):
-            await streams.ensure_inbox(bus, agent)
+            await consumers.ensure_inbox(bus, agent)
             await roster.register(bus, Agent(agent), None)
         listener = await stack.enter_async_context(listening(settings))
         kinds = await planted(settings)

@@ -19,6 +19,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records, streams, subjects, waiting
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.tools.answers import render
 
 _S = 10**9
@@ -286,7 +287,7 @@ async def test_a_consumer_that_hands_out_less_loses_nothing_and_is_mended_when_i
 
 async def test_a_consumer_that_hands_out_another_lane_hides_nothing_of_many(own_world):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
-    bus, lane = planner.bus, streams.lane(coder.me.id, "normal")
+    bus, lane = planner.bus, consumers.lane(coder.me.id, "normal")
     other = subjects.task_subject("nobody", "normal", "*")
     config = (await bus.api(f"CONSUMER.INFO.{lane.stream}.{lane.name}"))["config"]
     made = {"stream_name": lane.stream, "config": {**config, "filter_subject": other}, "action": ""}

@@ -38,6 +38,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.parking import Parked
 from mcp_agentbus.patterns.events import Event
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.reading.signs import Sign
 from mcp_agentbus.store.roster import Profile
 from mcp_agentbus.store.task import Moment, Record, Sent, Task, Wakes
@@ -322,7 +323,7 @@ async def places(tmp_path_factory):
         bus = await stack.enter_async_context(Bus.connect(settings))
         await streams.ensure_streams(bus)
         for agent in (ME, "woken", "told", "slow"):
-            await streams.ensure_inbox(bus, agent)
+            await consumers.ensure_inbox(bus, agent)
             await roster.register(bus, Agent(agent), None)
         listener = await stack.enter_async_context(listening(settings, script=AT_ONCE))
         raw = await stack.enter_async_context(Raw(settings.data_dir))

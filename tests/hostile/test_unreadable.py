@@ -123,3 +123,18 @@ async def test_of_many_messages_the_newest_are_looked_at_and_it_says_so(own_worl
     said = [check.said for check in await unreadable.checks(planner.bus.settings)]
 
     assert any(each.startswith("3 of 3 messages looked at (there are 5) in ") for each in said)
+
+
+async def test_doctor_tells_of_tasks_in_a_lane_that_nobody_reads_and_leaves_them():
+    async with Bus.ephemeral() as bus:
+        await stored(bus)
+        async with Raw(bus.settings.data_dir) as raw:
+            for sender, body in (("planner", b'{"payload":{"content":"x"}}'), ("mallory", b"{")):
+                assert "seq" in await raw.ask(
+                    f"agentbus.coder.tasks.urgent.{sender}".encode(), body
+                )
+        [check] = await unreadable.checks(bus.settings)
+
+    assert (check.state, check.mend) == ("warning", None)
+    assert check.said.startswith("2 tasks stand in a lane that nobody reads here")
+    assert check.said.endswith("no. 3 of coder, no. 4 of coder")

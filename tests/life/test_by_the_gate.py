@@ -29,7 +29,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.patterns import events
-from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store import records, roster, subjects
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.store.waiting import stored_tasks
@@ -151,8 +151,12 @@ async def test_what_is_set_aside_is_offered_again_as_its_sender_s(accounts):
         await publish_result(coder, item.task.id, "released")
     assert not (await read_inbox(coder)).tasks
 
+    assert [len((await read_inbox(planner)).results) for _ in ("told", "seen")] == [1, 0]
     [set_aside] = await parking.parked(bus, "coder")
     await parking.replay(bus, ["coder"], str(set_aside.number))
+    await read_inbox(planner)
+    kept, _ = await records.read_sent(planner.bus, "planner", "coder", item.task.id)
+    assert not kept.closed  # its deadline is looked at again
     [again] = (await read_inbox(coder)).tasks
 
     assert (again.task.id, again.task.sender) == (item.task.id, "planner")

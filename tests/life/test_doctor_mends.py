@@ -28,6 +28,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import records, roster, steps, streams, subjects
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 _LONG_AGO = timedelta(hours=2)
@@ -57,7 +58,7 @@ class Broken:
         where = f"{consumer.stream}.{consumer.name}"
         await self.bus.api(f"CONSUMER.DELETE.{where}")
         if changed:
-            config = {**streams.config_of(consumer), **changed}
+            config = {**consumers.config_of(consumer), **changed}
             body = {"stream_name": consumer.stream, "config": config}
             await self.bus.api(
                 f"CONSUMER.DURABLE.CREATE.{consumer.stream}.{config['durable_name']}", body
@@ -83,19 +84,19 @@ async def changed_stream(it):
 
 
 async def foreign_consumer(it):
-    lane = streams.lane("coder", "high")
+    lane = consumers.lane("coder", "high")
     await it.consumer(lane, name="theirs", durable_name="theirs")
     return "theirs"
 
 
 async def changed_consumer(it):
-    await it.consumer(streams.results("planner"), headers_only=True)
+    await it.consumer(consumers.results("planner"), headers_only=True)
     return "planner_results"
 
 
 async def missing_consumer(it):
     await it.sent()
-    await it.consumer(streams.lane("coder", "normal"))
+    await it.consumer(consumers.lane("coder", "normal"))
     return "coder_normal"
 
 

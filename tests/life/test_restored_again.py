@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import platform
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from backups import backed_up, restored
 from made_server import made_server
@@ -40,9 +44,9 @@ async def _registered(bus, agent, account):
     await bus.replace(AGENTS, subject, data, stored.seq if stored else 0)
 
 
-@pytest.mark.parametrize("removed", [0, 4])
+@pytest.mark.parametrize(("removed", "elsewhere"), [(0, False), (4, False), (4, True)])
 async def test_who_sent_since_is_told_and_each_agent_stays_its_account_s(
-    server, tmp_path, monkeypatch, removed
+    server, tmp_path, monkeypatch, *, removed, elsewhere
 ):
     async with Bus.connect(server.owner) as bus:
         await store.ensure(bus)
@@ -70,13 +74,15 @@ async def test_who_sent_since_is_told_and_each_agent_stays_its_account_s(
         with pytest.raises(Killed):
             await restored(server.owner, tmp_path / "backup", replace=True)
     [first] = (server.owner.data_dir / "backups").iterdir()
-    *_, replaced = await restored(server.owner, tmp_path / "backup", replace=True)
+    owner = replace(server.owner, data_dir=tmp_path / "other") if elsewhere else server.owner
+    *_, replaced = await restored(owner, tmp_path / "backup", replace=True)
 
-    assert (replaced.backup, replaced.told) == (first, 3)
+    where = Path(f"{platform.node()}:{first}") if elsewhere else first
+    assert (replaced.backup, replaced.told) == (where, 3)
     async with Bus.connect(server.owner) as bus, Session(bus, Agent("planner")) as planner:
         told = (await read_inbox(planner)).results
         known = [await roster.registration(bus, name) for name in ("coder", "moved", "newbie")]
     assert {each.task_id: each.state for each in told} == dict.fromkeys(sent, "failed")
     assert [each and each.account for each in known] == ["pi", "pi", "pi"]
-    *_, replaced = await restored(server.owner, tmp_path / "backup", replace=True)
-    assert replaced.backup not in {first, None}
+    *_, replaced = await restored(owner, tmp_path / "backup", replace=True)
+    assert replaced.backup not in {where, None}

@@ -7,7 +7,8 @@ import pytest
 
 from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.inbox import read_inbox
-from mcp_agentbus.store import records, streams, unseen
+from mcp_agentbus.store import records, unseen
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import RESULTS
 
@@ -42,7 +43,7 @@ class Past:
     async def away(self):
         """Have what hands the results out be gone, as after a day, and made anew."""
         await self.session.bus.api(
-            f"CONSUMER.DELETE.{RESULTS}.{streams.results(self.session.me.id).name}"
+            f"CONSUMER.DELETE.{RESULTS}.{consumers.results(self.session.me.id).name}"
         )
         self.asked = 0
 

@@ -102,7 +102,6 @@ READ_THEMSELVES = {
 FILES_MAX, DEPTH_MAX, LINES_MAX = 12, 6, 400
 # One idea that is whole at more lines than that, and why it is not cut.
 LONGER = {
-    "mcp_agentbus/store/streams.py": (430, "all that stands on the server, and what makes it"),
     "tests/hostile/test_shown.py": (410, "each field of a peer, and each place, in one table"),
     "tests/parts/wakes/test_policy.py": (450, "each reason not to wake, beside the others"),
 }

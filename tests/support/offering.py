@@ -20,8 +20,8 @@ from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.call import Watches
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.taking import lanes
-from mcp_agentbus.store import roster, streams, tasks, waiting
-from mcp_agentbus.store.reading import offers
+from mcp_agentbus.store import roster, tasks, waiting
+from mcp_agentbus.store.reading import consumers, offers
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
 
@@ -93,7 +93,7 @@ class Offering:
             f"{inbox}-{lane}"
             for inbox in self.session.inboxes
             for lane in lanes.LANES
-            if streams.lane(inbox, lane) == consumer
+            if consumers.lane(inbox, lane) == consumer
         )
         assert (are_nobodys.func, are_nobodys.args) == (lanes._are_nobodys, (self.session,))
         self.pulled.append((place, batch, sorted(seen)))

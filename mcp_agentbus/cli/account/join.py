@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
 
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.cli.account import unseen_line
 from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -29,7 +30,7 @@ from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
 from mcp_agentbus.shared.joining.place import Place
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import lying, own_server
 from mcp_agentbus.tools.answers.words import many
 
 _PROMPT: Final = "Paste the line of `agentbus server invite` (it is not shown): "
@@ -62,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         tell(_text(joined))
     listens = _listener(joined.settings)
+    own = _own_server_ended(joined.settings)
     if not args.json:
-        tell(f"{listens} {_SESSIONS}".strip())
+        tell(" ".join(filter(None, (listens, own, _SESSIONS))))
     code, looked = asyncio.run(_looked(joined.settings, as_json=args.json))
     if args.json:
-        show(args, "", {**_data(joined), "listener": listens, **looked})
+        show(args, "", {**_data(joined), "listener": listens, "own_server": own, **looked})
     elif code:
         tell(
             f"You are the account {joined.account}, but not all is well: do what is said above, "
@@ -148,6 +150,15 @@ def _listener(settings: Settings) -> str:
     except AgentbusError as error:
         return f"The listener could not be started anew: {error.message} {error.hint}"
     return f"Started anew: {renewed}." if renewed else ""
+
+
+def _own_server_ended(settings: Settings) -> str:
+    """Stop the server that was the bus before, which nobody needs any more; say so."""
+    try:
+        ended = embedded.stop(own_server(settings))
+    except AgentbusError as error:
+        return f"Your own server runs still: {error.message} {error.hint}"
+    return "Your own server was stopped." if ended else ""
 
 
 async def _looked(settings: Settings, *, as_json: bool) -> tuple[int, dict[str, Any]]:

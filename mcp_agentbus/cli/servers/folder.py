@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.own.program import binary
 from mcp_agentbus.cli.output import show
+from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadInput
@@ -34,6 +36,19 @@ def usual(settings: Settings) -> Path:
 def of_owner(args: argparse.Namespace, settings: Settings) -> Path:
     """Return the folder of the server whose owner this is."""
     return typed(args.dir, settings) if args.dir else usual(settings)
+
+
+def environ_of_owner(path: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which the owner of the server in a folder uses it, on its machine.
+
+    Raises:
+        BadInput, BadSetup: there is no server, or its folder is damaged.
+    """
+    from mcp_agentbus.shared.accounts import admin
+
+    own = admin.settings(Path(places.absolute(path, environ))).environ
+    others = {name: value for name, value in environ.items() if name not in IN_ENVIRON.values()}
+    return {**others, **own}
 
 
 def whole_bus(args: argparse.Namespace, settings: Settings) -> Settings:

@@ -22,9 +22,10 @@ from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import roster, streams
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.reading.consumers import Consumer
 from mcp_agentbus.store.reading.counted import stored_subjects
-from mcp_agentbus.store.streams import Consumer
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 
@@ -46,12 +47,12 @@ async def checks(settings: Settings) -> list[Check]:
 def _of(entry: roster.Entry) -> list[Consumer]:
     """Return the consumers of an agent, with those of its roles."""
     inboxes = (entry.id, *(ROLE_PREFIX + role for role in entry.roles))
-    lanes = [streams.lane(inbox, lane) for inbox in inboxes for lane in LANES]
-    return [*lanes, streams.results(entry.id), streams.sent(entry.id)]
+    lanes = [consumers.lane(inbox, lane) for inbox in inboxes for lane in LANES]
+    return [*lanes, consumers.results(entry.id), consumers.sent(entry.id)]
 
 
 async def _changed(bus: Bus, everybody: Sequence[roster.Entry]) -> list[Check]:
-    strange = {name for name, _ in await streams.strange_consumers(bus, RESULTS)}
+    strange = {name for name, _ in await consumers.strange_consumers(bus, RESULTS)}
     ours = [each for entry in everybody for each in _of(entry) if each.stream == RESULTS]
     changed = [each for each in ours if each.name in strange]
     return _anew(bus, "wrong", "somebody has changed by what agents learn of results", changed)
@@ -85,16 +86,16 @@ async def _names(bus: Bus, stream: str) -> set[str]:
             return known
 
 
-def _anew(bus: Bus, state: State, said: str, consumers: Sequence[Consumer]) -> list[Check]:
-    if not consumers:
+def _anew(bus: Bus, state: State, said: str, missing: Sequence[Consumer]) -> list[Check]:
+    if not missing:
         return []
-    names = named(each.name for each in consumers)
+    names = named(each.name for each in missing)
     what = f"make the consumers {names} anew"
-    mend = Step(what, asks(bus.settings, partial(_make, list(dict.fromkeys(consumers)))))
+    mend = Step(what, asks(bus.settings, partial(_make, list(dict.fromkeys(missing)))))
     fix = f"Their next call makes them anew. {FIX}"
     return [Check("consumers", state, f"{said}: {names}", fix, mend)]
 
 
-async def _make(consumers: Sequence[Consumer], bus: Bus) -> None:
-    for each in consumers:
-        await streams.ensure_consumer(bus, each)
+async def _make(missing: Sequence[Consumer], bus: Bus) -> None:
+    for each in missing:
+        await consumers.ensure_consumer(bus, each)

@@ -16,6 +16,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, Found
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import records, subjects, unseen
+from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.task import TOLD, Record, Sent
 
 # How soon, in seconds, it is looked again for what a sender keeps of a task with a result already.
@@ -51,6 +52,8 @@ async def offered(
     """
     record = records.record_in(delivery)
     if record is None or record.state not in TOLD:
+        if record and any(moment.state == "parked" for moment in record.history):
+            await _open_again(bus, agent, record)
         await bus.finish(delivery)  # the record stays as it is
         return None
     sent, _ = await records.read_kept(bus, agent, record.inbox, record.task_id)
@@ -63,6 +66,19 @@ async def offered(
         await bus.finish(delivery)
         return None
     return Told(record, delivery.seq, sent, delivery)
+
+
+async def _open_again(bus: Bus, agent: str, record: Record) -> None:
+    """Keep a deadline again for a task that had an end as it was set aside, and goes on.
+
+    Whoever offers it again may be of another account, which cannot write what its sender keeps.
+    """
+
+    def opened(sent: Sent | None) -> Write[Sent] | None:
+        is_over = sent is not None and sent.closed and not sent.unasked
+        return Write(sent.model_copy(update={"closed": False})) if sent and is_over else None
+
+    await records.update(bus, records.sent_key(agent, record.inbox, record.task_id), opened)
 
 
 class Stands(NamedTuple):

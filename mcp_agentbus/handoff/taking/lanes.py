@@ -29,8 +29,8 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.handoff.taking.accepting import Refusal
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.store import roster, streams, subjects, tasks, waiting
-from mcp_agentbus.store.reading import offers
+from mcp_agentbus.store import roster, subjects, tasks, waiting
+from mcp_agentbus.store.reading import consumers, offers
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -140,7 +140,7 @@ def _has_all(taken: Brought, lanes: Sequence[Priority]) -> bool:
 async def _take_lane(session: Session, inbox: str, priority: Priority, limit: int) -> _Lane:
     """Claim up to `limit` tasks from one lane."""
     lane = _Lane()
-    consumer = streams.lane(inbox, priority)
+    consumer = consumers.lane(inbox, priority)
     pull = partial(offers.pull, session.bus, consumer, are_nobodys=partial(_are_nobodys, session))
     seen: set[int] = set()
     while len(lane.claims) < limit:

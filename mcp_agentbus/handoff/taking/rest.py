@@ -20,8 +20,8 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.store import streams, waiting
-from mcp_agentbus.store.reading import offers
+from mcp_agentbus.store import waiting
+from mcp_agentbus.store.reading import consumers, offers
 from mcp_agentbus.store.task import HELD
 from mcp_agentbus.store.waiting import Lane
 
@@ -98,7 +98,7 @@ async def looked_at_to_take(
         return taken, left
     for place in again:
         if there[place].free:
-            offers.doubt(session.bus, streams.lane(*place))
+            offers.doubt(session.bus, consumers.lane(*place))
     taken = await take([lane for lane in lanes if any(lane == each for _, each in again)])
     counts = dict(left.waiting)
     for claim in taken.claims:
@@ -111,7 +111,7 @@ async def _looks(session: Session) -> dict[tuple[str, Priority], Lane]:
     places = [(inbox, lane) for lane in LANES for inbox in session.inboxes]
     looks = await together(*(waiting.look(session.bus, *place) for place in places))
     if any(now.count for now in looks):  # who has the bus's token can have them kept from that
-        await together(*(streams.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
+        await together(*(consumers.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
     return {place: _with_own(session, now) for place, now in zip(places, looks, strict=True)}
 
 

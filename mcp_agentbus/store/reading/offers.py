@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take what a lane offers, and before it what it has offered to somebody who has not got it.
 
-    >>> await pull(bus, streams.lane("coder", "high"), 5, is_nobodys)
+    >>> await pull(bus, consumers.lane("coder", "high"), 5, is_nobodys)
     [Delivery(subject='agentbus.coder.tasks.high.planner', ...)]
 
 What was handed out on a connection that ended, or by a server that was lost, is nobody's, and so is
@@ -24,10 +24,10 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.reading import pulls
+from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.reading import consumers, pulls
+from mcp_agentbus.store.reading.consumers import Consumer
 from mcp_agentbus.store.records import lasts, record_in
-from mcp_agentbus.store.streams import Consumer
 from mcp_agentbus.store.task import Record, Task, Undecodable
 
 #: Tells of each task that was handed out, by its record if it has one, whether nobody has it.
@@ -119,7 +119,7 @@ async def _lost(bus: Bus, consumer: Consumer, are_nobodys: AreNobodys) -> list[D
     out = await bus.handed_out(consumer.stream, consumer.name, consumer.subject)
     lost = await _unclaimed(bus, out, are_nobodys)
     # After so long a server offers by itself what there was; meanwhile others may have looked, too.
-    if known.since == since and (not lost or time.monotonic() - since > streams.ACK_WAIT_S):
+    if known.since == since and (not lost or time.monotonic() - since > consumers.ACK_WAIT_S):
         known.since = None
     return lost
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take all that waits at a consumer, also what was stored this very moment.
 
-    >>> await pull(bus, streams.lane("coder", "high"), 5)
+    >>> await pull(bus, consumers.lane("coder", "high"), 5)
     [Delivery(subject='agentbus.coder.tasks.high.planner', ...)]
 
 A server says that a message is stored before the consumers of its stream have heard of it: a busy
@@ -21,7 +21,8 @@ from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery, Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.errors import AgentbusError, NotAllowed
 from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.streams import Consumer
+from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.reading.consumers import Consumer
 
 # In seconds, between looks at a consumer that is behind; one that somebody keeps from handing out
 # is so for good.
@@ -80,7 +81,7 @@ async def _pulled(bus: Bus, consumer: Consumer, batch: int) -> list[Delivery]:
         if not empty:
             return deliveries
         await together(*(bus.give_back(each) for each in deliveries))
-    await streams.ensure_consumer(bus, consumer)
+    await consumers.ensure_consumer(bus, consumer)
     _known(bus)[consumer] = 0
     return await bus.pull(consumer.stream, consumer.name, batch, is_made=True)
 

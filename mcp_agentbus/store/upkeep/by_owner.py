@@ -15,6 +15,7 @@ from typing import Any
 
 from mcp_agentbus.core.ids import LANES, inbox_of
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.reading import consumers
 
 
 def by_owner(agents: Iterable[str], *, replicas: int = 1) -> dict[str, list[dict[str, Any]]]:
@@ -27,20 +28,20 @@ def by_owner(agents: Iterable[str], *, replicas: int = 1) -> dict[str, list[dict
     Raises:
         BadInput: one names no agent and no role.
     """
-    consumers: list[streams.Consumer] = []
+    made: list[consumers.Consumer] = []
     for agent in agents:
         inbox = inbox_of(agent)
-        consumers += [streams.lane(inbox, priority) for priority in LANES]
+        made += [consumers.lane(inbox, priority) for priority in LANES]
         if inbox == agent:
-            consumers += [streams.results(agent), streams.sent(agent)]
+            made += [consumers.results(agent), consumers.sent(agent)]
     return {
         "streams": [{**each, "num_replicas": replicas} for each in streams.SETTINGS],
         "consumers": [
             # Without an end of its own: nobody else could make it anew.
             {
                 "stream_name": each.stream,
-                "config": streams.config_of(each) | {"inactive_threshold": 0},
+                "config": consumers.config_of(each) | {"inactive_threshold": 0},
             }
-            for each in consumers
+            for each in made
         ],
     }

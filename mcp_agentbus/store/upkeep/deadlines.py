@@ -20,8 +20,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, Refused
-from mcp_agentbus.store import records, streams, tasks
-from mcp_agentbus.store.reading import pulls
+from mcp_agentbus.store import records, tasks
+from mcp_agentbus.store.reading import consumers, pulls
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.store.upkeep.unkept import Unkept
@@ -56,7 +56,7 @@ class Deadlines:
             await self._unkept.look(agents)
         for agent in agents:
             try:
-                deliveries = await pulls.pull(self._bus, streams.sent(agent), _BATCH)
+                deliveries = await pulls.pull(self._bus, consumers.sent(agent), _BATCH)
                 await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
             # More tasks are open than the server counts deadlines for; or another account has the
             # agent, which its own desk finds out, too; or one's end is refused, and comes again:

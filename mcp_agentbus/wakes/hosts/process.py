@@ -10,12 +10,15 @@ leave alone at its own end (`on_stop = "leave"`) stays, with its group.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.children.group import Group, start
 from mcp_agentbus.core.children.output import End, FileEnd
 from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder
@@ -24,6 +27,19 @@ from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder
 KEEP_BYTES: Final = 4096
 # What a pipe takes without a reader on every system (PIPE_BUF of Linux; macOS takes 16 KiB).
 _STDIN_MAX_BYTES: Final = 4096
+
+
+# A disk of this machine says within that whether a folder is there.
+_LOOKS_S: Final = 5.0
+
+
+async def _folder_lacks(rules: Rules) -> str:
+    """Return why nothing can be started in an agent's folder, also where nobody tells of it."""
+    try:
+        async with asyncio.timeout(_LOOKS_S):
+            return await in_thread(rules.folder_lacks)
+    except TimeoutError:
+        return f"its folder {rules.folder} cannot be looked at: its file system does not answer"
 
 
 async def run(
@@ -45,7 +61,7 @@ async def run(
     """
     if isinstance(stdin, bytes):
         _check(stdin)
-    if lacks := call.rules.folder_lacks():
+    if lacks := await _folder_lacks(call.rules):
         return Ended("not_started", lacks)
     leave = call.rules.on_stop == "leave"
     began = time.monotonic()

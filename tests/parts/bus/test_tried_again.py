@@ -146,12 +146,45 @@ async def test_what_waiting_does_not_change_is_not_tried_again(trial, error):
         ((NotNow(10158, ""),), f"{NotNow(10158, '').message} Nothing was stored."),
         ((TimeoutError(),), "The bus server does not answer. Nothing was stored."),
         ((LinkLost(),), GONE),
+        ((TimeoutError(), LinkLost()), "The bus server does not answer. Nothing was stored."),
+        ((NotNow(10008, ""), LinkLost()), f"{LEADERLESS} Nothing was stored."),
+        ((BusUnreachable(GONE), LinkLost()), GONE),
+        ((BusUnreachable(LATE), LinkLost()), LATE),
     ],
 )  # fmt: skip
 async def test_why_a_try_before_had_no_connection_says_more_than_that_the_last_came_late(
     trial, ends, said
 ):
     assert (await trial.failed(trial.bus(ONE), *ends, stores=False))[:2] == (BusUnreachable, said)
+
+
+async def test_what_one_request_of_a_call_has_found_is_said_of_those_beside_it_too(trial):
+    bus = trial.bus(TWO)
+    with budget.call() as left:
+        trial.at = 2.9
+
+        async def beside(link, within_s):
+            left.failed = bus._silent()  # and closes the connection of all of them
+            raise LinkLost
+
+        with pytest.raises(BusUnreachable) as caught:
+            await bus._tried(beside, stores=False)
+
+    assert caught.value.message == f"{LEADERLESS} Nothing was stored."
+
+
+@pytest.mark.parametrize(
+    ("urls", "hint"),
+    [
+        (None, BusUnreachable.hint),
+        (ONE, f"{AGAIN}tell whoever runs the shared server."),
+        (TWO, f"{AGAIN}tell whoever runs its servers: more than half must run."),
+    ],
+)
+async def test_of_a_server_that_went_away_it_is_said_who_can_bring_it_back(trial, urls, hint):
+    found = await trial.failed(trial.bus(urls), LinkLost(), stores=False)
+
+    assert found == (BusUnreachable, GONE, hint)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +216,7 @@ async def test_of_a_server_that_hangs_it_is_said_who_can_mend_it(
         (LinkLost(), False, "The bus server went away before it confirmed: it is", ""),
         (NoResponders("x"), False, "The bus server went away before it confirmed: it is", ""),
         (NotAllowed(), True, "The bus server went away before it confirmed: it is", ""),
+        (LinkLost(), True, f"{LEADERLESS} It is", ""),
         (None, True, f"{LEADERLESS} It is", ""),
         (None, False, "The bus server answers but confirms nothing", "Before that, free some"),
     ],

@@ -19,7 +19,7 @@ from mcp_agentbus.bus.login.nkey import new_seed
 from mcp_agentbus.cli.account import join as cli_join
 from mcp_agentbus.cli.account import unseen_line
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.errors import BadInput
+from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.invitation import Line
 from mcp_agentbus.shared.joining.place import Place, Record
@@ -78,6 +78,30 @@ def test_who_has_joined_and_is_not_yet_in_config_toml_is_asked_before_it_leaves(
     said = capsys.readouterr()
     assert "You are the account laptop." in said.err + said.out
     assert place.record()
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        (True, "Your own server was stopped."),
+        (False, ""),
+        (BadSetup("It runs elsewhere.", hint="Stop it there."),
+         "Your own server runs still: It runs elsewhere. Stop it there."),
+    ],
+)  # fmt: skip
+def test_who_has_joined_is_told_what_became_of_the_server_of_before(
+    tmp_path, monkeypatch, ended, said
+):
+    def stop(own):
+        assert own.url is None
+        if isinstance(ended, BadSetup):
+            raise ended
+        return ended
+
+    monkeypatch.setattr(cli_join.embedded, "stop", stop)
+    settings = settings_at(tmp_path, AGENTBUS_URL="tls://127.0.0.1:1")
+
+    assert cli_join._own_server_ended(settings) == said
 
 
 def test_bytes_that_are_no_text_are_no_line(monkeypatch):

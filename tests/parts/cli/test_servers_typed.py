@@ -3,11 +3,16 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from local_server import settings_at
+from made_server import MadeServer
 
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.cli import rooms, server
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.cli.servers import accounts, gate
 from mcp_agentbus.errors import BadInput
@@ -50,3 +55,64 @@ async def test_a_gate_says_that_it_answers_as_it_was_asked_to(capsys, option, pr
 
     said = capsys.readouterr().out
     assert (json.loads(said) if option else said.rstrip("\n")) == printed
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_doctor_looks_at_the_server_of_a_folder_as_its_owner(tmp_path, monkeypatch, wrong):
+    made, looked = MadeServer(tmp_path / "bus"), []
+
+    async def run(given, *_, **__):
+        looked.append((given.url, given.nkey_file, given.token_file, given.account))
+        return 0
+
+    monkeypatch.setattr("mcp_agentbus.doctor.run.run", run)
+    monkeypatch.setenv("AGENTBUS_TOKEN_FILE", "/of/another/bus")
+    monkeypatch.setenv("AGENTBUS_ACCOUNT", "laptop")
+    args = parser().parse_args(["doctor", "--dir", str(tmp_path if wrong else tmp_path / "bus")])
+
+    if wrong:
+        with pytest.raises(BadInput, match="no shared server"):
+            rooms.doctor(args)
+    else:
+        assert rooms.doctor(args) == 0
+        assert looked == [(made.owner.url, made.files.admin, None, None)]
+
+
+OWN = "To use your own server: unset AGENTBUS_URL (or url in config.toml)."
+LEAVE = "To use your own server: agentbus leave."
+BESIDE = "Yours runs beside it: agentbus server stop"
+
+
+@pytest.mark.parametrize(
+    ("action", "account", "runs", "hint"),
+    [
+        ("stop", None, False, OWN),
+        ("start", None, True, f"{OWN} {BESIDE}"),
+        ("status", "laptop", False, LEAVE),
+        ("status", "laptop", True, f"{LEAVE} {BESIDE}"),
+        ("stop", "laptop", True, ""),
+    ],
+)
+def test_beside_a_shared_server_this_user_s_own_can_be_stopped_and_nothing_else(
+    tmp_path, monkeypatch, capsys, *, action, account, runs, hint
+):
+    settings = replace(settings_at(tmp_path, AGENTBUS_URL="nats://127.0.0.1:1"), account=account)
+    looked = []
+
+    def running(own, *_):
+        looked.append((own.url, own.account))
+        return runs
+
+    monkeypatch.setattr(server, "load_settings", lambda: settings)
+    monkeypatch.setattr(embedded, "stop", running)
+    monkeypatch.setattr(embedded, "find", running)
+    args = parser().parse_args(["server", action])
+
+    if not hint:
+        assert server.run(args) == 0
+        assert "stopped your own server, beside the shared one" in capsys.readouterr().out
+    else:
+        with pytest.raises(BadInput, match="does not keep") as refused:
+            server.run(args)
+        assert refused.value.hint.endswith(hint)
+    assert {*looked} == {(None, None)}

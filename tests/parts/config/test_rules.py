@@ -225,10 +225,27 @@ def test_the_home_is_known_by_whichever_path_leads_to_it(folder, tmp_path, monke
     (tmp_path / "to-home").symlink_to(tmp_path / "disk" / "me")
     monkeypatch.setenv("HOME", str(tmp_path / "homes" / "me"))
 
-    with pytest.raises(BadSetup, match="home folder"):
-        rules.read("shop", {"host": "claude-code", "dir": f"{tmp_path}/{folder}"}, {}, "here")
+    dir_ = {"host": "claude-code", "dir": f"{tmp_path}/{folder}"}
+    if folder in {"link", "to-home"}:
+        assert "the home folder" in rules.read("shop", dir_, {}, "here").folder_lacks()
+    else:
+        with pytest.raises(BadSetup, match="home folder"):
+            rules.read("shop", dir_, {}, "here")
     shop = {"host": "claude-code", "dir": f"{tmp_path}/{folder}/shop"}
     assert rules.read("shop", shop, {}, "here").folder
+
+
+def test_a_folder_is_not_looked_at_where_it_is_named(tmp_path, monkeypatch):
+    real = os.lstat
+
+    def lstat(path, **options):
+        assert not str(path).endswith("away"), "a file system that has gone away is waited for"
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    away = {"host": "claude-code", "dir": f"{tmp_path}/away"}
+
+    assert rules.read("shop", away, {}, "here").folder == tmp_path / "away"
 
 
 @pytest.mark.parametrize(

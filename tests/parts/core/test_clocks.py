@@ -6,6 +6,7 @@ from __future__ import annotations
 from mcp_agentbus.bus import budget, connection, reconnect
 from mcp_agentbus.handoff import inbox, session
 from mcp_agentbus.store import roster, streams, task
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.tools import mcp_stream, standalone
 
 OFFERED_AGAIN_WITHIN_S = 30  # README: after a crash
@@ -14,17 +15,17 @@ PROCESS_ENDS_WITHIN_S = 2  # README: EOF, SIGTERM, SIGINT
 
 
 def test_what_a_dead_session_held_is_offered_again_in_the_promised_time():
-    assert streams.ACK_WAIT_S + inbox._LOOK_AGAIN_S < OFFERED_AGAIN_WITHIN_S
+    assert consumers.ACK_WAIT_S + inbox._LOOK_AGAIN_S < OFFERED_AGAIN_WITHIN_S
 
 
 def test_a_dead_session_counts_as_gone_before_its_tasks_are_offered_again():
     """Else the first to whom they are offered would put them off."""
-    assert streams.PRESENCE_S < streams.ACK_WAIT_S
+    assert streams.PRESENCE_S < consumers.ACK_WAIT_S
 
 
 def test_two_signs_of_life_may_be_lost_before_a_session_counts_as_gone():
     assert 3 * roster.BEAT_S <= streams.PRESENCE_S
-    assert 3 * roster.BEAT_S < streams.ACK_WAIT_S
+    assert 3 * roster.BEAT_S < consumers.ACK_WAIT_S
 
 
 def test_a_call_ends_in_the_promised_time_also_if_every_try_of_it_times_out():

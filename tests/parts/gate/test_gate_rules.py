@@ -23,7 +23,7 @@ from mcp_agentbus.gate.verdict import (
     Scheduled,
     Stored,
 )
-from mcp_agentbus.store import streams
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 
 
@@ -266,7 +266,7 @@ def test_a_consumer_is_made_as_this_version_makes_it_whatever_was_asked():
     subject = "$JS.API.CONSUMER.CREATE.AGENTBUS_TASKS.planner_low.agentbus.planner.tasks.low.*"
     verdict = asked(subject, {"config": {"deliver_subject": "agentbus.coder.back"}})
 
-    made = {"stream_name": TASKS, "config": streams.config_of(streams.lane("planner", "low"))}
+    made = {"stream_name": TASKS, "config": consumers.config_of(consumers.lane("planner", "low"))}
     assert json.loads(verdict.data) == {**made, "action": ""}
 
 

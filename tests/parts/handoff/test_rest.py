@@ -8,7 +8,8 @@ import pytest
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.taking.rest import Left, as_told, looked_at
-from mcp_agentbus.store import streams, waiting
+from mcp_agentbus.store import waiting
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.waiting import Lane
 
 SESSION = SimpleNamespace(bus=None, inboxes=("coder", "role-review"), claims={"t1": None})
@@ -39,7 +40,7 @@ def server(monkeypatch):
     server = Server()
     for name in ("offered", "look"):
         monkeypatch.setattr(waiting, name, getattr(server, name))
-    monkeypatch.setattr(streams, "ensure_inbox", server.ensure_inbox)
+    monkeypatch.setattr(consumers, "ensure_inbox", server.ensure_inbox)
     return server
 
 

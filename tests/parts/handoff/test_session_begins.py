@@ -7,7 +7,7 @@ from session_stand_in import SessionBus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import streams
+from mcp_agentbus.store.reading import consumers
 
 
 async def test_what_tries_heard_that_failed_is_heard_once_after_the_next(tmp_path, monkeypatch):
@@ -18,7 +18,7 @@ async def test_what_tries_heard_that_failed_is_heard_once_after_the_next(tmp_pat
 
     session = bus.session(hosted="of-claude")
     for broken, name, call in (
-        (bus, "ask", session.called), (streams, "ensure_sender", session.can_read)
+        (bus, "ask", session.called), (consumers, "ensure_sender", session.can_read)
     ):  # fmt: skip
         with monkeypatch.context() as failing:
             failing.setattr(broken, name, fails)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several servers that have room again a moment after a stream was removed take its backup then."""
+"""Several servers take a backup as soon as they can, also after another was broken off."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.shared import restore
-from mcp_agentbus.shared.backup import Stream
+from mcp_agentbus.shared.backup import ORDER, Stream
 
 RESULTS = Stream("AGENTBUS_RESULTS", 0, "", {}, {"messages": 1, "bytes": 1, "last_seq": 7})
 
@@ -46,3 +46,26 @@ async def test_it_is_asked_again_as_long_as_their_room_counts_as_taken(
     else:
         [step] = [step async for step in steps]
         assert (step.is_complete, len(tries)) == (True, asked)
+
+
+class Begun(Exception):
+    """Where the streams are made."""
+
+
+@pytest.mark.parametrize("code", [NO_SUCH_STREAM, 0])
+async def test_what_another_restore_has_begun_is_let_go_of_before_it_is_made(monkeypatch, code):
+    asked = []
+
+    async def api(call):
+        asked.append(call)
+        if "INFO" in call or code:
+            raise ApiError(NO_SUCH_STREAM)
+
+    async def ensure_streams(_):
+        raise Begun
+
+    monkeypatch.setattr(restore.streams, "ensure_streams", ensure_streams)
+    with pytest.raises(Begun):
+        [step async for step in restore._anew(SimpleNamespace(api=api), None, {}, ())]
+
+    assert asked == [f"STREAM.{each}.{name}" for name in ORDER for each in ("INFO", "DELETE")]

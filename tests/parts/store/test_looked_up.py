@@ -10,6 +10,7 @@ from messages import read_record
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.text import now
 from mcp_agentbus.store import roster, streams, subjects, unseen
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import write_record, write_sent
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Sent
@@ -156,8 +157,8 @@ async def test_who_has_never_read_begins_at_the_first_and_what_is_refused_is_sai
 async def test_of_four_that_were_handed_out_those_that_were_seen_are_finished_at_once(
     world, results
 ):
-    await streams.ensure_sender(world.bus, results.me)
-    consumer = streams.results(results.me)
+    await consumers.ensure_sender(world.bus, results.me)
+    consumer = consumers.results(results.me)
     for _ in range(3):
         await results.add(seen=True)
     three = await world.bus.pull(consumer.stream, consumer.name, 3)

@@ -8,15 +8,16 @@ import pytest
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.store import streams
-from mcp_agentbus.store.streams import Consumer, config_of, strange_consumers
+from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.reading.consumers import Consumer, config_of, strange_consumers
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
-LANE = streams.lane("coder", "high")
+LANE = consumers.lane("coder", "high")
 S = 1_000_000_000
 
 
 def test_each_consumer_hands_out_what_is_its_own_and_so_much_at_once():
-    assert [LANE, streams.results("coder"), streams.sent("coder")] == [
+    assert [LANE, consumers.results("coder"), consumers.sent("coder")] == [
         Consumer(TASKS, "coder_high", "agentbus.coder.tasks.high.*", 2_000),
         Consumer(RESULTS, "coder_results", "agentbus.coder.results.*.*", 10_000),
         Consumer(RESULTS, "coder_sent", "agentbus.coder.sent.*.*", 100_000),
@@ -35,9 +36,9 @@ async def test_an_inbox_has_a_consumer_each_lane_and_a_sender_has_two(monkeypatc
     async def ensure(_, consumer):
         made.append(consumer.name)
 
-    monkeypatch.setattr(streams, "ensure_consumer", ensure)
-    await streams.ensure_inbox(None, "coder")
-    await streams.ensure_sender(None, "coder")
+    monkeypatch.setattr(consumers, "ensure_consumer", ensure)
+    await consumers.ensure_inbox(None, "coder")
+    await consumers.ensure_sender(None, "coder")
 
     assert made == ["coder_high", "coder_normal", "coder_low", "coder_results", "coder_sent"]
 
@@ -61,8 +62,8 @@ class Server:
 async def test_a_consumer_that_somebody_has_changed_is_made_anew():
     changed = config_of(LANE) | {"replay_policy": "original"}
     fresh, old = Server(create=[config_of(LANE)]), Server(create=[changed, config_of(LANE)])
-    await streams.ensure_consumer(fresh, LANE)
-    await streams.ensure_consumer(old, LANE)
+    await consumers.ensure_consumer(fresh, LANE)
+    await consumers.ensure_consumer(old, LANE)
 
     assert (fresh.calls, old.calls) == (["CREATE"], ["CREATE", "DELETE", "CREATE"])
 
@@ -80,17 +81,17 @@ STRANGE = [
     (info("one", filter_subject="agentbus.coder.>"), ("one", ("agentbus.coder.>",))),
     (info("two", filter_subjects=["b.*", "agentbus.*.tasks.>"]), ("two", ("b.*", "agentbus.*.tasks.>"))),
     (made(LANE, replay_policy="original"), ("coder_high", (LANE.subject,))),
-    (made(streams.results("coder")), ("coder_results", ("agentbus.coder.results.*.*",))),
+    (made(consumers.results("coder")), ("coder_results", ("agentbus.coder.results.*.*",))),
 ]  # fmt: skip
 
 
 async def test_consumers_that_agentbus_has_not_made_there_are_strange():
     copy = info("copy", sourcing=True, metadata={"_nats.src.stream": "AUDIT"})
-    ours = [made(streams.lane("coder", each)) for each in ("high", "normal", "low")]
+    ours = [made(consumers.lane("coder", each)) for each in ("high", "normal", "low")]
     server = Server(*ours, copy, *(each for each, _ in STRANGE))
 
     assert await strange_consumers(server, TASKS) == [told for _, told in STRANGE]
-    results = [made(streams.results("coder")), made(streams.sent("coder"))]
+    results = [made(consumers.results("coder")), made(consumers.sent("coder"))]
     assert await strange_consumers(Server(*results), RESULTS) == []
 
 
@@ -98,9 +99,9 @@ async def test_who_is_in_the_way_of_a_consumer_is_named_three_of_them_at_most():
     others = [info(f"c{number}", filter_subject="agentbus.coder.>") for number in range(4)]
     apart = info("apart", filter_subject="agentbus.tester.>")
     with pytest.raises(Refused, match="consumer 'c0', 'c1', 'c2' takes what is sent to 'coder'"):
-        await streams.ensure_consumer(Server(*others, create=[ApiError(10100)]), LANE)
+        await consumers.ensure_consumer(Server(*others, create=[ApiError(10100)]), LANE)
     with pytest.raises(ApiError):
-        await streams.ensure_consumer(Server(apart, create=[ApiError(NO_SUCH_CONSUMER)]), LANE)
+        await consumers.ensure_consumer(Server(apart, create=[ApiError(NO_SUCH_CONSUMER)]), LANE)
 
 
 @pytest.fixture

@@ -12,13 +12,12 @@ from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import streams
-from mcp_agentbus.store.reading import offers, pulls
-from mcp_agentbus.store.streams import ACK_WAIT_S
+from mcp_agentbus.store.reading import consumers, offers, pulls
+from mcp_agentbus.store.reading.consumers import ACK_WAIT_S
 from mcp_agentbus.store.task import Record
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-LANE = streams.lane("coder", "normal")
+LANE = consumers.lane("coder", "normal")
 
 
 def offer(seq, waiting=7):
@@ -235,7 +234,7 @@ async def test_what_was_given_back_counts_as_offered_before_and_what_is_held_is_
     planner, coder = await world.session("planner"), await world.session("coder")
     for subject in ("held", "released", "new"):
         await send_task(planner, coder.me.id, subject, "x")
-    lane = streams.lane(coder.me.id, "normal")
+    lane = consumers.lane(coder.me.id, "normal")
     out = [replace(each, offered=1) for each in await pulls.pull(world.bus, lane, 5)]
     await world.bus.api(f"CONSUMER.DELETE.{lane.stream}.{lane.name}")
     held = (await read_inbox(coder, limit=2)).tasks

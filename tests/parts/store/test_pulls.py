@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import streams, subjects, waiting
-from mcp_agentbus.store.reading import pulls
+from mcp_agentbus.store.reading import consumers, pulls
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_a_consumer_that_is_behind_hands_out_all_that_was_stored(world, be
     _, coder = await _sent(world, 3)
     behind += firsts
 
-    taken = await pulls.pull(world.bus, streams.lane(coder.me.id, "normal"), 5)
+    taken = await pulls.pull(world.bus, consumers.lane(coder.me.id, "normal"), 5)
 
     assert [delivery.headers["Agentbus-Hops"] for delivery in taken] == ["0"] * 3
     assert sorted(delivery.seq for delivery in taken) == [delivery.seq for delivery in taken]
@@ -59,7 +59,7 @@ async def test_it_is_asked_again_after_longer_and_longer_pauses(world, behind, m
 
     monkeypatch.setattr(pulls, "asyncio", SimpleNamespace(sleep=noted))
 
-    assert len(await pulls.pull(world.bus, streams.lane(coder.me.id, "normal"), 5)) == 1
+    assert len(await pulls.pull(world.bus, consumers.lane(coder.me.id, "normal"), 5)) == 1
     assert pauses == list(pulls._PAUSES_S[:3])
 
 
@@ -67,7 +67,7 @@ async def test_no_more_are_taken_than_were_asked_for_and_then_nothing_is_looked_
     world, behind, monkeypatch
 ):
     _, coder = await _sent(world, 4)
-    consumer = streams.lane(coder.me.id, "normal")
+    consumer = consumers.lane(coder.me.id, "normal")
     behind += [1]
     first = await pulls.pull(world.bus, consumer, 2)
     monkeypatch.setattr(world.bus, "many", None)
@@ -86,14 +86,14 @@ async def test_a_result_is_given_though_its_consumer_is_behind(world, behind):
     planner, coder = await _sent(world, 1)
     [item] = (await read_inbox(coder)).tasks
     await publish_result(coder, item.task.id, "completed", summary="12")
-    behind += [streams.CLAIMS_MAX] * 3 + [0]  # each lane as it is
+    behind += [consumers.CLAIMS_MAX] * 3 + [0]  # each lane as it is
 
     assert [record.summary for record in (await read_inbox(planner)).results] == ["12"]
 
 
 async def test_what_others_hold_is_nothing_to_wait_for(world, monkeypatch):
     _, coder = await _sent(world, 2)
-    consumer = streams.lane(coder.me.id, "normal")
+    consumer = consumers.lane(coder.me.id, "normal")
     held = await pulls.pull(world.bus, consumer, 5)
     monkeypatch.setattr(pulls.asyncio, "sleep", None)  # nobody waits here
 
@@ -102,7 +102,7 @@ async def test_what_others_hold_is_nothing_to_wait_for(world, monkeypatch):
 
 async def test_what_was_taken_is_returned_whatever_comes_after(world, behind):
     _, coder = await _sent(world, 3)
-    consumer = streams.lane(coder.me.id, "normal")
+    consumer = consumers.lane(coder.me.id, "normal")
     behind += [1, BusUnreachable(), 1, HandedOut()]
 
     taken = [await pulls.pull(world.bus, consumer, 5) for _ in range(2)]
@@ -116,7 +116,7 @@ async def test_a_consumer_that_is_lost_at_that_moment_is_made_anew_by_the_next_p
 ):
     _, coder = await _sent(world, 1)
     behind += firsts
-    consumer = streams.lane(coder.me.id, "normal")
+    consumer = consumers.lane(coder.me.id, "normal")
     pull = world.bus.pull
 
     async def and_lose(*which, **how):
@@ -177,7 +177,7 @@ class Scripted:
         return {"delivered": {"consumer_seq": 99, "stream_seq": self.handed_out}}
 
 
-CONSUMER = streams.lane("coder", "normal")
+CONSUMER = consumers.lane("coder", "normal")
 
 
 def delivery(seq, **headers):
@@ -203,7 +203,7 @@ async def test_a_consumer_that_is_lost_or_leaves_out_what_is_said_is_made_anew(
         bus.done.append(("consumer", *consumer) if consumer else ("streams",))
 
     monkeypatch.setattr(streams, "ensure_streams", made)
-    monkeypatch.setattr(streams, "ensure_consumer", made)
+    monkeypatch.setattr(consumers, "ensure_consumer", made)
 
     pulls._handed_out[bus] = (1, {CONSUMER: 500})
 

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError, kept_settings
+from mcp_agentbus.bus.replies import (
+    NO_ROOM_TO_RESERVE,
+    NO_SUCH_STREAM,
+    ApiError,
+    kept_settings,
+)
 from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.subjects import Parts, overlap, parts
@@ -187,15 +192,24 @@ def pauses(monkeypatch):
     return paused
 
 
-async def test_beside_others_who_make_it_a_stream_is_tried_again_until_it_is_there(pauses):
-    missing, full = ApiError(NO_SUCH_STREAM), ApiError(NO_ROOM_TO_RESERVE)
-    theirs = Server(CREATE=full, INFO=[missing, {"config": MADE}])
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (NO_ROOM_TO_RESERVE, StoreFull().message),
+        (streams.NAME_IN_USE, "S is being restored from a backup, or that was broken off"),
+    ],
+)
+async def test_beside_others_who_make_it_a_stream_is_tried_again_until_it_is_there(
+    pauses, code, said
+):
+    missing, refused = ApiError(NO_SUCH_STREAM), ApiError(code)
+    theirs = Server(CREATE=refused, INFO=[missing, {"config": MADE}])
     await streams._make(theirs, "CREATE", MADE)
     assert pauses == [0.02, 0.05]
 
     pauses.clear()
-    with pytest.raises(StoreFull):
-        await streams._make(Server(CREATE=full, INFO=missing), "CREATE", MADE)
+    with pytest.raises(Refused, match=said):
+        await streams._make(Server(CREATE=refused, INFO=missing), "CREATE", MADE)
     assert pauses == list(streams._BESIDE_OTHERS_S)
 
 

@@ -9,6 +9,7 @@ import pytest
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, HandedOut
 from mcp_agentbus.errors import BusUnreachable, StoreFull
 from mcp_agentbus.store import records, streams, tasks
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.store.upkeep import anothers, by_owner, copying, deadlines, foreign, room
@@ -74,8 +75,8 @@ async def test_who_copies_a_stream_is_looked_up_with_those_that_are_this_account
         {"config": {"name": "MIRROR", "mirror": {"name": TASKS}, "sources": None}},
         {"config": {"name": "X", "mirror": None}},
     ]
-    consumers = {"consumers": [_by("a", "AUDIT"), _by("b", ""), _by("c", "ELSE")], "total": 3}
-    server = Server(CONSUMER_LIST=consumers, STREAM_LIST={"streams": streams_, "total": 3})
+    listed = {"consumers": [_by("a", "AUDIT"), _by("b", ""), _by("c", "ELSE")], "total": 3}
+    server = Server(CONSUMER_LIST=listed, STREAM_LIST={"streams": streams_, "total": 3})
 
     copied = await copying.look(server, TASKS)
 
@@ -195,7 +196,7 @@ async def test_deadlines_are_looked_at_every_quarter_minute_each_agents_by_itsel
 
     async def pull(_, consumer, batch):
         pulled.append((clock[0], consumer, batch))
-        if consumer == streams.sent("full"):
+        if consumer == consumers.sent("full"):
             raise HandedOut
         return [1, 2]
 
@@ -220,7 +221,7 @@ async def test_deadlines_are_looked_at_every_quarter_minute_each_agents_by_itsel
     for clock[0] in (0.5, 15.4, 15.5):
         await it.look(iter(agents))
 
-    assert pulled == [(at, streams.sent(agent), 100) for at in (0.5, 15.5) for agent in agents]
+    assert pulled == [(at, consumers.sent(agent), 100) for at in (0.5, 15.5) for agent in agents]
     assert ended == [("refused", 2), ("planner", 1), ("planner", 2)] * 2
     assert unkept == [agents] * 2
 

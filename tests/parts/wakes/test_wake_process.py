@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.children import group
 from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.processes import born, known
-from mcp_agentbus.wakes.hosts import command
+from mcp_agentbus.wakes.hosts import command, process
 from mcp_agentbus.wakes.hosts.process import run
 from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
@@ -68,6 +69,22 @@ async def test_a_program_gets_the_notice_and_what_it_printed_is_told(call):
     assert ended.output.startswith("1 task\nb\n/")
     assert timeless(ended.said) == "exit code 0 after N s"
     assert is_gone(pids[0])
+
+
+async def test_a_folder_whose_file_system_has_gone_away_holds_nobody_up(
+    call, monkeypatch, tmp_path
+):
+    comes_back = threading.Event()
+    monkeypatch.setattr(process, "_LOOKS_S", 0.01)
+    monkeypatch.setattr(Rules, "folder_lacks", lambda _: comes_back.wait(20) and "")
+
+    ended = await command.wake(call("/bin/true"))
+
+    comes_back.set()
+    assert (ended.outcome, ended.said) == (
+        "not_started",
+        f"its folder {tmp_path} cannot be looked at: its file system does not answer",
+    )
 
 
 async def test_it_has_the_environment_that_it_is_given_and_no_other(call):
