@@ -84,7 +84,7 @@ def _not_to_be_read(folder: Path) -> set[PurePath]:
     for where, folders, files in os.walk(folder):
         if "HEAD" in files and {"objects", "refs"}.issubset(folders):  # as git knows its folders
             inside = PurePath(where).relative_to(folder)
-            found |= {path for name in _OF_GIT if not is_secret(path := inside / name)}
+            found |= {inside / name for name in _OF_GIT if not is_secret(inside / name)}
         for file in files:
             path = os.path.join(where, file)  # noqa: PTH118  # there may be 100,000
             try:

@@ -167,7 +167,7 @@ async def test_what_goes_wrong_in_a_handler_fails_the_task_in_our_words(world, c
             case "nothing":
                 return None
             case "awaits nothing":
-                return asyncio.sleep(0, "three")
+                return handler(task)
             case "keeps":
                 return Result("working")
             case "too long":
