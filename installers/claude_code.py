@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from mcp_agentbus.installers import assets
 from mcp_agentbus.installers._parts import allowed, entry, files
-from mcp_agentbus.installers._parts.claude import plugins
+from mcp_agentbus.installers._parts.claude import plugins, policy
 from mcp_agentbus.installers._parts.claude.plugins import MARKETPLACE, NOTE, PLUGIN
 from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
@@ -97,9 +97,10 @@ def install(
             hint=f"`claude plugin marketplace remove {MARKETPLACE}` removes it and them; then run "
             f"the command again. Beside it: agentbus install {NAME} --no-plugin",
         )
+    added: list[Path] = []
     steps = [
-        _add_marketplace(machine, program, folder),
-        _add_plugin(machine, program),
+        _add_marketplace(machine, program, folder, added),
+        _add_plugin(machine, program, added),
         _write_note(machine),
     ]
     if allow_tools is not None:
@@ -161,7 +162,7 @@ def verify(machine: Machine) -> str:
     The others of the user's servers are not started, as `claude mcp list` would.
 
     Raises:
-        SwitchedOff: its user has disabled the plugin.
+        SwitchedOff: its user has disabled the plugin, or settings its hooks.
         BadSetup: it is not there, or Claude Code does not get through to it.
     """
     program = _program(machine)
@@ -180,7 +181,8 @@ def verify(machine: Machine) -> str:
     try:
         shown = machine.run([program, "mcp", "get", name])
     except BadSetup as error:
-        raise BadSetup(error.message, hint=hint) from None
+        not_let_in = name != SERVER and policy.UNKNOWN in error.message
+        raise BadSetup(error.message, hint=policy.NOT_LET_IN if not_let_in else hint) from None
     # It ends with 0 whatever became of the server.
     lines = dict(re.findall(r"^\s*(Status|Issue):\s*(.*?)[\s.]*$", shown, re.MULTILINE))
     if "Connected" not in lines.get("Status", ""):
@@ -190,7 +192,10 @@ def verify(machine: Machine) -> str:
             f"Claude Code does not get through to agentbus: {why[:_WHY_MAX_CHARS]}.", hint=hint
         )
     about = f"Claude Code started agentbus ({name}) and is connected"
-    return about if name == SERVER else f"{about}; {allowed.told(allowed_tools(machine) or ())}"
+    if name == SERVER:
+        return about
+    policy.check_hooks(machine)
+    return f"{about}; {allowed.told(allowed_tools(machine) or ())}"
 
 
 def _program(machine: Machine) -> str:
@@ -229,27 +234,35 @@ def _command(machine: Machine, program: str, argv: list[str]) -> Step:
     return Step(f"run `{shlex.join(['claude', *argv])}`", do)
 
 
-def _add_marketplace(machine: Machine, program: str, folder: Path) -> Step:
+def _add_marketplace(machine: Machine, program: str, folder: Path, added: list[Path]) -> Step:
     step = _command(machine, program, ["plugin", "marketplace", "add", str(folder)])
 
     def do() -> str:
         before = plugins.marketplace(machine, program)
         if before.get("source") == "directory" and before.get("path") == str(folder):
             return "it is there already"
-        step.do()  # one of that name from elsewhere now points here
+        with policy.let_in():
+            step.do()  # one of that name from elsewhere now points here
+        added.extend([] if before else [folder])
         return f"in the place of {before.get('path') or before.get('repo')}" if before else ""
 
     return Step(step.what, do)
 
 
-def _add_plugin(machine: Machine, program: str) -> Step:
+def _add_plugin(machine: Machine, program: str, added: list[Path]) -> Step:
     step = _command(machine, program, ["plugin", "install", PLUGIN, "--scope", "user"])
     update = _command(machine, program, ["plugin", "update", PLUGIN, "--scope", "user"])
 
     def do() -> str:
         before = plugins.plugin(machine, program)
         if not before.get("enabled"):
-            step.do()
+            try:
+                with policy.let_in():
+                    step.do()
+            except BadSetup:
+                if added:  # for this alone
+                    _remove_marketplace(machine, program).do()
+                raise
             return ""
         here = before.get("folderVersion", before.get("version"))
         if before.get("version") == here:
@@ -342,13 +355,24 @@ def _removals(machine: Machine, program: str) -> list[Step]:
         argv = ["plugin", "uninstall", PLUGIN, "--scope", "user"]
         steps.append(_command(machine, program, argv))
     if has_marketplace:
-        argv = ["plugin", "marketplace", "remove", MARKETPLACE, "--scope", "user"]
-        steps.append(_command(machine, program, argv))
+        steps.append(_remove_marketplace(machine, program))
     # A copy of the plugin, and the note if it was written without the plugin, stay behind.
     for folder in folders:
         if steps or folder.is_dir():
             steps.append(_remove_folder(folder))
     return steps
+
+
+def _remove_marketplace(machine: Machine, program: str) -> Step:
+    argv = ["plugin", "marketplace", "remove", MARKETPLACE, "--scope", "user"]
+    step = _command(machine, program, argv)
+
+    def do() -> str:
+        projects = plugins.projects(machine, program)
+        step.do()
+        return f"take {PLUGIN} out of {', '.join(projects)} by hand" if projects else ""
+
+    return Step(step.what, do)
 
 
 def _remove_folder(folder: Path) -> Step:

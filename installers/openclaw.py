@@ -69,7 +69,8 @@ def install(
     if before and not entry.is_ours(before):
         raise BadSetup(
             f"OpenClaw has a server `{SERVER}` that does not start agentbus; it is left alone.",
-            hint=f"`openclaw mcp unset {SERVER}` removes it; then run the command again.",
+            hint=f"`{openclaw_config.typed(machine, 'mcp', 'unset', SERVER)}` removes it; then run "
+            "the command again.",
         )
     server = _wanted(machine, before, agent)
     name = _agent_of(server)
@@ -91,17 +92,18 @@ def uninstall(machine: Machine) -> list[Step]:
     Where OpenClaw itself is gone but its file is not, the steps that change that file fail.
     """
     steps = skill.removals(openclaw_config.state_folder(machine))
+    patch = openclaw_config.typed(machine, *openclaw_config.PATCH)
     if _has_server(machine):
         steps.append(
             Step(
-                f"run `openclaw config patch --stdin`: no mcp.servers.{SERVER}",
+                f"run `{patch}`: no mcp.servers.{SERVER}",
                 lambda: _unset_server(machine),
             ),
         )
     if openclaw_hooks.is_on(machine):
         steps.append(
             Step(
-                "run `openclaw config patch --stdin`: no hooks.token, no hooks.enabled",
+                f"run `{patch}`: no hooks.token, no hooks.enabled",
                 lambda: openclaw_hooks.switch_off(machine),
             )
         )
@@ -131,10 +133,11 @@ def verify(machine: Machine) -> str:
     Raises:
         BadSetup: it could not, or not all five tools are there.
     """
-    hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `openclaw mcp doctor`."
-    program = openclaw_config.program(machine)
+    doctor = openclaw_config.typed(machine, "mcp", "doctor")
+    hint = f"Try {shlex.join([*machine.agentbus, 'serve'])} by hand, and `{doctor}`."
+    openclaw_config.program(machine)
     try:
-        probed = machine.run([program, "mcp", "probe", SERVER, "--json"])
+        probed = openclaw_config.run(machine, "mcp", "probe", SERVER, "--json")
     except BadSetup as error:
         raise BadSetup(error.message, hint=hint) from None
     tools = openclaw_config.parsed(probed).get("tools", [])
@@ -206,7 +209,8 @@ def _agent_of(server: dict[str, Any]) -> str:
 
 def _set_server(machine: Machine, before: dict[str, Any], server: dict[str, Any]) -> Step:
     # Not by `openclaw mcp set`: it takes twice as long, and other users see its arguments.
-    what = f"run `openclaw config patch --stdin`: mcp.servers.{SERVER}"
+    patch = openclaw_config.typed(machine, *openclaw_config.PATCH)
+    what = f"run `{patch}`: mcp.servers.{SERVER}"
     if not entry.variables(server) and set(server) <= _KEYS:  # what its user added may be secret
         what += f" = {json.dumps(server)}"
 

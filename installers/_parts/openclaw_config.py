@@ -11,6 +11,7 @@ whole, with comments in it or parts in other files, it is asked for.
 from __future__ import annotations
 
 import json
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,8 @@ TITLE: Final = hosts.named(NAME).title
 DEFAULT_PROFILE: Final = "default"
 #: What OpenClaw shows in the place of a secret.
 HIDDEN: Final = "__OPENCLAW_REDACTED__"
+#: The command that changes openclaw.json.
+PATCH: Final = ("config", "patch", "--stdin")
 _INCLUDE: Final = "$include"
 # How OpenClaw says that nothing is there.
 _UNSET: Final = "valid but unset"
@@ -40,7 +43,28 @@ _NEEDS: Final = (
 
 def profile(machine: Machine) -> str:
     """Return the name of the profile, each of which is an OpenClaw of its own."""
-    return machine.environ.get("OPENCLAW_PROFILE") or DEFAULT_PROFILE
+    given = machine.environ.get("OPENCLAW_PROFILE", "").strip()
+    return DEFAULT_PROFILE if given.lower() in {"", DEFAULT_PROFILE} else given
+
+
+def _words(machine: Machine, *words: str) -> list[str]:
+    """Return what is typed after the program: its commands follow the option, not the variable."""
+    name = profile(machine)
+    return [*([] if name == DEFAULT_PROFILE else ["--profile", name]), *words]
+
+
+def typed(machine: Machine, *words: str) -> str:
+    """Return a command of this OpenClaw as its user types it."""
+    return shlex.join([NAME, *_words(machine, *words)])
+
+
+def run(machine: Machine, *words: str, stdin: str = "") -> str:
+    """Run a command of this OpenClaw; return what it printed.
+
+    Raises:
+        BadSetup: OpenClaw is not here, does not run, or refuses.
+    """
+    return machine.run([program(machine), *_words(machine, *words)], stdin=stdin)
 
 
 def state_folder(machine: Machine) -> Path:
@@ -145,11 +169,13 @@ def asked(machine: Machine, *words: str) -> dict[str, Any]:
     Raises:
         BadSetup: OpenClaw is not here, does not run, or says something else.
     """
-    printed = machine.run([program(machine), *words])
+    printed = run(machine, *words)
     document = parsed(printed)
     if not document and printed.strip() != "{}":
-        name = " ".join([NAME, *words])
-        raise BadSetup(f"`{name}` did not print JSON.", hint="Run `openclaw config validate`.")
+        raise BadSetup(
+            f"`{typed(machine, *words)}` did not print JSON.",
+            hint=f"Run `{typed(machine, 'config', 'validate')}`.",
+        )
     return document
 
 
@@ -161,7 +187,7 @@ def patch(machine: Machine, changes: dict[str, Any]) -> None:
     Raises:
         BadSetup: OpenClaw is not here, does not run, or refuses.
     """
-    machine.run([program(machine), "config", "patch", "--stdin"], stdin=json.dumps(changes))
+    run(machine, *PATCH, stdin=json.dumps(changes))
 
 
 def _may_hold(machine: Machine, name: str) -> bool:

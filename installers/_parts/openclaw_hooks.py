@@ -10,6 +10,7 @@ Hooks with a token of the user's, or off by the user's word, stay as they are.
 from __future__ import annotations
 
 import secrets
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from mcp_agentbus.installers.steps import Machine
 _OURS: Final = "agentbus-"
 _HOOKS_PATH: Final = "/hooks"
 _PORT: Final = 18789
+# Of the profile that OpenClaw gives another port by itself.
+_PORTS: Final = {"dev": 19001}
 
 
 def token_file(machine: Machine) -> Path:
@@ -57,7 +60,22 @@ def switch_on(machine: Machine, agent: str) -> str:
     path = hooks.get("path", _HOOKS_PATH)
     if str(path).strip("/") != _HOOKS_PATH.strip("/"):
         return f"hooks.path is {path!r}: no wake reaches OpenClaw before it is {_HOOKS_PATH!r}"
-    return f"to let it be woken: agentbus agent add {agent} --host openclaw --wake work"
+    add = ["agentbus", "agent", "add", agent, "--host", "openclaw", "--wake", "work"]
+    return f"to let it be woken: {shlex.join([*add, *_of_this_one(machine)])}"
+
+
+def _of_this_one(machine: Machine) -> list[str]:
+    """Return the options that name this OpenClaw, where another terminal may follow another."""
+    if openclaw_config.config_file(machine) == machine.home / ".openclaw" / "openclaw.json":
+        return []
+    url = f"http://127.0.0.1:{_port(machine)}"
+    return ["--token-file", str(token_file(machine)), "--gateway-url", url]
+
+
+def _port(machine: Machine) -> object:
+    """Return where the gateway listens."""
+    of_profile = _PORTS.get(openclaw_config.profile(machine), _PORT)
+    return openclaw_config.section(machine, "gateway").get("port", of_profile)
 
 
 def missing(machine: Machine) -> dict[str, Any]:
@@ -86,7 +104,7 @@ def gateway(machine: Machine) -> dict[str, str]:
         BadSetup: the file cannot be read, or OpenClaw cannot tell.
     """
     there = {}
-    port = openclaw_config.section(machine, "gateway").get("port", _PORT)
+    port = _port(machine)
     if port != _PORT:
         there["gateway_url"] = f"http://127.0.0.1:{port}"
     if token_file(machine).is_file():

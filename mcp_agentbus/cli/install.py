@@ -305,7 +305,7 @@ class _Work:
             "nothing": "nothing of agentbus is there",
             "not_here": f"{name} is not here",
             "failed": f"{name} NOT {'REMOVED' if self._removes else 'CONNECTED'}",
-            "disabled": f"{name} is there, and its user has disabled it",
+            "disabled": f"{name} is there, and not all of it is on",
             "planned": "",
         }[state]
         if shown and words:

@@ -112,6 +112,7 @@ def _add_install_commands(commands: Commands) -> None:
     )
     uninstall = commands.add_parser("uninstall", help="take agentbus out of a host again")
     offered(uninstall.add_argument("host", nargs="+", metavar="HOST", help=known), hosts.CONNECTED)
+    uninstall.add_argument("--yes", action="store_true", help="ask nothing, as without it")
     for each in (setup, install):
         each.add_argument(
             "--allow-tools",

@@ -44,7 +44,7 @@ from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.hosts.openclaw import UNSET
-from mcp_agentbus.wakes.hosts.registry import missing_program
+from mcp_agentbus.wakes.hosts.registry import missing_program, not_there
 
 _IsOpen = Callable[[os.stat_result], bool]
 _PYTHON: Final = (3, 11)
@@ -381,4 +381,4 @@ def start_lacks(rules: Rules, settings: Settings) -> tuple[str, str]:
     fix = f"Install {rules.host}, or put its folder on PATH and start the listener again."
     if rules.command:
         fix = f"Correct command in {settings.config_file}."
-    return f"{' or '.join(programs)} is not on PATH", fix
+    return not_there(programs), fix

@@ -17,6 +17,7 @@ from typing import Any
 
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.config import inherited
+from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
 from mcp_agentbus.core.notices import Counts
@@ -107,7 +108,7 @@ class Requests:
 
         Raises:
             BadInput: it is no agent that can be started.
-            Refused: the listener is ending.
+            Refused: the listener is ending, or lacks what starts it.
             AgentbusError: wakes cannot be recorded; and as `Loop.look`.
         """
         start_no_server()
@@ -119,6 +120,9 @@ class Requests:
                 f"{agent} is no agent that this listener can start.",
                 hint=f"Run `agentbus agent add {agent} --host HOST --dir FOLDER`.",
             )
+        rules = self._state.settings.rules[agent]
+        if rules.profile != "hold" and not self._state.members.sessions_of(agent):
+            self._check_starts(rules)
         desk = self._loop.desk(agent)
         try:
             self._state.ledger.clear_failures(agent)
@@ -149,12 +153,8 @@ class Requests:
             raise Refused(f"The listener finds no approval of task {task_id} on its bus.")
         rules = state.settings.rules.get(question.by)
         profile = alone.profile_of(rules, question.by, task_id, str(request.get("profile")))
-        if rules and (programs := registry.missing_program(rules, state.settings.environ)):
-            raise Refused(
-                f"{programs[0]} is not on the listener's PATH.",
-                hint="Install it, or start the listener anew where it is: `agentbus listen "
-                "--replace`. Then run the same again.",
-            )
+        if rules:
+            self._check_starts(rules)
         thing = alone.waiting(record)
         desk = self._loop.desk(question.by)
         async with desk.looking:
@@ -167,6 +167,22 @@ class Requests:
                 self._begin(desk, started)
         held = started.reason if isinstance(started, Hold) else ""
         connection.say({"agent": question.by, "started": not held, "held": held})
+
+    def _check_starts(self, rules: Rules) -> None:
+        """Refuse where an agent's host surely cannot be started: a wake would end as it began."""
+        if programs := registry.missing_program(rules, self._state.settings.environ):
+            lacks = registry.not_there(programs, "the listener's PATH")
+            raise Refused(
+                f"{lacks}.",
+                hint="Install it, or start the listener anew where it is: `agentbus listen "
+                "--replace`. Then run the same again.",
+            )
+        if lacks := rules.folder_lacks():
+            raise Refused(
+                f"{rules.agent} cannot be started: {lacks}.",
+                hint=f"Make that folder, or name another: `agentbus agent add {rules.agent} "
+                "--replace --dir FOLDER`. Then run the same again.",
+            )
 
     def _begin(self, desk: Desk, wake: Wake) -> None:
         try:

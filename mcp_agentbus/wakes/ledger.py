@@ -233,6 +233,7 @@ class Ledger:
                 interrupted=row.interrupted,
                 cleared=row.cleared,
                 live_only=row.live_only,
+                begun=row.outcome != "not_started",
                 usd=row.usd or 0.0,
             )
             for row in rows

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from mcp_agentbus.config.rules import Limits, Profile, Rules
@@ -79,6 +80,8 @@ class PastWake:
     cleared: bool = False
     #: A notice of a result in a live session; counts for nothing but its own limit.
     live_only: bool = False
+    #: Whether anything was started, or told: if not it cost nothing, and counts in no limit.
+    begun: bool = True
     usd: float = 0.0
 
 
@@ -248,12 +251,12 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     if thing.unanswered:
         return [_Block(Reason.UNANSWERED, None)]
     limits = _limits(facts)
-    counted = [wake for wake in facts.past if not wake.live_only]
+    counted = [wake for wake in facts.past if wake.begun and not wake.live_only]
     of_sender = [wake for wake in counted if thing.sender in wake.senders]
     blocks = [
         _quiet(facts),
         _over(Reason.DAILY_BUDGET, counted, limits.per_day, DAY, facts),
-        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=_usd),
+        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=attrgetter("usd")),
         _over(Reason.AGENT_RATE, counted, limits.per_hour, HOUR, facts),
         _over(Reason.SENDER_RATE, of_sender, limits.per_sender_hour, HOUR, facts),
         _pause(_without_read(facts), facts),
@@ -262,13 +265,9 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     return [block for block in blocks if block]
 
 
-def _usd(wake: PastWake) -> float:
-    return wake.usd
-
-
 def _blocks_of_notice(facts: Facts) -> list[_Block]:
     """Return what keeps a notice of a result from a live session now: their own limit only."""
-    given = [wake for wake in facts.past if wake.live_only]
+    given = [wake for wake in facts.past if wake.begun and wake.live_only]
     block = _over(Reason.AGENT_RATE, given, _limits(facts).result_notices_per_hour, HOUR, facts)
     return [block] if block else []
 

@@ -13,10 +13,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from typing import Any, Final
 
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
+from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.call import Item
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.work import result
@@ -25,6 +27,7 @@ from mcp_agentbus.work.result import Result
 
 #: Does a task, and returns its result; a text is the body of one.
 Handler = Callable[[Task], Awaitable[str | Result]]
+_NOT_ASYNC: Final = "its handler is no async function, as it must be"
 # A handler that was cancelled may take so long to end, in seconds: a program has 5 after SIGTERM.
 _ENDS_WITHIN_S: Final = 10.0
 
@@ -83,8 +86,23 @@ class Job:
             note("hangs", logging.ERROR, task=self.task.id)
 
 
+def check(handler: Handler) -> None:
+    """See that something can be called, before it gets a task.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    if not callable(handler):
+        raise BadInput(
+            f"The handler is of type {type(handler).__name__}, which cannot be called.",
+            hint="Give the function itself: async def handler(task: Task) -> str | Result: ...",
+        )
+
+
 async def _called(handler: Handler, task: Task) -> Any:
-    return await handler(task)
+    answer = handler(task)
+    # One that is not async holds up all else here, the keeping of its claim, too.
+    return await answer if isawaitable(answer) else result.not_done(_NOT_ASYNC)
 
 
 def _outcome(work: asyncio.Task[Any]) -> Result:

@@ -11,6 +11,7 @@ Pure. What is stored of it, and whether it fits, `handoff.results` knows.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,7 +49,11 @@ def of_answer(answer: Any) -> Result:
         return answer if is_end else not_done(f"the handler ended it as {answer.status!r:.40}")
     if isinstance(answer, str):
         return Result(body=answer)
-    return not_done(f"the handler returned {type(answer).__name__}, which is no result")
+    kind = type(answer).__name__
+    if inspect.iscoroutine(answer):
+        answer.close()  # else Python complains of it, wherever that may be
+        return not_done(f"the handler returned a {kind} that it did not await")
+    return not_done(f"the handler returned {kind}, which is no result")
 
 
 def of_error(error: BaseException) -> Result:

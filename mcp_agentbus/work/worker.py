@@ -56,7 +56,7 @@ from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
 from mcp_agentbus.work.intake import Patience, Waiting, claim_next, claim_waiting
-from mcp_agentbus.work.job import Handler, Job
+from mcp_agentbus.work.job import Handler, Job, check
 from mcp_agentbus.work.log import note
 from mcp_agentbus.work.result import Result
 
@@ -186,17 +186,25 @@ class Worker:
             handler: gets each task in a call of its own; up to `jobs` calls run at once.
 
         Raises:
+            BadInput: the handler is nothing that can be called.
             BusUnreachable: the bus was closed, or is away for longer than `patience`.
             NotAllowed, BadSetup: it cannot work on this bus; what was at work has ended.
         """
+        check(handler)
         await part(self._run(handler))  # a context of its own, which starts no server
 
     async def run_once(self, handler: Handler) -> Done | None:
-        """Do one task that waits, and return what became of it; None if none waits.
+        """Do one task that waits, and return what became of it.
+
+        None if none waits, and after `drain` or `stop`.
 
         Raises:
+            BadInput: the handler is nothing that can be called.
             BusUnreachable, Unconfirmed, NotAllowed: the inbox could not be read.
         """
+        check(handler)
+        if self._draining.is_set():
+            return None
         for item in await claim_waiting(self.session, 1):
             keeper = in_background(self._keep(), f"keeper of {self.me}'s work")
             try:

@@ -67,6 +67,20 @@ def others(machine: Machine, program: str) -> list[str]:
     return rows if _is_theirs(marketplace(machine, program), there=False) else []
 
 
+def projects(machine: Machine, program: str) -> list[str]:
+    """Return the settings of projects that name our plugin: no command of the user's takes it out.
+
+    Claude Code takes the plugin away together with its marketplace, and leaves them.
+    """
+    rows = [row for row in _installed(machine, program) if row["id"] == PLUGIN]
+    ends = {"project": "settings.json", "local": "settings.local.json"}
+    return [
+        str(Path(str(row["projectPath"]), ".claude", ends[row["scope"]]))
+        for row in rows
+        if row.get("scope") in ends and row.get("projectPath")
+    ]
+
+
 def removable(machine: Machine, program: str) -> tuple[bool, bool, list[Path]]:
     """Return what is ours to take out: the plugin, its marketplace, and what both leave behind."""
     before, rows = marketplace(machine, program), _installed(machine, program)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is typed for another bus, as it is typed here; docs/migrating.md has the same as a page.
 
+And `agents` for `agent`.
+
     >>> here(["task", "publish", "--from", "main", "--to", "coder", "hello"])
     'agentbus send coder hello --no-body --agent main'
 
@@ -30,6 +32,8 @@ _VALUES: Final = {
 }
 _WITHOUT_VALUE: Final = frozenset({"--watch", "--follow", "--json", "--tls", "--no-body"})
 _HOSTS: Final = {"cc": "claude-code", "openclaw": "openclaw"}
+# Commands of `agent`: to `agents`, which lists, such a word is one to look for.
+_OF_AGENT: Final = frozenset({"add", "remove", "wake", "wakes", "rename", "forget", "allow"})
 _FOREIGN: Final = frozenset({"--to", "--subject", "--body", "--from", "--agent-id"})
 
 
@@ -68,6 +72,8 @@ def here(typed: Sequence[str]) -> str:
             url = _server(url if is_joined else " ".join(typed[at + 1 : behind]))
             rest = [*typed[:at], *typed[behind:]]
             return f"AGENTBUS_URL={url} {here(rest) or shlex.join(['agentbus', *rest])}"
+    if typed[:1] == ["agents"] and not _OF_AGENT.isdisjoint(typed[1:2]):
+        return shlex.join(["agentbus", "agent", *typed[1:]])
     for words, ours in _LINES.items():
         count = len(words.split())
         if list(typed[:count]) == words.split():

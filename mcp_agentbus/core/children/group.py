@@ -6,8 +6,9 @@
     group.exit_code
 
 When the program ends, by itself or not, the rest of its group is killed: what it starts does not
-outlive it, whatever that holds open, unless it is another user's. What it prints is read in
-`output`. It knows neither why a program is started nor what its end means.
+outlive it, whatever that holds open, unless it is another user's or has left the group, as a daemon
+does: nobody can tell whose that is any more. What it prints is read in `output`. It knows neither
+why a program is started nor what its end means.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ _End: TypeAlias = Callable[[], Awaitable[None]]
 class Group:
     """A program that leads a group; at the end of the `with` block nothing is left of it.
 
-    Only what another user runs, as by sudo, and this one may not signal, goes on.
+    Only what has left it goes on, and what another user runs, as by sudo, and this one may not
+    signal.
 
     Args:
         process: the program, as `start` returns it.

@@ -9,7 +9,8 @@ It wakes nobody itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import Final
@@ -59,3 +60,11 @@ def missing_program(rules: Rules, environ: Mapping[str, str]) -> tuple[str, ...]
     """
     programs = tuple(getattr(_FILES[rules.host], "PROGRAMS", rules.command[:1]))
     return () if on_path(programs, environ) else programs
+
+
+def not_there(programs: Sequence[str], path: str = "PATH") -> str:
+    """Say that none of these programs is there: one with a folder is looked for in that alone."""
+    named = " or ".join(programs)
+    if any(map(os.path.dirname, programs)):
+        return f"{named} is not there, or is no program that can be run"
+    return f"{named} is not on {path}"

@@ -6,8 +6,9 @@
 
 As in .gitignore. Beside the names by which secrets are known there are the hard links of the
 folder to a secret, or to a file that has another name outside: of those no path tells where they
-lead. And there is what is no file, as a named pipe: whoever reads it waits for ever. Symbolic links
-are left to the host, which follows them before it decides.
+lead. There are git's folders of any name, as of a bare repository. And there is what is no file, as
+a named pipe: whoever reads it waits for ever. Symbolic links are left to the host, which follows
+them before it decides.
 """
 
 from __future__ import annotations
@@ -34,22 +35,25 @@ NAMES: Final = (
     *(".s3cfg", "rclone.conf"),
     *(".ssh", ".aws", ".azure", ".gcloud", ".gnupg", ".kube", "kubeconfig", ".dockercfg"),
     *(".docker", ".terraformrc", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json"),
-    # The URL of a remote may hold its token.
-    *(".git/config", ".git/config.worktree", ".git/modules", ".hg/hgrc"),
+    # The URL of a remote may hold its token, and git's settings a header with one.
+    *(".git/config", "config.worktree", ".git/modules", ".git/worktrees", ".hg/hgrc*"),
+    *(".jj/repo/config.toml", ".jj/repo/store/git/config", ".jj/workspace-config.toml"),
     # Keys, and what keeps them.
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem", "*.key", "*.p8", "*.p12"),
     *("*.pfx", "*.ppk", "*.jks", "*.keystore", "*.asc", "*.gpg", "*.age", "*.kdbx"),
     *("*.nk", "*.creds"),
 )
-# So many links are named each by itself; of more the folders that hold them. A host takes a second
+# What holds the settings of a git folder, and of those that are in it: submodules, worktrees.
+_OF_GIT: Final = ("config", "modules", "worktrees")
+# So many paths are named each by itself; of more the folders that hold them. A host takes a second
 # longer with 1,000.
-_LINKS_MAX: Final = 200
+_PATHS_MAX: Final = 200
 # Whatever else is in a name stands for itself in no pattern, and not in each host's rules.
 _ODD: Final = re.compile(r"[^A-Za-z0-9._/-]+")
 
 
 def patterns(folder: Path) -> tuple[str, ...]:
-    """Return what must not be read below a folder, with every hard link and pipe there is now.
+    """Return what must not be read below a folder, with each git folder, link and pipe of now.
 
     Reads all of its folders: about a second for 100,000 files.
     """
@@ -70,11 +74,17 @@ def is_secret(path: PurePath) -> bool:
 
 
 def _not_to_be_read(folder: Path) -> set[PurePath]:
-    """Return the hard links to a secret, or to what is outside, and what is no file."""
-    no_files: set[PurePath] = set()
+    """Return git's settings, the hard links to a secret or to what is outside, and what is no file.
+
+    Each by its path from there.
+    """
+    found: set[PurePath] = set()
     names: dict[tuple[int, int], list[PurePath]] = defaultdict(list)
     counts: dict[tuple[int, int], int] = {}
-    for where, _, files in os.walk(folder):
+    for where, folders, files in os.walk(folder):
+        if "HEAD" in files and {"objects", "refs"}.issubset(folders):  # as git knows its folders
+            inside = PurePath(where).relative_to(folder)
+            found |= {inside / name for name in _OF_GIT if not is_secret(inside / name)}
         for file in files:
             path = os.path.join(where, file)  # noqa: PTH118  # there may be 100,000
             try:
@@ -86,20 +96,27 @@ def _not_to_be_read(folder: Path) -> set[PurePath]:
                 names[which].append(PurePath(path).relative_to(folder))
                 counts[which] = about.st_nlink
             elif not (stat.S_ISREG(about.st_mode) or stat.S_ISLNK(about.st_mode)):
-                no_files.add(PurePath(path).relative_to(folder))
-    return no_files | {
+                found.add(PurePath(path).relative_to(folder))
+    return found | {
         path
         for which, paths in names.items()
-        if counts[which] > len(paths) or any(map(is_secret, paths))
+        if counts[which] > len(paths)
+        or any(is_secret(each) or _is_below(each, found) for each in paths)
         for path in paths
     }
 
 
+def _is_below(path: PurePath, named: set[PurePath]) -> bool:
+    """Tell whether a path or a folder on the way to it is named."""
+    return not named.isdisjoint((path, *path.parents))
+
+
 def _fewer(paths: Iterable[PurePath]) -> set[PurePath]:
-    """Return at most `_LINKS_MAX` paths that name all of these: themselves, or their folders."""
+    """Return at most `_PATHS_MAX` paths that name all of these: themselves, or their folders."""
     named = set(paths)
+    named = {path for path in named if named.isdisjoint(path.parents)}
     depth = max((len(path.parts) for path in named), default=0)
-    while len(named) > _LINKS_MAX:
+    while len(named) > _PATHS_MAX:
         depth -= 1
         if not depth:
             return {PurePath("**")}  # all of the folder

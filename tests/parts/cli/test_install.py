@@ -94,7 +94,7 @@ async def test_a_host_in_which_its_user_has_disabled_us_is_no_failure(
 
     assert work._failed() == []
     assert work.data()["hosts"]["stand-in"]["state"] == "disabled"
-    assert "stand-in is there, and its user has disabled it" in capsys.readouterr().out
+    assert "stand-in is there, and not all of it is on" in capsys.readouterr().out
 
 
 def test_a_host_that_hangs_is_waited_for_once(tmp_path, monkeypatch):

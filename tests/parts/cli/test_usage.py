@@ -38,6 +38,9 @@ from mcp_agentbus.cli.parser import parser
         ("send coder s b --expires-in 8d", "'8d' is not from 1s to 7d"),
         ("send coder s b --deliver-in 0", "'0' is not from 1s to 7d"),
         ("inbox --limit 51", "'51' is no whole number from 1 to 50"),
+        ("agents add x --host cursor -- a", "Try: agentbus agent add x --host cursor -- a"),
+        ("agents forget x", "Try: agentbus agent forget x"),
+        ("agents old x", "it takes no 'x'. Try: agentbus agents old"),
         ("agents --limit 0", "'0' is no whole number from 1 to 1000"),
         ("agent wakes x --limit -1", "'-1' is no whole number"),
     ],
@@ -177,3 +180,7 @@ def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(f"Try: {line}\n")
+
+
+def test_whoever_says_yes_to_all_may_say_so_to_what_asks_nothing():
+    assert parser().parse_args(["uninstall", "cursor", "--yes"]).yes

@@ -115,7 +115,7 @@ AGENT = '[agents.coder]\nhost = "{host}"\ndir = "{folder}"\n{more}\n'
     [
         ("claude-code", "", "claude is not on PATH"),
         ("cursor", 'wake = "work"', "cursor-agent or agent is not on PATH"),
-        ("command", 'wake = "work"\ncommand = ["/no/such/program"]', "/no/such/program is not"),
+        ("command", 'wake = "work"\ncommand = ["/no/program"]', "/no/program is not there, or"),
         ("openclaw", 'wake = "work"\ntoken_file = "/no/such/token"', "there is no /no/such/token"),
         ("openclaw", 'wake = "work"', "no token_file is set for its gateway"),
     ],

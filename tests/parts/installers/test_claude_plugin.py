@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes with Claude Code's plugin, or comes with it: of ours it is named, others' stays."""
 
+import contextlib
 import json
 import shlex
+import sys
 
 import pytest
 from local_server import script, settings_at
 from mcp_agentbus.installers import assets, claude_code
+from mcp_agentbus.installers._parts.claude import policy
 from mcp_agentbus.installers.steps import Machine, SwitchedOff
 
 from mcp_agentbus.errors import BadSetup
@@ -41,15 +44,17 @@ def test_what_an_entry_said_is_named_as_it_goes_and_no_value(tmp_path, monkeypat
 def claude(tmp_path):
     """Give the machine of a user whose Claude Code has a marketplace of our name, and plugins."""
 
-    def knows(marketplace, *installed, enabled=True):
+    def knows(marketplace, *installed, enabled=True, rows=()):
         place = {"name": "agentbus", "source": "directory", "path": str(marketplace)}
-        rows = [{"id": name, "scope": "user", "enabled": enabled} for name in installed]
+        rows = [{"id": "agentbus@agentbus", **row} for row in rows]
+        rows += [{"id": name, "scope": "user", "enabled": enabled} for name in installed]
         script(
             tmp_path / "claude",
             'case "$*" in',
             '*--help*) echo "  plugin  of plugins" ;;',
             f"*marketplace*list*) echo {shlex.quote(json.dumps([place] if marketplace else []))} ;;",
             f"*plugin*list*) echo {shlex.quote(json.dumps(rows))} ;;",
+            '*mcp*get*) echo "  Status: Connected" ;;',
             f'*) echo "$*" >> {tmp_path}/calls; [ ! -e {tmp_path}/managed ] ;;',
             "esac",
         )
@@ -126,3 +131,60 @@ def test_a_plugin_that_its_user_has_disabled_is_said_to_be_so(claude):
         claude_code.verify(claude(assets.plugin_folder(), "agentbus@agentbus", enabled=False))
     with pytest.raises(BadSetup, match="has no agentbus"):
         claude_code.verify(claude(assets.plugin_folder(), enabled=False))
+
+
+OFF, ON = {"disableAllHooks": True}, {"disableAllHooks": False}
+ONLY = {"allowManagedHooksOnly": True}
+OURS = {**ONLY, "enabledPlugins": {"agentbus@agentbus": True}}
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        (({}, {}, OFF), "disableAllHooks in .*/.claude/settings.json"),
+        (({}, OFF, ON), "disableAllHooks in .*shop/.claude/settings.json"),
+        ((OFF, ON, ON), "disableAllHooks in .*managed-settings.json"),
+        ((ONLY, {}, {}), "allowManagedHooksOnly in .*managed-settings.json"),
+        ((OURS, {}, {}), None),
+        (({}, ON, OFF), None),
+        (({}, {}, []), None),
+    ],
+)
+def test_hooks_that_settings_switch_off_are_said_to_be_so(
+    claude, tmp_path, monkeypatch, said, named
+):
+    """By an organization's settings, a project's, or its user's: the first that says it decides."""
+    names = ("etc/managed-settings.json", "shop/.claude/settings.json", ".claude/settings.json")
+    machine = claude(assets.plugin_folder(), "agentbus@agentbus")
+    for name, document in zip(names, said, strict=True):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps(document))
+    monkeypatch.setattr(policy, "MANAGED", {sys.platform: tmp_path / "etc"})
+    monkeypatch.chdir(tmp_path / "shop")
+
+    with pytest.raises(SwitchedOff, match=named) if named else contextlib.nullcontext():
+        assert "is connected" in claude_code.verify(machine)
+
+
+def test_a_marketplace_goes_again_whose_plugin_an_organization_does_not_let_in(claude, tmp_path):
+    machine = claude(None)
+    fails = "*plugin*install*) echo 'blocked by your organization policy' >&2; exit 1 ;;"
+    program = tmp_path / "claude"
+    program.write_text(program.read_text().replace("*mcp*get*)", f"{fails}\n*mcp*get*)"))
+
+    with pytest.raises(BadSetup, match=r"blocked by .* --no-plugin"):
+        [step.do() for step in claude_code.install(machine)]
+
+    assert (tmp_path / "calls").read_text().splitlines()[1:] == [
+        "plugin marketplace remove agentbus --scope user"
+    ]
+
+
+def test_projects_whose_settings_name_the_plugin_are_named_as_its_marketplace_goes(claude):
+    rows = [{"scope": scope, "projectPath": f"/{scope}"} for scope in ("project", "local")]
+    machine = claude(assets.plugin_folder(), "agentbus@agentbus", rows=rows)
+
+    said = [step.do() for step in claude_code.uninstall(machine)]
+
+    files = "/project/.claude/settings.json, /local/.claude/settings.local.json"
+    assert f"take agentbus@agentbus out of {files} by hand" in said

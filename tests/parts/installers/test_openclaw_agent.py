@@ -187,7 +187,7 @@ def test_a_wait_for_mail_ends_before_openclaw_ends_its_call(
     ("profile", "name"),
     [
         ({}, "openclaw-hooks.token"),
-        ({"OPENCLAW_PROFILE": "default"}, "openclaw-hooks.token"),
+        ({"OPENCLAW_PROFILE": " Default "}, "openclaw-hooks.token"),
         ({"OPENCLAW_PROFILE": "dev"}, "openclaw-hooks-dev.token"),
     ],
 )
@@ -198,10 +198,26 @@ def test_each_profile_has_a_token_of_its_own(tmp_path, environ, profile, name):
     hooks.do()
 
     file = machine.settings.config_file.parent / name
-    assert openclaw.gateway(machine) == {"token_file": str(file)}
+    assert openclaw.gateway(machine)["token_file"] == str(file)
     assert str(file) in str(openclaw.uninstall(machine))
     other = settings_at(tmp_path / "bus", **environ, OPENCLAW_PROFILE="other")
     assert openclaw.uninstall(Machine(other)) == []
+
+
+@pytest.mark.parametrize("profile", ["dev", "rescue"])
+def test_a_profile_is_said_to_each_command_as_openclaw_follows_no_variable(
+    tmp_path, environ, profile
+):
+    machine = Machine(settings_at(tmp_path / "bus", **environ, OPENCLAW_PROFILE=profile))
+    server, _, hooks = openclaw.install(machine)
+
+    _, asked = told_patch(tmp_path, [server])
+
+    assert asked == f"--profile {profile} config patch --stdin\n"
+    assert f"run `openclaw {asked.strip()}`: mcp.servers.agentbus" in server.what
+    port = {"dev": 19001}.get(profile, 18789)
+    token = machine.settings.config_file.parent / f"openclaw-hooks-{profile}.token"
+    assert hooks.do().endswith(f" --token-file {token} --gateway-url http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize(

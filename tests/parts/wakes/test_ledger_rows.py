@@ -32,7 +32,7 @@ def note(ledger, agent="coder", at=NOW, **fields):
 
 
 def end(ledger, wake, read=None, **fields):
-    ledger.ended(wake, at=NOW, outcome="exited", said="", **fields)
+    ledger.ended(wake, at=NOW, said="", **{"outcome": "exited", **fields})
     if read is not None:
         ledger.led_to_read(wake, read)
 
@@ -40,6 +40,7 @@ def end(ledger, wake, read=None, **fields):
 def test_the_past_has_all_that_a_decision_is_made_from(ledger):
     ends = [
         {"read": False}, {"read": True, "usd": 0.5}, {"read": False, "interrupted": True}, {},
+        {"outcome": "not_started"},
     ]  # fmt: skip
     for fields in ends:
         end(ledger, note(ledger), **fields)
@@ -50,6 +51,7 @@ def test_the_past_has_all_that_a_decision_is_made_from(ledger):
         PastWake(*common, True, usd=0.5),
         PastWake(*common, False, interrupted=True),
         PastWake(*common),
+        PastWake(*common, begun=False),
     )
 
 

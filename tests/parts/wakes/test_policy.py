@@ -163,6 +163,15 @@ def test_limits_hold_until_enough_wakes_have_left_the_window(limits, reason, unt
     assert found == Hold(reason, NOW + until, {"task a": reason})
 
 
+@pytest.mark.parametrize("thing", [_task(), _result()])
+def test_what_was_not_begun_cost_nothing_and_counts_in_no_limit(thing):
+    limits = dict.fromkeys(("per_day", "per_hour", "per_sender_hour", "result_notices_per_hour"), 1)
+    past = (_past(MINUTE, "x", begun=False, live_only=thing.live_only),)
+    facts = _facts(thing, rules=_limited(**limits), past=past, session="can_be_told")
+
+    assert isinstance(decide(facts), Wake)
+
+
 def test_another_sender_may_still_wake():
     past = (_past(MINUTE, "x"),)
     other = _task("b", "tester")

@@ -27,11 +27,20 @@ def linked(shop):
     return patterns[len(named) :]
 
 
+def git(folder):
+    """Make what git takes for a folder of its own."""
+    for name in ("objects", "refs"):
+        (folder / name).mkdir(parents=True)
+    for name in ("HEAD", "config"):
+        (folder / name).touch()
+
+
 @pytest.mark.parametrize(
     "path",
     [
         ".env", ".env.local", ".envrc", "a/prod.env", ".ENV", ".git/config", "lib/.git/config",
-        ".git/modules/x/config", ".npmrc", ".netrc", ".pypirc", "id_rsa", "deploy/id_ed25519.old",
+        ".git/modules/x/config", ".git/worktrees/x/modules/y/config", ".bare/worktrees/x/config.worktree",
+        ".hg/hgrc-not-shared", ".jj/repo/store/git/config", ".npmrc", ".netrc", ".pypirc", "id_rsa", "deploy/id_ed25519.old",
         "tls/server.key", "ca.PEM", ".aws/credentials", "secrets.yaml", "secrets/x", "x.tfvars",
         "admin.nk", "bus/me.creds", ".claude.json", ".codex/auth.json", "gh/hosts.yml",
         "gcloud/application_default_credentials.json", ".gemini/oauth_creds.json",
@@ -67,6 +76,31 @@ def test_hard_links_to_a_secret_or_to_what_is_outside_are_named(shop):
     assert linked(shop) == ["./.env", "./a/notes*1*.txt", "./todo.md"]
 
 
+@pytest.mark.parametrize("name", [".bare", "mirrors/shop.git", "."])
+def test_what_a_git_folder_of_any_name_is_set_to_is_not_read(shop, name):
+    git(shop / name)
+    git(shop / name / "modules" / "lib")  # is below what is named
+
+    named = sorted(str(PurePath(name, each)) for each in ("config", "modules", "worktrees"))
+    assert linked(shop) == [f"./{each}" for each in named]
+
+
+def test_a_hard_link_to_what_a_git_folder_is_set_to_is_named(shop):
+    git(shop / ".bare")
+    os.link(shop / ".bare" / "config", shop / "notes.txt")
+
+    assert "./notes.txt" in linked(shop)
+
+
+def test_a_git_folder_that_is_named_like_one_needs_nothing_beside_its_name(shop):
+    git(shop / ".git")
+    git(shop / ".git" / "modules" / "lib")
+    (shop / "lib").mkdir()
+    (shop / "lib" / ".git").write_text("gitdir: ../.git/modules/lib\n")
+
+    assert linked(shop) == []
+
+
 def test_what_is_no_file_is_named_as_whoever_reads_it_waits_for_ever(shop):
     (shop / "lib").mkdir()
     os.mkfifo(shop / "lib" / "todo.md")
@@ -85,7 +119,7 @@ def test_what_an_ordinary_name_holds_and_what_is_linked_later_is_not_seen(shop):
 
 
 def test_very_many_links_are_named_by_their_folders(shop, monkeypatch):
-    monkeypatch.setattr(secret_files, "_LINKS_MAX", 3)
+    monkeypatch.setattr(secret_files, "_PATHS_MAX", 3)
     for at in range(4):
         (shop / "lib" / str(at)).mkdir(parents=True)
         os.link(shop.parent / "outside", shop / "lib" / str(at) / "x")
