@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from mcp_agentbus.archive import standing
@@ -32,6 +32,7 @@ from mcp_agentbus.overview.known import Known, Listener, known
 from mcp_agentbus.overview.resting import Rests, resting
 from mcp_agentbus.overview.why import FOR_A_PERSON, Why, todo_for, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
+from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import many
 from mcp_agentbus.version import __version__
@@ -41,6 +42,8 @@ from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 _WAITS_MAX: Final = 30
 _ENDED_MAX: Final = 10
 _NEEDS_MAX: Final = 30
+# A task is over by then, whatever became of it.
+_OPEN_FOR: Final = timedelta(seconds=EXPIRES_MAX_S + DELIVER_MAX_S)
 _WELL: Final = {"completed", "cancelled"}
 # What is typed to a question; `agentbus deny` says no.
 _ANSWERS: Final[Mapping[str, str]] = {
@@ -172,7 +175,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             more_ended=len(ended) > _ENDED_MAX,
             wakes=wakes,
             extent=here.current.extent,
-            notes=here.current.notes,
+            notes=(*here.current.notes, *_removed(here)),
             outgoing=here.outgoing,
         )
 
@@ -184,6 +187,12 @@ def _server(here: Known) -> str:
         return here.settings.url
     server = embedded.find(here.settings)
     return server.url if server else ""
+
+
+def _removed(here: Known) -> tuple[str, ...]:
+    """Return what is said of tasks that were removed and may be open yet."""
+    removed = here.current.extent.to_be_told(here.now - _OPEN_FOR, is_open=True).removed
+    return tuple(each.says for each in removed)
 
 
 def _unread(here: Known, waits: Iterable[Rests], held: Sequence[Past]) -> int:

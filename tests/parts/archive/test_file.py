@@ -244,7 +244,7 @@ def test_what_is_old_goes_with_its_steps_and_words(tmp_path):
     now = datetime.now(UTC)
     with Archive(tmp_path / "archive.db", Keeps(days=30)) as archive:
         note(archive, sent(1, now - timedelta(days=31)), sent(2, now - timedelta(days=29)))
-        archive.trim()
+        archive.trim(now)
 
         assert ids(archive) == ["t00002"]
         assert archive.rows("SELECT count(*) AS n FROM steps")[0]["n"] == 1
