@@ -277,9 +277,16 @@ def own_folder(folder: Path) -> None:
         raise not_mine(folder)
 
 
-def forget_older(folder: Path, pattern: str, age_s: float) -> None:
-    """Remove the files of a folder, of names like this, that nobody has written for so long."""
-    oldest = time.time() - age_s
+def forget_older(folder: Path, pattern: str, age_s: float, come: float) -> None:
+    """Remove the files of a folder, of names like this, that nobody has written for so long.
+
+    Args:
+        folder: where they are.
+        pattern: of their names.
+        age_s: how long, in seconds, before `come`, or by this machine's clock if that says less.
+        come: a time, in seconds, that has come by another clock too: one that is ahead removes none.
+    """
+    oldest = min(time.time(), come) - age_s
     for file in folder.glob(pattern):
         with suppress(OSError):
             if file.stat().st_mtime < oldest:
