@@ -284,7 +284,7 @@ def forget_older(folder: Path, pattern: str, age_s: float, come: float) -> None:
         folder: where they are.
         pattern: of their names.
         age_s: how long, in seconds, before `come`, or by this machine's clock if that says less.
-        come: a time, in seconds, that has come by another clock too: one that is ahead removes none.
+        come: a time that has come by another's clock: one that is ahead removes nothing more.
     """
     oldest = min(time.time(), come) - age_s
     for file in folder.glob(pattern):
