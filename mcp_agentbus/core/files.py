@@ -339,6 +339,8 @@ def _mends(error: OSError, path: str) -> str:
     shown = shell_word(there)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
+    if error.errno == errno.EROFS:
+        return read_only(there)
     if error.errno in {errno.EINVAL, errno.ELOOP, errno.EFBIG}:  # as `read_whole` says
         return f"Put the file itself there, or move what is there away; see: ls -ld {shown}"
     ours = _own_folder_around(there)
@@ -347,6 +349,14 @@ def _mends(error: OSError, path: str) -> str:
         change = "chmod -R u+rwX" if is_mine else "sudo chown -R $USER"
         return f"Run: {change} {shell_word(ours)}"
     return f"See: ls -ld {shown}; or name a folder of yours: export AGENTBUS_HOME=/path"
+
+
+def read_only(path: str | os.PathLike[str]) -> str:
+    """Return what to do about a disk that may not be written to."""
+    return (
+        "Its disk is mounted read-only, as a system does with one that has failed: see df "
+        f"{shell_word(path)}, then mount and dmesg. Make it writable, then run this again."
+    )
 
 
 def _own_folder_around(path: str) -> str:
