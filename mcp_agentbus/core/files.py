@@ -43,6 +43,7 @@ _KINDS: Final = {
 _READING: Final = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY")
 )
+_ELSEWHERE: Final = "name a folder of yours: export AGENTBUS_HOME=/path"
 # How a text is spelled, by the mark at its beginning (the byte order mark of Unicode).
 _ENCODINGS: Final = {
     b"": "utf-8",
@@ -340,7 +341,8 @@ def _mends(error: OSError, path: str) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
     if error.errno == errno.EROFS:
-        return read_only(there)
+        why = "It is mounted read-only, as by a sandbox, or for a disk that has failed"
+        return f"{why}: see df {shown}, then mount; or {_ELSEWHERE}"
     if error.errno in {errno.EINVAL, errno.ELOOP, errno.EFBIG}:  # as `read_whole` says
         return f"Put the file itself there, or move what is there away; see: ls -ld {shown}"
     ours = _own_folder_around(there)
@@ -348,15 +350,7 @@ def _mends(error: OSError, path: str) -> str:
         is_mine = os.lstat(there).st_uid == os.getuid()
         change = "chmod -R u+rwX" if is_mine else "sudo chown -R $USER"
         return f"Run: {change} {shell_word(ours)}"
-    return f"See: ls -ld {shown}; or name a folder of yours: export AGENTBUS_HOME=/path"
-
-
-def read_only(path: str | os.PathLike[str]) -> str:
-    """Return what to do about a disk that may not be written to."""
-    return (
-        "Its disk is mounted read-only, as a system does with one that has failed: see df "
-        f"{shell_word(path)}, then mount and dmesg. Make it writable, then run this again."
-    )
+    return f"See: ls -ld {shown}; or {_ELSEWHERE}"
 
 
 def _own_folder_around(path: str) -> str:

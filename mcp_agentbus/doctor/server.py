@@ -184,7 +184,7 @@ def _writing(settings: Settings, about: str) -> Check:
         where = shlex.quote(str(embedded.Files(settings.data_dir).store))
         fix = f"Free some disk space: df -h {where}" if full else f"See: ls -ld {where}; mount"
         if why == said.READ_ONLY:
-            fix = f"A system mounts a disk so that has failed. See: df {where}; mount; dmesg"
+            fix = f"So is a disk mounted that has failed. See: df {where}; mount; dmesg"
         return Check("server", "wrong", wrong, f"{fix}. The next command starts it anew then.")
     fix = "Run `agentbus server stop`, then `agentbus server start`; the next command does it, too."
     if not full:

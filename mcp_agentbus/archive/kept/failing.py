@@ -20,7 +20,7 @@ _CLOSED: Final = (
     "See that your user can write there. `[archive] enabled = false` in config.toml does without."
 )
 _READ_ONLY: Final = (
-    "Its disk is mounted read-only, as a system does with one that has failed: see mount and dmesg."
+    "Its disk is mounted read-only, as by a sandbox, or for a disk that has failed: see mount."
 )
 _DAMAGED: Final = (
     "Move that file away: it is made anew from what the bus keeps, of 30 days. "

@@ -87,7 +87,7 @@ def test_of_a_disk_that_is_read_only_it_is_said_what_that_means(tmp_path):
     error = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "file"))
 
     assert "mounted read-only" in files.unusable(error).hint
-    assert f"df {tmp_path}" in files.unusable(error).hint
+    assert f"df {tmp_path}, then mount; or name a folder" in files.unusable(error).hint
 
 
 def damaged(path):
