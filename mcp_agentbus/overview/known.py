@@ -161,6 +161,9 @@ class Known:
             return standing.named(self.current.archive, written)
         except UnknownTask as error:
             error = perhaps_removed(error, self.current.extent.removed)
+            if self.bus is None:
+                message = f"{error.message} This is by the archive alone: the bus was not reached."
+                raise error.saying(message, hint=self.away_says) from None
             if self.current.extent.is_whole:
                 raise error from None
             message = f"{error.message} It is not among what was read so far."

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -22,7 +22,7 @@ from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import text
+from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
 from mcp_agentbus.core.notices import WHY
@@ -125,6 +125,8 @@ class Situation:
     #: Where the server is; empty if it was not reached, then `away_says` why.
     server: str
     away_says: str
+    #: It was not reached, and is not known to be stopped either.
+    is_out_of_reach: bool = field(default=False, kw_only=True)
     listener: Listener
     agents: tuple[AgentAtWork, ...] = ()
     needs: tuple[Need, ...] = ()
@@ -163,6 +165,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             now=here.now,
             server=await asyncio.to_thread(_server, here),
             away_says=here.away_says,
+            is_out_of_reach=here.bus is None and await asyncio.to_thread(_may_run, settings),
             listener=here.listener,
             agents=_agents(here, held, waits),
             needs=tuple(sorted(needs, key=Need.order))[:_NEEDS_MAX],
@@ -193,6 +196,15 @@ def _removed(here: Known) -> tuple[str, ...]:
     """Return what is said of tasks that were removed and may be open yet."""
     removed = here.current.extent.to_be_told(here.now - _OPEN_FOR, is_open=True).removed
     return tuple(each.says for each in removed)
+
+
+def _may_run(settings: Settings) -> bool:
+    """Tell whether a server that was not reached may run: a shared one, or one that hangs."""
+    if settings.url is not None:
+        return True
+    with suppress(OSError):
+        return locks.is_held(embedded.Files(settings.data_dir).lock)
+    return False
 
 
 def _unread(here: Known, waits: Iterable[Rests], held: Sequence[Past]) -> int:
