@@ -15,14 +15,15 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from mcp_agentbus.archive.entries import change_in
 from mcp_agentbus.archive.file import Archive, Reached
+from mcp_agentbus.archive.kept.removed import Removed
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, server_time
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.reading.clock import has_come
@@ -45,6 +46,13 @@ class Extent:
     is_whole: bool = True
     #: The time of the oldest that was read, where there are older ones.
     since: datetime | None = None
+    #: What was read once, and then removed.
+    removed: tuple[Removed, ...] = ()
+
+    def to_be_told(self, since: datetime | None = None, *, is_open: bool = False) -> Extent:
+        """Return it for one who looks back until then, or for what is not over alone."""
+        told = (each for each in self.removed if since is None or since <= each.until)
+        return replace(self, removed=tuple(each for each in told if each.unfinished or not is_open))
 
 
 def wanted(agents: Collection[str]) -> tuple[str, ...]:
@@ -85,8 +93,11 @@ async def catch_up(
         await reading.newer()
         if not await reading.older(stop_at):
             extent = Extent(is_whole=False, since=reading.oldest)
-    await asyncio.to_thread(archive.trim)
-    return extent
+    there = None
+    with suppress(LookupError, ValueError):  # of what the server does not say nothing is concluded
+        there = server_time(str(info["ts"]))
+    await asyncio.to_thread(archive.trim, there, stream.first)
+    return replace(extent, removed=archive.removed())
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,15 @@ from typing import Any, Final, Self
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.kept.failing import what_to_do
 from mcp_agentbus.archive.kept.newer import update
-from mcp_agentbus.archive.kept.tables import SCHEMA, TABLES, WHOLE_SINCE
+from mcp_agentbus.archive.kept.removed import (
+    BUS_KEEPS,
+    NOTE_REMOVED,
+    Going,
+    Removed,
+    Which,
+    Why,
+)
+from mcp_agentbus.archive.kept.tables import ADDED, SCHEMA, TABLES, WHOLE_SINCE
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import make_private_file
@@ -172,58 +180,81 @@ class Archive:
         with self._usable():
             return self._file.execute(question, values).fetchall()
 
-    def trim(self) -> None:
-        """Remove what is older than is kept, and the oldest where the file is too large."""
+    def trim(self, there: datetime | None = None, first: int = 0) -> None:
+        """Remove what is older than is kept, and the oldest where the file is too large.
+
+        What is not over stays, and what the bus keeps, from which it would not be read again; but
+        where nothing else is left that makes the file small enough.
+
+        Args:
+            there: the time by the bus server's clock; not known: nothing goes for its age.
+            first: the first record that the bus keeps, by its sequence.
+        """
         if not self._changed:
             return
         self._changed = False
-        oldest = iso(datetime.now(UTC) - timedelta(days=self._keeps.days))
-        gone = self._remove("updated_at < ?", oldest, enough=math.inf)
+        # A clock that is ahead would have all of it go.
+        now = min(text.now(), there) if there else text.now()
+        going = Going(self.stream, first, iso(now), iso(now - BUS_KEEPS))
+        gone = 0.0
+        if there:
+            oldest = iso(now - timedelta(days=self._keeps.days))
+            gone = self._remove(going.over.of("updated_at < ?", oldest), "days", enough=math.inf)
         limit, size = self._keeps.max_mb << 20, self._size()
         if size > limit:
-            gone += self._make_room(limit * _FULL)
+            gone += self._make_room(going, limit * _FULL)
         elif gone > size * (1 - _FULL):
             self._forget_words()
         if gone:
             self._give_back()
 
-    def _make_room(self, limit: float) -> float:
+    def _make_room(self, going: Going, limit: float) -> float:
         """Remove the first tasks to go until no more than that is in use; return as `_remove`."""
         removed = 0.0
         while True:
             # Before it is looked what is in use: of what went before the index may have it twice.
             self._forget_words()
             gone, over = 0.0, self._size() - limit
-            # Those that nobody has asked for go first.
-            for which in ("sent_seq = 0", "sent_seq > 0"):
-                gone += self._remove(which, enough=over - gone)
+            for which in going.first_to_last:
+                gone += self._remove(which, "max_mb", enough=over - gone)
             if not gone:
                 return removed
             removed += gone
 
-    def _remove(self, which: str, *values: Any, enough: float) -> float:
+    def _remove(self, which: Which, why: Why, *, enough: float) -> float:
         """Remove tasks, the oldest first, a few at a time; return about how many bytes they had.
 
         Args:
-            which: a condition, a constant of this module.
-            values: those of the condition.
+            which: of which tasks.
+            why: by which limit, which is noted.
             enough: of more bytes than that no further task goes.
         """
-        oldest = f"SELECT n, {_TAKEN} FROM tasks WHERE {which} ORDER BY updated_at"  # noqa: S608
+        oldest = f"SELECT n, updated_at, {_TAKEN} FROM tasks WHERE {which.condition}"  # noqa: S608
         gone = 0.0
         while gone < enough:
-            going, size = [], 0.0
+            going, size, until = [], 0.0, ""
             with self._transaction():
-                for n, taken in self._file.execute(oldest, values):
+                rows = self._file.execute(f"{oldest} ORDER BY updated_at", which.values)
+                for n, until, taken in rows:  # noqa: B007 - of the last one it counts
                     going.append((n,))
                     size += taken
                     if size >= min(_AT_ONCE, enough - gone):
                         break
                 self._file.executemany("DELETE FROM tasks WHERE n = ?", going)
+                if going:
+                    self._file.execute(NOTE_REMOVED, (why, until, which.is_open))
             if not going:
                 break
             gone += size
         return gone
+
+    def removed(self) -> tuple[Removed, ...]:
+        """Return what was removed for its age, and for want of room."""
+        rows = self.rows("SELECT why, until, unfinished FROM removed ORDER BY why")
+        return tuple(
+            Removed(why, datetime.fromisoformat(until), bool(unfinished))
+            for why, until, unfinished in rows
+        )
 
     def _forget_words(self) -> None:
         """Have the index let go of the words of what was removed, of which it has noted that alone.
@@ -316,7 +347,7 @@ class Archive:
             with self._transaction():
                 # Another process may have made them meanwhile.
                 (version,) = file.execute("PRAGMA user_version").fetchone()
-                for table in () if version else TABLES:
+                for table in ADDED if version else (*TABLES, *ADDED):
                     file.execute(table)
                 if version < WHOLE_SINCE:  # all that the bus has is read anew, once
                     file.execute("DELETE FROM reached")

@@ -185,7 +185,9 @@ def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> Histor
     questions = asked(current.archive, folder, whose)
     here = current.archive.stream
     past = tuple(past_of(row, select.now, questions.get(row["n"]), here=here) for row in rows)
-    return History(past, None if is_all else cursor_of(past[-1]), current.extent, current.notes)
+    told = current.extent.to_be_told(wanted.since, is_open="open" in {wanted.view, wanted.state})
+    extent = told if is_all else replace(told, removed=())  # it would be among what comes after
+    return History(past, None if is_all else cursor_of(past[-1]), extent, current.notes)
 
 
 @dataclass(frozen=True)

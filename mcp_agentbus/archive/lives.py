@@ -12,6 +12,7 @@ from collections.abc import Collection
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, TaskStep
 from mcp_agentbus.archive.history import Current, Sides, of_id, up_to_date, users
+from mcp_agentbus.archive.kept.removed import perhaps_removed
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core.ids import may_be_short, whole_task_id
@@ -45,7 +46,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
         async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
             life = _archived(current, sides, task_id)
         if life is None:
-            raise unknown from None
+            raise perhaps_removed(unknown, current.extent.removed) from None
         return await lookup.as_shown(session, life)
 
 

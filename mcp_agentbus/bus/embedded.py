@@ -309,9 +309,9 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
         time.sleep(_LOOK_AGAIN_S)
     with suppress(ProcessLookupError):  # nobody reaches it, and it would keep the lock
         os.killpg(process.pid, signal.SIGKILL)
+    end = reach.end_of_log(files.log)
     raise full or BusUnreachable(
-        f"{program} did not start. {reach.end_of_log(files.log)}",
-        hint=OTHER_BINARY if settings.binary else "",
+        f"{program} did not start. {end}", hint=reach.mends(end, settings.binary)
     )
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import shlex
 import socket
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.bus.own.program import OTHER_BINARY
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.files import read_end, read_whole, shell_word
 from mcp_agentbus.core.processes import Process
@@ -35,6 +37,9 @@ _BRING_OUT: Final = (
 _END_OF_LOG_BYTES: Final = 8 * 1024
 # Of a full disk, when a server could not write its address; the file stays empty.
 _UNWRITTEN: Final = "Error writing ports file"
+# How a program of Go begins to say why it breaks, and what it says where it gets no memory.
+_BREAKS: Final = ("fatal error: ", "panic: ", "runtime: ")
+_NO_MEMORY: Final = ("page summary memory", "out of memory", "cannot allocate memory")
 _KEPT: Final = "then this again: all that it has stored is kept."
 
 
@@ -111,9 +116,24 @@ def _is_empty(file: Path) -> bool:
 def end_of_log(log: Path) -> str:
     """Return what a server said last."""
     with suppress(OSError):
-        lines = read_end(log, _END_OF_LOG_BYTES).decode(errors="replace").splitlines()[-3:]
-        return f"The end of {log}: " + " | ".join(lines)
+        lines = read_end(log, _END_OF_LOG_BYTES).decode(errors="replace").splitlines()
+        # One that breaks says why, and behind that where, in a hundred lines.
+        rest = takewhile(lambda line: not line.startswith("["), reversed(lines))
+        why = [line for line in rest if line.startswith(_BREAKS)]
+        return f"The end of {log}: " + " | ".join(why[-1:] or lines[-3:])
     return f"There is no log at {log}."
+
+
+def mends(end: str, binary: Path | None) -> str:
+    """Return what to do about a server that did not start, by the end of its log; empty: nothing.
+
+    Args:
+        end: as `end_of_log` has told it.
+        binary: the program that the user has named.
+    """
+    if any(words in end for words in _NO_MEMORY):
+        return "It needs a GiB of address space; see what it may have here: ulimit -v"
+    return OTHER_BINARY if binary else ""
 
 
 def no_loopback() -> OutOfReach:

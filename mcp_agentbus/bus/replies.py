@@ -56,8 +56,8 @@ NO_ROOM_TO_RESERVE: Final = 10047
 #: What the system says of a write without room, which the server passes on, in English.
 DISK_IS_FULL: Final = ("no space left on device", "disk quota exceeded")
 _FREE_SOME: Final = "Free some disk space where the server runs, then call again."
-# So it ends any write or read of a consumer's state; its log alone says why, see `own.torn`.
-_NO_STORE: Final = "error creating store"
+# So any write or read of a consumer's state fails; its log says why of the first, see `own.torn`.
+_NO_STORE: Final = ("error creating store", "read-only file system", "permission denied")
 _DOCTOR: Final = "Run `agentbus doctor --fix` where the server runs, then call again: it says why."
 _NO_STORAGE: Final = frozenset({10002, 10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 # What whoever runs the server may choose.
@@ -236,7 +236,7 @@ def api_answer(data: bytes) -> dict[str, Any]:
         description = str(refused.get("description", ""))
         if any(words in description for words in DISK_IS_FULL):
             raise StoreFull("The bus server's disk is full. Nothing was stored.", hint=_FREE_SOME)
-        if _NO_STORE in description:
+        if any(words in description for words in _NO_STORE):
             what = "The bus server cannot write or read what it keeps of this. Nothing was stored."
             raise StoreFull(what, hint=_DOCTOR)
         raise (NotNow if code in _NOT_NOW else ApiError)(code, description)

@@ -29,6 +29,9 @@ TAKES_NOTHING: Final = (
     "Call again; if it stays so, ask whoever runs it whether this login may do that.",
 )
 
+#: The system's words for a disk that may not be written to.
+READ_ONLY: Final = "read-only file system"
+
 
 def is_full(why: str) -> bool:
     """Tell whether it is a want of room by which a write failed."""

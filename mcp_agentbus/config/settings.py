@@ -103,10 +103,12 @@ ARCHIVE_KEYS: Final = (
         "Whether the texts of requests, notes and results are kept, and not their subjects alone.",
         "false"),
     Key("days", Within(1, 3_650), Keeps,
-        "A task is removed when nothing has happened to it for so long.",
+        "A task is removed when nothing has happened to it for so long, it is over, and the bus "
+        "keeps nothing of it.",
         "30", unit="days"),
     Key("max_mb", Within(1, 100_000), Keeps,
-        "The greatest size of the file; where it is larger the oldest tasks are removed.",
+        "The greatest size of the file; where it is larger the oldest tasks are removed, at last "
+        "those that are not over.",
         "1024", unit="MiB"),
 )  # fmt: skip
 _TABLES: Final = dict.fromkeys(("server", "agents", "wake", "archive", "human"), of_type(dict))

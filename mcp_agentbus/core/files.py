@@ -43,6 +43,7 @@ _KINDS: Final = {
 _READING: Final = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY")
 )
+_ELSEWHERE: Final = "name a folder of yours: export AGENTBUS_HOME=/path"
 # How a text is spelled, by the mark at its beginning (the byte order mark of Unicode).
 _ENCODINGS: Final = {
     b"": "utf-8",
@@ -277,9 +278,16 @@ def own_folder(folder: Path) -> None:
         raise not_mine(folder)
 
 
-def forget_older(folder: Path, pattern: str, age_s: float) -> None:
-    """Remove the files of a folder, of names like this, that nobody has written for so long."""
-    oldest = time.time() - age_s
+def forget_older(folder: Path, pattern: str, age_s: float, come: float) -> None:
+    """Remove the files of a folder, of names like this, that nobody has written for so long.
+
+    Args:
+        folder: where they are.
+        pattern: of their names.
+        age_s: how long, in seconds, before `come`, or by this machine's clock if that says less.
+        come: a time that has come by another's clock: one that is ahead removes nothing more.
+    """
+    oldest = min(time.time(), come) - age_s
     for file in folder.glob(pattern):
         with suppress(OSError):
             if file.stat().st_mtime < oldest:
@@ -332,6 +340,9 @@ def _mends(error: OSError, path: str) -> str:
     shown = shell_word(there)
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"Free some disk space, then run this again; see: df -h {shown}; df -i {shown}"
+    if error.errno == errno.EROFS:
+        why = "It is mounted read-only, as by a sandbox, or for a disk that has failed"
+        return f"{why}: see df {shown}, then mount; or {_ELSEWHERE}"
     if error.errno in {errno.EINVAL, errno.ELOOP, errno.EFBIG}:  # as `read_whole` says
         return f"Put the file itself there, or move what is there away; see: ls -ld {shown}"
     ours = _own_folder_around(there)
@@ -339,7 +350,7 @@ def _mends(error: OSError, path: str) -> str:
         is_mine = os.lstat(there).st_uid == os.getuid()
         change = "chmod -R u+rwX" if is_mine else "sudo chown -R $USER"
         return f"Run: {change} {shell_word(ours)}"
-    return f"See: ls -ld {shown}; or name a folder of yours: export AGENTBUS_HOME=/path"
+    return f"See: ls -ld {shown}; or {_ELSEWHERE}"
 
 
 def _own_folder_around(path: str) -> str:

@@ -217,12 +217,14 @@ def make_private(folder: "str | os.PathLike[str]") -> None:
     folder in the place of this one.
 
     Raises:
+        BadSetup: it would be root's among the folders of whoever typed sudo.
         OSError: one cannot be made, or something else is there.
     """
     path, missing = os.path.abspath(folder), []  # noqa: PTH100
     while not os.path.exists(path):  # noqa: PTH110
         missing.append(path)
         path = os.path.dirname(path)  # noqa: PTH120
+    _check_by_sudo(os.path.abspath(folder), path)  # noqa: PTH100
     for place in reversed(missing):
         try:
             os.mkdir(place, 0o700)  # noqa: PTH102
@@ -232,6 +234,22 @@ def make_private(folder: "str | os.PathLike[str]") -> None:
         import errno  # few need it
 
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def _check_by_sudo(folder: str, there: str) -> None:
+    """See that root makes nothing in a home that sudo has kept: its own user could not use it then.
+
+    Only of this program's own folders: any other one was named to it. Who is root without sudo, as
+    in a container whose home is a mounted one, has no other user.
+    """
+    by = os.environ.get("SUDO_UID", "0")
+    if os.name != "posix" or os.geteuid() or by == "0" or str(os.stat(there).st_uid) != by:  # noqa: PTH116
+        return
+    if any(f"{folder}/".startswith(f"{own}/") for own in own_folders(os.environ)):
+        raise _bad_setup(
+            f"{folder} would belong to root, and lies among the folders of user {by}.",
+            hint="Run this as the user whose folder it is: without sudo, or with `sudo -H`.",
+        )
 
 
 def _bad_setup(message: str, *, hint: str) -> Exception:

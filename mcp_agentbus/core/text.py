@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 from unicodedata import combining, east_asian_width
@@ -90,22 +91,31 @@ def duration(length: float) -> str:
 def since(written: str) -> str:
     """Return a moment that has passed, as RFC 3339: how long ago, as `seconds` reads it, or a time.
 
+    A time is one of ISO 8601, also in its basic form, as in `20261120T1800Z`.
+
     Raises:
         ValueError: it is none; the message says so in a sentence.
     """
     at, current = None, datetime.now().astimezone()
-    try:
-        at = current - timedelta(seconds=seconds(written))
-    except (ValueError, OverflowError):
-        try:
-            at = datetime.fromisoformat(written).astimezone()  # without a zone this machine's
-        except (ValueError, OverflowError):
-            at = None
+    # Eight digits that can be a date are one: nobody counts so many seconds.
+    ways = (_at, _ago) if re.fullmatch(r"\d{8}", written.strip(), re.ASCII) else (_ago, _at)
+    for way in ways:
+        with suppress(ValueError, OverflowError):
+            at = way(written, current)
+            break
     if at is None or at > current:
         raise ValueError(
             f"{written[:40]!r} is no time that has passed: 90s, 15m, 2h, 3d, or 2026-11-20T18:00Z"
         )
     return at.isoformat()
+
+
+def _ago(written: str, current: datetime) -> datetime:
+    return current - timedelta(seconds=seconds(written))
+
+
+def _at(written: str, _: datetime) -> datetime:
+    return datetime.fromisoformat(written.strip()).astimezone()  # without a zone this machine's
 
 
 def whole(written: str, low: int, high: int) -> int:

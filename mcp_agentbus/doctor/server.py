@@ -183,6 +183,8 @@ def _writing(settings: Settings, about: str) -> Check:
     if not server_disk.has_room(settings):
         where = shlex.quote(str(embedded.Files(settings.data_dir).store))
         fix = f"Free some disk space: df -h {where}" if full else f"See: ls -ld {where}; mount"
+        if why == said.READ_ONLY:
+            fix = f"So is a disk mounted that has failed. See: df {where}; mount; dmesg"
         return Check("server", "wrong", wrong, f"{fix}. The next command starts it anew then.")
     fix = "Run `agentbus server stop`, then `agentbus server start`; the next command does it, too."
     if not full:

@@ -77,6 +77,7 @@ class Loop:
             self.desk(agent)
         while True:
             self.reload()
+            self._state.tidy_ledger()
             time.tzset()  # of quiet hours and days: a laptop travels
             if await self._state.reachable():
                 for desk in list(self._state.desks.values()):

@@ -65,7 +65,7 @@ Event = Literal[
     "bus",  # an agent could not be looked at, or registered
     "failed",  # inside, which is a bug; or a library complains
     "let_go",  # a task that had fallen due and kept back all others
-    "ledger",  # wakes cannot be recorded
+    "ledger",  # wakes cannot be recorded, or were dated anew
     "outbox",  # what was sent while the bus was out of reach was handed on, or is not
     "archive",  # what became of tasks cannot be kept
     "human",  # a person was told what needs one, or could not be told
@@ -354,6 +354,13 @@ class State:
             return news.shown(session, things)
         member = self.members.get(session_id)
         return await self.members.shown(member, things) if member and things else frozenset()
+
+    def tidy_ledger(self) -> None:
+        """Have the ledger go on by the clock as it is, also after that was ahead."""
+        with suppress(LedgerBroken):  # of which whoever looks for an agent tells
+            if dated := self.ledger.tidy(datetime.now(UTC)):
+                what = f"{dated} wakes were of a clock that was ahead; they count as of now"
+                self.emit("ledger", "", {"what": what})
 
     def ledger_broke(self, error: LedgerBroken) -> None:
         """Remember, and say once, that wakes cannot be recorded."""

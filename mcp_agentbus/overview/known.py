@@ -24,6 +24,7 @@ from mcp_agentbus.archive.audit import TaskStep
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current, up_to_date, users
+from mcp_agentbus.archive.kept.removed import perhaps_removed
 from mcp_agentbus.archive.past import Past, outgoing, unlisted
 from mcp_agentbus.archive.questions import asked
 from mcp_agentbus.archive.standing import Resting
@@ -159,8 +160,12 @@ class Known:
         try:
             return standing.named(self.current.archive, written)
         except UnknownTask as error:
+            error = perhaps_removed(error, self.current.extent.removed)
+            if self.bus is None:
+                message = f"{error.message} This is by the archive alone: the bus was not reached."
+                raise error.saying(message, hint=self.away_says) from None
             if self.current.extent.is_whole:
-                raise
+                raise error from None
             message = f"{error.message} It is not among what was read so far."
             hint = f"The same again looks further back. {error.hint}"
             raise error.saying(message, hint=hint) from None

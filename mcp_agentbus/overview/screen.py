@@ -146,7 +146,8 @@ def _head(now: Situation) -> list[str]:
     if state == "runs":
         since = datetime.fromisoformat(now.listener.answer["since"])
         listener += f" since {clock(since, now.now)}"
-    server = "server runs" if now.server else "no server"
+    away = "server OUT OF REACH" if now.is_out_of_reach else "no server"
+    server = "server runs" if now.server else away
     lines = [line((f"agentbus {__version__}", server, listener))]
     if not now.server:
         lines.append(f"From the archive, as it was last known. {now.away_says}")
@@ -179,6 +180,8 @@ def _foot(now: Situation) -> list[str]:
 
 def _next(now: Situation) -> str:
     """Return what to type on a bus where nothing was sent yet."""
+    if now.is_out_of_reach:
+        return "Nothing is known of any task here; more is once the server answers."
     if not now.server:
         return "Nothing is known of any task. Connect your hosts: agentbus setup"
     if not now.agents:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from mcp_agentbus.archive import standing
@@ -22,7 +22,7 @@ from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import text
+from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
 from mcp_agentbus.core.notices import WHY
@@ -32,6 +32,7 @@ from mcp_agentbus.overview.known import Known, Listener, known
 from mcp_agentbus.overview.resting import Rests, resting
 from mcp_agentbus.overview.why import FOR_A_PERSON, Why, todo_for, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
+from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import many
 from mcp_agentbus.version import __version__
@@ -41,6 +42,8 @@ from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 _WAITS_MAX: Final = 30
 _ENDED_MAX: Final = 10
 _NEEDS_MAX: Final = 30
+# A task is over by then, whatever became of it.
+_OPEN_FOR: Final = timedelta(seconds=EXPIRES_MAX_S + DELIVER_MAX_S)
 _WELL: Final = {"completed", "cancelled"}
 # What is typed to a question; `agentbus deny` says no.
 _ANSWERS: Final[Mapping[str, str]] = {
@@ -122,6 +125,8 @@ class Situation:
     #: Where the server is; empty if it was not reached, then `away_says` why.
     server: str
     away_says: str
+    #: It was not reached, and is not known to be stopped either.
+    is_out_of_reach: bool = field(default=False, kw_only=True)
     listener: Listener
     agents: tuple[AgentAtWork, ...] = ()
     needs: tuple[Need, ...] = ()
@@ -160,6 +165,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             now=here.now,
             server=await asyncio.to_thread(_server, here),
             away_says=here.away_says,
+            is_out_of_reach=here.bus is None and await asyncio.to_thread(_may_run, settings),
             listener=here.listener,
             agents=_agents(here, held, waits),
             needs=tuple(sorted(needs, key=Need.order))[:_NEEDS_MAX],
@@ -172,7 +178,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             more_ended=len(ended) > _ENDED_MAX,
             wakes=wakes,
             extent=here.current.extent,
-            notes=here.current.notes,
+            notes=(*here.current.notes, *_removed(here)),
             outgoing=here.outgoing,
         )
 
@@ -184,6 +190,21 @@ def _server(here: Known) -> str:
         return here.settings.url
     server = embedded.find(here.settings)
     return server.url if server else ""
+
+
+def _removed(here: Known) -> tuple[str, ...]:
+    """Return what is said of tasks that were removed and may be open yet."""
+    removed = here.current.extent.to_be_told(here.now - _OPEN_FOR, is_open=True).removed
+    return tuple(each.says for each in removed)
+
+
+def _may_run(settings: Settings) -> bool:
+    """Tell whether a server that was not reached may run: a shared one, or one that hangs."""
+    if settings.url is not None:
+        return True
+    with suppress(OSError):
+        return locks.is_held(embedded.Files(settings.data_dir).lock)
+    return False
 
 
 def _unread(here: Known, waits: Iterable[Rests], held: Sequence[Past]) -> int:

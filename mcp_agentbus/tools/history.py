@@ -240,8 +240,9 @@ async def _trail(call: Command, line: Callable[[TaskStep], str]) -> AsyncGenerat
         async with up_to_date(bus, agents) as current:
             trail = _Trail(call, bus, current.archive, line, sides, agents)
             # Whoever goes on was told, and may have looked further back since.
-            extent = [] if trail.is_resumed else past.extent_notes(current.extent)
-            trail.note((*current.notes, *extent))
+            extent = current.extent.to_be_told(_time(call.args.since))
+            told = [] if trail.is_resumed else past.extent_notes(extent)
+            trail.note((*current.notes, *told))
             yield trail
 
 

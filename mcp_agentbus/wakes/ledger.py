@@ -30,36 +30,20 @@ from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.policy import DAY, PastWake
+from mcp_agentbus.wakes.tables import SCHEMA, TABLES
 
-#: The version of the tables, in the file's `user_version`; 0 is a new file.
-SCHEMA: Final = 1
-#: Older wakes interest nobody.
+#: Wakes that are older than the latest by more interest nobody.
 KEPT: Final = timedelta(days=30)
+# By less clocks are set all the time; what is dated ahead by that counts as of now.
+_AHEAD: Final = timedelta(minutes=1)
+# A clock that says less has lost its battery, and by it nothing is written anew.
+_WRITTEN: Final = datetime(2026, 7, 1, tzinfo=UTC)
 #: Seconds to wait for another process that writes: its transactions take milliseconds.
 _BUSY_S: Final = 2.0
-
-_TABLES: Final = (
-    """
-    CREATE TABLE wakes (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, -- never given twice: an `ended` may come late
-        agent TEXT NOT NULL, means TEXT NOT NULL,
-        keys TEXT NOT NULL, senders TEXT NOT NULL, -- lists in JSON
-        at TEXT NOT NULL,
-        live_only INTEGER NOT NULL,
-        pid INTEGER, born TEXT NOT NULL DEFAULT '',
-        ended_at TEXT,
-        outcome TEXT NOT NULL DEFAULT '', said TEXT NOT NULL DEFAULT '',
-        exit_code INTEGER, output TEXT NOT NULL DEFAULT '',
-        usd REAL,
-        interrupted INTEGER NOT NULL DEFAULT 0,
-        fruitful INTEGER, -- NULL: not known (yet)
-        forgiven INTEGER NOT NULL DEFAULT 0,
-        told INTEGER NOT NULL DEFAULT 0
-    )
-    """,
-    "CREATE INDEX wakes_of_agent ON wakes (agent, at)",
-    "CREATE TABLE sessions (agent TEXT PRIMARY KEY, host_session TEXT NOT NULL)",
-)
+# Conditions, each with one value: the time from which on a wake is of the future.
+_DATED_AHEAD: Final = "max(at, coalesce(ended_at, '')) > ?"
+_LATEST: Final = "(SELECT julianday(max(at)) FROM wakes WHERE at <= ?)"
+_OLD: Final = f"ended_at IS NOT NULL AND julianday(at) < {_LATEST} - {KEPT.days}"
 
 
 class LedgerBroken(Exception):
@@ -239,6 +223,26 @@ class Ledger:
             for row in rows
         )
 
+    def tidy(self, now: datetime) -> int:
+        """Remove what interests nobody any more; return how many wakes were dated anew, as of now.
+
+        Those are of a clock that was ahead and was set back: until their time came they would count
+        as of this moment, and hold their agents. By what is kept a clock that is ahead has no say.
+        """
+        if now < _WRITTEN:
+            return 0
+        soon, today = _to_iso(now + _AHEAD), _to_iso(now)
+        if not self._rows(f"{_DATED_AHEAD} OR ({_OLD}) LIMIT 1", soon, soon):
+            return 0
+        with self._transaction() as file:
+            file.execute(f"DELETE FROM wakes WHERE {_OLD}", (soon,))  # noqa: S608
+            # Of nothing and a time `min` is nothing: a wake that runs has no end yet.
+            return file.execute(
+                "UPDATE wakes SET at = min(at, ?), ended_at = min(ended_at, ?)"  # noqa: S608
+                f" WHERE {_DATED_AHEAD}",
+                (today, today, soon),
+            ).rowcount
+
     def _last_day(self, file: sqlite3.Connection, agent: str, since: datetime) -> list[Row]:
         """Return the wakes of an agent since then, or before, as they were read if none changed."""
         (version,) = file.execute("PRAGMA data_version").fetchone()
@@ -343,13 +347,12 @@ class Ledger:
                 f"The ledger {self.path} was written by a newer agentbus. Upgrade agentbus."
             )
         if version == 0:
-            for table in _TABLES:
+            for table in TABLES:
                 file.execute(table)
             file.execute(f"PRAGMA user_version = {SCHEMA}")
         (damage,) = file.execute("PRAGMA quick_check(1)").fetchone()
         if damage != "ok":
             raise sqlite3.DatabaseError(f"it is damaged: {damage}")
-        file.execute("DELETE FROM wakes WHERE at < ?", (_to_iso(datetime.now(UTC) - KEPT),))
 
     def _drop(self) -> None:
         if self._file is not None:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a worker's program prints: all of it, in memory as far as a result takes it, else in a file.
 
-    with Whole(folder) as output:
+    with Whole(folder, task.created_at) as output:
         ...
     output.text         # None: it is no text, or longer than a result
     output.keep()       # then: the file that has it
 
 A file is this user's alone, has a name that nobody foresees, and goes after the 30 days for which
-results are kept.
+results are kept, with a later task's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -32,9 +33,10 @@ _FILES_MAX_AGE_S: Final = 30 * 24 * 3600
 class Whole(Pipe):
     """Takes all that is printed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, come: datetime) -> None:
+        """Make one that has a file in that folder; `come`: as `forget_older`."""
         super().__init__()
-        self._folder = folder
+        self._folder, self._come = folder, come
         self._memory = bytearray()
         self._file = -1
         self._path: Path | None = None
@@ -78,7 +80,7 @@ class Whole(Pipe):
     def _into_file(self) -> None:
         try:
             own_folder(self._folder)
-            forget_older(self._folder, "output-*.txt", _FILES_MAX_AGE_S)
+            forget_older(self._folder, "output-*.txt", _FILES_MAX_AGE_S, self._come.timestamp())
             self._file, name = tempfile.mkstemp(prefix="output-", suffix=".txt", dir=self._folder)
             self._path = Path(name)
         except (OSError, BadSetup) as error:

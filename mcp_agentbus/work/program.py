@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Final
 
@@ -80,15 +81,18 @@ class Program:
             with tempfile.TemporaryFile() as stdin:
                 stdin.write(said.encode())
                 stdin.seek(0)
-                return await self._run(self.argv, stdin)
+                return await self._run(self.argv, stdin, task.created_at)
         try:
-            return await self._run(filled(self.argv, said), subprocess.DEVNULL)
+            argv = filled(self.argv, said)
+            return await self._run(argv, subprocess.DEVNULL, task.created_at)
         except BadInput as error:
             return not_done(f"{error.message}; its worker could take it on standard input")
 
-    async def _run(self, argv: tuple[str, ...] | list[str], stdin: int | IO[bytes]) -> Result:
+    async def _run(
+        self, argv: tuple[str, ...] | list[str], stdin: int | IO[bytes], sent_at: datetime
+    ) -> Result:
         began = time.monotonic()
-        with Whole(self.kept) as output, End(_ERRORS_BYTES) as errors:
+        with Whole(self.kept, sent_at) as output, End(_ERRORS_BYTES) as errors:
             try:
                 process = start(
                     argv,

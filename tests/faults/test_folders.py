@@ -174,7 +174,7 @@ def test_of_folders_that_are_another_users_the_command_that_mends_it_is_named(ar
         (errno.EACCES, "{home}/src/agentbus/x", "See: ls -ld {home}/src/agentbus; or name"),
         (errno.EACCES, "{home}/.local", "See: ls -ld {home}; or name a folder of yours"),
         (errno.EACCES, "/nonexistent/me", "See: ls -ld /; or name a folder of yours"),
-        (errno.EROFS, "{home}/x", "See: ls -ld {home}; or name a folder of yours"),
+        (errno.EROFS, "{home}/x", "It is mounted read-only, as by a sandbox, or"),
         (errno.ENOSPC, "{home}/x", "Free some disk space, then run this again; see: df -h {home}"),
         (errno.EDQUOT, "{home}/x", "Free some disk space, then run this again; see: df -h {home}"),
     ],

@@ -19,6 +19,9 @@ _FULL: Final = "Free some disk space: what is on the bus, of 30 days, is read in
 _CLOSED: Final = (
     "See that your user can write there. `[archive] enabled = false` in config.toml does without."
 )
+_READ_ONLY: Final = (
+    "Its disk is mounted read-only, as by a sandbox, or for a disk that has failed: see mount."
+)
 _DAMAGED: Final = (
     "Move that file away: it is made anew from what the bus keeps, of 30 days. "
     "`[archive] enabled = false` in config.toml does without."
@@ -40,6 +43,8 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 
 def what_to_do(error: sqlite3.Error | OSError) -> str:
     """Return what whoever is told of it can do; empty if nothing more is known."""
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return _READ_ONLY
     if isinstance(error, OSError):
         return _FULL if error.errno in _NO_ROOM else _CLOSED
     # What the module itself says has no code.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 #: The version of the tables, in the file's `user_version`; 0 is a new file.
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 #: In a file of an earlier version than this what counts as read may have holes: a bus that went
 #: away in the middle had been noted as read to its end.
 WHOLE_SINCE: Final = 2
@@ -85,5 +85,14 @@ TABLES: Final = (
         INSERT INTO words (rowid, subject, request, summary, result)
         VALUES (new.n, new.subject, new.request, new.summary, new.result);
     END
+    """,
+)
+#: What a file of an earlier version lacks.
+ADDED: Final = (
+    # Until when tasks were removed, by the key of [archive] that had them go; and whether some of
+    # them were not over.
+    """
+    CREATE TABLE IF NOT EXISTS removed
+        (why TEXT PRIMARY KEY, until TEXT NOT NULL, unfinished INTEGER NOT NULL)
     """,
 )

@@ -10,6 +10,7 @@ and says so to nobody: it answers, and confirms nothing, until it is started ane
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -115,7 +116,16 @@ def write_error(settings: Settings) -> str:
             full = next((each for each in DISK_IS_FULL if each in unwritten[0]), "")
             reason = _REASON.search(unwritten[0])
             return full or (reason[1] if reason else _SOME_REASON)
-    return ""
+    return said.READ_ONLY if _is_read_only(files.store) else ""
+
+
+def _is_read_only(store: Path) -> bool:
+    """Tell whether the system lets nobody write there: then a log beside it says nothing of it."""
+    try:
+        tempfile.TemporaryFile(dir=store).close()
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
 
 
 def _is_fresh(mark: Path) -> bool:

@@ -75,7 +75,9 @@ def keep(folder: Path, record: Record, decision: Decision) -> None:
     file = _file(folder, record)
     own_folder(file.parent)
     # Those that no task can need any more, whose workers never read them.
-    forget_older(file.parent, "*.json", EXPIRES_MAX_S)
+    asked = question_of(record)
+    come = asked.at if asked else record.updated_at
+    forget_older(file.parent, "*.json", EXPIRES_MAX_S, come.timestamp())
     kept_of_it = {
         "question": _question(record),
         "approved": decision.approved,

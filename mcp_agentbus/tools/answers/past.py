@@ -100,10 +100,14 @@ def history_text(page: History, whose: str, reader: Reader = MODEL, *, none: str
 
 def extent_notes(extent: Extent) -> list[str]:
     """Return what is said of how far back was looked; nothing where that was all."""
+    removed = [each.says for each in extent.removed]
     if extent.is_whole:
-        return []
+        return removed
     since = f" since {words.when(extent.since)}" if extent.since else ""
-    return [f"Looked at so far is what was stored{since}; the next look goes further back."]
+    return [
+        f"Looked at so far is what was stored{since}; the next look goes further back.",
+        *removed,
+    ]
 
 
 def short(task_id: str) -> str:
@@ -193,6 +197,7 @@ def of_history(page: History) -> dict[str, Any]:
         "next_cursor": page.next_cursor,
         "whole": page.extent.is_whole,
         "since": stamp(page.extent.since) if page.extent.since else None,
+        "removed": {each.why: stamp(each.until) for each in page.extent.removed},
         "notes": list(page.notes),
     }
 

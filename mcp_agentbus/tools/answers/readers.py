@@ -24,9 +24,10 @@ _WHOLE_ID: Final = re.compile(r"\b[0-9a-f]{32}\b")
 # Where the id stands that its reader types; the message may have named it.
 _ID_TO_TYPE: Final = re.compile(r"(`agentbus (?:task|result|watch --task) )ID\b")
 # The tools and commands that store nothing, whatever becomes of them.
-_READS: Final = frozenset(
-    {"read_inbox", "watch_inbox", "list_agents", "inbox", "watch", "agents", "task", "parked"}
-)
+_READS: Final = frozenset({"read_inbox", "watch_inbox", "list_agents"}) | {
+    "inbox", "watch", "agents", "task", "parked", "tasks", "search", "audit", "export", "status",
+    "why", "policy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The archive's file: whose it is, how large it may become, and what is newer."""
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -117,6 +118,19 @@ def test_one_that_others_can_read_is_refused(tmp_path):
 
     with pytest.raises(ArchiveBroken, match="chmod 600"), Archive(path, Keeps()):
         pass
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"), [(errno.EROFS, "mounted read-only"), (errno.ENOSPC, "Free some disk space")]
+)
+def test_what_the_system_refuses_is_told_with_what_mends_it(tmp_path, monkeypatch, code, hint):
+    def refused(_):
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(file_module, "make_private_file", refused)
+    with pytest.raises(ArchiveBroken) as broken, Archive(tmp_path / "archive.db", Keeps()):
+        pass
+    assert hint in broken.value.hint
 
 
 def test_one_of_a_newer_version_is_left_alone(tmp_path):
@@ -244,7 +258,7 @@ def test_what_is_old_goes_with_its_steps_and_words(tmp_path):
     now = datetime.now(UTC)
     with Archive(tmp_path / "archive.db", Keeps(days=30)) as archive:
         note(archive, sent(1, now - timedelta(days=31)), sent(2, now - timedelta(days=29)))
-        archive.trim()
+        archive.trim(now)
 
         assert ids(archive) == ["t00002"]
         assert archive.rows("SELECT count(*) AS n FROM steps")[0]["n"] == 1

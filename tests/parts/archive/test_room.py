@@ -23,6 +23,7 @@ TEXTS = {"common words": lambda: COMMON, "unique words": lambda: some.randbytes(
 
 def sent(number, body, at=NOW):
     values = {"subject": f"Task {number}", "created_at": at, "updated_at": at, "request": body}
+    values["expires_at"] = at + timedelta(days=1)
     steps = (Moment(state="stored", at=at, by="planner"),)
     return Change("planner", "coder", f"t{number:05d}", at, number, "sent_seq", values, steps)
 
@@ -84,7 +85,7 @@ def test_the_file_becomes_smaller_with_what_is_in_it_and_keeps_nobody_waiting(
         archive._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         before, transactions = path.stat().st_size, []
         archive._file.set_trace_callback(transactions.append)
-        archive.trim()
+        archive.trim(NOW)
         archive._file.set_trace_callback(None)
         archive._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

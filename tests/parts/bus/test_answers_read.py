@@ -142,6 +142,8 @@ def test_a_refusal_says_what_to_do_and_repeats_nothing_that_others_may_have_writ
         ("write: no space left on device", "The bus server's disk is full.", "Free some disk"),
         ("disk quota exceeded", "The bus server's disk is full.", "Free some disk"),
         ("error creating store for consumer", "The bus server cannot write", "Run `agentbus doc"),
+        ("open a: read-only file system", "The bus server cannot write", "Run `agentbus doctor"),
+        ("open a: permission denied", "The bus server cannot write", "Run `agentbus doctor --fix"),
     ],
 )
 def test_a_disk_without_room_is_said_to_be_full_whatever_the_code(words, said, hint):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the embedded server's log says of a write that failed, and when it is started anew."""
 
+import errno
 import os
 import resource
 import time
@@ -63,6 +64,20 @@ def test_a_write_that_failed_is_told_in_the_systems_words_until_the_next_start(
     assert disk.write_error(settings) == why
 
 
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EIO])
+def test_a_disk_that_is_read_only_is_told_though_the_log_on_it_says_nothing(
+    settings, runs, monkeypatch, code
+):
+    """It was told as full, and by doctor as well."""
+
+    def refused(**_):
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(disk.tempfile, "TemporaryFile", refused)
+
+    assert disk.write_error(settings) == ("read-only file system" if code == errno.EROFS else "")
+
+
 def test_of_a_server_that_does_not_run_nothing_is_told(settings, files):
     files.store.mkdir(parents=True)
     files.log.write_text(BEGUN + FAILED.format("file too large"))
@@ -108,6 +123,7 @@ def test_a_store_that_is_gone_has_no_room(settings, files):
         ("no space left on device", False, "Free some disk space"),
         ("no space left on device", True, "agentbus server stop"),
         ("permission denied", False, "ls -ld"),
+        ("read-only file system", False, "mount; dmesg"),
         ("file too large", True, "ulimit -f"),
     ],
 )

@@ -3,6 +3,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from mcp_agentbus.bus import reach
 
 
@@ -17,3 +19,35 @@ def test_a_lock_is_named_as_it_is_typed_in_a_shell():
     error = reach.not_ours(None, Path("/Library/Application Support/nats.lock"))
 
     assert error.hint.endswith(": fuser -v '/Library/Application Support/nats.lock'")
+
+
+BEGUN = "[7] 2026/11/29 02:11:38.000000 [INF] Starting nats-server\n"
+#: As a server of nats ends where `ulimit -v` leaves it too little.
+BROKEN = """\
+fatal error: failed to reserve page summary memory
+
+runtime stack:
+runtime.throw({0xc68456?, 0x20000000?})
+\truntime/panic.go:1229 +0x48 fp=0x7ffc54568d90
+runtime.rt0_go()
+\truntime/asm_amd64.s:340 +0x11d fp=0x7ffc54568d98
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "end", "mends"),
+    [
+        (BEGUN + BROKEN, ": fatal error: failed to reserve page summary memory", "ulimit -v"),
+        (f"{BEGUN}panic: a\n\tb.go:1\n", ": panic: a", "AGENTBUS_NATS_SERVER"),
+        (BROKEN + BEGUN, f"fp=0x7ffc54568d98 | {BEGUN[:-1]}", "AGENTBUS_NATS_SERVER"),
+    ],
+    ids=["no memory", "panic", "of an earlier start"],
+)
+def test_a_server_that_broke_is_told_by_why_and_not_by_where(tmp_path, log, end, mends):
+    """It was told by the last places of its stack, and as one to start again."""
+    (tmp_path / "nats.log").write_text(log)
+    told = reach.end_of_log(tmp_path / "nats.log")
+
+    assert told.endswith(end)
+    assert mends in reach.mends(told, Path("/usr/bin/nats-server"))
+    assert (reach.mends(told, None) == "") is ("ulimit" not in mends)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lies in the place of a file is read without waiting, or refused by what it is."""
 
+import errno
 import os
 import socket
 
@@ -79,6 +80,14 @@ def test_a_pipe_is_no_lock(tmp_path):
     with pytest.raises(OSError, match="a pipe and no file"):
         locks.take(tmp_path / "lock", wait=True)
     assert locks.holder(tmp_path / "lock") is None
+
+
+def test_of_a_disk_that_is_read_only_it_is_said_what_that_means(tmp_path):
+    """It was said to look at the rights of the folder, or to choose another one."""
+    error = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "file"))
+
+    assert "mounted read-only" in files.unusable(error).hint
+    assert f"df {tmp_path}, then mount; or name a folder" in files.unusable(error).hint
 
 
 def damaged(path):

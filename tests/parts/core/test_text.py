@@ -3,7 +3,7 @@
 
 import os
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,14 @@ def test_a_moment_is_how_long_ago_it_was_or_a_time():
     )
 
 
-@pytest.mark.parametrize("written", ["", "5x", "9999-01-01", "999999999d", "tomorrow"])
+@pytest.mark.parametrize("written", ["20260518", " 20260518 ", "20260518T000000"])
+def test_eight_digits_that_are_a_date_are_no_number_of_seconds(written):
+    """They were an age of 234 days, and all of that time was told."""
+    assert datetime.fromisoformat(text.since(written)).date() == date(2026, 5, 18)
+    assert datetime.fromisoformat(text.since("20261599")) < text.now() - timedelta(days=234)
+
+
+@pytest.mark.parametrize("written", ["", "5x", "9999-01-01", "99990101", "999999999d", "tomorrow"])
 def test_what_is_no_moment_that_has_passed_is_refused(written):
     with pytest.raises(ValueError, match="is no time that has passed"):
         text.since(written)

@@ -12,7 +12,7 @@ from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import UnknownTask
-from mcp_agentbus.overview.known import Known, Listener
+from mcp_agentbus.overview.known import Known, Listener, OnBus
 from mcp_agentbus.store.task import Moment
 
 
@@ -20,12 +20,22 @@ from mcp_agentbus.store.task import Moment
 def test_a_task_that_was_not_read_yet_is_not_told_as_one_that_there_is_not(is_whole):
     with Archive(None, Keeps()) as archive:
         current = Current(archive, Extent(is_whole))
-        here = Known(settings_at("/nowhere"), NOW, current, Listener())
+        here = Known(settings_at("/nowhere"), NOW, current, Listener(), OnBus())
         with pytest.raises(UnknownTask) as caught:
             here.task("9d0c2f")
 
     assert ("among what was read so far" in caught.value.message) is not is_whole
     assert caught.value.hint.startswith("The same again looks further back.") is not is_whole
+
+
+def test_where_the_bus_was_not_reached_nobody_is_told_that_there_is_no_such_task():
+    with Archive(None, Keeps()) as archive:
+        current = Current(archive, Extent())
+        here = Known(settings_at("/nowhere"), NOW, current, Listener(), away_says="Start it.")
+        with pytest.raises(UnknownTask, match="the bus was not reached") as caught:
+            here.task("9d0c2f")
+
+    assert caught.value.hint == "Start it."
 
 
 @pytest.mark.parametrize(

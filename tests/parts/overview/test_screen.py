@@ -158,6 +158,22 @@ def test_without_a_server_and_a_listener_it_says_so_first():
     ]
 
 
+def test_of_a_bus_that_does_not_answer_it_is_not_said_that_there_is_none():
+    """It told whoever has connected all hosts to connect them."""
+    says = "It does not answer. Run `agentbus server stop`, then try again."
+    away = replace(
+        situation(0, 0), server="", away_says=says, listener=Listener(), wakes=None,
+        is_out_of_reach=True,
+    )  # fmt: skip
+
+    lines = shown(away).splitlines()
+
+    assert "server OUT OF REACH" in lines[0]
+    assert lines[1].endswith(says)
+    assert "setup" not in "".join(lines)
+    assert lines[-1] == "Nothing is known of any task here; more is once the server answers."
+
+
 def test_a_terminal_that_shows_styles_shows_titles_so_and_nothing_else_differs():
     now = situation()
     styled = shown(now, columns=80, rows=24, styled=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes on, as the archive alone tells it, and how much of it is beside what is shown."""
 
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from local_server import settings_at
@@ -12,7 +13,9 @@ from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Keeps
+from mcp_agentbus.core import locks
 from mcp_agentbus.overview import document, screen, situation
 from mcp_agentbus.overview.known import Known, Listener, OnBus
 from mcp_agentbus.store.task import Task
@@ -42,6 +45,23 @@ async def test_what_is_not_shown_is_counted_all_the_same(tmp_path):
     assert "NEEDS YOU: 35 \u00b7 all: agentbus tasks --all --open\n" in shown
     assert len(now.ended) == 10
     assert "OVER \u00b7 all: agentbus tasks --all\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "is_held", "is_there"),
+    [(None, False, False), (None, True, True), ("nats://h:1", False, True)],
+    ids=["stopped", "halted", "shared"],
+)
+def test_a_server_that_holds_its_lock_and_one_elsewhere_may_run_though_it_is_not_reached(
+    tmp_path, url, is_held, is_there
+):
+    settings = replace(settings_at(tmp_path), url=url)
+    with ExitStack() as stack:
+        if is_held:
+            lock = embedded.Files(settings.data_dir).lock
+            stack.enter_context(locks.held(lock, wait=False))
+
+        assert situation._may_run(settings) is is_there
 
 
 def urgent(number, expect):

@@ -90,16 +90,28 @@ def test_the_decision_about_a_question_is_forgotten_and_no_other(tmp_path):
 def test_what_no_task_can_need_any_more_goes_with_the_next_decision(tmp_path, monkeypatch):
     decision = Decision(approved=True, note="", at=NOON)
     monkeypatch.setattr(time, "time", lambda: 2.0 * EXPIRES_MAX_S)
+    at = datetime.fromtimestamp(2 * EXPIRES_MAX_S, UTC)
     for age_s in (-1, 0, 1):
         task_id = f"{age_s}"
         decisions.keep(tmp_path, _asking(task_id=task_id), decision)
         file = decisions._file_of(tmp_path, "planner", "coder", task_id)
         os.utime(file, (EXPIRES_MAX_S - age_s, EXPIRES_MAX_S - age_s))
 
-    decisions.keep(tmp_path, _asking(), decision)
+    decisions.keep(tmp_path, _asking(at=at), decision)
 
     left = {age: decisions.given(tmp_path, "planner", "coder", age) for age in ("-1", "0", "1")}
     assert left == {"-1": decision, "0": decision, "1": None}
+
+
+def test_by_a_clock_that_is_ahead_no_decision_is_forgotten(tmp_path, monkeypatch):
+    """Its worker, whose clock was right, had asked a moment before, and never read what was said."""
+    decision = Decision(approved=True, note="", at=NOON)
+    decisions.keep(tmp_path, _asking(), decision)
+    monkeypatch.setattr(time, "time", lambda: NOON.timestamp() + 100 * 24 * 3600)
+    for task_id in ("t2", "t3"):
+        decisions.keep(tmp_path, _asking(task_id=task_id), decision)
+
+    assert decisions.kept(tmp_path, _asking()) == decision
 
 
 @pytest.mark.parametrize(

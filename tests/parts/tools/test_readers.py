@@ -148,7 +148,8 @@ def test_of_a_message_only_its_beginning_is_put_into_other_words():
 @pytest.mark.parametrize(
     ("asked", "what"),
     [("send_task", "stored"), ("send", "stored"), ("result", "stored"), ("", "stored"),
-     ("list_agents", "read"), ("read_inbox", "read"), ("agents", "read"), ("task", "read")],
+     ("list_agents", "read"), ("read_inbox", "read"), ("agents", "read"), ("task", "read"),
+     ("tasks", "read"), ("search", "read"), ("audit", "read"), ("export", "read")],
 )  # fmt: skip
 def test_who_only_read_is_not_told_that_nothing_was_stored(asked, what):
     for reader in (MODEL, SHELL):

@@ -168,16 +168,6 @@ def test_a_wake_that_was_never_noted_cannot_change(ledger, change):
     assert _note(ledger) == 1
 
 
-def test_rows_of_more_than_30_days_go_when_the_ledger_is_opened(ledger, path):
-    """Their numbers are not given again."""
-    _note(ledger, at=NOW - timedelta(days=29))
-    old = _note(ledger, at=NOW - timedelta(days=31))
-    ledger.close()
-
-    assert [row.id for row in ledger.unended()] == [1]
-    assert _note(ledger) == old + 1
-
-
 def test_file_and_folder_are_of_this_user_alone(ledger, path):
     """So are the two beside the file, and there is no other file."""
     _note(ledger)

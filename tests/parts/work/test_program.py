@@ -5,14 +5,16 @@ import asyncio
 import os
 import sys
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from atwork import has_ended, shell
 from local_server import until
 from timeless import timeless
 
+from mcp_agentbus.core import files
 from mcp_agentbus.core.children import group
 from mcp_agentbus.handoff.call import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, Task
@@ -144,6 +146,17 @@ async def test_files_of_results_that_are_kept_no_more_go(run, tmp_path):
     second = (await run(*shell("printf '\\377'"))).artifacts[0]
 
     assert [str(file) for file in (tmp_path / "outputs").iterdir()] == [second]
+
+
+async def test_by_a_clock_that_is_ahead_no_file_of_a_result_goes(run, tmp_path, monkeypatch):
+    """It was named in a result that the bus had still."""
+    first = (await run(*shell("printf '\\377'"))).artifacts[0]
+    later = (datetime.now(UTC) + timedelta(days=100)).timestamp()
+    monkeypatch.setattr(files, "time", SimpleNamespace(time=lambda: later))
+    await run(*shell("printf '\\377'"))
+
+    assert len(list((tmp_path / "outputs").iterdir())) == 2
+    assert content(first) == b"\xff"
 
 
 async def test_an_exit_code_fails_the_task_with_the_end_of_standard_error(run):
