@@ -181,7 +181,7 @@ async def test_a_worker_that_is_stopped_as_a_task_begins_gives_it_back_at_once(w
         await asyncio.Event().wait()
 
     async with Worker(world.bus, agent) as worker:
-        worker.stop()
+        asyncio.get_running_loop().call_soon(worker.stop)  # as it claims
         async with asyncio.timeout(HANG_S):
             done = await worker.run_once(handler)
 
