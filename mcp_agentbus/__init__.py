@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mcp_agentbus.archive.catch_up import Extent
     from mcp_agentbus.archive.follow import follow
     from mcp_agentbus.archive.history import History, Search, history
+    from mcp_agentbus.archive.kept.removed import Removed
     from mcp_agentbus.archive.lives import task_life
     from mcp_agentbus.archive.past import Past
     from mcp_agentbus.bus.client import Bus
@@ -130,6 +131,7 @@ __all__ = [
     "Receipt",
     "Record",
     "Refused",
+    "Removed",
     "Result",
     "RosterEntry",
     "Search",
@@ -174,6 +176,7 @@ _HOME = {
     "archive.catch_up": ("Extent",),
     "archive.follow": ("follow",),
     "archive.history": ("History", "Search", "history"),
+    "archive.kept.removed": ("Removed",),
     "archive.lives": ("task_life",),
     "archive.past": ("Past",),
     "bus.client": ("Bus",),

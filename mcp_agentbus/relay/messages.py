@@ -27,11 +27,13 @@ LINE_MAX_BYTES: Final = 8 * 1024 * 1024
 
 _PARSE_ERROR: Final = -32700
 _INVALID_REQUEST: Final = -32600
+_INVALID_PARAMS: Final = -32602
 #: Far more than any call has; the readers behind this one give up at 200 levels.
 DEPTH_MAX: Final = 100
 VALUES_MAX: Final = 10_000
 _TOO_LONG: Final = f"it is longer than {LINE_MAX_BYTES:,} bytes, so send the path of a file"
 _TOO_DEEP: Final = f"it is nested more than {DEPTH_MAX} deep"
+_NO_NAMES: Final = 'its arguments are no object such as {"limit": 5}'
 _BATCH: Final = "it is a batch, which MCP has not: each request is a line of its own"
 # A longer integer is read as a number of any kind: readers limit them, too.
 _DIGITS_MAX: Final = 300
@@ -104,7 +106,9 @@ def with_meta(content: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     return {**content, "params": {**params, "_meta": {**meta, **more}}}
 
 
-def _message(content: dict[str, Any]) -> Message:
+def _message(content: dict[str, Any]) -> Message | Refused:
+    if _lacks_names(content):
+        return _refused(_id(content), _NO_NAMES, _INVALID_PARAMS)
     text = _dumped(content)
     try:
         return Message(content, text.encode())
@@ -143,7 +147,6 @@ def _fault(content: Any) -> str:
         'its jsonrpc is not "2.0"': content.get("jsonrpc") != "2.0",
         "its method is no text": not isinstance(content.get("method"), str),
         "its params are no object": not isinstance(content.get("params"), dict | None),
-        'its arguments are no object such as {"limit": 5}': _lacks_names(content),
     }
     return next((why for why, is_so in wrong.items() if is_so), "")
 

@@ -63,7 +63,7 @@ def written(era):
         (request(b"11", tool(b"x", b'{"a":"%s"}' % (b"x" * 7 * MEGABYTE)), era), 11, "isError"),
         (request(b"1.5", listing, era, "tools/list"), None, INVALID_REQUEST),
         (request(b"null", listing, era, "tools/list"), None, INVALID_REQUEST),
-        (b"[" + request(b"12", listing, era, "tools/list") + b"]", None, INVALID_REQUEST),
+        (b"[" + request(b"12", listing, era, "tools/list") + b"]", 12, INVALID_REQUEST),
         (b"\xff\xfe\x00", None, PARSE_ERROR),
         (b"", None, PARSE_ERROR),
         (wide, None, PARSE_ERROR),
