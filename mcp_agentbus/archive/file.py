@@ -16,7 +16,7 @@ import math
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -235,11 +235,12 @@ class Archive:
             going, size, until = [], 0.0, ""
             with self._transaction():
                 rows = self._file.execute(f"{oldest} ORDER BY updated_at", which.values)
-                for n, until, taken in rows:  # noqa: B007 - of the last one it counts
-                    going.append((n,))
-                    size += taken
-                    if size >= min(_AT_ONCE, enough - gone):
-                        break
+                with closing(rows):  # left open they would keep the next step from writing
+                    for n, until, taken in rows:  # noqa: B007 - of the last one it counts
+                        going.append((n,))
+                        size += taken
+                        if size >= min(_AT_ONCE, enough - gone):
+                            break
                 self._file.executemany("DELETE FROM tasks WHERE n = ?", going)
                 if going:
                     self._file.execute(NOTE_REMOVED, (why, until, which.is_open))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes from an archive, by whose clock, and what whoever looks for it is told."""
 
+import sqlite3
+from contextlib import closing, contextmanager
 from datetime import timedelta
 
 import pytest
@@ -134,3 +136,26 @@ def test_of_a_task_that_is_not_known_it_is_said_that_it_may_have_been_removed():
 
     assert "may be missing: `[archive] max_mb`" in unknown.hint
     assert str(perhaps_removed(UnknownTask("No task."), ())) == str(UnknownTask("No task."))
+
+
+def test_another_that_writes_between_two_steps_of_a_trim_keeps_it_from_nothing(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(text, "now", lambda: TODAY)
+    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    with Archive(tmp_path / "a.db", Keeps(days=30)) as archive:
+        old = [sent(number, 40 * DAY, 1, "completed") for number in range(5)]
+        archive.note(old, Reached("agentbus.*.*.*.*", 1, 9), of=MADE)
+        transaction = archive._transaction
+
+        @contextmanager
+        def then_another_writes():
+            with transaction():
+                yield
+            with closing(sqlite3.connect(tmp_path / "a.db")) as another, another:
+                another.execute("UPDATE reached SET high = high + 1")
+
+        monkeypatch.setattr(archive, "_transaction", then_another_writes)
+        archive.trim(TODAY, 7)
+
+        assert left(archive) == []
