@@ -17,6 +17,8 @@ from typing import Any, Final
 from mcp_agentbus.installers._parts import files, openclaw_config
 from mcp_agentbus.installers.steps import Machine
 
+from mcp_agentbus.config.values import hook_token_file
+
 #: A token of ours begins so: how `switch_off` knows that the hooks were off before.
 _OURS: Final = "agentbus-"
 _HOOKS_PATH: Final = "/hooks"
@@ -28,8 +30,8 @@ _PORTS: Final = {"dev": 19001}
 def token_file(machine: Machine) -> Path:
     """Return where our copy of hooks.token is kept, by which the listener wakes the gateway."""
     profile = openclaw_config.profile(machine)
-    which = "" if profile == openclaw_config.DEFAULT_PROFILE else f"-{profile}"
-    return machine.settings.config_file.parent / f"openclaw-hooks{which}.token"
+    name = hook_token_file("" if profile == openclaw_config.DEFAULT_PROFILE else profile)
+    return machine.settings.config_file.parent / name
 
 
 def switch_on(machine: Machine, agent: str) -> str:

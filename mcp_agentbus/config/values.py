@@ -315,3 +315,14 @@ def gateway(url: str) -> SplitResult:
         "gateway_url is no address that may get a token.",
         hint="Write it as http://127.0.0.1:18789; off this machine it must be https.",
     )
+
+
+def hook_token_file(profile: str) -> str:
+    """Return the name of the file with the token of OpenClaw's gateway, of a profile if it has."""
+    return f"openclaw-hooks-{profile}.token" if profile else "openclaw-hooks.token"
+
+
+def profile_of(hook_token: Path) -> str:
+    """Return the profile of the OpenClaw whose token is in a file of ours; empty for none."""
+    found = re.fullmatch(hook_token_file("(.+)"), hook_token.name)
+    return found[1] if found else ""

@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from mcp_agentbus.config.rules import Rules
-from mcp_agentbus.config.values import gateway
+from mcp_agentbus.config.values import gateway, profile_of
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import check_private, read_whole
 from mcp_agentbus.errors import BadSetup
@@ -137,12 +137,14 @@ async def _start_service(call: WakeOrder) -> bool:
     systemctl = on_path(("systemctl",), call.environ)
     if not systemctl:
         return False
+    profile = profile_of(call.rules.token_file) if call.rules.token_file else ""
+    unit = f"{_UNIT}-{profile}" if profile else _UNIT  # as OpenClaw names it
     # It is not the agent's process: nobody counts it, and it runs anywhere.
     rules = replace(call.rules, folder=Path("/"), on_stop="end")
     quiet = replace(call, rules=rules, started=lambda _: None)
     for verb in ("cat", "start"):
         ended = await run(
-            [systemctl, "--user", verb, _UNIT],
+            [systemctl, "--user", verb, unit],
             stdin=b"",
             call=quiet,
             time_limit_s=_SYSTEMCTL_TIMEOUT_S,

@@ -155,13 +155,22 @@ async def test_a_gateway_that_does_not_run_is_told(call, nobody):
     assert (ended.outcome, ended.said) == ("not_started", "its gateway does not run")
 
 
-async def test_without_a_service_nothing_is_started(call, nobody, tmp_path):
-    script(tmp_path / "systemctl", f"echo $* >> {tmp_path}/asked; exit 1")
+@pytest.mark.parametrize(
+    ("file", "unit"),
+    [
+        ("openclaw-hooks.token", "openclaw-gateway"),
+        ("openclaw-hooks-work.token", "openclaw-gateway-work"),
+        ("a-file-of-mine", "openclaw-gateway"),
+    ],
+)
+async def test_without_its_own_service_nothing_is_started(call, nobody, token, file, unit):
+    folder = token.parent
+    script(folder / "systemctl", f"echo $* >> {folder}/asked; exit 1")
 
-    ended = await openclaw.wake(call(nobody, path=tmp_path))
+    ended = await openclaw.wake(call(nobody, token_file=token.rename(folder / file), path=folder))
 
     assert ended.outcome == "not_started"
-    assert (tmp_path / "asked").read_text() == "--user cat openclaw-gateway\n"
+    assert (folder / "asked").read_text() == f"--user cat {unit}\n"
 
 
 async def test_its_service_is_started_once_and_then_asked(gateway, call, tmp_path, monkeypatch):
