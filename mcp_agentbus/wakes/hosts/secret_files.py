@@ -84,7 +84,8 @@ def _not_to_be_read(folder: Path) -> set[PurePath]:
     for where, folders, files in os.walk(folder):
         if "HEAD" in files and {"objects", "refs"}.issubset(folders):  # as git knows its folders
             inside = PurePath(where).relative_to(folder)
-            found |= {inside / name for name in _OF_GIT if not is_secret(inside / name)}
+            here = (inside / name for name in _OF_GIT if name in {*folders, *files})
+            found |= {path for path in here if not is_secret(path)}
         for file in files:
             path = os.path.join(where, file)  # noqa: PTH118  # there may be 100,000
             try:

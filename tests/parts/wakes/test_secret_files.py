@@ -29,7 +29,7 @@ def linked(shop):
 
 def git(folder):
     """Make what git takes for a folder of its own."""
-    for name in ("objects", "refs"):
+    for name in ("objects", "refs", "modules", "worktrees"):
         (folder / name).mkdir(parents=True)
     for name in ("HEAD", "config"):
         (folder / name).touch()
@@ -83,6 +83,14 @@ def test_what_a_git_folder_of_any_name_is_set_to_is_not_read(shop, name):
 
     named = sorted(str(PurePath(name, each)) for each in ("config", "modules", "worktrees"))
     assert linked(shop) == [f"./{each}" for each in named]
+
+
+def test_of_a_git_folder_what_is_not_there_takes_the_room_of_nothing(shop):
+    git(shop / ".bare")
+    for name in ("modules", "worktrees"):
+        (shop / ".bare" / name).rmdir()
+
+    assert linked(shop) == ["./.bare/config"]
 
 
 def test_a_hard_link_to_what_a_git_folder_is_set_to_is_named(shop):
