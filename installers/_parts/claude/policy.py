@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers.steps import Machine, SwitchedOff
 
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
+from mcp_agentbus.core.places import working_folder
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
@@ -90,8 +91,9 @@ def _managed() -> Iterator[Path]:
 
 def _users(machine: Machine) -> Iterator[Path]:
     """Yield the files of this folder and of its user, those that count most first."""
-    here = Path.cwd() / ".claude"
-    yield from (here / "settings.local.json", here / "settings.json")
+    with suppress(BadSetup):  # a working folder that is gone has no settings
+        here = Path(working_folder(machine.environ), ".claude")
+        yield from (here / "settings.local.json", here / "settings.json")
     yield Path(
         machine.environ.get("CLAUDE_CONFIG_DIR") or machine.home / ".claude", "settings.json"
     )

@@ -166,6 +166,22 @@ def test_hooks_that_settings_switch_off_are_said_to_be_so(
         assert "is connected" in claude_code.verify(machine)
 
 
+def test_in_a_folder_that_is_gone_the_users_settings_are_read_all_the_same(
+    claude, tmp_path, monkeypatch
+):
+    machine = claude(assets.plugin_folder(), "agentbus@agentbus")
+    (tmp_path / ".claude").mkdir(exist_ok=True)
+    (tmp_path / ".claude" / "settings.json").write_text(json.dumps(OFF))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.setattr(policy, "MANAGED", {})
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(SwitchedOff, match=r"/.claude/settings.json"):
+        claude_code.verify(machine)
+
+
 def test_a_marketplace_goes_again_whose_plugin_an_organization_does_not_let_in(claude, tmp_path):
     machine = claude(None)
     fails = "*plugin*install*) echo 'blocked by your organization policy' >&2; exit 1 ;;"
