@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -44,6 +46,9 @@ from mcp_agentbus.config.values import (
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BadSetup
+
+# A disk of this machine says within that many seconds where a link leads; each agent's is asked.
+_LOOKS_S: Final = 0.5
 
 Profile = Literal["hold", "answer", "work"]
 #: What each wake profile means.
@@ -114,7 +119,18 @@ class Rules:
 
     def is_in(self, folder: Path) -> bool:
         """Tell whether it works in this folder, which is a real path; its own may be in a loop."""
-        return Path(os.path.realpath(self.folder)) == folder
+        return folder == Path(os.path.normpath(self.folder)) or folder == self._real
+
+    @cached_property
+    def _real(self) -> Path:
+        """Where its folder's links lead; itself, where its file system has gone away."""
+        real: list[str] = []
+        look = threading.Thread(
+            target=lambda: real.append(os.path.realpath(self.folder)), daemon=True
+        )
+        look.start()
+        look.join(_LOOKS_S)
+        return Path(*real) if real else self.folder
 
     def folder_lacks(self) -> str:
         """Return why nothing can be started in its folder; empty if something can.

@@ -12,6 +12,7 @@ nothing from an inbox, so it cannot race a reader.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import Mapping
@@ -55,6 +56,7 @@ _OPEN_AGAIN_S: Final = 1.0
 _GRANTED_AGAIN_S: Final = 300.0
 # The server makes one inbox after the other: whoever asks it for anything waits behind as many.
 _OPENING_MAX: Final = 8
+_TIDY_BEATS: Final = int(60 / roster.BEAT_S)  # once a minute: all of the record is read
 # Reasons that say of a look only that it is not the time to decide.
 _NO_DECISION: Final = frozenset({Reason.NOTHING, Reason.RUNNING})
 
@@ -75,9 +77,10 @@ class Loop:
             self._runner.watch(self.desk(row.agent), row)
         for agent in self._state.settings.rules:
             self.desk(agent)
-        while True:
+        for beat in itertools.count():
             self.reload()
-            self._state.tidy_ledger()
+            if beat % _TIDY_BEATS == 0:
+                self._state.tidy_ledger()
             time.tzset()  # of quiet hours and days: a laptop travels
             if await self._state.reachable():
                 for desk in list(self._state.desks.values()):

@@ -37,6 +37,7 @@ from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes import alone, policy
 from mcp_agentbus.wakes.hosts import registry
+from mcp_agentbus.wakes.hosts.process import folder_lacks
 from mcp_agentbus.wakes.ledger import LedgerBroken
 from mcp_agentbus.wakes.policy import Hold, Wake
 
@@ -122,7 +123,7 @@ class Requests:
             )
         rules = self._state.settings.rules[agent]
         if rules.profile != "hold" and not self._state.members.sessions_of(agent):
-            self._check_starts(rules)
+            await self._check_starts(rules)
         desk = self._loop.desk(agent)
         try:
             self._state.ledger.clear_failures(agent)
@@ -154,7 +155,7 @@ class Requests:
         rules = state.settings.rules.get(question.by)
         profile = alone.profile_of(rules, question.by, task_id, str(request.get("profile")))
         if rules:
-            self._check_starts(rules)
+            await self._check_starts(rules)
         thing = alone.waiting(record)
         desk = self._loop.desk(question.by)
         async with desk.looking:
@@ -168,7 +169,7 @@ class Requests:
         held = started.reason if isinstance(started, Hold) else ""
         connection.say({"agent": question.by, "started": not held, "held": held})
 
-    def _check_starts(self, rules: Rules) -> None:
+    async def _check_starts(self, rules: Rules) -> None:
         """Refuse where an agent's host surely cannot be started: a wake would end as it began."""
         if programs := registry.missing_program(rules, self._state.settings.environ):
             lacks = registry.not_there(programs, "the listener's PATH")
@@ -177,7 +178,7 @@ class Requests:
                 hint="Install it, or start the listener anew where it is: `agentbus listen "
                 "--replace`. Then run the same again.",
             )
-        if lacks := rules.folder_lacks():
+        if registry.starts(rules) and (lacks := await folder_lacks(rules)):
             raise Refused(
                 f"{rules.agent} cannot be started: {lacks}.",
                 hint=f"Make that folder, or name another: `agentbus agent add {rules.agent} "

@@ -25,7 +25,7 @@ from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.processes import born
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.wakes.hosts import claude_session, claude_settings
-from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, run
+from mcp_agentbus.wakes.hosts.process import KEEP_BYTES, folder_lacks, run
 from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, on_path
 
 #: What it is started by.
@@ -68,6 +68,8 @@ async def wake(call: WakeOrder) -> Ended:
         return Ended("not_started", "claude is not installed")
     if call.rules.profile == "work":
         return await _run(call, argv(call))
+    if lacks := await folder_lacks(call.rules):  # before all of it is looked through
+        return Ended("not_started", lacks)
     try:
         settings = await in_thread(claude_settings.write, call)
     except OSError as error:

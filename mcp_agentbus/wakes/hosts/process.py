@@ -33,7 +33,7 @@ _STDIN_MAX_BYTES: Final = 4096
 _LOOKS_S: Final = 5.0
 
 
-async def _folder_lacks(rules: Rules) -> str:
+async def folder_lacks(rules: Rules) -> str:
     """Return why nothing can be started in an agent's folder, also where nobody tells of it."""
     try:
         async with asyncio.timeout(_LOOKS_S):
@@ -61,7 +61,7 @@ async def run(
     """
     if isinstance(stdin, bytes):
         _check(stdin)
-    if lacks := await _folder_lacks(call.rules):
+    if lacks := await folder_lacks(call.rules):
         return Ended("not_started", lacks)
     leave = call.rules.on_stop == "leave"
     began = time.monotonic()

@@ -62,6 +62,11 @@ def missing_program(rules: Rules, environ: Mapping[str, str]) -> tuple[str, ...]
     return () if on_path(programs, environ) else programs
 
 
+def starts(rules: Rules) -> bool:
+    """Tell whether a wake starts something in the agent's folder, and not only asks who runs."""
+    return hasattr(_FILES[rules.host], "PROGRAMS") or bool(rules.command)
+
+
 def not_there(programs: Sequence[str], path: str = "PATH") -> str:
     """Say that none of these programs is there: one with a folder is looked for in that alone."""
     named = " or ".join(programs)

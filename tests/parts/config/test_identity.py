@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Identity: which agent a session is, and what a fresh install is called."""
 
+import os
 import re
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_server import configured
 
-from mcp_agentbus.config import identity, names
+from mcp_agentbus.config import identity, names, rules
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, BadSetup
@@ -144,6 +146,23 @@ def test_a_folder_that_two_agents_are_set_up_for_is_neithers(configure, shop):
     loaded = configure(set_up(shop, "coder", "critic"), CLAUDECODE="1")
 
     assert identity.who(loaded, None, shop).id == "deep-claude"
+
+
+def test_the_folder_of_another_agent_holds_nobody_up_where_its_file_system_has_gone_away(
+    configure, shop, tmp_path, monkeypatch
+):
+    loaded = configure(set_up(shop, "coder") + set_up(tmp_path / "away", "a"), CLAUDECODE="1")
+    comes_back, real = threading.Event(), os.path.realpath
+
+    def realpath(path, **how):
+        return comes_back.wait(20) if str(path).endswith("away") else real(path, **how)
+
+    monkeypatch.setattr(rules, "_LOOKS_S", 0.01)
+    monkeypatch.setattr(os.path, "realpath", realpath)
+
+    assert identity.who(loaded, None, shop).id == "coder"
+
+    comes_back.set()
 
 
 def test_a_folder_file_goes_before_the_agent_that_is_set_up(configure, shop):

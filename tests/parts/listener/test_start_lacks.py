@@ -1,14 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asked to wake an agent whose host cannot be started, a listener says so and begins nothing."""
 
+import threading
+
 import pytest
 from listeners import configure
 
+from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.requests import Requests
 from mcp_agentbus.listener.runner import Runner
+from mcp_agentbus.wakes.hosts import process
+
+
+class AskedFor(Exception):
+    """A wake has begun."""
+
+
+def begins(_):
+    raise AskedFor
+
+
+def wake(requests):
+    return requests.wake(Connection({"op": "wake", "agent": "coder"}, 1, None, None))
 
 
 @pytest.fixture
@@ -19,7 +35,7 @@ def requests(settings, tmp_path, state_on):
         settings.config_file.parent.mkdir()
         configure(settings, tmp_path, coder=rules)
         state = state_on(None)
-        state.ledger.clear_failures = pytest.fail
+        state.ledger.clear_failures = begins
         loop = Loop(state, None, Runner(state, None, {}))
         return Requests(state, loop, None, loop._runner, None)
 
@@ -38,7 +54,25 @@ async def test_who_asks_for_a_wake_that_cannot_begin_is_told_what_it_lacks(
     requests, events, rules, said
 ):
     with pytest.raises(Refused, match=said) as refused:
-        await requests(rules).wake(Connection({"op": "wake", "agent": "coder"}, 1, None, None))
+        await wake(requests(rules))
 
     assert "run the same again" in refused.value.hint
     assert "noted" not in events
+
+
+async def test_a_folder_whose_file_system_has_gone_away_holds_no_listener_up(requests, monkeypatch):
+    comes_back = threading.Event()
+    monkeypatch.setattr(process, "_LOOKS_S", 0.01)
+    monkeypatch.setattr(Rules, "folder_lacks", lambda _: comes_back.wait(20) and "")
+
+    with pytest.raises(Refused, match="its file system does not answer"):
+        await wake(requests({"command": ["/bin/true"]}))
+
+    comes_back.set()
+
+
+async def test_an_openclaw_is_asked_whatever_has_become_of_its_folder(requests):
+    asked = {"host": "openclaw", "dir": "/no/such/folder", "wake": "work", "token_file": "/t"}
+
+    with pytest.raises(AskedFor):
+        await wake(requests(asked))

@@ -20,7 +20,7 @@ from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.children import group
 from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.processes import born, known
-from mcp_agentbus.wakes.hosts import command, process
+from mcp_agentbus.wakes.hosts import claude_code, claude_settings, command, process
 from mcp_agentbus.wakes.hosts.process import run
 from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
@@ -69,6 +69,16 @@ async def test_a_program_gets_the_notice_and_what_it_printed_is_told(call):
     assert ended.output.startswith("1 task\nb\n/")
     assert timeless(ended.said) == "exit code 0 after N s"
     assert is_gone(pids[0])
+
+
+async def test_a_folder_that_is_not_there_is_not_looked_through(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(claude_settings, "write", pytest.fail)
+    script(tmp_path / "claude")
+    order = call(folder=tmp_path / "gone", profile="answer", environ={"PATH": str(tmp_path)})
+
+    ended = await claude_code.wake(order)
+
+    assert ended.said == f"its folder {tmp_path}/gone is not there"
 
 
 async def test_a_folder_whose_file_system_has_gone_away_holds_nobody_up(
