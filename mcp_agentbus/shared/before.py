@@ -25,9 +25,9 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import read_whole, unusable, write_whole
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.shared import carried
 from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.backup import ORDER
+from mcp_agentbus.shared.restoring import carried
 from mcp_agentbus.shared.since import Gone, sent_since
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import record_in, record_key, sent_in, sent_key

@@ -40,13 +40,14 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
-from mcp_agentbus.shared import carried, snapshot, unseen
+from mcp_agentbus.shared import snapshot, unseen
 from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.before import Before, note, noted, put_back
-from mcp_agentbus.shared.outgoing import carry_over
+from mcp_agentbus.shared.restoring import carried
+from mcp_agentbus.shared.restoring.outgoing import carry_over
 from mcp_agentbus.shared.since import is_since, sent_since, tell
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
