@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -18,6 +19,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed, Unconfirmed
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.outbox.outbox import Here, Waits, lying
+from mcp_agentbus.store.reading.sides import read_sides
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.store.tasks import is_same
@@ -85,11 +87,12 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
 async def _lay_before(session: Session, task: Task) -> bool:
     """Tell whether a listener that has ended had kept this very task: then it is kept still."""
     waits = await lying_of(session)
-    return any(each.task.id == task.id and is_same(sent_of(each.task), task) for each in waits)
+    ours = [each.task for each in waits if each.is_ours]
+    return any(each.id == task.id and is_same(sent_of(each), task) for each in ours)
 
 
 async def lying_of(session: Session) -> tuple[Waits, ...]:
-    """Return what is kept here for the bus of now, as far as that can be read without a start.
+    """Return what is kept here, for whichever bus, as far as it can be read without a start.
 
     What was sent by other agents of this user's is in it, too.
     """
@@ -105,9 +108,29 @@ async def lying_of(session: Session) -> tuple[Waits, ...]:
 
 async def lies_here(session: Session, task_id: str) -> bool:
     """Tell whether a task that the session's agent has sent is not at the bus yet."""
-    outbox = session.outbox
-    waits = await outbox.find(task_id) if outbox and outbox.may_hold else None
+    waits = await kept_here(session, task_id)
     return waits is not None and waits.task.sender == session.me.id
+
+
+async def kept_here(session: Session, written: str) -> Waits | None:
+    """Return a task that lies here and not at the bus, by its id or the beginning of one.
+
+    One that is for another bus may have the id of one that goes on at this one, which is meant.
+    """
+    outbox = session.outbox
+    waits = await outbox.find(written) if outbox and outbox.may_hold else None
+    if waits and not waits.is_ours and await _is_at_bus(session, waits.task):
+        return None
+    return waits
+
+
+async def _is_at_bus(session: Session, task: Task) -> bool:
+    """Tell whether the bus of now knows of a task of that sender and id; not if it is away."""
+    with suppress(AgentbusError):
+        await session.outcomes.keeping.settled()
+        [stands] = await read_sides(session.bus, [(task.sender, "*")], task.id)
+        return bool(stands.record or stands.sent)
+    return False
 
 
 def telling_too(
@@ -130,7 +153,7 @@ def telling_too(
 
 def _of_agent(session: Session) -> list[Waits]:
     seen = session.outbox.seen if session.outbox else ()
-    return [each for each in seen or () if each.task.sender == session.me.id]
+    return [each for each in seen or () if each.is_ours and each.task.sender == session.me.id]
 
 
 def _told(waits: Sequence[Waits]) -> str:
@@ -157,7 +180,7 @@ async def withdrawn(session: Session, task_id: str, said: str) -> bool:
         AgentbusError: as `Outbox.waits`.
     """
     outbox = session.outbox
-    if outbox is None or not outbox.may_hold:
+    if outbox is None or await kept_here(session, task_id) is None:
         return False
     is_done = await outbox.withdraw(session.me.id, task_id, said)
     if is_done:

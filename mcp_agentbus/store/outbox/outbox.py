@@ -64,6 +64,10 @@ _PAGE: Final = 100
 # In seconds: a call has waited for the bus before, and ends within 5 s. A server starts in 0.3 s.
 _WITHIN_S: Final = 1.7
 _BEGIN: Final = "Run `agentbus listen --install`: a listener starts it."
+_OF_ANOTHER_BUS: Final = (
+    "A task of this request_id is kept on this machine for another bus. Nothing was stored."
+)
+_ANOTHER_ID: Final = "Use another request_id, or withdraw that one: its status is `cancelled`."
 _SLOW: Final = "This machine's own server is slow: it is not known whether it is kept there."
 
 
@@ -182,12 +186,14 @@ class Outbox:
         """Keep a task until the bus is reached.
 
         Raises:
-            BadInput: another one lies there under its id.
+            BadInput: another one lies there under its id, or it does for another bus.
             StoreFull: it holds as many as it may, or the disk is full.
             AgentbusError: it cannot be kept; nothing was stored.
         """
         known = await self._known()
         if before := known.get(task.id):
+            if not before.is_ours:
+                raise BadInput(_OF_ANOTHER_BUS, hint=_ANOTHER_ID)
             if not tasks.is_same(sent_of(before.task), task):
                 raise BadInput("This request_id was used for another task. Nothing was stored.")
             return Here(duplicate=True)
@@ -240,17 +246,21 @@ class Outbox:
         self._taken_out.set()
 
     async def handed_on(self, task_ids: Sequence[str], within_s: float) -> bool:
-        """Wait until none of these tasks lies there; tell whether that came in so many seconds.
+        """Wait until the bus of now has these tasks; tell whether that came in so many seconds.
 
         Raises: as `waits`.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not (await self._known()).keys().isdisjoint(task_ids):
+                while any(each.is_ours for each in await self._among(task_ids)):
                     self._taken_out.clear()
                     await self._taken_out.wait()
                 return True
         return False
+
+    async def _among(self, task_ids: Sequence[str]) -> list[Waits]:
+        known = await self._known()
+        return [known[task_id] for task_id in task_ids if task_id in known]
 
     async def rest(self) -> bool:
         """Stop the server if it was started for this and nothing lies there; tell whether it rests.

@@ -15,6 +15,7 @@ from server_stand_in import NOON
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store.outbox import outbox as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
 from mcp_agentbus.store.outbox.outbox import STREAM, Outbox, Waits, own_server
@@ -272,6 +273,17 @@ async def test_whoever_waits_for_tasks_is_told_once_all_of_them_are_out_or_at_th
     assert await waiting is True
     assert await box.handed_on(["t1", "t2"], 0) is True
     assert await box.handed_on(["t2", "t3"], 0.01) is False
+
+
+@pytest.mark.usefixtures("mark")
+async def test_what_is_kept_for_another_bus_is_not_waited_for_and_keeps_its_id(own, shared):
+    own.lay(home=ELSEWHERE)
+    box = Outbox(shared)
+
+    assert await box.handed_on(["t1"], HANG_S) is True
+    with pytest.raises(BadInput, match="for another bus"):
+        await box.put(task(), ME)
+    assert own.done == [MADE]
 
 
 @pytest.mark.parametrize("found", [None, SimpleNamespace(pid=1)], ids=["begun for it", "found"])
