@@ -20,8 +20,8 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.kept.place import Place, cursor_of, place_of
-from mcp_agentbus.archive.past import ONCE, Past, as_held, number_of, outgoing, past_of
+from mcp_agentbus.archive.kept.place import Place, cursor_of, only_here, place_of
+from mcp_agentbus.archive.past import ONCE, Past, as_held, outgoing, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
@@ -146,7 +146,7 @@ async def history(session: Session, **wanted: Unpack[Search]) -> History:
         )
         held = await as_held(session.bus, page.tasks)
         lies = outgoing_of(session.outbox, Wanted(**wanted), sides)
-        here = await in_thread(only_here, current, lies)
+        here = await in_thread(only_here, current.archive, lies)
     shown = [
         past.without_texts()
         if await accepting.is_hidden(session.bus, session.refreshed(), past)
@@ -173,15 +173,6 @@ def outgoing_of(outbox: Outbox | None, wanted: Wanted, sides: Sides) -> tuple[Pa
         and (not wanted.since or wanted.since <= task.created_at)
     ]
     return tuple(place.rest_of(found) if place else found)
-
-
-def only_here(current: Current, tasks: Sequence[Past]) -> tuple[Past, ...]:
-    """Return of what lies in the outbox what the bus has not: else it would be listed twice."""
-    return tuple(
-        each
-        for each in tasks
-        if not number_of(current.archive, each.owner, each.inbox, each.task_id)
-    )
 
 
 def look(current: Current, wanted: Wanted, sides: Sides, folder: Path) -> History:

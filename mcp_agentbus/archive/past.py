@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
@@ -120,14 +119,6 @@ def unlisted(task: Task, number: int = 0) -> Past:
         artifacts=(), progress=None, reason="", late=False, attempts=0, is_asked=False,
         expect=task.expect, asked_by="",
     )  # fmt: skip
-
-
-def number_of(archive: Archive, owner: str, inbox: str, task_id: str) -> int:
-    """Return the place of a task in the archive; 0 if it has none."""
-    rows = archive.rows(
-        "SELECT n FROM tasks WHERE owner = ? AND inbox = ? AND id = ?", owner, inbox, task_id
-    )
-    return int(rows[0]["n"]) if rows else 0
 
 
 def outgoing(waits: Waits) -> Past:

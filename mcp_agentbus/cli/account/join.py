@@ -30,7 +30,8 @@ from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
 from mcp_agentbus.shared.joining.place import Place
-from mcp_agentbus.store.outbox.outbox import lying, own_server
+from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.own import own_server
 from mcp_agentbus.tools.answers.words import many
 
 _PROMPT: Final = "Paste the line of `agentbus server invite` (it is not shown): "

@@ -19,7 +19,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.core.files import opened
 from mcp_agentbus.shared import snapshot
-from mcp_agentbus.store.outbox.outbox import STREAM
+from mcp_agentbus.store.outbox.own import STREAM
 
 _FILE: Final = f"{STREAM}.snapshot"
 

@@ -12,8 +12,8 @@ from planners_task import TASK
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
-from mcp_agentbus.archive.history import Current, Sides, Wanted, look, only_here, outgoing_of
-from mcp_agentbus.archive.kept.place import cursor_of
+from mcp_agentbus.archive.history import Current, Sides, Wanted, look, outgoing_of
+from mcp_agentbus.archive.kept.place import cursor_of, only_here
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.tools.answers.past import history_text
@@ -123,10 +123,11 @@ def test_behind_one_that_was_handed_on_meanwhile_come_the_older_ones(archive):
 
 
 def test_what_lies_in_the_outbox_and_is_at_the_bus_as_well_is_listed_once(archive):
-    current, lying = noted(archive, [sent(1)]), outbox(2)
+    noted(archive, [sent(1)])
+    lying = outbox(2)
     lying.seen[0].task = TASK.model_copy(update={"id": "t001", "created_at": NOON})
 
-    here = only_here(current, outgoing_of(lying, Wanted(), Sides()))
+    here = only_here(archive, outgoing_of(lying, Wanted(), Sides()))
     assert [each.task_id for each in here] == ["h001"]
 
 

@@ -16,9 +16,10 @@ from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.store.outbox import outbox as module
+from mcp_agentbus.store.outbox import own as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
-from mcp_agentbus.store.outbox.outbox import STREAM, Outbox, Waits, own_server
+from mcp_agentbus.store.outbox.outbox import Outbox, Waits
+from mcp_agentbus.store.outbox.own import STREAM, own_server
 
 ME = Agent("planner")
 HOME = Home(("tls://a.example.org",), "laptop")
@@ -97,14 +98,14 @@ def own(monkeypatch):
 
 @pytest.fixture
 def shared(settings):
-    settings.state_dir.mkdir(parents=True, mode=0o700)
+    settings.data_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
     return replace(settings, url=HOME.urls[0], account=HOME.account)
 
 
 @pytest.fixture
 def mark(shared):
     """The file that says that something lies there."""
-    mark = shared.state_dir / "outbox"
+    mark = shared.data_dir / "outbox"
     mark.write_text("started")
     mark.chmod(0o600)
     return mark
@@ -168,6 +169,21 @@ async def test_what_lies_there_from_before_is_read_page_by_page_the_oldest_first
     assert before == (None, True, True)
     assert (box.seen, box.filled.is_set()) == (known, True)
     assert (STREAM, EVERYTHING, 1, 100) in own.asked
+
+
+async def test_what_an_earlier_version_has_marked_in_another_folder_is_found_and_ends_there(
+    own, shared
+):
+    mark = shared.state_dir / "outbox"
+    mark.parent.mkdir(parents=True, mode=0o700)
+    mark.write_text("started")
+    mark.chmod(0o600)
+    own.lay()
+    box = Outbox(shared)
+    before = box.may_hold
+    await box.take_out(*await box.waits())
+
+    assert (before, await box.rest(), mark.exists(), box.may_hold) == (True, True, False, False)
 
 
 @pytest.mark.usefixtures("mark")
@@ -290,7 +306,7 @@ async def test_what_is_kept_for_another_bus_is_not_waited_for_and_keeps_its_id(o
 async def test_once_nothing_lies_there_the_server_is_stopped_if_it_was_begun_for_that(
     own, shared, monkeypatch, found
 ):
-    stopped, mark = [], shared.state_dir / "outbox"
+    stopped, mark = [], shared.data_dir / "outbox"
 
     def stop(which):
         stopped.append(which)

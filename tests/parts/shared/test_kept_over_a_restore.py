@@ -11,7 +11,8 @@ from planners_task import TASK
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.store.outbox.outbox import Outbox, lying, own_server
+from mcp_agentbus.store.outbox.outbox import Outbox, lying
+from mcp_agentbus.store.outbox.own import own_server
 
 
 @pytest.mark.parametrize("kept", [0, 3])
