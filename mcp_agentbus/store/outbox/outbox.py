@@ -24,6 +24,7 @@ from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import ApiError
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput, StoreFull, Unconfirmed
@@ -240,6 +241,7 @@ class Outbox:
 
         Raises: as `waits`, and as `embedded.stop`.
         """
+        await self._take_out_left()
         async with self._writing:
             if await self._known() or not self._own.is_marked:
                 return False
@@ -249,6 +251,12 @@ class Outbox:
                 await in_thread(embedded.stop, self._own.settings)
             self._own.unmark()
             return True
+
+    async def _take_out_left(self) -> None:
+        """Forget what was withdrawn of a bus that was left, once no try of it can be live there."""
+        for each in await self.waits():
+            if each.is_over and not each.is_ours and text.now() >= each.task.expires_at:
+                await self.take_out(each)
 
     async def close(self) -> None:
         """Leave all as it lies."""
@@ -312,6 +320,8 @@ async def _stored(bus: Bus, home: Home) -> dict[str, Waits]:
 async def lying(settings: Settings, *, may_start: bool = True) -> tuple[Waits, ...]:
     """Return what lies in a user's outbox, the oldest first, whether or not a listener runs.
 
+    What was withdrawn is not among it: nobody waits for that.
+
     Args:
         settings: whose.
         may_start: the server that has it may be started; it is left running then.
@@ -320,6 +330,6 @@ async def lying(settings: Settings, *, may_start: bool = True) -> tuple[Waits, .
     """
     outbox = Outbox(settings, may_start=may_start)
     try:
-        return await outbox.waits()
+        return tuple(each for each in await outbox.waits() if not each.is_over)
     finally:
         await outbox.close()

@@ -14,11 +14,12 @@ from server_stand_in import NOON
 
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store.outbox import own as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
-from mcp_agentbus.store.outbox.outbox import Outbox, Waits
+from mcp_agentbus.store.outbox.outbox import Outbox, Waits, lying
 from mcp_agentbus.store.outbox.own import STREAM, own_server
 
 ME = Agent("planner")
@@ -73,9 +74,9 @@ class Own(ExactServer):
             self.messages = [each for each in self.messages if each.seq != body["seq"]]
         return await super().api(call, body)
 
-    def lay(self, number=1, *, home=HOME, **more):
+    def lay(self, number=1, *, home=HOME, is_over=False, **of_it):
         """Have a letter lie there from before."""
-        letter = Letter(task(number), ME, home, **more)
+        letter = Letter(task(number, **of_it), ME, home, is_over)
         self.last_seq += 1
         self.messages.append(
             Found(letter.subject, self.last_seq, NOON, letter.headers, letter.data)
@@ -322,6 +323,34 @@ async def test_once_nothing_lies_there_the_server_is_stopped_if_it_was_begun_for
     assert (before, await box.rest(), mark.exists()) == (False, True, False)
     assert stopped == ([own_server(shared)] if found is None else [])
     assert await box.rest() is False
+
+
+@pytest.mark.usefixtures("mark")
+@pytest.mark.parametrize(
+    ("letter", "hours", "rests"),
+    [
+        ({"home": ELSEWHERE, "is_over": True}, -1, True),
+        ({"home": ELSEWHERE, "is_over": True}, 1, False),  # an earlier try of it may live there
+        ({"home": ELSEWHERE}, -1, False),
+        ({"is_over": True}, -1, False),
+    ],
+)
+async def test_what_was_withdrawn_of_a_bus_that_was_left_goes_once_it_is_over_there(
+    own, shared, letter, hours, rests
+):
+    own.lay(**letter, expires_at=text.now() + timedelta(hours=hours))
+    box = Outbox(shared)
+
+    assert await box.rest() is rests
+    assert len(await box.waits()) == 1 - rests
+
+
+@pytest.mark.usefixtures("mark")
+async def test_what_was_withdrawn_is_not_among_what_is_said_to_lie_there(own, shared):
+    own.lay(is_over=True)
+    own.lay(2)
+
+    assert [each.task.id for each in await lying(shared)] == ["t2"]
 
 
 def test_a_letter_waits_since_it_was_sent_and_stays_unless_it_is_said_to_be_over():
