@@ -285,9 +285,9 @@ class Outbox:
                         ack = await self._own.asked(
                             lambda bus: bus.publish(at, data, headers, stream=STREAM)
                         )
-            except (AgentbusError, TimeoutError) as error:
+            except (Unconfirmed, TimeoutError) as error:
                 self._waits = None  # it may lie there all the same
-                if isinstance(error, AgentbusError):
+                if isinstance(error, Unconfirmed):
                     raise
                 raise Unconfirmed(_SLOW) from None
             (await self._known())[kept.task.id] = _waits(kept, ack.seq, self._home)

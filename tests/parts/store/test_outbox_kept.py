@@ -16,7 +16,7 @@ from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput
+from mcp_agentbus.errors import BadInput, BusUnreachable, StoreFull, Unconfirmed
 from mcp_agentbus.store.outbox import own as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
 from mcp_agentbus.store.outbox.outbox import Outbox, Waits, lying
@@ -343,6 +343,32 @@ async def test_what_was_withdrawn_of_a_bus_that_was_left_goes_once_it_is_over_th
 
     assert await box.rest() is rests
     assert len(await box.waits()) == 1 - rests
+
+
+@pytest.mark.usefixtures("mark")
+@pytest.mark.parametrize(
+    ("error", "is_known"),
+    [
+        (StoreFull(), True),
+        (BusUnreachable(), True),
+        (Unconfirmed(), False),
+        (TimeoutError(), False),
+    ],
+)
+async def test_what_lies_there_is_read_again_where_it_is_not_known_whether_one_was_stored(
+    own, shared, monkeypatch, error, is_known
+):
+    async def refused(*_, **__):
+        raise error
+
+    own.lay()
+    box = Outbox(shared)
+    await box.waits()
+    monkeypatch.setattr(own, "publish", refused)
+    with pytest.raises(Unconfirmed if isinstance(error, TimeoutError) else type(error)):
+        await box.put(task(2), ME)
+
+    assert (box.seen is not None) is is_known
 
 
 @pytest.mark.usefixtures("mark")
