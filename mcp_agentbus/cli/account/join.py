@@ -111,8 +111,9 @@ def _before_leaving(account: str | None, kept: int, *, give_back: bool) -> Itera
     if account:
         waits = "ends as rejected" if give_back else "waits there, until you join again"
         yield (
-            f"You are the account {account}. What waits for its agents {waits}; its key "
-            "goes, and config.toml says again what it did before."
+            f"You are the account {account}. What waits for its agents {waits}; what they hold of "
+            "a role goes to others who have it; its key goes, and config.toml says again what it "
+            "did before."
         )
     if kept:
         yield (
