@@ -75,7 +75,7 @@ async def checks(settings: Settings) -> list[Check]:
         gate = await account.checks(settings, link)
         asked = await _ask(link)
         may_ask = settings.url and not settings.account  # of an account's its gate knows
-        short = await room.short(link, asked.infos) if may_ask else None
+        short = room.short(await _may_have(link), asked.infos) if may_ask else None
     except GateAway as error:
         return [*_shared(settings, server, []), account.away(error)]
     except (TimeoutError, LinkLost, NoResponders, ApiError) as error:
@@ -161,6 +161,13 @@ async def _ask(link: Link) -> _Asked:
     took = time.time() - began
     theirs = server_time(str((again or {}).get("ts", ""))).timestamp()
     return _Asked(infos, theirs - (began + took / 2), took / 2)
+
+
+async def _may_have(link: Link) -> dict[str, Any] | None:
+    """Return what a login has and may have, in the server's words; None if it does not say so."""
+    with suppress(AgentbusError, LinkLost, NoResponders, TimeoutError):
+        return api_answer((await link.request("$JS.API.INFO", timeout=_ANSWER_S)).data)
+    return None
 
 
 def _own(settings: Settings, url: str) -> list[Check]:

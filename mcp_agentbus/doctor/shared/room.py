@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a shared server has room for the streams that it has yet to make.
 
-    >>> await short(link, infos)
+    >>> short(info, infos)
     Check(name='store', state='wrong', said='the server lets this login store 10 MiB ...')
 
 A server tells what a login may take; what it has itself, `max_file` and `max_mem`, it tells nobody.
@@ -12,14 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
-from mcp_agentbus.bus.replies import api_answer
 from mcp_agentbus.core.text import size
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import streams
 
-_ANSWER_S: Final = 3.0
 # What is asked of each kind of room, in the server's words and in ours.
 _KINDS: Final = (("file", "storage", "of its disk"), ("memory", "memory", "of its memory"))
 
@@ -30,16 +26,16 @@ def needed(infos: Mapping[str, Mapping[str, Any] | None]) -> str:
     return f"for which the server needs {' and '.join(rooms)} to spare"
 
 
-async def short(link: Link, infos: Mapping[str, Mapping[str, Any] | None]) -> Check | None:
-    """Return what is wrong where this login may not have what is missing; None if that is unknown.
+def short(
+    info: Mapping[str, Any] | None, infos: Mapping[str, Mapping[str, Any] | None]
+) -> Check | None:
+    """Return what is wrong where a login may not have what is missing; None if that is unknown.
 
-    It may be one that is not let ask.
+    Args:
+        info: what the server says that the login has and may have; None: it says nothing.
+        infos: the streams, as `store` takes them.
     """
-    if all(infos.values()):
-        return None
-    try:
-        info = api_answer((await link.request("$JS.API.INFO", timeout=_ANSWER_S)).data)
-    except (AgentbusError, LinkLost, NoResponders, TimeoutError):
+    if info is None or all(infos.values()):
         return None
     lacks = [
         f"{size(left)} {where} of the {size(wanted)} that are needed"

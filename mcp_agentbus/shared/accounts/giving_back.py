@@ -21,8 +21,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import subjects, tasks
-from mcp_agentbus.store.codec import decode_record
-from mcp_agentbus.store.records import Written, record_key, sent_in, update
+from mcp_agentbus.store.records import Written, record_in, record_key, sent_in, update
 from mcp_agentbus.store.registered.profile import decode_profile
 from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record, step
 from mcp_agentbus.store.task import HELD, Record, Sent, Undecodable
@@ -92,15 +91,14 @@ async def _offered(bus: Bus, message: Found, agents: Collection[str], account: s
             return None
         return Write(step(standing, "stored", standing.agent, "", text.now(), reason=reason))
 
-    with suppress(Undecodable):
-        record = decode_record(message.subject, message.data)
-        if offered(record):
-            key = record_key(record.owner, record.inbox, record.task_id)
-            if await update(bus, key, offered):
-                with suppress(AgentbusError):  # who reads looks again by itself, later
-                    await bus.send(subjects.back_subject(record.inbox), b"", {})
-                return True
-    return False
+    record = record_in(message)
+    if record is None or not offered(record):
+        return False
+    if not await update(bus, record_key(record.owner, record.inbox, record.task_id), offered):
+        return False
+    with suppress(AgentbusError):  # who reads looks again by itself, later
+        await bus.send(subjects.back_subject(record.inbox), b"", {})
+    return True
 
 
 async def _rejected(bus: Bus, sent: Sent, account: str) -> bool:

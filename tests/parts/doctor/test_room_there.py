@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a shared server lets a login have room for the streams that are missing there."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -15,20 +14,6 @@ from mcp_agentbus.store import streams
 MIB = 1 << 20
 NONE = dict.fromkeys(streams.STREAMS)
 ALL = {name: {"config": {}} for name in streams.STREAMS}
-ENOUGH = {"max_storage": -1, "max_memory": -1}
-
-
-class Link:
-    """A connection to a server that says what a login may take."""
-
-    def __init__(self, limits=None, fails=None, **more):
-        self._info, self._fails = {"limits": limits or ENOUGH, **more}, fails
-
-    async def request(self, subject, timeout):
-        assert (subject, timeout) == ("$JS.API.INFO", 3.0)
-        if self._fails:
-            raise self._fails
-        return SimpleNamespace(data=json.dumps(self._info).encode())
 
 
 @pytest.mark.parametrize(
@@ -43,8 +28,8 @@ class Link:
         ({"limits": {"max_storage": 0, "max_memory": 0}}, ["0 B of its disk", "0 B of its memory"]),
     ],
 )
-async def test_a_login_that_may_not_have_what_the_streams_need_is_told_so(info, lacks):
-    told = await room.short(Link(**info), NONE)
+def test_a_login_that_may_not_have_what_the_streams_need_is_told_so(info, lacks):
+    told = room.short(info, NONE)
 
     assert (told.name, told.state) == ("store", "wrong")
     assert all(each in told.said for each in lacks)
@@ -52,20 +37,31 @@ async def test_a_login_that_may_not_have_what_the_streams_need_is_told_so(info, 
 
 
 @pytest.mark.parametrize(
-    ("link", "infos"),
+    ("info", "infos"),
     [
-        (Link(), NONE),
-        (Link({"max_storage": 8 << 30, "max_memory": 16 * MIB}), NONE),
-        (Link({"max_storage": 0, "max_memory": 0}), ALL),
-        (Link({"max_storage": 0, "max_memory": 0}, tiers={"R1": {}}), NONE),
-        (Link(fails=NotAllowed()), NONE),
-        (Link(fails=NoResponders()), NONE),
-        (Link(fails=TimeoutError()), NONE),
+        ({"limits": {"max_storage": -1, "max_memory": -1}}, NONE),
+        ({"limits": {"max_storage": 8 << 30, "max_memory": 16 * MIB}}, NONE),
+        ({"limits": {"max_storage": 0, "max_memory": 0}}, ALL),
+        ({"limits": {"max_storage": 0, "max_memory": 0}, "tiers": {"R1": {}}}, NONE),
+        ({}, NONE),
+        (None, NONE),
     ],
-    ids=["no limit", "enough", "all are there", "by replicas", "not told", "nobody", "silent"],
+    ids=["no limit", "enough", "all are there", "by replicas", "without any", "not told"],
 )
-async def test_of_a_login_of_which_it_is_not_known_nothing_is_said(link, infos):
-    assert await room.short(link, infos) is None
+def test_of_a_login_of_which_it_is_not_known_nothing_is_said(info, infos):
+    assert room.short(info, infos) is None
+
+
+@pytest.mark.parametrize("fails", [None, NotAllowed(), NoResponders(), TimeoutError()])
+async def test_a_login_that_is_not_let_ask_is_one_of_which_it_is_not_known(fails):
+    class Link:
+        async def request(self, subject, timeout):
+            assert (subject, timeout) == ("$JS.API.INFO", 3.0)
+            if fails:
+                raise fails
+            return SimpleNamespace(data=b'{"limits": {}}')
+
+    assert await server._may_have(Link()) == (None if fails else {"limits": {}})
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
