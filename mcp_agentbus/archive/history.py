@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.kept.place import Place, cursor_of, place_of
+from mcp_agentbus.archive.kept.place import Place, cursor_of, only_here, place_of
 from mcp_agentbus.archive.past import ONCE, Past, as_held, outgoing, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
@@ -145,13 +145,14 @@ async def history(session: Session, **wanted: Unpack[Search]) -> History:
             look, current, Wanted(**wanted), sides, session.bus.settings.state_dir
         )
         held = await as_held(session.bus, page.tasks)
+        lies = outgoing_of(session.outbox, Wanted(**wanted), sides)
+        here = await in_thread(only_here, current.archive, lies)
     shown = [
         past.without_texts()
         if await accepting.is_hidden(session.bus, session.refreshed(), past)
         else past
         for past in held
     ]
-    here = outgoing_of(session.outbox, Wanted(**wanted), sides)
     return replace(page, tasks=tuple(shown)).behind(here, Wanted(**wanted).limit)
 
 

@@ -143,14 +143,6 @@ def steps_of(archive: Archive, task: Past) -> tuple[TaskStep, ...]:
     return tuple(entry_of(row, task) for row in rows)
 
 
-def number_of(archive: Archive, owner: str, inbox: str, task_id: str) -> int:
-    """Return the place of a task in the archive; 0 if it has none."""
-    rows = archive.rows(
-        "SELECT n FROM tasks WHERE owner = ? AND inbox = ? AND id = ?", owner, inbox, task_id
-    )
-    return int(rows[0]["n"]) if rows else 0
-
-
 def named(archive: Archive, written: str) -> Past:
     """Return the one task whose id is what was written, or begins so.
 

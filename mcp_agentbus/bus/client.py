@@ -123,7 +123,7 @@ class Bus(Reconnecting):
         all_headers = {**(headers or {}), **expected, H_MSG_ID: own}
         ack, _ = await self._stored(subject, data, all_headers)
         if isinstance(ack, ApiError):
-            raise refusal(ack)
+            raise refusal(ack, is_shared=bool(self.settings.url))
         return ack
 
     async def replace(self, stream: str, subject: str, data: bytes, revision: int) -> int:
@@ -145,7 +145,7 @@ class Bus(Reconnecting):
         if not isinstance(ack, ApiError):
             return ack.seq
         if ack.code != WRONG_REVISION:
-            raise refusal(ack)
+            raise refusal(ack, is_shared=bool(self.settings.url))
         latest = await self.last(stream, subject) if repeated else None
         if latest and latest.headers.get(H_MSG_ID) == message_id:
             return latest.seq  # the acknowledgement of our own write was lost

@@ -59,6 +59,7 @@ _FREE_SOME: Final = "Free some disk space where the server runs, then call again
 # So any write or read of a consumer's state fails; its log says why of the first, see `own.torn`.
 _NO_STORE: Final = ("error creating store", "read-only file system", "permission denied")
 _DOCTOR: Final = "Run `agentbus doctor --fix` where the server runs, then call again: it says why."
+_ASK: Final = "Tell whoever runs the server; `agentbus doctor` shows what its streams may take."
 _NO_STORAGE: Final = frozenset({10002, 10023, 10028, NO_ROOM_TO_RESERVE, 10051})
 # What whoever runs the server may choose.
 _THEIRS: Final = frozenset({"max_bytes", "num_replicas", "placement", "compression", "description"})
@@ -276,12 +277,12 @@ def stored(ack: Mapping[str, Any]) -> Stored:
     return Stored(seq, bool(ack.get("duplicate")))
 
 
-def refusal(error: ApiError) -> AgentbusError:
-    """Return the error that a refused publish means to its caller."""
+def refusal(error: ApiError, *, is_shared: bool = False) -> AgentbusError:
+    """Return the error that a refused publish means to its caller, also of a shared server."""
     if error.code == _FULL and "per subject" in error.description:
         return InboxFull()
     if error.code == _FULL or error.code in _NO_STORAGE:
-        return StoreFull()
+        return StoreFull(hint=_ASK if is_shared else "")
     if error.code == _SEALED:
         return Refused(
             "Another program has sealed a stream of the bus: nothing can be stored there any more. "
@@ -294,9 +295,7 @@ def refusal(error: ApiError) -> AgentbusError:
             "Nothing was stored.",
             hint="Run `agentbus doctor --fix`: it names that stream, and removes it.",
         )
-    if error.code == _TOO_LARGE:
-        return TooLarge()
-    return error
+    return TooLarge() if error.code == _TOO_LARGE else error
 
 
 def found(message: Message) -> Found:

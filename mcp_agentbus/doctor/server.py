@@ -34,7 +34,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.doctor.check import Check, State
-from mcp_agentbus.doctor.shared import account, cluster
+from mcp_agentbus.doctor.shared import account, cluster, room
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import status, streams
@@ -74,6 +74,8 @@ async def checks(settings: Settings) -> list[Check]:
     try:
         gate = await account.checks(settings, link)
         asked = await _ask(link)
+        may_ask = settings.url and not settings.account  # of an account's its gate knows
+        short = room.short(await _may_have(link), asked.infos) if may_ask else None
     except GateAway as error:
         return [*_shared(settings, server, []), account.away(error)]
     except (TimeoutError, LinkLost, NoResponders, ApiError) as error:
@@ -97,7 +99,7 @@ async def checks(settings: Settings) -> list[Check]:
     free = None if settings.url else shutil.disk_usage(settings.data_dir).free
     lacks = any(info is None for info in asked.infos.values())
     mend = await strangers.makes(settings) if lacks else None
-    kept = store(asked.infos, mend)
+    kept = short or store(asked.infos, mend, is_shared=bool(settings.url))
     return [*there, kept, *disk(asked.infos, free), clock(settings, asked)]
 
 
@@ -159,6 +161,13 @@ async def _ask(link: Link) -> _Asked:
     took = time.time() - began
     theirs = server_time(str((again or {}).get("ts", ""))).timestamp()
     return _Asked(infos, theirs - (began + took / 2), took / 2)
+
+
+async def _may_have(link: Link) -> dict[str, Any] | None:
+    """Return what a login has and may have, in the server's words; None if it does not say so."""
+    with suppress(AgentbusError, LinkLost, NoResponders, TimeoutError):
+        return api_answer((await link.request("$JS.API.INFO", timeout=_ANSWER_S)).data)
+    return None
 
 
 def _own(settings: Settings, url: str) -> list[Check]:
@@ -286,11 +295,17 @@ def _shared(settings: Settings, server: Address, away: list[str]) -> list[Check]
     return [check, durable]
 
 
-def store(infos: Mapping[str, Mapping[str, Any] | None], mend: Step | None = None) -> Check:
+def store(
+    infos: Mapping[str, Mapping[str, Any] | None],
+    mend: Step | None = None,
+    *,
+    is_shared: bool = False,
+) -> Check:
     """See that no stream is missing, which `mend` makes, or about to refuse what is sent."""
     missing = [name for name, info in infos.items() if info is None]
     if missing:
         absent = f"streams that are not there yet: {', '.join(missing)}; the first call makes them"
+        absent += f", {room.needed(infos)}" if is_shared else ""
         return Check("store", "warning", absent, _MAKE, mend)
     full = []
     for name, info in infos.items():

@@ -25,11 +25,13 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError, BadInput, UnknownTask
 from mcp_agentbus.handoff.agents import of_this_user, unknown_task
+from mcp_agentbus.handoff.sending.lying import kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.store import roster, subjects, tasks
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
+from mcp_agentbus.store.outbox.outbox import Waits
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.reading.sides import Records, Side, read_sides
@@ -132,8 +134,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
 
 async def _life_here(session: Session, task_id: str, others: Collection[str]) -> Life | None:
     """Return what is known of a task that is not at the bus yet; None if it does not lie here."""
-    outbox = session.outbox
-    waits = await outbox.find(task_id) if outbox and outbox.may_hold else None
+    outbox, waits = session.outbox, await _kept_here(session, task_id)
     if not (outbox and waits) or not {waits.task.sender, "*"} & {session.me.id, *others}:
         return None
     letter = await outbox.read(waits)
@@ -142,6 +143,12 @@ async def _life_here(session: Session, task_id: str, others: Collection[str]) ->
     task, sent = letter.task, sent_of(letter.task)
     state: State = "expired" if text.now() >= sent.expires_at else "stored"
     return Life(state, first_record(sent), sent, task, is_outgoing=True)
+
+
+async def _kept_here(session: Session, written: str) -> Waits | None:
+    if (outbox := session.outbox) is None:
+        return None
+    return await kept_here(outbox, session.outcomes.keeping, session.bus, written)
 
 
 async def as_shown(session: Session, life: Life) -> Life:
@@ -177,8 +184,7 @@ async def _meant(session: Session, written: str) -> str | None:
     """Return the id that is meant; None if nothing here begins with what was written."""
     if not ids.may_be_short(written):
         return written
-    outbox = session.outbox
-    if outbox and outbox.may_hold and (waits := await outbox.find(written)):
+    if waits := await _kept_here(session, written):
         return waits.task.id
     if held := ids.whole_task_id(written, session.claims):
         return held

@@ -234,7 +234,9 @@ def _raise_common(outcomes: Sequence[Kept | Here | BaseException], key: str) -> 
             raise Unconfirmed(failure.message, again=again, mend=failure.mend)
     unreachable = [failure for failure in failures if isinstance(failure, BusUnreachable)]
     if unreachable and len(failures) < len(outcomes):
-        raise Unconfirmed("It is stored for some of the addressees only.", again=again)
+        why = unreachable[0]
+        some = f"It is stored for some of the addressees only. {why.cause}"
+        raise Unconfirmed(some, again=again, mend=why.hint)
     if unreachable:
         raise unreachable[0]
 

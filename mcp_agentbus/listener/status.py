@@ -125,11 +125,12 @@ def _says(desk: Desk) -> str:
 def outbox_data(waits: Sequence[Waits] | None, says: Mapping[str, str]) -> dict[str, Any]:
     """Return how much lies in the outbox, since when, and why it is not handed on, or "".
 
-    None: it was not read yet.
+    None: it was not read yet. What was withdrawn is not counted.
     """
-    since = waits[0].since.isoformat(timespec="seconds") if waits else None
+    left = [each for each in waits or () if not each.is_over]
+    since = left[0].since.isoformat(timespec="seconds") if left else None
     why = "; ".join(dict.fromkeys(says.values()))
-    return {"waiting": None if waits is None else len(waits), "since": since, "says": why}
+    return {"waiting": None if waits is None else len(left), "since": since, "says": why}
 
 
 def place(settings: Settings) -> dict[str, str]:

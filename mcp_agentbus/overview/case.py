@@ -14,7 +14,7 @@ from datetime import datetime
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.ids import WAKE_ON, Priority, address_of
 from mcp_agentbus.listener.status import State
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Waits
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import HELD
 
@@ -40,8 +40,14 @@ class Outgoing:
 
     #: The oldest first.
     waits: tuple[Waits, ...] = ()
-    #: Why it is not at the bus, in this program's words.
+    #: Why what is for the bus of now is not there, in this program's words.
     says: str = ""
+
+    @property
+    def all_says(self) -> tuple[str, ...]:
+        """The same of all that lies there, a sentence or two each."""
+        others = [] if all(each.is_ours for each in self.waits) else [ANOTHER_BUS]
+        return tuple(filter(None, (self.says, *others)))
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,15 @@ class Case:
     before: int | None = None
     #: Of a task in the outbox: why it is not at the bus.
     outgoing_says: str = ""
+    #: It is for another bus than that of now.
+    is_for_another: bool = False
+
+    @property
+    def handed_on_once(self) -> str:
+        """When a task of the outbox comes to its bus, as a clause."""
+        if self.is_for_another:
+            return "once that one is set up here again"
+        return "by itself once the bus is reached"
 
     @property
     def inbox(self) -> str:

@@ -69,7 +69,7 @@ def of_situation(now: Situation) -> dict[str, Any]:
         "outbox": {
             "waiting": len(now.outgoing.waits),
             "since": stamp(now.outgoing.waits[0].since) if now.outgoing.waits else None,
-            "says": now.outgoing.says,
+            "says": "; ".join(now.outgoing.all_says),
         },
         "wakes_today": vars(now.wakes) if now.wakes else None,
         "whole": now.extent.is_whole,

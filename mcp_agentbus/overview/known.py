@@ -24,6 +24,7 @@ from mcp_agentbus.archive.audit import TaskStep
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current, up_to_date, users
+from mcp_agentbus.archive.kept.place import number_of
 from mcp_agentbus.archive.kept.removed import perhaps_removed
 from mcp_agentbus.archive.past import Past, outgoing, unlisted
 from mcp_agentbus.archive.questions import asked
@@ -52,7 +53,7 @@ from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case, Outgoing, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
-from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, lying
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Waits, lying
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
@@ -150,9 +151,8 @@ class Known:
 
         Raises: as `standing.named`.
         """
-        ids = {each.task.id: each for each in self.outgoing.waits}
-        if whole := whole_task_id(written, ids):
-            return outgoing(ids[whole])
+        if lies := self._lying(written):
+            return outgoing(lies)
         for lane in self.lanes.values():
             for task in (lane.tasks or {}).values():
                 if task.id == written:
@@ -170,15 +170,24 @@ class Known:
             hint = f"The same again looks further back. {error.hint}"
             raise error.saying(message, hint=hint) from None
 
+    def _lying(self, written: str) -> Waits | None:
+        """Return what lies in the outbox under an id, unless the bus has that task."""
+        ids = {each.task.id: each for each in self.outgoing.waits}
+        whole = whole_task_id(written, ids)
+        lies = ids[whole] if whole else None
+        return lies if lies and not self.unlisted(lies.task).n else None
+
     def unlisted(self, task: Task) -> Past:
         """Return a task as it is told of, of which perhaps no record is kept."""
         whose = task.sender, task.to, task.id
-        return unlisted(task, standing.number_of(self.current.archive, *whose))
+        return unlisted(task, number_of(self.current.archive, *whose))
 
     def case(self, task: Past, *, placed: bool = False) -> Case:
         """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
         archive = self.current.archive
         steps = standing.steps_of(archive, task)
+        lies = self._lying(task.task_id) if task.is_outgoing else None
+        is_for_another = lies is not None and not lies.is_ours
         task = replace(self._asked(task), is_left=self.holder_lives(task) is False)
         return Case(
             task=task,
@@ -195,7 +204,8 @@ class Known:
             woken_at=_woken(steps),
             ended_at=_last(steps, ENDS),
             before=standing.before(archive, task, self.now) if placed else None,
-            outgoing_says=self.outgoing.says,
+            outgoing_says=ANOTHER_BUS if is_for_another else self.outgoing.says,
+            is_for_another=is_for_another,
         )
 
     def _asked(self, task: Past) -> Past:
@@ -302,11 +312,11 @@ async def _outgoing(here: Known) -> Outgoing:
         why = f"{error.message} {error.hint}"
         return Outgoing((), f"What this machine has in its outbox cannot be read: {why}")
     said = (here.listener.answer.get("outbox") or {}).get("says", "")
-    if not all(each.is_ours for each in waits):
-        said = ANOTHER_BUS
-    elif not here.listener.answer:
+    said = "; ".join(each for each in said.split("; ") if each != ANOTHER_BUS)
+    if not here.listener.answer:
         said = "Only a listener hands it on: `agentbus listen --install`."
-    return Outgoing(waits, said) if waits else Outgoing()
+    is_any_ours = any(each.is_ours for each in waits)
+    return Outgoing(waits, said if is_any_ours else "")
 
 
 def ask_listener(settings: Settings) -> Listener:

@@ -156,9 +156,7 @@ def _head(now: Situation) -> list[str]:
     if now.outgoing.waits:
         first = clock(now.outgoing.waits[0].since, now.now)
         lines.append(f"{many(len(now.outgoing.waits), 'task')} {HERE}, since {first}.")
-    if now.outgoing.says not in {"", now.away_says}:
-        lines.append(now.outgoing.says)
-    return lines
+    return [*lines, *(says for says in now.outgoing.all_says if says != now.away_says)]
 
 
 def _foot(now: Situation) -> list[str]:

@@ -185,7 +185,7 @@ def _outgoing(case: Case) -> Why | None:
     return Why(
         HERE,
         f"It was sent {since} and is {HERE}, so nobody can read it.{why_not}",
-        "It is handed on by itself once the bus is reached; to withdraw it: "
+        f"It is handed on {case.handed_on_once}; to withdraw it: "
         f"`agentbus result {short(case.task.task_id)} cancelled --agent {case.task.owner}`.",
     )
 

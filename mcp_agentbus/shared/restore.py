@@ -10,6 +10,7 @@ taken, so that the same command brings it back; and whoever has sent something s
 
 This user's own server is replaced unseen: the backup is restored into a server that nobody else
 knows, whose files then take the place of the others at one blow, while no server runs on either.
+What waits there for a shared bus goes along.
 Whoever dies in between, one of the two is there whole. A shared server keeps running, and what it
 holds is removed stream by stream; so all who use it must have ended, or it is refused. Its accounts
 stay as they stand, and a backup's come only where nobody has joined: so whoever was removed, or has
@@ -46,6 +47,7 @@ from mcp_agentbus.shared.accounts.record import Invitation
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.replacing import carried
 from mcp_agentbus.shared.replacing.before import Before, note, noted, put_back
+from mcp_agentbus.shared.replacing.outgoing import carry_over
 from mcp_agentbus.shared.replacing.since import is_since, sent_since, tell
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
@@ -150,6 +152,8 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
         async with Bus(other.settings) as bus, aclosing(_filled(bus, backup, room, 1)) as steps:
             async for step in steps:
                 yield step
+            async with Bus(settings) as first:
+                await carry_over(first, bus, other.settings.data_dir)
         await asyncio.to_thread(other.take_its_place, settings, backup.taken_at)
         if replaced := await _kept(settings, other):
             yield replaced

@@ -25,7 +25,8 @@ from mcp_agentbus.bus.replies import (
     stream_differs,
 )
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
+from mcp_agentbus.core.text import size
+from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull
 from mcp_agentbus.store.reading import clock
 from mcp_agentbus.store.subjects import (
     AGENTS,
@@ -173,6 +174,18 @@ _RESTORE: Final = (
 #: What is to be done about what an agent's login may not make.
 BY_OWNER: Final = f"Have whoever runs the server make what {_PRINTED} prints."
 
+#: What a server reserves for all of them, in bytes: of its disk, and of its memory.
+RESERVED: Final = {
+    storage: sum(each["max_bytes"] for each in SETTINGS if each["storage"] == storage)
+    for storage in ("file", "memory")
+}
+_NO_ROOM: Final = "The server gives agentbus too little room for its streams. Nothing was stored."
+#: What is to be done about a shared server with less.
+GIVE_ROOM: Final = (
+    f"Have whoever runs it give JetStream at least {size(RESERVED['file'])} of its disk (max_file) "
+    f"and {size(RESERVED['memory'])} of its memory (max_mem) for them, or make them with less room "
+    f"each: {_PRINTED} prints them."
+)
 STREAMS: Final = tuple(stream["name"] for stream in SETTINGS)
 
 
@@ -212,7 +225,7 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
     JetStream reserves `max_bytes` of every stream when it creates it (10047 if it cannot).
     """
     made = {**stream, "metadata": {anothers.MARK: str(LAYOUT)}}
-    wanted = sum(each["max_bytes"] for each in SETTINGS if each["storage"] == "file")
+    wanted = RESERVED["file"]
     if room is None or room >= wanted or stream["storage"] != "file":
         return made
     return {**made, "max_bytes": stream["max_bytes"] * room // wanted}
@@ -227,12 +240,12 @@ async def _make(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
             if error.code not in {NO_ROOM_TO_RESERVE, NAME_IN_USE}:
                 if call == "UPDATE":  # it stays as it is, and doctor tells of it
                     return
-                raise refusal(error) from None
+                raise _unmade(bus, refusal(error)) from None
             if pause_s is None and error.code == NAME_IN_USE:
                 what = f"{stream['name']} is being restored from a backup, or that was broken off."
                 raise Refused(f"{what} Nothing was stored.", hint=_RESTORE) from None
             if pause_s is None:
-                raise StoreFull from None
+                raise _unmade(bus, StoreFull()) from None
         else:
             return
         spread = random.uniform(0.5, 1.5)  # noqa: S311  # so that a crowd does not come back as one
@@ -241,6 +254,13 @@ async def _make(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
         call = await _needed(bus, stream)
         if not call:
             return
+
+
+def _unmade(bus: Bus, error: AgentbusError) -> AgentbusError:
+    """Return the error of a stream that is not made; of a shared server it is not ours to look."""
+    if isinstance(error, StoreFull) and bus.settings.url:
+        return StoreFull(_NO_ROOM, hint=GIVE_ROOM)
+    return error
 
 
 async def _set_up(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from mcp_agentbus.archive.history import (
     up_to_date,
     users,
 )
+from mcp_agentbus.archive.kept.place import only_here
 from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import in_thread
@@ -68,6 +69,7 @@ async def tasks(call: Command) -> int:
             async with up_to_date(bus, users(call.settings, me)) as current:
                 # Among all the words of years: others go on meanwhile.
                 page = await in_thread(look, current, wanted, sides, call.settings.state_dir)
+                here = await in_thread(only_here, current.archive, here)
             page = replace(page, tasks=await as_held(bus, page.tasks))
         except BusUnreachable as away:
             if not here:

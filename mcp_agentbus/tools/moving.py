@@ -22,6 +22,7 @@ from mcp_agentbus.bus.replies import Conflict, Found
 from mcp_agentbus.config import editor, identity, names
 from mcp_agentbus.config.folder_file import FOLDER_FILE
 from mcp_agentbus.config.machine_key import unforeseen
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
@@ -29,6 +30,7 @@ from mcp_agentbus.errors import BadInput, NameTaken, NotAllowed, Refused, Unknow
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.outbox.outbox import lying
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -65,6 +67,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     Raises:
         UnknownAgent: there is none of the old name.
         BadInput: one of them is no id, or somebody has it that is not what the old one became.
+        Refused: what it has sent is kept here, or, on a bus with accounts, tasks wait for it.
         BadSetup: the book or config.toml cannot be written, or the machine's key not read.
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`; the same again goes
             on.
@@ -95,6 +98,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
             "Nothing was changed.",
             hint=f"Have them done (agentbus inbox --agent {old}), then rename it.",
         )
+    await _see_handed_on(settings, old)
     sessions = len(await roster.live_sessions(bus, old))  # moving is one itself, for a while
     # Before anybody knows the new name, so that the same again goes on after a crash.
     moved = await _move(bus, old, new)
@@ -150,7 +154,7 @@ async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
 
     Raises:
         UnknownAgent: there is none.
-        Refused: tasks wait for it, or a session of it is open.
+        Refused: tasks wait for it, a session of it is open, or what it has sent is kept here.
         BadSetup: the book or config.toml cannot be written.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
@@ -163,6 +167,7 @@ async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
             hint=f"Have them done (agentbus inbox --agent {agent}), give them another agent "
             f"(agentbus agent rename {agent} NAME), or reject them: agentbus clear --agent {agent}",
         )
+    await _see_handed_on(settings, agent)
     if await roster.live_sessions(bus, agent):
         raise Refused(
             f"A session of {agent} is open. Nothing was forgotten.", hint="End it, then try again."
@@ -175,6 +180,26 @@ async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
         book.names.pop(agent, None)
     await _forget(bus, agent)
     return was_named
+
+
+async def _see_handed_on(settings: Settings, agent: str) -> None:
+    """See that nothing that an agent has sent is kept here: its bus would get it by that name.
+
+    Raises:
+        Refused: something is.
+        BusUnreachable: that cannot be seen.
+    """
+    waits = await lying(settings) if settings.keeps_outbox else ()
+    ours = [each.task.id for each in waits if each.is_ours and each.task.sender == agent]
+    if not ours:
+        return
+    are = "is" if len(ours) == 1 else "are"
+    raise Refused(
+        f"{words.many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
+        "be known again by that. Nothing was changed.",
+        hint="`agentbus status` says why; once the listener has handed that on, run it again. To "
+        f"withdraw one: agentbus result {ours[0]} cancelled --agent {agent}",
+    )
 
 
 async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:

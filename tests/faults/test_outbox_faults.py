@@ -35,7 +35,8 @@ from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.store import tasks
-from mcp_agentbus.store.outbox.outbox import lying, own_server
+from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.own import own_server
 
 HANG_S = 60  # only a hang takes as long
 PROMISED_S = 5

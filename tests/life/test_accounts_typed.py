@@ -122,7 +122,7 @@ async def test_an_account_from_its_invitation_to_its_end(shell, server, tmp_path
     assert "roles ops; 1 connection" in as_text
     assert "rotate laptop" in refused
     assert "--yes" in unsure
-    assert removed == {"removed": "laptop", "given_back": 0, "still_in": []}
+    assert removed == {"removed": "laptop", "given_back": 0, "offered": 0, "still_in": []}
     assert "laptop: removed since" in after
     assert "nobody joins" in revoked
     assert "no account nas" in nobody

@@ -18,7 +18,8 @@ from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.outbox.outbox import lying, own_server
+from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.own import own_server
 from mcp_agentbus.store.records import read_record
 
 HANG_S = 60  # only a hang takes as long

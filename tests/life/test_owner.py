@@ -11,7 +11,7 @@ from made_server import made_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.core import text
-from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.ids import Agent, inbox_of
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
@@ -160,7 +160,7 @@ async def test_what_waits_for_who_was_removed_is_kept_or_given_back(bus, folder,
     await joined(bus, folder, "laptop")
     async with (
         Session(bus, Agent("planner")) as planner,
-        Session(bus, Agent("coder")) as coder,
+        Session(bus, Agent("coder", roles=("review",))) as coder,
         Session(bus, Agent("other")) as other,
     ):
         for each in (coder, other):
@@ -168,11 +168,11 @@ async def test_what_waits_for_who_was_removed_is_kept_or_given_back(bus, folder,
         await of_account(bus, "coder", "laptop")
         ids = {}
         for name, to, more in (
-            ("held", "coder", {}), ("waits", "coder", {}), ("later", "coder", {"deliver_in_s": 99}),
+            ("of a role", "role:review", {}), ("held", "coder", {}), ("waits", "coder", {}), ("later", "coder", {"deliver_in_s": 99}),
             ("others", "other", {}),
         ):  # fmt: skip
             [receipt] = await send_task(planner, to, name, "x", **more)
-            ids[name] = (to, receipt.task_id)
+            ids[name] = (inbox_of(to), receipt.task_id)
             if name == "held":
                 await read_inbox(coder)
         removed = await owner.remove(bus, folder, "laptop", give_back=give_back)
@@ -186,9 +186,9 @@ async def test_what_waits_for_who_was_removed_is_kept_or_given_back(bus, folder,
 
     ends = dict.fromkeys(("held", "waits", "later"), "rejected")
     kept = {"held": "claimed", "waits": "stored", "later": "stored"}
-    assert states == {"others": "stored", **(ends if give_back else kept)}
-    assert removed.given_back == 3 * give_back
+    assert states == {"others": "stored", "of a role": "stored", **(ends if give_back else kept)}
+    assert (removed.given_back, removed.offered) == (3 * give_back, 1)
     assert removed.still_in == ()
-    assert stored == (1 if give_back else 3)
+    assert stored == (2 if give_back else 4)
     if give_back:
         assert "the account laptop, whose agent it was for, was removed" in answer.reason

@@ -24,8 +24,8 @@ from mcp_agentbus import Options, __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.sections import server
 from mcp_agentbus.shared.accounts.store import STREAM as ACCOUNTS
-from mcp_agentbus.shared.replacing import carried
-from mcp_agentbus.store.outbox import outbox
+from mcp_agentbus.shared.replacing.carried import STREAM as BEFORE
+from mcp_agentbus.store.outbox.own import STREAM as OUTBOX
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.tools.catalog import TOOLS
 from mcp_agentbus.work import worker_file
@@ -255,12 +255,9 @@ def test_the_blocks_of_toml_are_taken(tmp_path):
 
 
 def test_every_variable_that_the_code_names_is_described():
-    assert configuration.variables_in_the_code() - {
-        *STREAMS,
-        ACCOUNTS,
-        carried.STREAM,
-        outbox.STREAM,
-    } == {variable.name for variable in VARIABLES}
+    assert configuration.variables_in_the_code() - {*STREAMS, ACCOUNTS, OUTBOX, BEFORE} == {
+        variable.name for variable in VARIABLES
+    }
 
 
 def test_the_symptoms_that_are_quoted_are_said_by_the_code():

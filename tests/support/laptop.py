@@ -24,7 +24,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.config import names
 from mcp_agentbus.core.files import own_folder
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.store.outbox.outbox import own_server
+from mcp_agentbus.store.outbox.own import own_server
 
 # What gives up on a bus that is away sooner than it does for its users.
 _SOON = ("bus.budget.CALL_S = 0.8", "bus.budget._ANSWERS_WITHIN_S = 0.8")

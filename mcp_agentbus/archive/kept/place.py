@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
+from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.errors import BadInput
 
@@ -75,3 +76,19 @@ def place_of(cursor: str) -> Place:
 
 def _sign(owner: str, inbox: str, task_id: str) -> str:
     return sha256(f"{owner} {inbox} {task_id}".encode()).hexdigest()[:8]
+
+
+def number_of(archive: Archive, owner: str, inbox: str, task_id: str) -> int:
+    """Return the place of a task in the archive; 0 if it has none."""
+    rows = archive.rows(
+        "SELECT n FROM tasks WHERE owner = ? AND inbox = ? AND id = ?", owner, inbox, task_id
+    )
+    return int(rows[0]["n"]) if rows else 0
+
+
+def only_here(archive: Archive, outgoing: Sequence[Past]) -> tuple[Past, ...]:
+    """Return of what lies in the outbox what the bus has not: else it would be listed twice."""
+    places = ((each.owner, each.inbox, each.task_id) for each in outgoing)
+    return tuple(
+        each for each, at in zip(outgoing, places, strict=True) if not number_of(archive, *at)
+    )

@@ -92,7 +92,7 @@ class Login:
                 f"The server at {server} does not let the account {self.account} in by the key in "
                 f"{self.file}: it was removed, cut off, or has another key.",
                 hint="Ask whoever runs it; with a line of `agentbus server invite "
-                f"{self.account}` this machine joins anew: agentbus join",
+                f"{self.account}` this machine joins anew, by `agentbus join`.",
             )
         return NotAllowed(
             f"The server at {server} does not take {self.what}.",

@@ -30,7 +30,8 @@ from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
 from mcp_agentbus.shared.joining.place import Place
-from mcp_agentbus.store.outbox.outbox import lying, own_server
+from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.own import own_server
 from mcp_agentbus.tools.answers.words import many
 
 _PROMPT: Final = "Paste the line of `agentbus server invite` (it is not shown): "
@@ -110,8 +111,9 @@ def _before_leaving(account: str | None, kept: int, *, give_back: bool) -> Itera
     if account:
         waits = "ends as rejected" if give_back else "waits there, until you join again"
         yield (
-            f"You are the account {account}. What waits for its agents {waits}; its key "
-            "goes, and config.toml says again what it did before."
+            f"You are the account {account}. What waits for its agents {waits}; what they hold of "
+            "a role goes to others who have it; its key goes, and config.toml says again what it "
+            "did before."
         )
     if kept:
         yield (

@@ -29,6 +29,7 @@ from mcp_agentbus.shared.accounts import admin, owner
 from mcp_agentbus.shared.accounts.crowd import crowding
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.owner import AccountListed, Invited
+from mcp_agentbus.tools.answers.words import many
 
 _T = TypeVar("_T")
 _NO_GATE: Final = (
@@ -103,6 +104,8 @@ def remove(args: argparse.Namespace) -> int:
         else f"What waits for them is kept; to end it: agentbus server remove {args.name} "
         "--give-back"
     )
+    if removed.offered:
+        said += f" Others get what they held of roles: {many(removed.offered, 'task')}."
     if removed.still_in:
         names = " and ".join(removed.still_in)
         said += (
@@ -112,6 +115,7 @@ def remove(args: argparse.Namespace) -> int:
     data = {
         "removed": args.name,
         "given_back": removed.given_back,
+        "offered": removed.offered,
         "still_in": list(removed.still_in),
     }
     show(args, said, data)

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed, Unconfirmed
+from mcp_agentbus.handoff.sending.lying import kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.outbox.outbox import Here, Waits, lying
 from mcp_agentbus.store.steps import sent_of
@@ -85,11 +86,12 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
 async def _lay_before(session: Session, task: Task) -> bool:
     """Tell whether a listener that has ended had kept this very task: then it is kept still."""
     waits = await lying_of(session)
-    return any(each.task.id == task.id and is_same(sent_of(each.task), task) for each in waits)
+    ours = [each.task for each in waits if each.is_ours]
+    return any(each.id == task.id and is_same(sent_of(each), task) for each in ours)
 
 
 async def lying_of(session: Session) -> tuple[Waits, ...]:
-    """Return what is kept here for the bus of now, as far as that can be read without a start.
+    """Return what is kept here, for whichever bus, as far as it can be read without a start.
 
     What was sent by other agents of this user's is in it, too.
     """
@@ -105,9 +107,14 @@ async def lying_of(session: Session) -> tuple[Waits, ...]:
 
 async def lies_here(session: Session, task_id: str) -> bool:
     """Tell whether a task that the session's agent has sent is not at the bus yet."""
-    outbox = session.outbox
-    waits = await outbox.find(task_id) if outbox and outbox.may_hold else None
+    waits = await _kept_here(session, task_id)
     return waits is not None and waits.task.sender == session.me.id
+
+
+async def _kept_here(session: Session, task_id: str) -> Waits | None:
+    if (outbox := session.outbox) is None:
+        return None
+    return await kept_here(outbox, session.outcomes.keeping, session.bus, task_id)
 
 
 def telling_too(
@@ -130,7 +137,7 @@ def telling_too(
 
 def _of_agent(session: Session) -> list[Waits]:
     seen = session.outbox.seen if session.outbox else ()
-    return [each for each in seen or () if each.task.sender == session.me.id]
+    return [each for each in seen or () if each.is_ours and each.task.sender == session.me.id]
 
 
 def _told(waits: Sequence[Waits]) -> str:
@@ -157,7 +164,7 @@ async def withdrawn(session: Session, task_id: str, said: str) -> bool:
         AgentbusError: as `Outbox.waits`.
     """
     outbox = session.outbox
-    if outbox is None or not outbox.may_hold:
+    if outbox is None or await _kept_here(session, task_id) is None:
         return False
     is_done = await outbox.withdraw(session.me.id, task_id, said)
     if is_done:

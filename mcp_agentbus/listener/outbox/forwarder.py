@@ -128,6 +128,8 @@ class Forwarder:
         if not is_there:
             self._end_pass({"": self._bus.away_says})
             return
+        # What follows may take a minute, and is asked about meanwhile.
+        outbox.says = {who: why for who, why in outbox.says.items() if who}
         says: dict[str, str] = {}
         try:
             with budget.apart():

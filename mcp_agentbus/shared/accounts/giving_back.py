@@ -1,40 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What waits for the agents of an account that has gone: it ends, and its senders are told.
+"""What becomes of what the agents of an account have to do that has gone.
+
+What waits for them ends, and its senders are told; what they hold of a role's is others' to do.
 
 >>> await give_back_all(bus, "coder", "laptop")
 2
+>>> await offer_again(bus, {"coder": ("review",)}, "laptop")
+1
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import subjects, tasks
-from mcp_agentbus.store.records import Written, record_key, sent_in, update
+from mcp_agentbus.store.records import Written, record_in, record_key, sent_in, update
 from mcp_agentbus.store.registered.profile import decode_profile
-from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record
-from mcp_agentbus.store.task import Record, Sent, Undecodable
+from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record, step
+from mcp_agentbus.store.task import HELD, Record, Sent, Undecodable
 
 
-async def agents_of(bus: Bus) -> Mapping[str, set[str]]:
-    """Return the ids of the agents of each account, by its name.
+async def agents_of(bus: Bus) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+    """Return the agents of each account, by its name: the roles of each, by its id.
 
     Raises:
         ApiError, BusUnreachable, NotAllowed: as `Bus.many`.
     """
-    agents: dict[str, set[str]] = {}
+    agents: dict[str, dict[str, tuple[str, ...]]] = {}
     async with aclosing(bus.stored(subjects.AGENTS, subjects.profile_subject("*"))) as pages:
         async for page in pages:
             for message in page:
                 with suppress(Undecodable):
                     profile = decode_profile(message)
                     if profile.account and not profile.forgotten:
-                        agents.setdefault(profile.account, set()).add(profile.id)
+                        agents.setdefault(profile.account, {})[profile.id] = profile.roles
     return agents
 
 
@@ -52,6 +58,47 @@ async def give_back_all(bus: Bus, agent: str, account: str) -> int:
                 if not (sent.closed or sent.unasked):
                     count += await _rejected(bus, sent, account)
     return count
+
+
+async def offer_again(bus: Bus, agents: Mapping[str, Collection[str]], account: str) -> int:
+    """Have others get what agents hold of their roles; return how many tasks.
+
+    A session of theirs is known to be gone in seconds. A shell is not: its claim lasts two hours.
+
+    Args:
+        bus: of which.
+        agents: of the account that has gone, by their ids, each with its roles.
+        account: its name.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
+    """
+    count = 0
+    for role in sorted({role for roles in agents.values() for role in roles}):
+        of_role = subjects.record_subject("*", f"{ROLE_PREFIX}{role}", "*")
+        async with aclosing(bus.stored(subjects.RESULTS, of_role)) as pages:
+            async for page in pages:
+                for message in page:
+                    count += await _offered(bus, message, agents, account)
+    return count
+
+
+async def _offered(bus: Bus, message: Found, agents: Collection[str], account: str) -> bool:
+    reason = f"the account {account}, whose agent held it, was removed from the bus"
+
+    def offered(standing: Record | None) -> Write[Record] | None:
+        if standing is None or standing.state not in HELD or standing.agent not in agents:
+            return None
+        return Write(step(standing, "stored", standing.agent, "", text.now(), reason=reason))
+
+    record = record_in(message)
+    if record is None or not offered(record):
+        return False
+    if not await update(bus, record_key(record.owner, record.inbox, record.task_id), offered):
+        return False
+    with suppress(AgentbusError):  # who reads looks again by itself, later
+        await bus.send(subjects.back_subject(record.inbox), b"", {})
+    return True
 
 
 async def _rejected(bus: Bus, sent: Sent, account: str) -> bool:

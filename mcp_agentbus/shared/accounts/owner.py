@@ -29,7 +29,7 @@ from mcp_agentbus.core.files import read_whole, unusable
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.shared.accounts import admin, store
 from mcp_agentbus.shared.accounts.apply import apply, hosts
-from mcp_agentbus.shared.accounts.giving_back import agents_of, give_back_all
+from mcp_agentbus.shared.accounts.giving_back import agents_of, give_back_all, offer_again
 from mcp_agentbus.shared.accounts.record import (
     AccountRecord,
     AccountState,
@@ -83,6 +83,8 @@ class Removed:
     given_back: int
     #: Servers that have not been seen to refuse it: they are away, or their gate is.
     still_in: tuple[str, ...]
+    #: Tasks of roles that its agents held, which others get.
+    offered: int = 0
 
 
 async def invite(
@@ -287,7 +289,8 @@ async def readmit(bus: Bus, folder: Path, name: str) -> AccountRecord:
 async def remove(bus: Bus, folder: Path, name: str, *, give_back: bool = False) -> Removed:
     """Let an account in no more; its open connections end at once.
 
-    The names of its agents stay its own, and what they have sent goes on.
+    The names of its agents stay its own, and what they have sent goes on. What they hold of a role
+    is offered again.
 
     Args:
         bus: as its owner's.
@@ -305,11 +308,12 @@ async def remove(bus: Bus, folder: Path, name: str, *, give_back: bool = False) 
     await _change(bus, name, lambda account: _as(account, "removed"))
     await apply(bus, folder)
     still_in = await _still_in(folder, name)
-    given_back = 0
+    agents, given_back = (await agents_of(bus)).get(name, {}), 0
     if give_back:
-        for agent in sorted((await agents_of(bus)).get(name, ())):
+        for agent in sorted(agents):
             given_back += await give_back_all(bus, agent, name)
-    return Removed(given_back, still_in)
+    offered = await offer_again(bus, agents, name)
+    return Removed(given_back, still_in, offered)
 
 
 async def _still_in(folder: Path, name: str) -> tuple[str, ...]:

@@ -13,57 +13,39 @@ of is what there is. Of a bus that is this user's own there is none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.bus.replies import ApiError
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
-from mcp_agentbus.core.files import own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, StoreFull, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BadInput, StoreFull, Unconfirmed
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox import letter
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
+from mcp_agentbus.store.outbox.own import STREAM, Own
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task, Undecodable
 
-STREAM: Final = "AGENTBUS_OUTBOX"
 #: Tasks that it holds at most: more than agents write on a long journey, and a file of 1 GB.
 LETTERS_MAX: Final = 5_000
-_S: Final = 1_000_000_000
-_CONFIG: Final = {
-    "name": STREAM,
-    "subjects": [letter.EVERYTHING],
-    # Taken out one by one and by its one reader, so it needs no consumer. No age limit: what has
-    # expired is told to its sender first.
-    "retention": "limits",
-    "storage": "file",
-    "num_replicas": 1,
-    "allow_direct": True,
-    "discard": "new",
-    "max_msgs_per_subject": 1,
-    "discard_new_per_subject": True,
-    "max_msg_size": 512 << 10,
-    "duplicate_window": 120 * _S,
-}
 #: Why a letter stays.
 ANOTHER_BUS: Final = "It is for another bus than the one that is set up here now."
-# The file that says that something lies there, or may; without it the server is not looked for.
-_MARK: Final = "outbox"
-# What stands in it where the server was not running before, and is to be stopped again.
-_STARTED: Final = b"started"
 _PAGE: Final = 100
 # In seconds: a call has waited for the bus before, and ends within 5 s. A server starts in 0.3 s.
 _WITHIN_S: Final = 1.7
-_BEGIN: Final = "Run `agentbus listen --install`: a listener starts it."
+_OF_ANOTHER_BUS: Final = (
+    "A task of this request_id is kept on this machine for another bus. Nothing was stored."
+)
+_ANOTHER_ID: Final = "Use another request_id, or withdraw that one: its status is `cancelled`."
 _SLOW: Final = "This machine's own server is slow: it is not known whether it is kept there."
 
 
@@ -97,12 +79,8 @@ class Outbox:
     """One user's outbox, for as long as its listener lives."""
 
     def __init__(self, settings: Settings, *, may_start: bool = True) -> None:
-        self._may_start = may_start
         self._home = Home.of(settings)
-        self._mark = settings.state_dir / _MARK
-        self._own = own_server(settings)
-        self._stack = AsyncExitStack()
-        self._bus: Bus | None = None
+        self._own = Own(settings, may_start=may_start)
         #: By task id, the oldest first; None: not read yet.
         self._waits: dict[str, Waits] | None = None
         self._reading, self._writing = asyncio.Lock(), asyncio.Lock()
@@ -119,20 +97,20 @@ class Outbox:
     @property
     def may_hold(self) -> bool:
         """Whether anything may lie there; it is not looked at."""
-        return bool(self._waits) or (self._waits is None and self._mark.exists())
+        return bool(self._waits) or (self._waits is None and self._own.is_marked)
 
     @property
     def may_hold_ours(self) -> bool:
         """Whether anything may lie there for the bus of now."""
         if self._waits is None:
-            return self._mark.exists()
+            return self._own.is_marked
         return any(waits.is_ours for waits in self._waits.values())
 
     @property
     def seen(self) -> tuple[Waits, ...] | None:
         """What lies there, the oldest first, as far as it was read; None: not yet."""
         if self._waits is None:
-            return None if self._mark.exists() else ()
+            return None if self._own.is_marked else ()
         return tuple(self._waits.values())
 
     async def waits(self) -> tuple[Waits, ...]:
@@ -182,12 +160,14 @@ class Outbox:
         """Keep a task until the bus is reached.
 
         Raises:
-            BadInput: another one lies there under its id.
+            BadInput: another one lies there under its id, or it does for another bus.
             StoreFull: it holds as many as it may, or the disk is full.
             AgentbusError: it cannot be kept; nothing was stored.
         """
         known = await self._known()
         if before := known.get(task.id):
+            if not before.is_ours:
+                raise BadInput(_OF_ANOTHER_BUS, hint=_ANOTHER_ID)
             if not tasks.is_same(sent_of(before.task), task):
                 raise BadInput("This request_id was used for another task. Nothing was stored.")
             return Here(duplicate=True)
@@ -220,8 +200,8 @@ class Outbox:
         Raises: as `waits`.
         """
         with budget.apart(), suppress(Undecodable):
-            bus = await self._open()
-            for message in await bus.many(STREAM, {"seq": waits.seq, "batch": 1}):
+            stored = {"seq": waits.seq, "batch": 1}
+            for message in await self._own.asked(lambda bus: bus.many(STREAM, stored)):
                 if message.seq == waits.seq:
                     return letter_in(message)
         return None
@@ -234,64 +214,66 @@ class Outbox:
         await self._delete(waits)
         if waits.is_over:  # whatever was killed while it was withdrawn has left both
             with budget.apart():
-                bus = await self._open()
-                await bus.api(f"STREAM.PURGE.{STREAM}", {"filter": letter.sent_at(waits.task)})
+                both = {"filter": letter.sent_at(waits.task)}
+                await self._own.asked(lambda bus: bus.api(f"STREAM.PURGE.{STREAM}", both))
         (await self._known()).pop(waits.task.id, None)
         self._taken_out.set()
 
     async def handed_on(self, task_ids: Sequence[str], within_s: float) -> bool:
-        """Wait until none of these tasks lies there; tell whether that came in so many seconds.
+        """Wait until the bus of now has these tasks; tell whether that came in so many seconds.
 
         Raises: as `waits`.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not (await self._known()).keys().isdisjoint(task_ids):
+                while any(each.is_ours for each in await self._among(task_ids)):
                     self._taken_out.clear()
                     await self._taken_out.wait()
                 return True
         return False
+
+    async def _among(self, task_ids: Sequence[str]) -> list[Waits]:
+        known = await self._known()
+        return [known[task_id] for task_id in task_ids if task_id in known]
 
     async def rest(self) -> bool:
         """Stop the server if it was started for this and nothing lies there; tell whether it rests.
 
         Raises: as `waits`, and as `embedded.stop`.
         """
+        await self._take_out_left()
         async with self._writing:
-            if await self._known() or not self._mark.exists():
+            if await self._known() or not self._own.is_marked:
                 return False
-            started = read_whole(self._mark) == _STARTED
+            was_started = self._own.was_started
             await self.close()
-            if started:
-                await in_thread(embedded.stop, self._own)
-            self._mark.unlink(missing_ok=True)
+            if was_started:
+                await in_thread(embedded.stop, self._own.settings)
+            self._own.unmark()
             return True
+
+    async def _take_out_left(self) -> None:
+        """Forget what was withdrawn of a bus that was left, once no try of it can be live there."""
+        for each in await self.waits():
+            if each.is_over and not each.is_ours and text.now() >= each.task.expires_at:
+                await self.take_out(each)
 
     async def close(self) -> None:
         """Leave all as it lies."""
-        self._bus = None
-        await self._stack.aclose()
+        await self._own.close()
 
     async def _known(self) -> dict[str, Waits]:
         if self._waits is None:
             async with self._reading:
                 if self._waits is None:
-                    self._waits = await self._read_all() if self._mark.exists() else {}
+                    self._waits = await self._read_all() if self._own.is_marked else {}
                     if self._waits:
                         self.filled.set()
         return self._waits
 
     async def _read_all(self) -> dict[str, Waits]:
         with budget.apart():
-            bus = await self._open()
-            waits: dict[str, Waits] = {}
-            async for message in _stored(bus):
-                with suppress(Undecodable):
-                    kept = letter_in(message)
-                    # One that was withdrawn may lie there twice, after a crash.
-                    if kept.is_over or kept.task.id not in waits:
-                        waits[kept.task.id] = _waits(kept, message.seq, self._home)
-            return waits
+            return await self._own.asked(partial(_stored, home=self._home))
 
     async def _store(self, kept: Letter) -> None:
         """Write a letter to the disk, and know of it."""
@@ -299,13 +281,13 @@ class Outbox:
             try:
                 with budget.apart():
                     async with asyncio.timeout(_WITHIN_S):
-                        bus = await self._open()
-                        ack = await bus.publish(
-                            kept.subject, kept.data, kept.headers, stream=STREAM
+                        at, data, headers = kept.subject, kept.data, kept.headers
+                        ack = await self._own.asked(
+                            lambda bus: bus.publish(at, data, headers, stream=STREAM)
                         )
-            except (AgentbusError, TimeoutError) as error:
+            except (Unconfirmed, TimeoutError) as error:
                 self._waits = None  # it may lie there all the same
-                if isinstance(error, AgentbusError):
+                if isinstance(error, Unconfirmed):
                     raise
                 raise Unconfirmed(_SLOW) from None
             (await self._known())[kept.task.id] = _waits(kept, ack.seq, self._home)
@@ -313,20 +295,8 @@ class Outbox:
 
     async def _delete(self, waits: Waits) -> None:
         with budget.apart(), suppress(ApiError):  # it is gone already
-            bus = await self._open()
-            await bus.api(f"STREAM.MSG.DELETE.{STREAM}", {"seq": waits.seq})
-
-    async def _open(self) -> Bus:
-        """Return a connection to the server, which is started if it does not run."""
-        if self._bus is None or not await self._bus.reconnected(0):
-            begin = _begun if self._may_start else _running
-            await in_thread(begin, self._own, self._mark)
-            budget.renew()  # that took the server's time to start
-        if self._bus is None:
-            self._bus = await self._stack.enter_async_context(Bus(self._own))
-            self._bus.on_missing = partial(_ensure, self._bus)
-            await _ensure(self._bus)
-        return self._bus
+            one = {"seq": waits.seq}
+            await self._own.asked(lambda bus: bus.api(f"STREAM.MSG.DELETE.{STREAM}", one))
 
 
 def _waits(kept: Letter, seq: int, home: Home) -> Waits:
@@ -334,45 +304,23 @@ def _waits(kept: Letter, seq: int, home: Home) -> Waits:
     return Waits(light, seq, kept.task.created_at, kept.home.is_same(home), kept.is_over)
 
 
-def own_server(settings: Settings) -> Settings:
-    """Return the settings of this user's own server beside a shared one."""
-    return replace(settings, url=None, account=None)
-
-
-def _begun(own: Settings, mark: Path) -> None:
-    """Note that something may lie there, and see that the server runs."""
-    try:
-        if not mark.exists():
-            own_folder(mark.parent)
-            write_whole(mark, b"found" if embedded.find(own) else _STARTED)
-    except OSError as error:
-        raise unusable(error, mark, done="written") from None
-    embedded.ensure(own)
-
-
-def _running(own: Settings, _: Path) -> None:
-    """See that the server runs."""
-    if embedded.find(own) is None:
-        raise BusUnreachable("This machine's own server, which has it, does not run.", hint=_BEGIN)
-
-
-async def _ensure(bus: Bus) -> None:
-    try:
-        await bus.api(f"STREAM.INFO.{STREAM}")
-    except ApiError as error:
-        if error.code != NO_SUCH_STREAM:
-            raise
-        await bus.api(f"STREAM.CREATE.{STREAM}", _CONFIG)
-
-
-async def _stored(bus: Bus) -> AsyncGenerator[Found]:
+async def _stored(bus: Bus, home: Home) -> dict[str, Waits]:
+    """Return what lies there, as a bus of that home sees it, by task id."""
+    waits: dict[str, Waits] = {}
     async for page in bus.stored(STREAM, letter.EVERYTHING, page=_PAGE):
         for message in page:
-            yield message
+            with suppress(Undecodable):
+                kept = letter_in(message)
+                # One that was withdrawn may lie there twice, after a crash.
+                if kept.is_over or kept.task.id not in waits:
+                    waits[kept.task.id] = _waits(kept, message.seq, home)
+    return waits
 
 
 async def lying(settings: Settings, *, may_start: bool = True) -> tuple[Waits, ...]:
     """Return what lies in a user's outbox, the oldest first, whether or not a listener runs.
+
+    What was withdrawn is not among it: nobody waits for that.
 
     Args:
         settings: whose.
@@ -382,6 +330,6 @@ async def lying(settings: Settings, *, may_start: bool = True) -> tuple[Waits, .
     """
     outbox = Outbox(settings, may_start=may_start)
     try:
-        return await outbox.waits()
+        return tuple(each for each in await outbox.waits() if not each.is_over)
     finally:
         await outbox.close()

@@ -13,7 +13,7 @@ from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current, Sides, Wanted, look, outgoing_of
-from mcp_agentbus.archive.kept.place import cursor_of
+from mcp_agentbus.archive.kept.place import cursor_of, only_here
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.tools.answers.past import history_text
@@ -120,6 +120,15 @@ def test_behind_one_that_was_handed_on_meanwhile_come_the_older_ones(archive):
 
     found = [past.task_id for past in page(current, 9, cursor, lying).tasks]
     assert found == ["h002", "h001", "h000", "t001"]
+
+
+def test_what_lies_in_the_outbox_and_is_at_the_bus_as_well_is_listed_once(archive):
+    noted(archive, [sent(1)])
+    lying = outbox(2)
+    lying.seen[0].task = TASK.model_copy(update={"id": "t001", "created_at": NOON})
+
+    here = only_here(archive, outgoing_of(lying, Wanted(), Sides()))
+    assert [each.task_id for each in here] == ["h001"]
 
 
 def test_an_answer_that_has_no_room_for_all_says_how_to_read_on_from_its_last(archive):

@@ -351,3 +351,6 @@ def test_a_consumer_is_as_made_if_it_hands_out_the_same_to_whoever_asks(has, sam
 @pytest.mark.parametrize("code", [10002, 10023, 10077])
 def test_where_the_server_has_no_room_it_is_that_which_is_said(code):
     assert isinstance(replies.refusal(ApiError(code, "")), StoreFull)
+    there = replies.refusal(ApiError(code, ""), is_shared=True)
+    assert isinstance(there, StoreFull)
+    assert "server status" not in there.hint

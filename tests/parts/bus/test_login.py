@@ -3,6 +3,7 @@
 
 import base64
 import binascii
+from pathlib import Path
 
 import pytest
 from local_server import settings_at
@@ -13,6 +14,7 @@ from mcp_agentbus.bus.login.login import Login, login_of
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed
 from mcp_agentbus.errors import BadSetup, Untrusted
 
+FILE = Path("/etc/agentbus/key")
 # The pair of NATS's own documentation.
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 PUBLIC = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
@@ -108,3 +110,11 @@ def test_a_login_that_is_printed_shows_no_secret(named):
 async def test_a_name_that_leads_off_all_private_networks_is_not_spoken_to_in_plain_text():
     with pytest.raises(Untrusted, match=r"203.0.113.7:4222 is at 203.0.113.7, in no private"):
         await Link.open("nats://203.0.113.7", Login())
+
+
+@pytest.mark.parametrize("said", ["Authorization Violation", "expired", "revoked"])
+@pytest.mark.parametrize(
+    "login", [Login(), Login(token="t"), Login(file=FILE), Login(file=FILE, account="laptop")]
+)
+def test_what_a_login_that_is_not_taken_has_to_do_is_a_sentence_that_others_may_follow(login, said):
+    assert login.refused("bus.example.org:4222", said).hint.endswith(".")

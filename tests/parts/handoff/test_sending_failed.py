@@ -91,7 +91,7 @@ SOME = "It is stored for some of the addressees only."
     ("refuses", "kind", "told", "hint"),
     [
         ({"coder": AWAY, "tester": AWAY}, BusUnreachable, AWAY.message, "Wait."),
-        ({"coder": AWAY}, Unconfirmed, SOME, AGAIN),
+        ({"coder": AWAY}, Unconfirmed, f"{SOME} No bus server answers.", f"{AGAIN} Wait."),
         ({"coder": AWAY, "tester": InboxFull()}, BusUnreachable, AWAY.message, "Wait."),
         (
             {"coder": AWAY, "tester": Unconfirmed("No word.", mend="Mend it.")}, Unconfirmed,
@@ -143,7 +143,15 @@ FULL = StoreFull("The disk is full. Nothing was stored.", hint="Make room.")
 @pytest.mark.parametrize(
     ("taken", "local", "kind", "told"),
     [
-        (2, FULL, Unconfirmed, (SOME, AGAIN)),
+        (
+            2,
+            FULL,
+            Unconfirmed,
+            (
+                "waits here, too, and goes first. Nor could it be kept here: The disk is full.",
+                f"{AGAIN} Make room.",
+            ),
+        ),
         (0, FULL, BusUnreachable, (f"Nor could it be kept here: {FULL.message}", "Make room.")),
         (1, Unconfirmed("Slow."), Unconfirmed, ("Slow.", AGAIN)),
         (0, Unconfirmed("Slow.", mend="End it."), Unconfirmed, ("Slow.", f"{AGAIN} End it.")),

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long the outbox waits between two tries, however many there were."""
+"""How long the outbox waits between two tries, and what it says meanwhile."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
 
+import pytest
+from planners_task import TASK
+
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.listener.outbox.forwarder import pause_s
+from mcp_agentbus.store.outbox.letter import Home, Letter
+from mcp_agentbus.store.outbox.outbox import Waits
 
 
 @pytest.mark.parametrize("tries", [1, 3, 5, 2_000, 10**9])
@@ -16,3 +23,48 @@ def test_what_the_bus_holds_back_is_tried_ever_more_seldom_but_each_half_minute(
 @pytest.mark.parametrize("tries", [1, 3, 2_000, 10**9])
 def test_a_bus_that_is_away_is_looked_for_every_two_seconds_at_least(tries):
     assert pause_s(tries, is_there=False) == (0.3, 0.6, 1.2, 2)[min(tries, 3)]
+
+
+async def test_once_the_bus_is_there_it_is_not_said_to_be_away_while_what_waits_is_handed_on(
+    monkeypatch,
+):
+    outbox, said = Outbox({"": "No server answers.", "lead": "It is barred."}), []
+
+    async def nothing(*_):
+        said.append(dict(outbox.says))
+
+    monkeypatch.setattr(forwarder.streams, "ensure_streams", nothing)
+    monkeypatch.setattr(forwarder, "be_known", nothing)
+    monkeypatch.setattr(forwarder, "hand_on", nothing)
+    await forwarder.Forwarder(Bus(), outbox, [].append)._pass()
+
+    assert said == [{"lead": "It is barred."}] * 3
+    assert outbox.says == {}
+
+
+class Bus:
+    """A bus that is there."""
+
+    opened, is_locked_out = asyncio.Event(), False
+
+    async def reconnected(self, _):
+        return True
+
+
+class Outbox:
+    """One letter, and why it is not at the bus."""
+
+    def __init__(self, says):
+        self.says, self.filled, self.turn = says, asyncio.Event(), asyncio.Lock()
+
+    async def waits(self):
+        return (Waits(TASK, 1, TASK.created_at, is_ours=True),)
+
+    async def still(self, waits):
+        return waits
+
+    async def read(self, _):
+        return Letter(TASK, Agent("planner"), Home((), ""))
+
+    async def take_out(self, _):
+        """Forget it."""

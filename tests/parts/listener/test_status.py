@@ -4,12 +4,14 @@
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from local_server import settings_at
+from planners_task import TASK
 
 from mcp_agentbus.listener import status
+from mcp_agentbus.store.outbox.outbox import Waits
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Row
 
@@ -174,6 +176,16 @@ def test_looking_at_a_listener_loads_no_library(tmp_path):
 
     assert out.stdout.splitlines()[-2].startswith("coder  command")
     assert out.stdout.splitlines()[-1] == "0 []"
+
+
+def test_what_was_withdrawn_is_not_counted_among_what_waits_for_its_bus():
+    before = Waits(TASK, 1, AT - timedelta(hours=1), is_ours=True, is_over=True)
+    kept = [before, Waits(TASK, 2, AT, is_ours=True)]
+
+    data = status.outbox_data(kept, {})
+    assert (data["waiting"], data["since"]) == (1, AT.isoformat())
+    assert status.outbox_data(kept[:1], {}) == {"waiting": 0, "since": None, "says": ""}
+    assert status.outbox_data(None, {})["waiting"] is None
 
 
 @pytest.mark.parametrize(

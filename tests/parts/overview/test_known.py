@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of a task, by what was read of the archive so far."""
 
+from dataclasses import replace
+
 import pytest
 from local_server import settings_at
+from planners_task import TASK
 from situations import ID, NOW, before
 
 from mcp_agentbus.archive import standing
@@ -12,7 +15,9 @@ from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import UnknownTask
+from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Waits
 from mcp_agentbus.store.task import Moment
 
 
@@ -36,6 +41,24 @@ def test_where_the_bus_was_not_reached_nobody_is_told_that_there_is_no_such_task
             here.task("9d0c2f")
 
     assert caught.value.hint == "Start it."
+
+
+@pytest.mark.parametrize("is_at_bus", [False, True])
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_a_task_of_the_outbox_is_told_as_one_of_the_bus_that_has_it(is_at_bus, is_ours):
+    waits = Waits(TASK.model_copy(update={"id": ID}), 1, NOW, is_ours)
+    told = Change("planner", "coder", ID, NOW, 1, "sent_seq", {})
+    with Archive(None, Keeps()) as archive:
+        archive.note([told] * is_at_bus, Reached("agentbus.*.*.*.*", 1, 2), of="made")
+        known = Known(settings_at("/nowhere"), NOW, Current(archive, Extent()), Listener())
+        here = replace(known, outgoing=Outgoing((waits,), "No server answers."))
+        task = here.task(ID)
+        case = here.case(task)
+
+    assert task.is_outgoing is not is_at_bus
+    assert case.is_for_another is (not is_at_bus and not is_ours)
+    assert (case.outgoing_says == ANOTHER_BUS) is case.is_for_another
+    assert here.outgoing.all_says == ("No server answers.", *[ANOTHER_BUS] * (not is_ours))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from mcp_agentbus.config.rules import profile_of
 from mcp_agentbus.core.notices import Holds, Reason
 from mcp_agentbus.overview.case import Case, Word
 from mcp_agentbus.overview.why import FOR_A_PERSON, todo_for, why
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS
 from mcp_agentbus.store.task import ENDS, OPEN
 from mcp_agentbus.tools.answers.words import clock
 
@@ -34,6 +35,13 @@ CASES = {
         ("It was sent 2 h ago and is stored here, not yet at the bus, so nobody can read it. No bus "
         "server answers."),
         ("It is handed on by itself once the bus is reached; to withdraw it: "
+        "`agentbus result 9d0c2f1a cancelled --agent planner`."),
+    ),
+    "for another bus": (
+        case(of={"is_outgoing": True}, outgoing_says=ANOTHER_BUS, is_for_another=True),
+        ("It was sent 2 h ago and is stored here, not yet at the bus, so nobody can read it. It is "
+        "for another bus than the one that is set up here now."),
+        ("It is handed on once that one is set up here again; to withdraw it: "
         "`agentbus result 9d0c2f1a cancelled --agent planner`."),
     ),
     "completed and not seen": (

@@ -14,7 +14,8 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable, StoreFull
 from mcp_agentbus.store.outbox import outbox as module
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
-from mcp_agentbus.store.outbox.outbox import Outbox, lying, own_server
+from mcp_agentbus.store.outbox.outbox import Outbox, lying
+from mcp_agentbus.store.outbox.own import Own, own_server
 from mcp_agentbus.store.task import Task, Undecodable
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -125,13 +126,15 @@ async def test_its_server_is_stopped_once_nothing_lies_there_and_not_before(box,
 
 
 def test_its_server_is_begun_before_it_is_asked_so_that_no_call_pays_for_that(shared, monkeypatch):
-    own, mark, begun = own_server(shared), shared.state_dir / "outbox", []
+    own, begun = Own(shared), []
     monkeypatch.setattr(embedded, "ensure", begun.append)
 
-    module._begun(own, mark)
+    own._begin()
 
-    assert begun == [own]
-    assert mark.read_bytes() == b"started"
+    assert begun == [own_server(shared)]
+    assert (own.is_marked, own.was_started) == (True, True)
+    # A copy of the folder with the letters in it has the mark, whatever else is lost.
+    assert (shared.data_dir / "outbox").read_bytes() == b"started"
 
 
 async def test_whoever_only_looks_starts_no_server(box, shared, settings):

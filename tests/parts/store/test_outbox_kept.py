@@ -14,10 +14,13 @@ from server_stand_in import NOON
 
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.store.outbox import outbox as module
+from mcp_agentbus.errors import BadInput, BusUnreachable, StoreFull, Unconfirmed
+from mcp_agentbus.store.outbox import own as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
-from mcp_agentbus.store.outbox.outbox import STREAM, Outbox, Waits, own_server
+from mcp_agentbus.store.outbox.outbox import Outbox, Waits, lying
+from mcp_agentbus.store.outbox.own import STREAM, own_server
 
 ME = Agent("planner")
 HOME = Home(("tls://a.example.org",), "laptop")
@@ -71,9 +74,9 @@ class Own(ExactServer):
             self.messages = [each for each in self.messages if each.seq != body["seq"]]
         return await super().api(call, body)
 
-    def lay(self, number=1, *, home=HOME, **more):
+    def lay(self, number=1, *, home=HOME, is_over=False, **of_it):
         """Have a letter lie there from before."""
-        letter = Letter(task(number), ME, home, **more)
+        letter = Letter(task(number, **of_it), ME, home, is_over)
         self.last_seq += 1
         self.messages.append(
             Found(letter.subject, self.last_seq, NOON, letter.headers, letter.data)
@@ -96,14 +99,14 @@ def own(monkeypatch):
 
 @pytest.fixture
 def shared(settings):
-    settings.state_dir.mkdir(parents=True, mode=0o700)
+    settings.data_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
     return replace(settings, url=HOME.urls[0], account=HOME.account)
 
 
 @pytest.fixture
 def mark(shared):
     """The file that says that something lies there."""
-    mark = shared.state_dir / "outbox"
+    mark = shared.data_dir / "outbox"
     mark.write_text("started")
     mark.chmod(0o600)
     return mark
@@ -167,6 +170,21 @@ async def test_what_lies_there_from_before_is_read_page_by_page_the_oldest_first
     assert before == (None, True, True)
     assert (box.seen, box.filled.is_set()) == (known, True)
     assert (STREAM, EVERYTHING, 1, 100) in own.asked
+
+
+async def test_what_an_earlier_version_has_marked_in_another_folder_is_found_and_ends_there(
+    own, shared
+):
+    mark = shared.state_dir / "outbox"
+    mark.parent.mkdir(parents=True, mode=0o700)
+    mark.write_text("started")
+    mark.chmod(0o600)
+    own.lay()
+    box = Outbox(shared)
+    before = box.may_hold
+    await box.take_out(*await box.waits())
+
+    assert (before, await box.rest(), mark.exists(), box.may_hold) == (True, True, False, False)
 
 
 @pytest.mark.usefixtures("mark")
@@ -274,11 +292,22 @@ async def test_whoever_waits_for_tasks_is_told_once_all_of_them_are_out_or_at_th
     assert await box.handed_on(["t2", "t3"], 0.01) is False
 
 
+@pytest.mark.usefixtures("mark")
+async def test_what_is_kept_for_another_bus_is_not_waited_for_and_keeps_its_id(own, shared):
+    own.lay(home=ELSEWHERE)
+    box = Outbox(shared)
+
+    assert await box.handed_on(["t1"], HANG_S) is True
+    with pytest.raises(BadInput, match="for another bus"):
+        await box.put(task(), ME)
+    assert own.done == [MADE]
+
+
 @pytest.mark.parametrize("found", [None, SimpleNamespace(pid=1)], ids=["begun for it", "found"])
 async def test_once_nothing_lies_there_the_server_is_stopped_if_it_was_begun_for_that(
     own, shared, monkeypatch, found
 ):
-    stopped, mark = [], shared.state_dir / "outbox"
+    stopped, mark = [], shared.data_dir / "outbox"
 
     def stop(which):
         stopped.append(which)
@@ -294,6 +323,60 @@ async def test_once_nothing_lies_there_the_server_is_stopped_if_it_was_begun_for
     assert (before, await box.rest(), mark.exists()) == (False, True, False)
     assert stopped == ([own_server(shared)] if found is None else [])
     assert await box.rest() is False
+
+
+@pytest.mark.usefixtures("mark")
+@pytest.mark.parametrize(
+    ("letter", "hours", "rests"),
+    [
+        ({"home": ELSEWHERE, "is_over": True}, -1, True),
+        ({"home": ELSEWHERE, "is_over": True}, 1, False),  # an earlier try of it may live there
+        ({"home": ELSEWHERE}, -1, False),
+        ({"is_over": True}, -1, False),
+    ],
+)
+async def test_what_was_withdrawn_of_a_bus_that_was_left_goes_once_it_is_over_there(
+    own, shared, letter, hours, rests
+):
+    own.lay(**letter, expires_at=text.now() + timedelta(hours=hours))
+    box = Outbox(shared)
+
+    assert await box.rest() is rests
+    assert len(await box.waits()) == 1 - rests
+
+
+@pytest.mark.usefixtures("mark")
+@pytest.mark.parametrize(
+    ("error", "is_known"),
+    [
+        (StoreFull(), True),
+        (BusUnreachable(), True),
+        (Unconfirmed(), False),
+        (TimeoutError(), False),
+    ],
+)
+async def test_what_lies_there_is_read_again_where_it_is_not_known_whether_one_was_stored(
+    own, shared, monkeypatch, error, is_known
+):
+    async def refused(*_, **__):
+        raise error
+
+    own.lay()
+    box = Outbox(shared)
+    await box.waits()
+    monkeypatch.setattr(own, "publish", refused)
+    with pytest.raises(Unconfirmed if isinstance(error, TimeoutError) else type(error)):
+        await box.put(task(2), ME)
+
+    assert (box.seen is not None) is is_known
+
+
+@pytest.mark.usefixtures("mark")
+async def test_what_was_withdrawn_is_not_among_what_is_said_to_lie_there(own, shared):
+    own.lay(is_over=True)
+    own.lay(2)
+
+    assert [each.task.id for each in await lying(shared)] == ["t2"]
 
 
 def test_a_letter_waits_since_it_was_sent_and_stays_unless_it_is_said_to_be_over():

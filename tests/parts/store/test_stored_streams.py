@@ -213,6 +213,21 @@ async def test_beside_others_who_make_it_a_stream_is_tried_again_until_it_is_the
     assert pauses == list(streams._BESIDE_OTHERS_S)
 
 
+@pytest.mark.parametrize("code", [NO_ROOM_TO_RESERVE, 10028])
+@pytest.mark.parametrize("url", [None, "nats://shared"])
+async def test_a_server_with_too_little_room_is_told_what_it_needs_if_it_is_shared(
+    pauses, code, url
+):
+    server = Server(url, CREATE=ApiError(code), INFO=ApiError(NO_SUCH_STREAM))
+    with pytest.raises(StoreFull) as full:
+        await streams._make(server, "CREATE", MADE)
+
+    needs = "at least 5.3 GiB of its disk (max_file) and 16 MiB of its memory (max_mem)"
+    assert (needs in full.value.hint) is (url is not None)
+    assert ("agentbus server status" in full.value.hint) is (url is None)
+    assert len(pauses) == (len(streams._BESIDE_OTHERS_S) if code == NO_ROOM_TO_RESERVE else 0)
+
+
 async def test_what_cannot_be_set_up_anew_stays_and_what_cannot_be_made_is_said(pauses):
     await streams._make(Server(INFO={"config": MADE}, UPDATE=ApiError(10052)), "UPDATE", MADE)
     with pytest.raises(Refused):

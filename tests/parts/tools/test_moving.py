@@ -2,7 +2,8 @@
 """An agent that gets another name: only one that can be one has it, and with all that waits."""
 
 import pytest
-from server_stand_in import Server
+from planners_task import TASK
+from server_stand_in import NOON, Server
 
 from mcp_agentbus.archive.history import up_to_date
 from mcp_agentbus.core.ids import Agent
@@ -13,6 +14,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
+from mcp_agentbus.store.outbox.outbox import Waits
 from mcp_agentbus.store.records import add_wake, read_record, read_sent, read_wakes, write_record
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import moving
@@ -120,6 +122,33 @@ async def test_an_agent_stays_known_where_it_cannot_be_taken_from_the_senders(wo
     assert await moving.forget(world.bus, agent, distrusts=True) is False
     with pytest.raises(UnknownAgent):
         await moving.forget(world.bus, agent, distrusts=True)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+async def test_who_has_sent_what_is_kept_here_for_this_bus_stays_known_by_its_name(
+    world, monkeypatch, kept
+):
+    agent = world.name("coder")
+    await roster.register(world.bus, Agent(agent), None)
+
+    def waits(number, **changed):
+        task = TASK.model_copy(update={"id": f"t{number}", "sender": agent, **changed})
+        return Waits(task, number, NOON, is_ours=number < 7)
+
+    async def lying(_):
+        return [waits(5, sender="other"), waits(7), *map(waits, range(kept))]
+
+    monkeypatch.setattr(moving, "lying", lying)
+    monkeypatch.setattr(type(world.bus.settings), "keeps_outbox", True)
+    renaming, forgetting = (moving.rename, world.name("smith")), (moving.forget,)
+    for change, *to in (renaming, forgetting) if kept else ():
+        with pytest.raises(Refused, match=f"{kept} task") as refused:
+            await change(world.bus, agent, *to)
+        assert f"agentbus result t0 cancelled --agent {agent}" in refused.value.hint
+    assert agent in await roster.registered(world.bus)
+    if not kept:
+        await moving.rename(world.bus, agent, world.name("smith"))
+        assert agent not in await roster.registered(world.bus)
 
 
 async def test_of_who_is_forgotten_it_is_said_what_waits_for_the_roles_that_nobody_else_has(world):

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What agents of an account hold that has gone: of a role it is others' to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcp_agentbus.core import text
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.shared.accounts.giving_back import agents_of, offer_again
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.records import read_record
+
+
+@pytest.mark.parametrize(
+    ("status", "gone", "offered"),
+    [
+        ("working", "coder", 1),
+        ("needs_input", "coder", 1),
+        ("completed", "coder", 0),
+        ("working", "smith", 0),
+    ],
+)
+async def test_a_task_of_a_role_is_offered_again_that_a_shell_holds_whose_account_has_gone(
+    world, tmp_path, status, gone, offered
+):
+    role, planner = world.name("review"), await world.session("planner")
+    coder = Agent(world.name("coder"), roles=(role,))
+    async with shell_session(world.bus, coder, tmp_path) as shell:
+        await roster.register(world.bus, coder, None)
+        [sent] = await send_task(planner, f"role:{role}", "Look", "x")
+        [own] = await send_task(planner, coder.id, "Build", "x")
+        assert len((await read_inbox(shell)).tasks) == 2
+        for each in (sent, own):
+            await publish_result(shell, each.task_id, status, summary="Which branch?")
+
+    again = await offer_again(world.bus, {world.name(gone): (role,)}, "laptop")
+
+    record, _ = await read_record(world.bus, planner.me.id, f"role-{role}", sent.task_id)
+    assert (again, record.state == "stored", record.session == "") == (offered, *[offered == 1] * 2)
+    assert record.history[-1].reason == (
+        "the account laptop, whose agent held it, was removed from the bus" if offered else ""
+    )
+    kept, _ = await read_record(world.bus, planner.me.id, coder.id, own.task_id)
+    assert kept.state == status
+
+
+async def test_the_agents_of_an_account_are_known_with_their_roles(world):
+    agent = Agent(world.name("coder"), roles=("review",))
+    profile = roster.Profile(
+        id=agent.id, roles=agent.roles, account="laptop", registered_at=text.now()
+    )
+    data = profile.model_dump_json().encode()
+    await world.bus.publish(f"agentbus.{agent.id}.profile", data)
+
+    assert (await agents_of(world.bus))["laptop"][agent.id] == ("review",)
