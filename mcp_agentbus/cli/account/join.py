@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
@@ -25,6 +25,7 @@ from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.doctor import listener
+from mcp_agentbus.doctor.stored import claims
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
@@ -93,7 +94,8 @@ def run_leave(args: argparse.Namespace) -> int:
     kept_here = Place(settings).record()
     account = kept_here.account if kept_here else settings.account
     kept = asyncio.run(lying(settings))
-    lines = _before_leaving(account, len(kept), give_back=args.give_back)
+    held = asyncio.run(claims.of_shells(settings)) if settings.account else {}
+    lines = _before_leaving(account, len(kept), held, give_back=args.give_back)
     with beforehand():
         for line in () if args.json else lines:
             tell(line)
@@ -106,7 +108,9 @@ def run_leave(args: argparse.Namespace) -> int:
     return int(not left.told)
 
 
-def _before_leaving(account: str | None, kept: int, *, give_back: bool) -> Iterator[str]:
+def _before_leaving(
+    account: str | None, kept: int, held: Mapping[str, int], *, give_back: bool
+) -> Iterator[str]:
     """Yield what is told to whoever is about to leave."""
     if account:
         waits = "ends as rejected" if give_back else "waits there, until you join again"
@@ -114,6 +118,11 @@ def _before_leaving(account: str | None, kept: int, *, give_back: bool) -> Itera
             f"You are the account {account}. What waits for its agents {waits}; what they hold of "
             "a role goes to others who have it; its key goes, and config.toml says again what it "
             "did before."
+        )
+    for agent, count in held.items():
+        yield (
+            f"{agent} holds {many(count, 'task')} in a shell, which nobody ends then: "
+            f"`agentbus inbox --agent {agent}` shows what."
         )
     if kept:
         yield (

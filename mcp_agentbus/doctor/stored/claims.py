@@ -9,6 +9,7 @@ It is known of the shells of this user on this machine alone, by the processes a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -18,6 +19,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mending import asks, is_whole
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shell, shells
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.installers.steps import Step
@@ -42,6 +44,20 @@ async def checks(settings: Settings) -> list[Check]:
             return []
         held = {agent: len((await _held(bus, agent))[1]) for agent in gone}
     return [_check(settings, agent, count) for agent, count in held.items() if count]
+
+
+async def of_shells(settings: Settings) -> dict[str, int]:
+    """Return how many tasks the shells of each agent hold that hold any, as far as that is known.
+
+    Also of shells that live: who leaves a bus takes all of them along.
+    """
+    held = dict[str, int]()
+    with suppress(AgentbusError):
+        async with Bus(settings) as bus:
+            for agent in sorted(shells.agents(settings)) if await bus.reconnected(0) else ():
+                claims, _ = await _held(bus, agent)
+                held[agent] = len(claims)
+    return {agent: count for agent, count in held.items() if count}
 
 
 def _gone_since(settings: Settings, agent: str) -> datetime | None:

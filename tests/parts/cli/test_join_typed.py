@@ -80,6 +80,16 @@ def test_who_has_joined_and_is_not_yet_in_config_toml_is_asked_before_it_leaves(
     assert place.record()
 
 
+def test_who_leaves_is_told_what_its_shells_hold_that_nobody_ends_then():
+    held = {"coder": 2, "me": 1}
+    lines = [*cli_join._before_leaving("laptop", 0, held, give_back=False)]
+
+    assert [line.partition(" in a shell")[0] for line in lines[1:]] == [
+        "coder holds 2 tasks", "me holds 1 task",
+    ]  # fmt: skip
+    assert "`agentbus inbox --agent coder`" in lines[1]
+
+
 @pytest.mark.parametrize(
     ("ended", "said"),
     [

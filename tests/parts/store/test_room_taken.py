@@ -38,6 +38,7 @@ async def test_it_is_made_once_others_have_left_the_room(tries):
 async def test_where_the_room_stays_taken_the_store_is_said_to_be_full(tries):
     tries += [NO_ROOM_TO_RESERVE] * 4
 
+    own = SimpleNamespace(settings=SimpleNamespace(url=None))
     with pytest.raises(StoreFull):
-        await streams.ensure(SimpleNamespace(), streams.SETTINGS[0])
+        await streams.ensure(own, streams.SETTINGS[0])
     assert tries == [NO_ROOM_TO_RESERVE]
