@@ -31,6 +31,8 @@ TAKES_NOTHING: Final = (
 
 #: The system's words for a disk that may not be written to.
 READ_ONLY: Final = "read-only file system"
+#: Of one that this process may not write to: its sandbox may say so, while a server writes there.
+READ_ONLY_HERE: Final = f"{READ_ONLY} for this process"
 
 
 def is_full(why: str) -> bool:
@@ -51,6 +53,12 @@ def nothing_kept(why: str) -> Unconfirmed:
             f"{unknown}",
             mend="Before that, free some disk space: the server is started anew by itself. If that "
             "does not help, run `agentbus doctor`.",
+        )
+    if why == READ_ONLY_HERE:
+        return Unconfirmed(
+            "The bus server answers but confirms nothing. Its disk is mounted read-only for this "
+            f"process, as by a sandbox, or for a disk that has failed: {unknown}",
+            mend="Before that, run `agentbus doctor` outside of any sandbox.",
         )
     return Unconfirmed(
         f"The bus server answers but confirms nothing since it could not write ({why}): {unknown}",

@@ -187,9 +187,17 @@ def _writable(folder: Path) -> Check | None:
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if os.access(there, os.W_OK | os.X_OK) and there.is_dir():
         return None
-    refused = errno.EACCES if there.is_dir() else errno.ENOTDIR
+    refused = _refusal(there) if there.is_dir() else errno.ENOTDIR
     error = unusable(OSError(refused, os.strerror(refused), str(folder)), done="written to")
     return Check("files", "wrong", error.message, error.hint)
+
+
+def _refusal(folder: Path) -> int:
+    """Return as which error the system refuses a write there: `os.access` does not say it."""
+    with suppress(OSError):
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return errno.EROFS
+    return errno.EACCES
 
 
 def _file(path: Path, check: Callable[[Path], None] = check_private) -> Check | None:

@@ -182,15 +182,21 @@ def _own(settings: Settings, url: str) -> list[Check]:
 def _writing(settings: Settings, about: str) -> Check:
     """See that a server which answers stores something, too."""
     why = server_disk.write_error(settings)
-    if not why and (states := torn.states(embedded.Files(settings.data_dir))):
+    if why in {"", said.READ_ONLY_HERE} and (
+        states := torn.states(embedded.Files(settings.data_dir))
+    ):
         return _torn(settings, about, [folder.name for folder in states])
     if not why:
         return Check("server", "ok", about)
+    where = shlex.quote(str(embedded.Files(settings.data_dir).store))
+    if why == said.READ_ONLY_HERE:
+        wrong = f"{about}: this process may not write to its disk ({said.READ_ONLY})"
+        fix = f"So it is in a sandbox, or of a disk that has failed. See: df {where}; mount; dmesg"
+        return Check("server", "warning", wrong, fix)
     full = said.is_full(why)
     wrong = "its disk was full" if full else f"a write has failed ({why})"
     wrong = f"{about}: {wrong}, and it stores nothing until it is started anew"
     if not server_disk.has_room(settings):
-        where = shlex.quote(str(embedded.Files(settings.data_dir).store))
         fix = f"Free some disk space: df -h {where}" if full else f"See: ls -ld {where}; mount"
         if why == said.READ_ONLY:
             fix = f"So is a disk mounted that has failed. See: df {where}; mount; dmesg"

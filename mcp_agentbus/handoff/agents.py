@@ -107,7 +107,7 @@ async def page(
         query: letters of either case; empty for all.
         include_offline: also those that surely have no live session and no listener.
         limit: at most this many.
-        cursor: `next_cursor` of the page before.
+        cursor: `next_cursor` of the page before; an empty one is none, as of a shell that has none.
 
     Raises:
         BadInput: a value is of another kind, or the cursor none of a page.
@@ -115,14 +115,15 @@ async def page(
     """
     text.check_text(query, "query")
     text.check_number(limit, "limit", 1, math.inf, hint="Use 1 or more.", kind=int)
-    if cursor is not None and not ids.is_agent(text.check_text(cursor, "cursor")):
+    after = "" if cursor is None else text.check_text(cursor, "cursor")
+    if after and not ids.is_agent(after):
         raise BadInput(
             "The cursor is not one of this list.", hint="Use the cursor of the answer before."
         )
     everybody, stored = await both(roster.everybody(bus), waiting.stored_tasks(bus))
     matching = [entry for entry in everybody if _matches(entry, query)]
     chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]
-    rest = [entry for entry in chosen if cursor is None or entry.id > cursor]
+    rest = [entry for entry in chosen if entry.id > after]
     shown = rest[:limit]
     counts = await _waiting(bus, [entry.id for entry in shown], stored)
     return Page(

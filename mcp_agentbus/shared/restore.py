@@ -45,8 +45,7 @@ from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
-from mcp_agentbus.shared.replacing import carried
-from mcp_agentbus.shared.replacing.before import Before, note, noted, put_back
+from mcp_agentbus.shared.replacing.before import Before, let_go, note, noted, put_back
 from mcp_agentbus.shared.replacing.outgoing import carry_over
 from mcp_agentbus.shared.replacing.since import is_since, sent_since, tell
 from mcp_agentbus.store import streams, subjects
@@ -81,6 +80,8 @@ class Replaced:
     backup: Path
     #: So many tasks were sent since the restored one was taken; each has its end.
     told: int = 0
+    #: The machine that has it; empty for this one.
+    host: str = ""
 
 
 async def holds(bus: Bus) -> dict[str, dict[str, Any]]:
@@ -201,7 +202,7 @@ async def _in_place(
     if await is_answered(bus):
         what = "The server's gate runs, by which others use the bus. Nothing was changed."
         raise Refused(what, hint=_STOP_GATE)
-    several = await noted(bus)
+    several, unbegun = await noted(bus)
     if there:
         several.append(await note(bus, await _backed_up(bus, bus.settings)))
     try:
@@ -212,18 +213,15 @@ async def _in_place(
         for each in reversed(several):  # the latest has seen most
             since = [gone for gone in each.gone if is_since(gone.sent, backup.taken_at)]
             told += await tell(bus, since)
-        await carried.forget(bus)
-        for each in several:
-            await asyncio.to_thread(each.let_go)
+        await let_go(bus, [*several, *unbegun])
         if several:
-            yield Replaced(several[0].folder, told)
+            yield Replaced(several[0].folder, told, several[0].host)
     except _InUse:
         if there:
-            several[-1].let_go()
-            await carried.forget(bus, several[-1].folder.name)
+            await let_go(bus, several[-1:])
         raise
     except AgentbusError as error:
-        kept = f"; what was there before is in {several[0].folder}" if several else ""
+        kept = f"; what was there before is {several[0].place}" if several else ""
         raise error.saying(
             f"The bus is half restored. {error.message}",
             hint=f"Run it again with --replace{kept}.",

@@ -123,6 +123,7 @@ class Worker:
         self._patience = patience or Patience()
         self._at_work: dict[str, Job] = {}
         self._running: set[asyncio.Task[Done]] = set()
+        self._taking: asyncio.Task[None] | None = None
         self._draining = asyncio.Event()
         self._stopped = asyncio.Event()
         # A worker needs no listener: it joins the one that is there.
@@ -142,6 +143,12 @@ class Worker:
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._membership.leave()
         self._draining.set()
+        # A session that has ended refuses who takes, and `run` would fail by that.
+        if self._taking:
+            self._taking.cancel()
+            await asyncio.wait({self._taking})
+        for job in self._at_work.values():
+            job.unwanted.set()
         if error is None and not self.session.claims:
             self.session.calls.end()
         # What it holds yet was not dealt with: else that a word was shown would end it.
@@ -179,6 +186,8 @@ class Worker:
 
     async def run(self, handler: Handler) -> None:
         """Do tasks until `drain` or `stop`; cancelled, it gives back what is at work.
+
+        So it does, and returns, where its block is left.
 
         A server that somebody has stopped it does not start again; it waits for it.
 
@@ -220,6 +229,7 @@ class Worker:
             heartbeats = Heartbeats(self.session.bus, self._on_gone)
             beside.append(in_background(heartbeats.watch(), f"heartbeats for {self.me}"))
         taking, draining = part(self._take_on(handler)), part(self._draining.wait())
+        self._taking = taking
         try:
             await asyncio.wait({taking, draining}, return_when=asyncio.FIRST_COMPLETED)
             taking.cancel()
@@ -237,10 +247,10 @@ class Worker:
             note("stopped")
 
     async def _take_on(self, handler: Handler) -> None:
-        """Take tasks as there is room, and begin each; never returns."""
+        """Take tasks as there is room, and begin each, until it drains."""
         note("started", agent=self.me, session=self.session.id, jobs=self._jobs)
         waiting = self._waiting()
-        while True:
+        while not self._draining.is_set():
             while len(self._running) >= self._jobs:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             # The other one ends only once there is a task: that the bus is back is told before.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from backups import backed_up, restored
@@ -75,14 +74,19 @@ async def test_who_sent_since_is_told_and_each_agent_stays_its_account_s(
             await restored(server.owner, tmp_path / "backup", replace=True)
     [first] = (server.owner.data_dir / "backups").iterdir()
     owner = replace(server.owner, data_dir=tmp_path / "other") if elsewhere else server.owner
-    *_, replaced = await restored(owner, tmp_path / "backup", replace=True)
+    host = platform.node() if elsewhere else ""
+    with monkeypatch.context() as machine:
+        if elsewhere:
+            machine.setattr(platform, "node", lambda: "another")
+        *_, replaced = await restored(owner, tmp_path / "backup", replace=True)
 
-    where = Path(f"{platform.node()}:{first}") if elsewhere else first
-    assert (replaced.backup, replaced.told) == (where, 3)
+    assert (replaced.backup, replaced.told, replaced.host) == (first, 3, host)
     async with Bus.connect(server.owner) as bus, Session(bus, Agent("planner")) as planner:
         told = (await read_inbox(planner)).results
         known = [await roster.registration(bus, name) for name in ("coder", "moved", "newbie")]
     assert {each.task_id: each.state for each in told} == dict.fromkeys(sent, "failed")
     assert [each and each.account for each in known] == ["pi", "pi", "pi"]
-    *_, replaced = await restored(owner, tmp_path / "backup", replace=True)
-    assert replaced.backup not in {where, None}
+    for settings in (owner, server.owner):
+        *_, replaced = await restored(settings, tmp_path / "backup", replace=True)
+        assert replaced.backup.parent == settings.data_dir / "backups"
+        assert (replaced.told, replaced.host, replaced.backup == first) == (0, "", False)

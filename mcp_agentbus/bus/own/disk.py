@@ -106,6 +106,7 @@ def write_error(settings: Settings) -> str:
     """Return why the running server stores nothing until it is started anew; empty if it does.
 
     By its own log, which names each message that it could not write: the system's words, no path.
+    What lies on a disk that is mounted read-only says nothing of it: then it is `READ_ONLY_HERE`.
     """
     files = Files(settings.data_dir)
     if not locks.is_held(files.lock):
@@ -116,11 +117,11 @@ def write_error(settings: Settings) -> str:
             full = next((each for each in DISK_IS_FULL if each in unwritten[0]), "")
             reason = _REASON.search(unwritten[0])
             return full or (reason[1] if reason else _SOME_REASON)
-    return said.READ_ONLY if _is_read_only(files.store) else ""
+    return said.READ_ONLY_HERE if _is_read_only(files.store) else ""
 
 
 def _is_read_only(store: Path) -> bool:
-    """Tell whether the system lets nobody write there: then a log beside it says nothing of it."""
+    """Tell whether the system lets this process write nothing there, whatever it lets a server."""
     try:
         tempfile.TemporaryFile(dir=store).close()
     except OSError as error:

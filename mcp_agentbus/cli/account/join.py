@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.address import starting_no_server
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.account import unseen_line
 from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -31,8 +33,10 @@ from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
 from mcp_agentbus.shared.joining.place import Place
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.outbox.outbox import lying
 from mcp_agentbus.store.outbox.own import own_server
+from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.tools.answers.words import many
 
 _PROMPT: Final = "Paste the line of `agentbus server invite` (it is not shown): "
@@ -43,8 +47,11 @@ SEEN: Final = BadInput(
     hint="Have it revoked by whoever gave it to you, and get another. Then run `agentbus join` "
     "alone: it asks for the line.",
 )
+# Of those that are on the bus of before.
+_NAMED_MAX: Final = 8
 _SESSIONS: Final = (
-    "Start the open sessions of your hosts anew: what they hold is on the bus of before."
+    "Start the open sessions of your hosts, and workers, anew: what they hold is on the bus of "
+    "before."
 )
 
 
@@ -164,12 +171,40 @@ def _listener(settings: Settings) -> str:
 
 
 def _own_server_ended(settings: Settings) -> str:
-    """Stop the server that was the bus before, which nobody needs any more; say so."""
+    """Stop the server that was the bus before, unless somebody needs it still; say so.
+
+    A session would start it again, and the result of a worker wait for ever.
+    """
+    own = own_server(settings)
     try:
-        ended = embedded.stop(own_server(settings))
+        there = asyncio.run(_at_work(own))
+        ended = not there and embedded.stop(own)
     except AgentbusError as error:
         return f"Your own server runs still: {error.message} {error.hint}"
+    if there:
+        return (
+            f"Your own server runs still: sessions or workers of {_named(there)} may be at work "
+            "there. Once they are started anew: agentbus server stop"
+        )
     return "Your own server was stopped." if ended else ""
+
+
+async def _at_work(own: Settings) -> list[str]:
+    """Return the agents that may have a session or a worker on a server that runs."""
+    if not await asyncio.to_thread(embedded.find, own):
+        return []
+    with starting_no_server():
+        async with Bus(own) as bus:
+            if AGENTS not in ((await bus.api("STREAM.NAMES"))["streams"] or ()):
+                return []
+            await streams.ensure_streams(bus)  # that of signs of life is gone with a server's end
+            everybody = await roster.everybody(bus)
+    return [each.id for each in everybody if each.state in {"live session", "not known"}]
+
+
+def _named(agents: Sequence[str]) -> str:
+    more = len(agents) - _NAMED_MAX
+    return ", ".join(agents[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 async def _looked(settings: Settings, *, as_json: bool) -> tuple[int, dict[str, Any]]:

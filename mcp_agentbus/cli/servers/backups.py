@@ -83,16 +83,29 @@ async def _restore(args: argparse.Namespace, settings: Settings) -> int:
     for each in replaced:
         if each.told:
             done += f" Sent since then, and ended here: {each.told:,}; their senders are told."
-        where = shlex.quote(str(each.backup))
-        of = f" --dir {shlex.quote(args.dir)}" if args.dir else ""
-        done += f" What was there before: agentbus server restore --replace {where}{of}"
+        done += f" {_again(each, args.dir)}"
     data = {
         "restored": str(kept.folder),
         "streams": teller.streams,
-        "before": [{"backup": str(each.backup), "told": each.told} for each in replaced],
+        "before": [
+            {"backup": str(each.backup), "host": each.host or None, "told": each.told}
+            for each in replaced
+        ],
     }
     show(args, done, data)
     return 0
+
+
+def _again(before: restoring.Replaced, server: str | None) -> str:
+    """Say how to have back what was there before."""
+    command, where = "agentbus server restore --replace", shlex.quote(str(before.backup))
+    of = f" --dir {shlex.quote(server)}" if server else ""
+    if before.host:
+        return (
+            f"What was there before is on {before.host}, in {where}: copy that folder here, then "
+            f"{command} FOLDER{of}"
+        )
+    return f"What was there before: {command} {where}{of}"
 
 
 class _Teller:

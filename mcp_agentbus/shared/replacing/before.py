@@ -2,7 +2,8 @@
 """What a restore has to know of a bus in whose place another comes, on the disk before that goes.
 
     >>> before = await note(bus, folder)
-    >>> for each in await noted(bus): ...     # also of restores that were killed
+    >>> known = await noted(bus)              # also of restores that were killed
+    >>> await let_go(bus, [*known.several, *known.unbegun, before])
 
 So whoever has sent something is told, and every agent stays its account's, however often a restore
 ends early.
@@ -13,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
@@ -37,9 +38,12 @@ from mcp_agentbus.store.task import Undecodable
 from mcp_agentbus.store.upkeep.lost import RESTORED
 
 _FILE: Final = "waiting.json"
+# Set once the same is on the bus as well.
+_CARRIED: Final = "carried"
 _EVER: Final = datetime(2000, 1, 1, tzinfo=UTC)
 # As many bytes as so many tasks take that somebody waits for.
 _MOST: Final = 1 << 30
+_Streams: TypeAlias = dict[str, list[str]]
 
 
 class Owned(NamedTuple):
@@ -60,17 +64,26 @@ class Before:
     gone: tuple[Gone, ...]
     #: By the agent's id.
     owned: dict[str, Owned]
+    #: As `_streams`.
+    streams: _Streams
+    #: The machine that has the folder; empty for this one.
+    host: str = ""
+    #: The bus was given the same.
+    is_carried: bool = False
 
-    def let_go(self) -> None:
-        """Have it be known that all were told; its backup stays.
+    @property
+    def place(self) -> str:
+        """Where its backup is, as a sentence says it."""
+        return f"on {self.host}, in {self.folder}" if self.host else f"in {self.folder}"
 
-        Raises:
-            BadSetup: the folder cannot be used.
-        """
-        try:
-            (self.folder / _FILE).unlink(missing_ok=True)
-        except OSError as error:
-            raise unusable(error, self.folder, done="written") from None
+
+class Noted(NamedTuple):
+    """What restores of a bus have noted that none of them has told."""
+
+    #: The oldest first.
+    several: list[Before]
+    #: Of those that have removed nothing: all is there still, and one may be about to begin.
+    unbegun: list[Before]
 
 
 async def note(bus: Bus, folder: Path) -> Before:
@@ -80,67 +93,104 @@ async def note(bus: Bus, folder: Path) -> Before:
         BadSetup: that cannot be written.
         ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.stored`.
     """
-    before = Before(folder, tuple(await sent_since(bus, _EVER)), await owned(bus))
+    gone = tuple(await sent_since(bus, _EVER))
+    before = Before(folder, gone, await owned(bus), await _streams(bus))
     said = {
         "url": bus.settings.url,
-        "folder": f"{platform.node()}:{folder}",
-        "streams": await _streams(bus),
+        "host": platform.node(),
+        "folder": str(folder),
+        "streams": before.streams,
         "gone": [_gone(each) for each in before.gone],
         "owned": {
             agent: [text.stamp(each.stored_at), each.account, each.data.decode(errors="replace")]
             for agent, each in before.owned.items()
         },
     }
-    content = json.dumps(said).encode()
-    try:
-        await asyncio.to_thread(write_whole, folder / _FILE, content)
-    except OSError as error:
-        raise unusable(error, folder, done="written") from None
-    await carried.put(bus, folder.name, content)
+    await asyncio.to_thread(_write, folder, said)
+    if await carried.put(bus, folder.name, json.dumps(said).encode()):
+        await asyncio.to_thread(_write, folder, said | {_CARRIED: True})
     return before
 
 
-async def noted(bus: Bus) -> list[Before]:
-    """Return what was noted of this bus and told to nobody yet, the oldest first.
+def _write(folder: Path, said: Mapping[str, Any]) -> None:
+    try:
+        write_whole(folder / _FILE, json.dumps(said).encode())
+    except OSError as error:
+        raise unusable(error, folder, done="written") from None
 
-    Also what another machine has noted, with that machine before its folder. Where a restore has
-    ended before it removed anything, all is still there.
+
+async def let_go(bus: Bus, notes: Sequence[Before]) -> None:
+    """Have it be known that all were told; the backups stay.
+
+    Raises:
+        BadSetup: a folder cannot be used.
+        ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
+    """
+    await carried.forget(bus, [each.folder.name for each in notes])
+    await asyncio.to_thread(_remove, [each.folder for each in notes if not each.host])
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        try:
+            (folder / _FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(error, folder, done="written") from None
+
+
+async def noted(bus: Bus) -> Noted:
+    """Return what was noted of this bus and told to nobody yet, by another machine, too.
 
     Raises:
         BadSetup: it cannot be read.
         ApiError, BusUnreachable, NotAllowed: as `Bus.api`.
     """
     place, url, now = bus.settings.data_dir / "backups", bus.settings.url, await _streams(bus)
-    found = await asyncio.to_thread(_noted, place, url, now)
-    here = {carried.name_of(each.folder.name) for each in found}
-    for note, content in (await carried.all_of(bus)).items():
+    there = await carried.all_of(bus)
+    here = await asyncio.to_thread(_noted_here, place, url)
+    ended = [each for each in here if _is_ended(each, now, there)]
+    await asyncio.to_thread(_remove, [each.folder for each in ended])
+    notes = [each for each in here if each not in ended]
+    known = {carried.name_of(each.folder.name) for each in notes}
+    for name, content in there.items():
         with suppress(ValueError, LookupError, TypeError, AttributeError):  # not as it was written
-            said = text.from_json(content)
-            if said["streams"] == now:
-                await carried.forget(bus, note)
-            elif note not in here:
-                found.append(_read(Path(str(said["folder"])), said))
-    return sorted(found, key=lambda each: each.folder.name)
+            if name not in known:
+                notes.append(_elsewhere(text.from_json(content)))
+    notes.sort(key=lambda each: each.folder.name)
+    several = [each for each in notes if each.streams != now]
+    return Noted(several, [each for each in notes if each.streams == now])
 
 
-def _noted(place: Path, url: str | None, now: Mapping[str, list[str]]) -> list[Before]:
+def _noted_here(place: Path, url: str | None) -> list[Before]:
     found: list[Before] = []
     for file in sorted(place.glob(f"before-restore-*/{_FILE}")):
         try:
             said = text.from_json(read_whole(file, _MOST))
-            if said["url"] != url:
-                continue
-            before = _read(file.parent, said)
+            if said["url"] == url:
+                found.append(_read(file.parent, said))
         except OSError as error:
             raise unusable(error, file, done="read") from None
         except (ValueError, LookupError, TypeError, AttributeError):
             what = f"{file} is damaged, which says who waits for a task since an earlier restore."
             raise BadSetup(what, hint="Move it away, then run it again.") from None
-        if said["streams"] == now:
-            before.let_go()
-        else:
-            found.append(before)
     return found
+
+
+def _is_ended(before: Before, now: _Streams, there: Collection[str]) -> bool:
+    """Tell whether the restore that has noted this here was ended elsewhere, which told all.
+
+    A bus that has lost what it was given, with all else, was not restored since.
+    """
+    if not before.is_carried or carried.name_of(before.folder.name) in there:
+        return False
+    then = {restored for _, restored in before.streams.values()}
+    return any({restored for _, restored in now.values()} - then)
+
+
+def _elsewhere(said: dict[str, Any]) -> Before:
+    folder, host = Path(str(said["folder"])), str(said["host"])
+    is_here = host == platform.node() and folder.is_dir()
+    return replace(_read(folder, said), host="" if is_here else host)
 
 
 def _read(folder: Path, said: dict[str, Any]) -> Before:
@@ -152,7 +202,8 @@ def _read(folder: Path, said: dict[str, Any]) -> Before:
         agent: Owned(datetime.fromisoformat(at), account, data.encode())
         for agent, (at, account, data) in said["owned"].items()
     }
-    return Before(folder, tuple(gone), known)
+    streams = {name: [made, restored] for name, (made, restored) in said["streams"].items()}
+    return Before(folder, tuple(gone), known, streams, is_carried=bool(said.get(_CARRIED)))
 
 
 def _stored(subject: str, said: str) -> Found:
@@ -166,9 +217,9 @@ def _gone(gone: Gone) -> list[list[str] | None]:
     return [sent, [over.subject, over.encode(gone.end).decode()] if gone.end else None]
 
 
-async def _streams(bus: Bus) -> dict[str, list[str]]:
+async def _streams(bus: Bus) -> _Streams:
     """Return by what each stream is known to be that of before; one that is missing by nothing."""
-    known: dict[str, list[str]] = {}
+    known: _Streams = {}
     for name in ORDER:
         try:
             info = await bus.api(f"STREAM.INFO.{name}")

@@ -10,6 +10,7 @@ In a stream of its own, which no backup has, and which is there until all of it 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -34,8 +35,8 @@ _PART: Final = 512 << 10
 _WHOLE: Final = "whole"
 
 
-async def put(bus: Bus, note: str, content: bytes) -> None:
-    """Keep a note on the bus; where it has no room for it, it is on this machine only.
+async def put(bus: Bus, note: str, content: bytes) -> bool:
+    """Keep a note on the bus, and tell whether it is there: that may have no room for it.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -45,6 +46,8 @@ async def put(bus: Bus, note: str, content: bytes) -> None:
         for part, start in enumerate(range(0, len(content), _PART)):
             await bus.publish(_subject(note, str(part)), content[start : start + _PART])
         await bus.publish(_subject(note, _WHOLE), b"")
+        return True
+    return False
 
 
 async def all_of(bus: Bus) -> dict[str, bytes]:
@@ -72,17 +75,19 @@ async def all_of(bus: Bus) -> dict[str, bytes]:
     return whole
 
 
-async def forget(bus: Bus, note: str = "") -> None:
-    """Have it be known that a note was told, or is nothing to tell; or that all were.
+async def forget(bus: Bus, notes: Iterable[str]) -> None:
+    """Have it be known of these notes that they were told, or that nothing of them is to be told.
+
+    One that another restore has put there meanwhile stays.
 
     Raises:
         ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
     """
-    one = {"filter": _subject(note, "*")}
     try:
-        if note:
-            await bus.api(f"STREAM.PURGE.{STREAM}", one)
-        else:
+        for note in notes:
+            await bus.api(f"STREAM.PURGE.{STREAM}", {"filter": _subject(note, "*")})
+        # Kept by one server, an empty one could hold up a restore while that is away.
+        if not (await bus.api(f"STREAM.INFO.{STREAM}"))["state"]["messages"]:
             await bus.api(f"STREAM.DELETE.{STREAM}")
     except ApiError as error:
         if error.code != NO_SUCH_STREAM:

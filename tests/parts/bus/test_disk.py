@@ -68,14 +68,23 @@ def test_a_write_that_failed_is_told_in_the_systems_words_until_the_next_start(
 def test_a_disk_that_is_read_only_is_told_though_the_log_on_it_says_nothing(
     settings, runs, monkeypatch, code
 ):
-    """It was told as full, and by doctor as well."""
+    """It was told as full; and of a server outside a sandbox, that it stores nothing any more."""
 
     def refused(**_):
         raise OSError(code, "no")
 
     monkeypatch.setattr(disk.tempfile, "TemporaryFile", refused)
 
-    assert disk.write_error(settings) == ("read-only file system" if code == errno.EROFS else "")
+    why, check = disk.write_error(settings), doctor._writing(settings, "it runs")
+    if code == errno.EIO:
+        assert (why, check.state) == ("", "ok")
+        return
+    told = said.nothing_kept(why)
+    assert (check.state, check.mend) == ("warning", None)
+    for words in (f"{check.said} {check.fix}", f"{told.message} {told.hint}"):
+        assert all(part in words for part in ("read-only", "sandbox", "disk that has failed"))
+        assert "started anew" not in words
+        assert "could not write" not in words
 
 
 def test_of_a_server_that_does_not_run_nothing_is_told(settings, files):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`agentbus join` as a person types it: the line is seen nowhere, however long it is."""
 
+import asyncio
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import pty
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import forking
@@ -15,14 +17,19 @@ import pytest
 import served
 from local_server import settings_at
 
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.nkey import new_seed
 from mcp_agentbus.cli.account import join as cli_join
 from mcp_agentbus.cli.account import unseen_line
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.invitation import Line
 from mcp_agentbus.shared.joining.place import Place, Record
+from mcp_agentbus.work.worker import Worker
 
 _LINE = invitation.encode(
     Line(
@@ -112,6 +119,39 @@ def test_who_has_joined_is_told_what_became_of_the_server_of_before(
     settings = settings_at(tmp_path, AGENTBUS_URL="tls://127.0.0.1:1")
 
     assert cli_join._own_server_ended(settings) == said
+
+
+def test_the_server_of_before_runs_on_for_whoever_is_at_work_there(settings):
+    """The result of a worker waited for ever, and a session started it again."""
+    shared = replace(settings, url="tls://127.0.0.1:1")
+    embedded.ensure(settings)
+    assert cli_join._own_server_ended(shared) == "Your own server was stopped."
+
+    async def at_work():
+        async with (
+            Bus(settings) as bus,
+            Worker(bus, Agent("coder")),
+            Session(bus, Agent("tester")) as tester,
+        ):
+            await tester.called()
+            said = await asyncio.to_thread(cli_join._own_server_ended, shared)
+            runs = embedded.find(settings)
+        return said, runs, await asyncio.to_thread(cli_join._own_server_ended, shared)
+
+    said, runs, left = asyncio.run(at_work())
+    assert runs
+    assert left == "Your own server was stopped."
+    assert (
+        "sessions or workers of coder, tester may be at work there. Once they are started" in said
+    )
+    assert said.endswith("agentbus server stop")
+
+
+def test_of_many_that_are_at_work_some_are_named():
+    agents = [f"a{number}" for number in range(9)]
+
+    assert cli_join._named(agents[:8]) == "a0, a1, a2, a3, a4, a5, a6, a7"
+    assert cli_join._named(agents) == "a0, a1, a2, a3, a4, a5, a6, a7 and 1 more"
 
 
 def test_bytes_that_are_no_text_are_no_line(monkeypatch):

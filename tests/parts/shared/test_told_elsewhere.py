@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
@@ -16,16 +18,17 @@ async def test_a_note_is_read_as_it_was_written_however_long_and_is_gone_once_it
     monkeypatch.setattr(carried, "_PART", 4)
     bus = own_world.bus
     assert await carried.all_of(bus) == {}
-    await carried.forget(bus)
-    await carried.put(bus, "before-1.5", b"nine bytes")
-    await carried.put(bus, "before-2", b"")
+    await carried.forget(bus, ["before-0"])
+    assert await carried.put(bus, "before-1.5", b"nine bytes")
+    assert await carried.put(bus, "before-2", b"")
     await bus.publish("agentbus-before.broken-off.0", b"half", stream=carried.STREAM)
 
     assert await carried.all_of(bus) == {"before-1_5": b"nine bytes", "before-2": b""}
-    await carried.forget(bus, "before-1.5")
+    await carried.forget(bus, ["before-1.5"])
     assert await carried.all_of(bus) == {"before-2": b""}
-    await carried.forget(bus)
+    await carried.forget(bus, ["before-2", "broken-off"])
     assert await carried.all_of(bus) == {}
+    assert not (await bus.api("STREAM.NAMES"))["streams"]
 
 
 class Refusing:
@@ -34,7 +37,7 @@ class Refusing:
     def __init__(self, error):
         self.error = error
 
-    async def api(self, _):
+    async def api(self, *_):
         raise self.error
 
 
@@ -43,11 +46,11 @@ async def test_a_bus_without_room_for_a_note_is_no_reason_not_to_restore_it(monk
         raise StoreFull
 
     monkeypatch.setattr(carried.streams, "ensure", full)
-    await carried.put(None, "before-1", b"x")
+    assert not await carried.put(None, "before-1", b"x")
 
 
 async def test_what_cannot_be_known_is_no_bus_without_notes():
-    for ask in (carried.all_of, carried.forget):
+    for ask in (carried.all_of, partial(carried.forget, notes=["before-1"])):
         await ask(Refusing(ApiError(NO_SUCH_STREAM)))
         with pytest.raises(ApiError):
             await ask(Refusing(ApiError(10008)))
