@@ -369,7 +369,7 @@ class Session:
         """Do at its end what takes time, as far as there is so much."""
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(within_s):
-                if self._keeper:  # after its last sign of life this one leaves
+                if self._keeper and not self._keeper.done():  # its last sign of life is to leave
                     self._keeper.cancel()
                     await asyncio.wait([self._keeper], timeout=_TURN_S)
                 for task in self._doing.values():
