@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 
-from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.errors import BadInput, BadSetup
 
 
 class Home:
@@ -39,3 +40,18 @@ class Home:
             "This Bus belongs to another event loop or process. Nothing was stored.",
             hint="Open a Bus and a Session in each.",
         )
+
+
+def settings_of(bus: object) -> Settings:
+    """Return the settings of a bus that somebody gives.
+
+    Raises:
+        BadInput: it is none, as what opens one.
+    """
+    if isinstance(settings := getattr(bus, "settings", None), Settings):
+        return settings
+    raise BadInput(
+        f"A session needs a Bus, and this is a {type(bus).__name__}.",
+        hint="`Bus.connect()` and `Bus.ephemeral()` are for `async with ... as bus`; in a notebook "
+        "use `Bus()`.",
+    )

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.home import settings_of
 from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.config import machine_key
 from mcp_agentbus.config.watcher import Watcher
@@ -99,7 +100,7 @@ class Session:
     def __post_init__(self) -> None:
         if self.naming is None:  # else the name is its user's, or made of its folder's
             self.me.check()
-        self._config = Watcher(self.bus.settings)
+        self._config = Watcher(settings_of(self.bus))
         self._be(self.me.by_mcp() if self.naming else self.me)
 
     def _be(self, me: Agent) -> None:
@@ -352,9 +353,8 @@ class Session:
     async def close(self) -> None:
         """End the session: give back what it holds, say that it leaves; 3 s at most.
 
-        Of many tasks each takes its time besides. Whoever cuts this short ends the session's keeper
-        all the same: what it still held is offered again as that of one that was killed. What it
-        was given counts as seen if that is known by its `calls` to have arrived.
+        Of many tasks each takes its time besides. Whoever cuts this short ends its keeper all the
+        same. What it was given counts as seen if that is known by its `calls` to have arrived.
         """
         self._ended = True
         self.watches.note(*EVERYTHING)  # whoever waits here is told at once
