@@ -22,6 +22,7 @@ from typing import Final, Self, TypeVar
 from mcp_agentbus.bus import budget, said
 from mcp_agentbus.bus.address import Rotation, find_servers
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
+from mcp_agentbus.bus.home import Home
 from mcp_agentbus.bus.own import disk
 from mcp_agentbus.bus.replies import LEADERLESS, Message, NotNow
 from mcp_agentbus.bus.subscription import HEARD_MAX, Arrived, Subscription
@@ -58,15 +59,20 @@ class Reconnecting:
         #: Why `reconnected` had no connection when it was last asked; empty if it had one.
         self.away_says = ""
         self.is_locked_out = False  #: It had none as the server does not take the login.
-        self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
         self.connections = 0  #: How many were opened: what one has told, another may not.
         self.unanswered = 0  #: Tries that had no answer: what they did at the server is not known.
-        self._closed, self._repairing, self._repairs = False, asyncio.Lock(), 0
+        self._closed, self._repairs = False, 0
         self._repairs_within: budget.Budget | None = None
         self._refused: BusUnreachable | None = None
-        self._link: Link | None = None
         self._ground = disk.Ground(self.settings)
-        self._rotation, self._opening = Rotation(), asyncio.Lock()
+        self._rotation, self._home = Rotation(), Home()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know of no connection, nor of who waits for one or hears something on it."""
+        self._link: Link | None = None
+        self.opened = asyncio.Event()  #: Set whenever a connection was opened, or anew.
+        self._opening, self._repairing = asyncio.Lock(), asyncio.Lock()
         self._subscriptions: list[Subscription] = []
 
     async def __aenter__(self) -> Self:
@@ -78,7 +84,7 @@ class Reconnecting:
     async def close(self) -> None:
         """End the connection; safe to call twice."""
         self._closed = True
-        if self._link:
+        if self._link and self._home.is_here:  # else it is another's, as of who has forked
             await self._link.close()
 
     async def send(
@@ -303,8 +309,9 @@ class Reconnecting:
         try:
             yield subscription.is_allowed
         finally:
-            self._subscriptions.remove(subscription)
-            await subscription.end()
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+                await subscription.end()
 
     async def _hear(self, link: Link, subscription: Subscription) -> None:
         with self._answering():
@@ -327,7 +334,7 @@ class Reconnecting:
                 self.away_says, self.is_locked_out = "", False
                 return True
             if self._closed:
-                raise _closed()
+                raise said.closed()
             if time.monotonic() + pause >= give_up:
                 return False
             await asyncio.sleep(pause)
@@ -343,6 +350,8 @@ class Reconnecting:
 
     async def _live(self, *, may_start: bool = True, within_s: float = budget.CALL_S) -> Link:
         """Return a connection that works, opening one if need be."""
+        if self._home.moves():
+            self._begin()
         if link := self._lasting():
             return link
         try:
@@ -350,7 +359,7 @@ class Reconnecting:
                 if link := self._lasting():
                     return link
                 if self._closed:
-                    raise _closed()
+                    raise said.closed()
                 return await self._open(may_start=may_start)
         except TimeoutError:  # others are trying: why the last of them failed is known
             if self._refused:
@@ -389,7 +398,3 @@ class Reconnecting:
     def _lost(self) -> None:
         for subscription in list(self._subscriptions):
             subscription.arrived(None)
-
-
-def _closed() -> BusUnreachable:
-    return BusUnreachable("This bus was closed. Nothing was stored.", hint="Open a new one.")

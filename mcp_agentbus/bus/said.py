@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from mcp_agentbus.bus.replies import DISK_IS_FULL
-from mcp_agentbus.errors import Unconfirmed
+from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 
 #: It knows nobody who takes what was said.
 NO_JETSTREAM: Final = (
@@ -65,3 +65,8 @@ def nothing_kept(why: str) -> Unconfirmed:
         mend="Before that, run `agentbus doctor`: it says what to mend. Then the server is started "
         "anew by itself, once a minute at most.",
     )
+
+
+def closed() -> BusUnreachable:
+    """Return the error of a bus that was closed here."""
+    return BusUnreachable("This bus was closed. Nothing was stored.", hint="Open a new one.")

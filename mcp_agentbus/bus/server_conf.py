@@ -93,7 +93,8 @@ def shared(
         known = "# The network encrypts: besides allow_plaintext = true, [server] of config.toml\n"
     return f"""\
 # A bus for several machines. Whoever has its token may do everything on it.
-#   {TOKEN_VARIABLE}=... nats-server -c agentbus.conf
+#   {TOKEN_VARIABLE}='"..."' nats-server -c agentbus.conf
+# In those quotes, which are no part of it: without them 7m, or digits alone, are read as a number.
 # On each machine, with the token in a file that only its user can read:
 #   AGENTBUS_URL={scheme}://HOST:{port} AGENTBUS_TOKEN_FILE=/path/to/token
 {known}listen: {quoted(listen)}

@@ -21,16 +21,18 @@ from functools import partial
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.home import settings_of
 from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.config import machine_key
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import in_background, note_failure, part, together
+from mcp_agentbus.core.aio import in_background, part, together
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.call import Calls, Watches, is_over
 from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.keeper import keep
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.cause import way_of
 from mcp_agentbus.handoff.sending.rate import SendRate
@@ -39,10 +41,10 @@ from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.reading import consumers
-from mcp_agentbus.store.task import CLAIM_MAX_S
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
-_TURN_S: Final = 0.5  # of that, for a call that is claiming just now
+_GIVEN_BACK_S: Final = 0.01  # more for each task that is given back
+_TURN_S: Final = 0.5  # of that, for its keeper, and for a call that is claiming just now
 _HANDED_OVER_S: Final = 2.0  # whoever is asked for what it has; one that hangs is not waited for
 _PREDECESSORS_MAX: Final = 8  # more than a host leaves; whoever is on the bus may answer
 RECORDS: Final = "records"  # of sent tasks, where something new may be, as in the lanes
@@ -85,7 +87,7 @@ class Session:
     namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _naming_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _called_at: float = field(default_factory=time.monotonic)
+    called_at: float = field(default_factory=time.monotonic)
     _ended: bool = False
     _registered: tuple[str, ...] = ()  # the roles that its latest registration was to have
     _done: set[str] = field(default_factory=set)  # what is begun once, see `_once`
@@ -93,11 +95,12 @@ class Session:
     _doing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _ending: AsyncExitStack = field(default_factory=AsyncExitStack)
     _in_background: set[asyncio.Task[None]] = field(default_factory=set)
+    _keeper: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         if self.naming is None:  # else the name is its user's, or made of its folder's
             self.me.check()
-        self._config = Watcher(self.bus.settings)
+        self._config = Watcher(settings_of(self.bus))
         self._be(self.me.by_mcp() if self.naming else self.me)
 
     def _be(self, me: Agent) -> None:
@@ -195,14 +198,14 @@ class Session:
             self.successor = ""
             self._done.clear()
             self._hears.clear()
-        self._called_at = time.monotonic()
+        self.called_at = time.monotonic()
         self.refreshed()
         await self._once("known", self._introduce)
 
     async def can_read(self) -> None:
         """Make sure that the lanes of its inboxes by now are there, and what comes in is heard."""
-        if self.refreshed().roles != self._registered:  # a new one may not be granted
-            await self._register()
+        if self.refreshed().roles != self.registered:  # a new one may not be granted
+            await self.register()
         inboxes = self.inboxes
         ready = partial(self._prepare_to_read, inboxes)
         await self._once(f"reading {' '.join(inboxes)}", ready)
@@ -224,11 +227,11 @@ class Session:
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
         if self.leased and self.bus.settings.account:
-            await self._register()  # by which it is known whose inboxes it may look into
+            await self.register()  # by which it is known whose inboxes it may look into
             await self.claims.find(self.inboxes)
         else:
             finding = [self.claims.find(self.inboxes)] if self.leased else []
-            await together(self._register(), *finding)
+            await together(self.register(), *finding)
         self.naming = None
         if self.leased:
             return
@@ -238,12 +241,17 @@ class Session:
         await self._hear_records()
         if self.hosted and not self.only:
             await self._succeed()
-        self._ending.callback(in_background(self._keep(), f"keeper of session {self.id}").cancel)
+        self._keeper = in_background(keep(self), f"keeper of session {self.id}")
+        self._ending.callback(self._keeper.cancel)
 
-    async def _register(self) -> None:
+    async def register(self) -> None:
+        """Say of its agent who that is, and that it was there.
+
+        Raises: as `roster.register_granted`.
+        """
         me = self.refreshed()
         self.ungranted = await roster.register_granted(self.bus, me, text.now())
-        self._registered = me.roles
+        self.registered = me.roles
 
     async def _hear_records(self) -> None:
         await self._hear(subjects.record_subject(self.me.id, "*", "*"), self._on_record)
@@ -337,37 +345,33 @@ class Session:
         if self._in_background:
             await asyncio.wait(self._in_background, timeout=_END_TIMEOUT_S)
 
-    async def _keep(self) -> None:
-        """Say that the session lives, and keep what it holds."""
-        touched = time.monotonic()
-        while True:
-            await asyncio.sleep(roster.BEAT_S)
-            try:
-                await roster.beat(self.bus, self.me, self.id)
-                kept = [claim.delivery for claim in self.claims.values()]
-                kept += [taken.delivery for taken in self.outcomes.taken.values() if taken.delivery]
-                for delivery in kept:
-                    await self.bus.extend(delivery)
-                if time.monotonic() - touched > roster.TOUCH_S:
-                    touched = time.monotonic()
-                    await self._register()
-                if time.monotonic() - self._called_at > CLAIM_MAX_S:
-                    await self.claims.give_all_back("no call from its session for 2 hours")
-                await self.outcomes.keeping.again()
-            except AgentbusError as error:
-                _log.debug("keeper: %s", error.message)
-            except Exception as error:  # noqa: BLE001  # a keeper that ends would lose every claim
-                note_failure(f"keeper of session {self.id}", error)
+    @property
+    def is_over(self) -> bool:
+        """Whether it gives no sign of life any more."""
+        return self._ended or bool(self.successor)
 
     async def close(self) -> None:
         """End the session: give back what it holds, say that it leaves; 3 s at most.
 
-        What it was given counts as seen if that is known by its `calls` to have arrived.
+        Of many tasks each takes its time besides. Whoever cuts this short ends its keeper all the
+        same. What it was given counts as seen if that is known by its `calls` to have arrived.
         """
         self._ended = True
         self.watches.note(*EVERYTHING)  # whoever waits here is told at once
+        try:
+            await self._end(_END_TIMEOUT_S + _GIVEN_BACK_S * len(self.claims))
+        finally:
+            with suppress(AgentbusError, TimeoutError):
+                async with asyncio.timeout(_END_TIMEOUT_S):
+                    await self._ending.aclose()
+
+    async def _end(self, within_s: float) -> None:
+        """Do at its end what takes time, as far as there is so much."""
         with suppress(AgentbusError, TimeoutError):
-            async with asyncio.timeout(_END_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
+                if self._keeper and not self._keeper.done():  # its last sign of life is to leave
+                    self._keeper.cancel()
+                    await asyncio.wait([self._keeper], timeout=_TURN_S)
                 for task in self._doing.values():
                     task.cancel()
                 unfinished = (*self._in_background, *self._doing.values())
@@ -376,9 +380,6 @@ class Session:
                 if not self.leased and self.is_known and await self.bus.reconnected(0):
                     await self._turn_ended()
                     await self._leave()
-        with suppress(AgentbusError, TimeoutError):
-            async with asyncio.timeout(_END_TIMEOUT_S):
-                await self._ending.aclose()
 
     async def _turn_ended(self) -> None:
         """Wait for the call that may claim just now; each later one sees that this has ended."""
@@ -393,7 +394,7 @@ class Session:
             partial(self.claims.give_all_back, "its session ended"),
             partial(roster.beat, self.bus, self.me, self.id, leaving=True),
             partial(self.outcomes.leave, self.calls.ended),
-            self._register,
+            self.register,
         ):
             with suppress(AgentbusError):
                 await step()

@@ -6,11 +6,11 @@ r"""What a host says, line by line: a message for the server, or what the host i
     >>> read(b'[]\n').answer
     b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"..."}}\n'
 
-Every line but a response has one of both, so no request goes without an answer: one with an id is
-refused for that id, and a batch for each of its ids. What goes on to the server is written anew, as
-one JSON text that any reader takes: a line costs the server, which has other sessions, no more than
-its bytes. It knows no method of MCP, but that what is called `arguments` is an object; in what is
-no text it puts U+FFFD, and tells the server so.
+Every line but a response and a blank one has one of both, so no request goes without an answer: one
+with an id is refused for that id, and a batch for each of its ids. What goes on to the server is
+written anew, as one JSON text that any reader takes: a line costs the server, which has other
+sessions, no more than its bytes. It knows no method of MCP, but that what is called `arguments` is
+an object; in what is no text it puts U+FFFD, and tells the server so.
 """
 
 import json
@@ -67,7 +67,7 @@ class Refused(NamedTuple):
 
 
 def read(line: bytes) -> Message | Refused | None:
-    """Return what a line is; None for a response, as the server has asked for none.
+    """Return what a line is; None for blanks, and for a response, as the server has asked for none.
 
     A line without an end was too long, see `Lines`.
     """
@@ -80,7 +80,8 @@ def read(line: bytes) -> Message | Refused | None:
     except RecursionError:
         return _refused(_id_at_an_end(line), _TOO_DEEP)
     except ValueError as error:
-        return _refused(None, f"it is no JSON, {error}", _PARSE_ERROR)
+        told = _refused(None, f"it is no JSON, {error}", _PARSE_ERROR)
+        return told if text.strip() else None
     if _is_response(content):
         return None
     if why := _fault(content) or size:

@@ -6,17 +6,18 @@
 
 The server counts what it has not handed out yet. That number has in it what was withdrawn and what
 has expired, until a reader comes by, and lacks what was given back, or held by a session that died.
-So where few tasks are stored each of them is looked at; where many are, it is the server's number.
-Nothing is taken.
+So where few tasks are stored each of them is looked at; where many are, the first that were handed
+out, by which the others are reckoned, and what was not is the server's number. Nothing is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
@@ -33,6 +34,10 @@ from mcp_agentbus.store.task import HELD, Record, Task, Undecodable
 
 #: Of so many stored tasks in a lane each is looked at. Hooks and readers wait for the answer.
 LOOKED_AT_MAX: Final = 50
+#: Of what a lane with many has handed out, so many are looked at, and as many again as long as
+#: sessions hold all of those: that nothing waits is never a guess.
+OUT_MAX: Final = 100
+_NONE: Final[Mapping[tuple[str, str], int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,11 @@ class Lane:
 
     #: Open tasks that no live session holds.
     count: int = 0
-    #: Tasks that one holds; of a lane with many tasks also what was given back.
+    #: Tasks that one holds; where nobody may look at them, all that was handed out.
     held: int = 0
-    #: What is counted, by sequence, the oldest first; None where it is the server's number.
+    #: What is counted, by sequence, the oldest first; None where the server has counted some.
     tasks: Mapping[int, Task] | None = field(default_factory=dict)
-    #: What stands of those, as far as they have been claimed before.
+    #: What stands of those that were looked at, as far as they have been claimed before.
     records: Mapping[int, Record] = field(default_factory=dict)
     #: Of the tasks that one holds, the records of those that it has asked something about.
     asking: tuple[Record, ...] = ()
@@ -63,8 +68,12 @@ class _HandedOut(NamedTuple):
     """What the server says of a lane."""
 
     waiting: int
-    #: Handed out, and neither finished nor offered again since.
+    #: Handed out and not finished: held, given back, or of a session that is gone.
     taken: int
+    #: It hands out those behind this sequence of the stream next, and those that were given back.
+    last: int = 0
+    #: Of all up to this one none is unfinished.
+    floor: int = 0
 
 
 async def counts(
@@ -80,18 +89,34 @@ async def counts(
 
 
 async def offered(
-    bus: Bus, inboxes: Sequence[str], lanes: Sequence[Priority]
+    bus: Bus,
+    inboxes: Sequence[str],
+    lanes: Sequence[Priority],
+    own: Mapping[tuple[str, str], int] = _NONE,
 ) -> dict[Priority, int]:
     """Return the server's numbers: what the next reads take from, or find to be over.
+
+    Where more was handed out than its reader holds, what waits of that is looked at.
+
+    Args:
+        bus: where it waits.
+        inboxes: whose.
+        lanes: which of them.
+        own: how many tasks whoever asks holds, by inbox and lane.
 
     Raises: as `counts`.
     """
     places = [(inbox, lane) for lane in lanes for inbox in inboxes]
-    told = await together(*(_handed_out(bus, inbox, lane) for inbox, lane in places))
+    told = await together(*(_offered(bus, place, own.get(place, 0)) for place in places))
     numbers = dict.fromkeys(lanes, 0)
-    for (_, lane), there in zip(places, told, strict=True):
-        numbers[lane] += there.waiting
+    for (_, lane), count in zip(places, told, strict=True):
+        numbers[lane] += count
     return numbers
+
+
+async def _offered(bus: Bus, place: tuple[str, Priority], own: int) -> int:
+    there = await _handed_out(bus, *place)
+    return there.waiting if there.taken <= own else (await _of_many(bus, place, there)).count
 
 
 async def look_together(bus: Bus, inboxes: Sequence[str], priority: Priority) -> Lane:
@@ -114,8 +139,8 @@ async def look(bus: Bus, inbox: str, priority: Priority) -> Lane:
     Raises: as `counts`.
     """
     there = await _handed_out(bus, inbox, priority)
-    if sum(there) > LOOKED_AT_MAX:
-        return Lane(there.waiting, there.taken, None)
+    if there.waiting + there.taken > LOOKED_AT_MAX:
+        return await _of_many(bus, (inbox, priority), there)
     return await _lane(bus, (inbox, priority), there, await _few(bus, inbox, priority))
 
 
@@ -138,22 +163,44 @@ async def _lane(
         return Lane(there.waiting, there.taken, None)
     if len(messages) <= LOOKED_AT_MAX:
         return await _looked_at(bus, messages) if messages else Lane()
-    waiting, taken = there
-    if waiting + taken <= LOOKED_AT_MAX:  # its consumer is behind, or somebody has changed it
+    if there.waiting + there.taken <= LOOKED_AT_MAX:  # it is behind, or somebody has changed it
         stored = await stored_tasks(bus, subjects.task_subject(*place, "*"))
-        waiting = sum(stored.values()) - taken
-    return Lane(waiting, taken, None)
+        there = there._replace(waiting=sum(stored.values()) - there.taken)
+    return await _of_many(bus, place, there)
+
+
+async def _of_many(bus: Bus, place: tuple[str, Priority], there: _HandedOut) -> Lane:
+    """Return a lane by what it has handed out, which is looked at, and what the server counts."""
+    rest, start, held = there.taken, there.floor + 1, Lane()
+    while rest > 0:
+        try:
+            page = await bus.many(TASKS, _request(place, start, min(rest, OUT_MAX)))
+        except NotAllowed:
+            return Lane(there.waiting, there.taken, None)
+        page = [each for each in page if each.seq <= there.last]
+        if not page:  # the rest was finished this moment
+            break
+        out = await _looked_at(bus, page)
+        rest, start = rest - len(page), page[-1].seq + 1
+        held = replace(held, held=held.held + out.held, asking=(*held.asking, *out.asking))
+        if out.count:
+            free, gone = (rest * each // len(page) for each in (out.count, out.gone))
+            count, of_gone = there.waiting + out.count + free, out.gone + gone
+            taken = held.held + rest - free
+            return Lane(count, taken, None, out.records, held.asking, of_gone)
+    return replace(held, count=there.waiting, tasks=None)
+
+
+def _request(place: tuple[str, Priority], start: int, batch: int) -> dict[str, Any]:
+    """Return what asks for a lane's first tasks from a sequence on."""
+    subject = subjects.task_subject(*place, "*")
+    return {"seq": start, "batch": batch, "next_by_subj": subject}
 
 
 async def _few(bus: Bus, inbox: str, priority: Priority) -> list[Found] | None:
     """Return what is stored in a lane, of many one more than is looked at; None: not for us."""
-    request = {
-        "seq": 1,
-        "batch": LOOKED_AT_MAX + 1,
-        "next_by_subj": subjects.task_subject(inbox, priority, "*"),
-    }
     with suppress(NotAllowed):  # what waits for another account's agent is counted, and no more
-        return await bus.many(TASKS, request)
+        return await bus.many(TASKS, _request((inbox, priority), 1, LOOKED_AT_MAX + 1))
     return None
 
 
@@ -166,7 +213,8 @@ async def _handed_out(bus: Bus, inbox: str, priority: Priority) -> _HandedOut:
         # An agent that was registered and has never read has no consumers yet.
         subject = subjects.task_subject(inbox, priority, "*")
         return _HandedOut(sum((await stored_tasks(bus, subject)).values()), 0)
-    return _HandedOut(int(info["num_pending"]), int(info["num_ack_pending"]))
+    last, floor = (int(info[name]["stream_seq"]) for name in ("delivered", "ack_floor"))
+    return _HandedOut(int(info["num_pending"]), int(info["num_ack_pending"]), last, floor)
 
 
 async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:

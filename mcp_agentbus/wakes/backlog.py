@@ -4,15 +4,17 @@
     >>> await unseen(bus, me, await stored(bus, me.inboxes), seen, ("normal", "low"))
     (Lane(name='coder_normal', made='2026-11-21T10:00:00Z', last=9, new=1),)
 
-Where few are stored each was looked at; where many are, four numbers of the
-server's are compared. Say that tasks 3, 4, 6 and 9 are stored in coder's normal lane, and that its
-sessions were offered those up to 4. Then 6 and 9 wait, the last is 9, and new are, to a session
-that was told of all
+Where few are stored each was looked at; where many are, how many wait is compared with numbers of
+the server's. Say that tasks 3, 4, 6 and 9 are stored in coder's normal lane, and that its sessions
+were offered those up to 4, and hold them. Then 6 and 9 wait, the last is 9, and new are, to a
+session that was told of all
 
     up to 9    none: the lane has no later one
     up to 6    1: those after 6 are counted, as far as it pays
     up to 4    2: all that wait, since it was told of none of them
     up to 0    2: the same, as of a session that was told of nothing yet
+
+What was given back waits as well, and is new to whoever was told of none of those that wait.
 
 Nothing is taken, and nothing is remembered here.
 """
@@ -52,7 +54,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Lane:
-    """The tasks of one lane that no session was offered yet, as one session sees them."""
+    """The tasks of one lane that no session has, as one session sees them."""
 
     name: str
     #: As of `Stored`.
@@ -103,7 +105,7 @@ async def _lane(bus: Bus, me: Agent, there: Stored, lane: Priority, seen: Seen) 
     told = seen(name, there.made)
     looked = await waiting.look(bus, there.inbox, lane)
     if looked.tasks is None:
-        return await _of_many(bus, there, lane, told)
+        return await _of_many(bus, there, lane, (told, looked.count))
     strangers = await strangers_to(bus, me, {task.sender for task in looked.tasks.values()})
     taken = [seq for seq, task in looked.tasks.items() if task.sender not in strangers]
     if not taken:
@@ -111,31 +113,31 @@ async def _lane(bus: Bus, me: Agent, there: Stored, lane: Priority, seen: Seen) 
     return Lane(name, there.made, max(taken), sum(seq > told for seq in taken))
 
 
-async def _of_many(bus: Bus, there: Stored, lane: Priority, told: int) -> Lane | None:
-    """Return a lane in which many tasks are stored, as far as it pays to count them."""
+async def _of_many(bus: Bus, there: Stored, lane: Priority, known: tuple[int, int]) -> Lane | None:
+    """Return a lane in which many tasks are stored, as far as it pays to count them.
+
+    `known` is up to which the session was told, and how many wait.
+    """
+    told, waits = known
     name = subjects.lane_consumer(there.inbox, lane)
     subject = subjects.task_subject(there.inbox, lane, "*")
-    of_lane = subject.removesuffix("*")
-    count = sum(count for task, count in there.tasks.items() if task.startswith(of_lane))
-    offered, pending = await _offered(bus, name, count)
-    last = await bus.last(TASKS, subject) if pending else None
+    last = await bus.last(TASKS, subject) if waits else None
     if not last:
         return None
-    new = pending
-    if offered < told < last.seq:  # some of those that wait were told
+    new = waits
+    if await _offered(bus, name) < told < last.seq:  # some of those that wait were told
         request = {"seq": told + 1, "batch": _NEWER_MAX, "next_by_subj": subject}
         newer = len(await bus.many(TASKS, request))
-        new = newer if newer < _NEWER_MAX else pending
+        new = newer if newer < _NEWER_MAX else waits
     return Lane(name, there.made, last.seq, new)
 
 
-async def _offered(bus: Bus, consumer: str, count: int) -> tuple[int, int]:
-    """Return up to which sequence a lane's tasks were offered, and how many later ones wait."""
+async def _offered(bus: Bus, consumer: str) -> int:
+    """Return up to which sequence a lane's tasks were offered."""
     try:
         info = await bus.api(f"CONSUMER.INFO.{TASKS}.{consumer}")
     except ApiError as error:
         if error.code != NO_SUCH_CONSUMER:
             raise
-        # An agent that was registered and has never read has no consumers yet.
-        return 0, count
-    return int(info["delivered"]["stream_seq"]), int(info["num_pending"])
+        return 0  # an agent that was registered and has never read has no consumers yet
+    return int(info["delivered"]["stream_seq"])

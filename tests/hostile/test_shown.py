@@ -26,6 +26,7 @@ from places import (
     look_by_listening,
     look_by_tools,
     outside_and_inside,
+    repeated,
 )  # fmt: skip
 from rawclient import Raw
 from taps import AT_ONCE, look_at_taps, needing, tell_by
@@ -334,6 +335,8 @@ async def places(tmp_path_factory):
                     await raw.put(*message)
 
         await look_at_wakes(places, settings, listener, notes, plant)
+        signs = [each for each in messages() if ".heartbeat." in each[0]]
+        await stack.enter_async_context(repeated(bus, signs))
         folder = settings.data_dir.parent
         client = await stack.enter_async_context(served.client(folder, ME, served.MODERN))
         await look_by_tools(places, client, ME, WHICH)

@@ -3,11 +3,14 @@
 
 import asyncio
 import math
+import subprocess
 
 import pytest
+from local_server import settings_at
 
 from mcp_agentbus.bus import server_conf
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own import program
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -57,6 +60,21 @@ def test_it_waits_for_the_disk_and_holds_no_secret():
     assert "sync_interval: always" in text
     assert 'store_dir: "/a \\"b\\""' in text
     assert f"${server_conf.TOKEN_VARIABLE} " in text
+
+
+@pytest.mark.parametrize("token", ["7m", "1234", "9d0c"])
+def test_as_its_comment_gives_the_token_the_server_takes_it_whatever_it_looks_like(tmp_path, token):
+    conf = server_conf.shared("127.0.0.1:4222", str(tmp_path / "store"))
+    (tmp_path / "agentbus.conf").write_text(conf)
+    [line] = [
+        line.removeprefix("#").split() for line in conf.split("\n") if " nats-server " in line
+    ]
+    variable, _, given = line[0].partition("=")
+    assert (given, line[1:]) == ("'\"...\"'", ["nats-server", "-c", "agentbus.conf"])
+    environ = {variable: given.strip("'").replace("...", token)}
+
+    command = [program.binary(settings_at(tmp_path)), "-t", *line[2:]]
+    subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(

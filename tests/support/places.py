@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import subprocess
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import forking
@@ -18,6 +19,8 @@ import served
 from listeners import starts
 from mcp_types import PromptReference
 from persons import at_terminal
+
+from mcp_agentbus.store import roster
 
 
 @dataclass(frozen=True)
@@ -223,3 +226,20 @@ async def look_at_wakes(places, settings, listener, notes, plant):
         hook = hooking.Host(settings, "woken", name=host)
         event = "sessionStart" if host == "cursor" else "SessionStart"
         places.text("hook", await hook(event))
+
+
+@asynccontextmanager
+async def repeated(bus, signs):
+    """Give signs of life as long as the block lasts: its looks may take longer than one is kept."""
+
+    async def live():
+        while True:
+            for subject, said, headers in signs:
+                await bus.send(subject, json.dumps(said).encode(), headers)
+            await asyncio.sleep(roster.BEAT_S)
+
+    living = asyncio.create_task(live())
+    try:
+        yield
+    finally:
+        living.cancel()

@@ -22,6 +22,7 @@ from server_stand_in import NOON, Server
 from mcp_agentbus.bus.replies import Found, Message, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff import keeper
 from mcp_agentbus.handoff import session as module
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
@@ -55,9 +56,9 @@ class SessionBus(Server):
         self.is_reached = True
         self._replies = {}
         monkeypatch.setattr(text, "now", self._now)
-        monkeypatch.setattr(
-            module, "time", SimpleNamespace(monotonic=lambda: self.clock_s, time_ns=lambda: 0)
-        )
+        clock = SimpleNamespace(monotonic=lambda: self.clock_s, time_ns=lambda: 0)
+        for each in (module, keeper):
+            monkeypatch.setattr(each, "time", clock)
         monkeypatch.setattr(roster, "may_live", self._may_live)
         monkeypatch.setattr(streams, "ensure_streams", self._ensure_streams)
 

@@ -20,7 +20,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.store import waiting
+from mcp_agentbus.store import subjects, waiting
 from mcp_agentbus.store.reading import consumers, offers
 from mcp_agentbus.store.task import HELD
 from mcp_agentbus.store.waiting import Lane
@@ -40,12 +40,14 @@ class Left(NamedTuple):
 
 
 async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority, int]:
-    """Return how many tasks the inboxes offer in these lanes, as the server has it.
+    """Return how many tasks the inboxes offer in these lanes, and have given others in vain.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    return await waiting.offered(session.bus, session.inboxes, lanes)
+    places = (subjects.parts(claim.delivery.subject) for claim in session.claims.values())
+    own = Counter((place.whose, place.rest[0]) for place in places)
+    return await waiting.offered(session.bus, session.inboxes, lanes, own)
 
 
 async def as_told(session: Session, taken: Brought, told: Mapping[Priority, int] = _NONE) -> Left:

@@ -121,7 +121,10 @@ def laid_out(
 
 def _block_lines(block: Block, room: int) -> list[str]:
     if not block.is_reminder:
-        return [block.facts, *sequence([block.said], block.way, room)]
+        # Where nothing is left out there is no line on the rest, and the text has its room.
+        with_rest = room + _REST_CHARS
+        is_all = _shown_chars(block.said.text, with_rest + 1) <= with_rest
+        return [block.facts, *sequence([block.said], block.way, with_rest if is_all else room)]
     facts = f"{block.facts} \u00b7 the whole: {block.way.whole}"
     return [facts, frame(one_line(block.said.text, room), said_by=block.said.by)]
 

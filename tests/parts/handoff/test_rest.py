@@ -12,7 +12,8 @@ from mcp_agentbus.store import waiting
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.waiting import Lane
 
-SESSION = SimpleNamespace(bus=None, inboxes=("coder", "role-review"), claims={"t1": None})
+HELD = SimpleNamespace(delivery=SimpleNamespace(subject="agentbus.role-review.tasks.low.planner"))
+SESSION = SimpleNamespace(bus=None, inboxes=("coder", "role-review"), claims={"t1": HELD})
 
 
 class Server:
@@ -22,8 +23,8 @@ class Server:
         self.offers, self.lanes = dict.fromkeys(LANES, 7), {}
         self.asked, self.mended = [], []
 
-    async def offered(self, _, inboxes, lanes):
-        assert inboxes == SESSION.inboxes
+    async def offered(self, _, inboxes, lanes, own):
+        assert (inboxes, own) == (SESSION.inboxes, {("role-review", "low"): 1})
         self.asked += lanes
         return {lane: self.offers[lane] for lane in lanes}
 

@@ -4,6 +4,7 @@
 import pytest
 from session_stand_in import SessionBus
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.handoff.session import Session
@@ -49,3 +50,11 @@ async def test_what_tries_heard_that_failed_is_heard_once_after_the_next(tmp_pat
 def test_an_agent_that_breaks_a_rule_is_refused_before_it_is_anybody(said, about):
     with pytest.raises(BadInput, match=about):
         Session(None, Agent(**{"id": "coder", **said}))
+
+
+@pytest.mark.parametrize("given", [Bus.connect, Bus.ephemeral, lambda: None])
+def test_what_opens_a_bus_is_none_yet(given):
+    with pytest.raises(BadInput, match="A session needs a Bus, and this is a ") as refused:
+        Session(given(), Agent("coder"))
+
+    assert "in a notebook use `Bus()`" in refused.value.hint

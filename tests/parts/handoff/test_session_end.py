@@ -2,6 +2,7 @@
 """What a session that ends does, how long it waits for it, and that it does nothing after that."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from messages import read_record
@@ -12,6 +13,7 @@ from mcp_agentbus.handoff import session
 from mcp_agentbus.handoff.ends.awaited import Result
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import roster
 from mcp_agentbus.store.records import read_record as read_record_of
 
 HANG_S = 20  # only a hang takes as long
@@ -86,3 +88,73 @@ async def test_whatever_a_session_cannot_give_back_at_its_end_it_says_that_it_le
 
     given_back = ("gives back", claim.delivery.seq)
     assert bus.said == [("leaves", "session-1"), given_back, ("registers", "coder")]
+
+
+async def test_a_session_that_has_ended_is_kept_no_longer_by_a_keeper_that_its_cancel_missed(
+    tmp_path, monkeypatch
+):
+    bus = SessionBus(tmp_path / "home", monkeypatch)
+    monkeypatch.setattr(roster, "BEAT_S", 0)
+    extends = asyncio.Event()
+
+    async def loses_a_cancel(delivery):
+        bus.said.append(("extends", delivery.seq))
+        extends.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(HANG_S)
+
+    monkeypatch.setattr(bus, "extend", loses_a_cancel)
+    coder = bus.session()
+    await coder.called()
+    seqs = [bus.claim(coder, task_id).delivery.seq for task_id in ("t1", "t2")]
+    async with asyncio.timeout(HANG_S):
+        await extends.wait()
+        await coder.close()
+
+    assert coder._keeper.done()
+    assert ("extends", seqs[1]) not in bus.said
+    assert [each for each in bus.said if "session-1" in each][-1] == ("leaves", "session-1")
+
+
+async def test_whoever_cuts_an_end_short_ends_the_keeper_of_the_session(tmp_path, monkeypatch):
+    bus = SessionBus(tmp_path / "home", monkeypatch)
+    gives, heard = asyncio.Event(), set()
+
+    async def hangs(*_, **__):
+        gives.set()
+        await asyncio.sleep(HANG_S)
+
+    coder = bus.session()
+    await coder.called()
+    bus.claim(coder)
+    heard.update(bus.heard)
+    monkeypatch.setattr(coder.claims, "give_back", hangs)
+    closing = asyncio.create_task(coder.close())
+    async with asyncio.timeout(HANG_S):
+        await gives.wait()
+        closing.cancel()
+        await asyncio.wait([closing])
+
+    assert closing.cancelled()
+    assert heard
+    assert (bus.heard, coder._keeper.done()) == ({}, True)
+
+
+async def test_who_has_many_tasks_has_time_to_give_each_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "_END_TIMEOUT_S", 0)
+    monkeypatch.setattr(session, "_GIVEN_BACK_S", HANG_S)
+    bus = SessionBus(tmp_path / "home", monkeypatch)
+    coder = bus.session()
+    await coder.called()
+    claim = bus.claim(coder)
+
+    async def slowly(delivery):
+        for _ in range(9):
+            await asyncio.sleep(0)
+        bus.said.append(("gives back", delivery.seq))
+
+    monkeypatch.setattr(bus, "give_back", slowly)
+    await coder.close()
+
+    assert ("gives back", claim.delivery.seq) in bus.said
+    assert ("leaves", "session-1") in bus.said

@@ -13,6 +13,7 @@ from session_stand_in import BEGUN_S, SessionBus
 from mcp_agentbus.core import aio
 from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.errors import BusUnreachable, Refused
+from mcp_agentbus.handoff import keeper
 from mcp_agentbus.handoff import session as module
 from mcp_agentbus.handoff.ends.awaited import Result
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
@@ -47,9 +48,8 @@ async def test_a_session_is_known_heard_from_and_kept_from_its_first_call_on_unt
         said, heard, kept = list(bus.said), set(bus.heard), keepers()
 
     assert (said, heard) == (KNOWN, {RECORDS_OF_ITS})
-    [keeper] = kept
-    await asyncio.wait({keeper}, timeout=HANG_S)
-    assert (keeper.cancelled(), bus.heard) == (True, {})
+    [its] = kept
+    assert (its.cancelled(), bus.heard) == (True, {})
     assert (bus.said, bus.reached_within) == ([*KNOWN, ("leaves", "session-1")], [0])
 
 
@@ -254,9 +254,9 @@ async def kept(bus, session, monkeypatch, times):
         bus.clock_s = BEGUN_S + at
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
+        patch.setattr(keeper, "asyncio", SimpleNamespace(sleep=sleep))
         with pytest.raises(asyncio.CancelledError):
-            await session._keep()
+            await keeper.keep(session)
     assert slept == [5] * (len(times) + 1)
 
 
@@ -311,7 +311,7 @@ async def test_a_keeper_goes_on_whatever_fails_and_says_what_should_not(bus, mon
     bus.fails = [BusUnreachable("It is away."), ZeroDivisionError(), None]
     aio.failures.clear()
 
-    with caplog.at_level("DEBUG", module.__name__):
+    with caplog.at_level("DEBUG", keeper.__name__):
         await kept(bus, session, monkeypatch, [5, 10, 15])
 
     assert bus.said == [("lives", "session-1")]

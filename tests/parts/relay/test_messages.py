@@ -108,7 +108,7 @@ def test_a_batch_is_refused_for_each_of_its_requests_and_once_for_what_has_no_id
 
 
 @pytest.mark.parametrize(
-    "line", [b"\n", b" \r\n", b"no JSON\n", b"\xff\xfe\x00\n", b"\x00\n", request()[:-2] + b"\n"]
+    "line", [b"no JSON\n", b"\xff\xfe\x00\n", b"\x00\n", request()[:-2] + b"\n"]
 )
 def test_what_is_no_json_is_refused_as_such(line):
     assert refused(line) == (None, PARSE_ERROR)
@@ -121,9 +121,11 @@ def test_what_is_no_json_is_refused_as_such(line):
         b'{"jsonrpc":"2.0","id":7,"result":7}\n',
         b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"x"}}\n',
         b'{"error":"x"}\n',
+        b"\n",
+        b" \t\r\n",
     ],
 )
-def test_a_response_is_not_answered(line):
+def test_a_response_is_not_answered_and_blanks_are_passed_over(line):
     assert messages.read(line) is None
 
 

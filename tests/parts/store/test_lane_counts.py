@@ -9,9 +9,11 @@ from exact_server import ExactServer
 from mcp_agentbus.bus.replies import ApiError, Found
 from mcp_agentbus.core.ids import SHELL_PREFIX, Agent
 from mcp_agentbus.core.text import now
+from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.taking.rest import offered
 from mcp_agentbus.store import roster, waiting
 from mcp_agentbus.store.records import read_record, read_sent, write_record
 from mcp_agentbus.store.steps import first_record, step
@@ -66,6 +68,70 @@ async def test_of_few_tasks_each_is_looked_at_and_of_one_more_the_server_tells_h
     assert await waiting.offered(world.bus, [coder], ["normal", "low"]) == {"normal": 3, "low": 0}
 
 
+async def _claimed(world, count, *, by=("coder",)):
+    """Have sessions of one agent claim so many tasks each; return them."""
+    readers = [await world.session(name) for name in by]
+    planner = await world.session("planner")
+    for number in range(count * len(by)):
+        await send_task(planner, readers[0].me.id, f"{number}", "x")
+    for reader in readers:
+        await read_inbox(reader, limit=count)
+    assert [len(reader.claims) for reader in readers] == [count] * len(by)
+    return readers
+
+
+@pytest.mark.parametrize("look", [waiting.look, waiting.look_soon])
+async def test_of_many_what_was_given_back_waits_and_what_a_session_holds_does_not(world, look):
+    [coder] = await _claimed(world, FEW + 2)
+    lane = await look(world.bus, coder.me.id, "normal")
+    assert (lane.count, lane.held) == (0, FEW + 2)
+
+    await publish_result(coder, next(iter(coder.claims)), "released")
+    lane = await look(world.bus, coder.me.id, "normal")
+    assert (lane.count, lane.held, lane.gone) == (1, FEW + 1, 0)
+
+    await coder.close()
+    lane = await look(world.bus, coder.me.id, "normal")
+    assert (lane.count, lane.held) == (FEW + 2, 0)
+    assert await waiting.offered(world.bus, [coder.me.id], ["normal"]) == {"normal": FEW + 2}
+
+
+async def test_what_its_reader_holds_itself_is_not_looked_at_to_tell_what_is_offered(
+    world, monkeypatch
+):
+    [coder] = await _claimed(world, FEW + 2)
+    monkeypatch.setattr(waiting, "_of_many", None)
+
+    assert await offered(coder, ["normal", "low"]) == {"normal": 0, "low": 0}
+
+
+async def test_of_more_than_is_looked_at_the_rest_is_reckoned_once_one_is_found_that_waits(
+    world, monkeypatch
+):
+    monkeypatch.setattr(waiting, "OUT_MAX", 2)
+    first, second = await _claimed(world, 3, by=("coder", "coder"))
+    lane = await waiting.look(world.bus, first.me.id, "normal")
+    assert (lane.count, lane.held) == (0, 6)
+
+    await second.close()
+
+    lane = await waiting.look(world.bus, first.me.id, "normal")
+    assert (lane.count, lane.held) == (1 + 1, 3 + 1)
+
+
+async def test_of_many_another_account_s_agent_has_those_that_were_handed_out_are_as_held(
+    world, monkeypatch
+):
+    async def refused(*_):
+        raise NotAllowed
+
+    [coder] = await _claimed(world, FEW + 2)
+    await coder.close()
+    monkeypatch.setattr(world.bus, "many", refused)
+
+    assert await waiting.look(world.bus, coder.me.id, "normal") == Lane(0, FEW + 2, None)
+
+
 async def test_of_many_no_more_are_read_than_tell_that_they_are_many(world):
     _, coder, _ = await _sent(world, FEW + 2)
 
@@ -76,8 +142,8 @@ async def test_of_many_no_more_are_read_than_tell_that_they_are_many(world):
 @pytest.mark.parametrize(
     ("told", "lane"),
     [
-        (_HandedOut(1, 1), Lane(3, 1, None)),  # its consumer is behind
-        (_HandedOut(2, 1), Lane(2, 1, None)),
+        (_HandedOut(1, 1), Lane(3, 0, None)),  # its consumer is behind
+        (_HandedOut(2, 1), Lane(2, 0, None)),
         (_HandedOut(3, 0), Lane(3, 0, None)),
     ],
 )

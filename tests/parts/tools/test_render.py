@@ -94,6 +94,21 @@ async def test_one_long_task_is_shown_within_the_same_limit(world, char):
     assert max(len(shown), len(life)) < 32_000
 
 
+@pytest.mark.parametrize("char", ["x", "\n"])
+def test_a_text_is_not_cut_where_the_line_on_the_rest_is_longer_than_what_is_left_out(char):
+    way = layout.Way("t1", "get_task(task_id='t1')", "get_task(task_id='t1', offset={})".format)
+    blocks = [layout.Block("A task.", layout.Said(char * length, "planner"), way)
+              for length in (100, 2_000)]  # fmt: skip
+
+    for spare in range(-300, 300):
+        lines = ["." * (layout.ROOM - sum(block.least for block in blocks) - spare)]
+        answer = layout.laid_out(lines, blocks, "get_task(task_id=ID)", full=True)
+        assert len(answer) <= layout.ROOM
+        for shown in re.findall(r"([\d,]+) of 100 characters shown", answer):
+            left_out = (100 - int(shown)) * (1 + len(layout.INDENT) * (char == "\n"))
+            assert left_out > layout._REST_CHARS
+
+
 async def test_a_tasks_life_has_a_frame_of_its_worker_once_there_is_something_in_it(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Long", "x" * 3_000)

@@ -10,6 +10,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store import waiting as lanes
 from mcp_agentbus.wakes import backlog
 
 
@@ -96,3 +97,16 @@ async def test_a_task_that_was_given_back_waits_and_is_new_to_who_was_not_told(w
 
     assert ((await waiting.lane()).new, (await waiting.lane()).last) == (1, waiting.seqs[0])
     assert (await waiting.lane(told=1)).new == 0
+
+
+async def test_of_many_what_was_given_back_waits_as_well(waiting, monkeypatch):
+    monkeypatch.setattr(lanes, "LOOKED_AT_MAX", 2)
+    await waiting.store(4)
+    coder = await waiting.world.session("coder")
+    await read_inbox(coder, limit=3)
+    assert (await waiting.lane()).new == 1
+
+    await coder.close()
+
+    assert ((await waiting.lane()).new, (await waiting.lane()).last) == (4, waiting.seqs[-1])
+    assert (await waiting.lane(told=4)).new == 4
