@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.kept.place import Place, cursor_of, only_here, place_of
+from mcp_agentbus.archive.kept.place import PageStart, cursor_of, only_here, place_of
 from mcp_agentbus.archive.past import ONCE, Past, as_held, outgoing, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
@@ -277,7 +277,7 @@ class _Select:
         """Have rows be found that meet this condition, or another one that is asked so."""
         self._either.append((condition, list(values)))
 
-    def ask_behind(self, place: Place) -> None:
+    def ask_behind(self, place: PageStart) -> None:
         """Have only rows be found that come behind the one at this place."""
         at = iso(place.created_at)
         rows = self._archive.rows("SELECT * FROM tasks WHERE created_at = ?", at)

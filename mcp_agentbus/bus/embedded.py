@@ -115,7 +115,7 @@ def ensure(settings: Settings) -> Server:
         _prepare(settings)
         if not reach.loopback_works():
             raise absence(settings) or reach.no_loopback()
-        give_up, watch = time.monotonic() + START_TIMEOUT_S, locks.Watch(files.lock)
+        give_up, watch = time.monotonic() + START_TIMEOUT_S, locks.LockWatch(files.lock)
         while time.monotonic() < give_up:
             with locks.held(files.lock, wait=False) as lock:
                 if lock is not None:

@@ -288,7 +288,7 @@ class Untold(Exception):  # nothing need be wrong: it may be help that was asked
     """Something is to be told of a line that was typed, by the process in which it was."""
 
 
-class Reader(Parser):
+class QuietParser(Parser):
     """Reads what was typed elsewhere, and tells nothing of it here."""
 
     def error(self, message: str) -> NoReturn:

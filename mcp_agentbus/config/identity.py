@@ -24,7 +24,7 @@ from typing import Final
 
 from mcp_agentbus.config import folder_file, names
 from mcp_agentbus.config.folder_file import FOLDER_FILE, FolderFile
-from mcp_agentbus.config.names import Book, Holder
+from mcp_agentbus.config.names import Holder, NameBook
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.framing import one_line
@@ -87,7 +87,7 @@ def who(settings: Settings, given: str | None = None, folder: Path | None = None
     return find(Asked(settings, given, folder) if folder else Asked(settings, given)).me
 
 
-def find(asked: Asked, book: Book | None = None, elsewhere: Collection[str] = ()) -> Identity:
+def find(asked: Asked, book: NameBook | None = None, elsewhere: Collection[str] = ()) -> Identity:
     """Tell who a session is, and why it is not who one would expect.
 
     As `who`; but instead of a folder's name a person has one for all folders, unless that folder
@@ -184,7 +184,7 @@ def plain_name() -> str:
     return _spelled_name(_slug(places.login()) or "user")
 
 
-def folders_name(folder: Path, book: Book, settings: Settings) -> str | None:
+def folders_name(folder: Path, book: NameBook, settings: Settings) -> str | None:
     """Return the name that a folder has had for what is typed in it; None if it has none.
 
     Names in use stay: somebody sends to them, and what is typed there may be a script's.
@@ -195,7 +195,7 @@ def folders_name(folder: Path, book: Book, settings: Settings) -> str | None:
     return book.of(folder, SHELL) or (plain if was else None)
 
 
-def _persons(book: Book, settings: Settings, elsewhere: Collection[str]) -> tuple[str, str]:
+def _persons(book: NameBook, settings: Settings, elsewhere: Collection[str]) -> tuple[str, str]:
     """Return the name that this user has or would get, and what is to be said if it is new now."""
     if (held := book.person()) and not _is_others(held, settings, elsewhere):
         return held, ""
@@ -246,7 +246,7 @@ def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
     return agents[0] if len(agents) == 1 else None
 
 
-def _own(book: Book, asked: Asked, elsewhere: Collection[str]) -> tuple[str, str]:
+def _own(book: NameBook, asked: Asked, elsewhere: Collection[str]) -> tuple[str, str]:
     """Return the name that a folder has or would get, and what is to be said if it gets it now."""
     settings, folder = asked.settings, asked.folder.resolve()
     host = host_of(settings.environ)
@@ -276,7 +276,7 @@ def _own(book: Book, asked: Asked, elsewhere: Collection[str]) -> tuple[str, str
 
 
 def _of_account(
-    plain: str, book: Book, asked: Asked, elsewhere: Collection[str]
+    plain: str, book: NameBook, asked: Asked, elsewhere: Collection[str]
 ) -> tuple[str, str]:
     """Return a folder's name where the one that it has, or would get, is another account's."""
     settings, folder = asked.settings, asked.folder.resolve()
@@ -285,7 +285,7 @@ def _of_account(
     return name, f"The agent of this folder is {name} here: {plain} is another account's."
 
 
-def _other(name: str, book: Book, settings: Settings, folder: Path) -> Path | None:
+def _other(name: str, book: NameBook, settings: Settings, folder: Path) -> Path | None:
     """Return the other folder that has a name; None if none has."""
     holder = book.holder(name)
     if holder and not holder.is_at(folder):
@@ -313,7 +313,9 @@ def _spelled(name: str, host: str, digest: str = "") -> str:
     return agent_id(f"{name}-{ending}")
 
 
-def _not_free(file: FolderFile, book: Book, settings: Settings, elsewhere: Collection[str]) -> str:
+def _not_free(
+    file: FolderFile, book: NameBook, settings: Settings, elsewhere: Collection[str]
+) -> str:
     """Return why a file cannot name its agent unless its user allows it; empty if it can."""
     if _is_allowed(file, book) or _is_set_up_in(file, settings):
         return ""
@@ -330,7 +332,7 @@ def _not_free(file: FolderFile, book: Book, settings: Settings, elsewhere: Colle
     return "which the roster knows from elsewhere" if file.agent in elsewhere else ""
 
 
-def _is_allowed(file: FolderFile, book: Book) -> bool:
+def _is_allowed(file: FolderFile, book: NameBook) -> bool:
     return book.allowed.get(str(file.folder)) == file.asks
 
 
@@ -356,7 +358,9 @@ def _strange(file: FolderFile) -> str:
     return f"{_shown(file.folder / FOLDER_FILE)} has {what}, passed over. Known: {known}."
 
 
-def _described(agent: Agent, file: FolderFile, book: Book, settings: Settings) -> tuple[Agent, str]:
+def _described(
+    agent: Agent, file: FolderFile, book: NameBook, settings: Settings
+) -> tuple[Agent, str]:
     """Return the agent with what is said of it, and what is to be said of roles that wait."""
     known = settings.agents.get(agent.id)
     if known:

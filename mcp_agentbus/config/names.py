@@ -83,7 +83,7 @@ class Holder:
 
 
 @dataclass
-class Book:
+class NameBook:
     """What is in the file."""
 
     #: When the first tool was called on this machine since there is such a book; None before that.
@@ -138,7 +138,7 @@ def file_of(settings: Settings) -> Path:
     return settings.state_dir / _FILE
 
 
-def read(settings: Settings) -> Book:
+def read(settings: Settings) -> NameBook:
     """Return the book; an empty one if there is none.
 
     Raises:
@@ -148,7 +148,7 @@ def read(settings: Settings) -> Book:
     try:
         check_private(file)
         kept = from_json(read_whole(file, HOSTS_MAX_BYTES))
-        return Book(
+        return NameBook(
             since=float(kept["since"]) if kept["since"] is not None else None,
             names={str(name): Holder(*map(str, held)) for name, held in kept["names"].items()},
             before=frozenset(map(str, kept["before"])),
@@ -156,7 +156,7 @@ def read(settings: Settings) -> Book:
             renamed={str(was): str(now) for was, now in kept.get("renamed", {}).items()},
         )
     except (FileNotFoundError, NotADirectoryError):
-        return Book()
+        return NameBook()
     except OSError as error:
         raise unusable(error, file, done="read") from None
     except (ValueError, LookupError, TypeError, AttributeError):
@@ -167,7 +167,7 @@ def read(settings: Settings) -> Book:
 
 
 @contextmanager
-def writing(settings: Settings) -> Generator[Book]:
+def writing(settings: Settings) -> Generator[NameBook]:
     """Yield the book while no other process writes it; keep what was changed in it.
 
     Raises:
@@ -201,14 +201,14 @@ def _taken(file: Path) -> int:
     return lock
 
 
-def _forget_vanished(book: Book) -> None:
+def _forget_vanished(book: NameBook) -> None:
     if len(book.names) > _MANY:
         for name, held in list(book.names.items()):
             if held.has_vanished():
                 del book.names[name]
 
 
-def _dumped(book: Book) -> bytes:
+def _dumped(book: NameBook) -> bytes:
     kept: Mapping[str, Any] = {
         "since": book.since,
         "names": {name: [held.folder, held.host, held.machine]

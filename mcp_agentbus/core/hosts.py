@@ -31,7 +31,7 @@ else:
             vars(self).update(named)
 
 
-class Login(_Row):
+class HostLogin(_Row):
     """One way in which a host reaches its model, and the variables that it needs for that."""
 
     #: Names; of all that begin alike the beginning, with an underscore at its end.
@@ -60,7 +60,7 @@ class Host(_Row):
     #: be taken for that session.
     sessions_own: tuple[str, ...] = ()
     #: How it reaches its model. What is named here is never one session's.
-    logins: tuple[Login, ...] = ()
+    logins: tuple[HostLogin, ...] = ()
     #: Which variable holds the host's own id of the session; empty if none does.
     session_id: str = ""
     #: It works in a folder, by which its sessions can be told apart.
@@ -94,7 +94,7 @@ class Host(_Row):
 
 # Claude Code's ways to its model, by its own documentation of its variables.
 _CLAUDE_LOGINS: "Final" = (
-    Login(
+    HostLogin(
         (
             *("ANTHROPIC_", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_OAUTH_", "CLAUDE_CODE_SKIP_"),
             *("CLAUDE_CODE_CLIENT_CERT", "CLAUDE_CODE_CLIENT_KEY", "CLAUDE_CODE_CERT_STORE"),
@@ -105,15 +105,15 @@ _CLAUDE_LOGINS: "Final" = (
             *("CLAUDE_CODE_USE_GATEWAY", "DISABLE_TELEMETRY", "DISABLE_AUTOUPDATER"),
         )
     ),
-    Login(
+    HostLogin(
         ("AWS_",),
         ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_MANTLE", "CLAUDE_CODE_USE_ANTHROPIC_AWS"),
     ),
-    Login(
+    HostLogin(
         ("GOOGLE_", "GCLOUD_PROJECT", "CLOUD_ML_REGION", "CLOUDSDK_", "VERTEX_"),
         ("CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD"),
     ),
-    Login(("AZURE_",), ("CLAUDE_CODE_USE_FOUNDRY",)),
+    HostLogin(("AZURE_",), ("CLAUDE_CODE_USE_FOUNDRY",)),
 )
 
 
@@ -144,7 +144,7 @@ HOSTS: "Final" = (
         around=("CURSOR_TRACE_ID",),
         programs=("cursor", "cursor-agent"),
         sessions_own=("CURSOR_",),
-        logins=(Login(("CURSOR_API_KEY",)),),
+        logins=(HostLogin(("CURSOR_API_KEY",)),),
         has_folder=True,
         keys=("permission_mode", "allow", "env", "chat"),
         waker="cursor",

@@ -151,7 +151,7 @@ def holder(path: str | os.PathLike[str]) -> Process | None:
     return process if kinds == [int, str, str, str, str, float] else None
 
 
-class Watch:
+class LockWatch:
     """Who has a lock, and for how long that one was seen there.
 
     One look alone is not enough: whoever looks whether it is held has it for some microseconds, and

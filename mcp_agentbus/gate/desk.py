@@ -51,7 +51,7 @@ _PURGED: Final = (
 _NO_SUCH_MESSAGE: Final = {"code": 400, "err_code": 10043, "description": "no message found"}
 
 
-class Desk:
+class AccountDesk:
     """What one account asks, and what is done about it."""
 
     def __init__(

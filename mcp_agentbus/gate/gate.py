@@ -22,7 +22,7 @@ from mcp_agentbus.bus.passing.passage import Passage
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_background, in_thread, part
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.gate.desk import Desk
+from mcp_agentbus.gate.desk import AccountDesk
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.share.counting import keep_counts
@@ -134,7 +134,7 @@ class Gate:
                     passage = await Passage.open(server)
                 self._quota.opened(account)
                 try:
-                    desk = Desk(account, keeper, self._quota, passage, missed)
+                    desk = AccountDesk(account, keeper, self._quota, passage, missed)
                     passage.hear(f"{GATE}.{account}.>", desk.heard, _GROUP)
                     await passage.flush()
                     self._open.add(account)

@@ -57,7 +57,7 @@ async def shell_session(
         BadSetup: its file is not this user's alone.
     """
     async with Session(bus, agent, id=session_id(agent.id, folder), leased=True) as session:
-        memory = Memory(file_of(folder, agent.id), session.claims)
+        memory = ShellMemory(file_of(folder, agent.id), session.claims)
         memory.recall()
         session.claims.on_change = memory.note
         try:
@@ -89,7 +89,7 @@ def _machine() -> str:
     return f"{number} {socket.gethostname()}"
 
 
-class Memory:
+class ShellMemory:
     """What a shell's session remembers from command to command, in a file.
 
     It is by what way the task came that it ended last: for a while, what it sends goes on from
@@ -187,9 +187,9 @@ def _workers_cause(session: Session) -> tuple[tuple[str, ...], int]:
     return its_own.cause()
 
 
-def _memory_of(session: Session) -> Memory:
+def _memory_of(session: Session) -> ShellMemory:
     return _memory(session, session.me.id, session.claims)
 
 
-def _memory(session: Session, agent: str, claims: Claims) -> Memory:
-    return Memory(file_of(session.bus.settings.state_dir, agent), claims)
+def _memory(session: Session, agent: str, claims: Claims) -> ShellMemory:
+    return ShellMemory(file_of(session.bus.settings.state_dir, agent), claims)

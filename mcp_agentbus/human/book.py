@@ -55,7 +55,7 @@ class Tap:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class NextTap:
     """What is told next, together."""
 
     needs: tuple[Need, ...] = ()
@@ -75,20 +75,20 @@ class Waiting:
         """What says them."""
         return needs.line(self.needs, self.more)
 
-    def and_(self, other: Waiting) -> Waiting:
+    def and_(self, other: NextTap) -> NextTap:
         """Return both, in order."""
         together = (*self.needs, *other.needs)
         rest = Counter(need.kind for need in together[_WAITING_MAX:])
-        return Waiting(together[:_WAITING_MAX], self.more + other.more + rest)
+        return NextTap(together[:_WAITING_MAX], self.more + other.more + rest)
 
 
-class Book:
+class TapBook:
     """The file as it was last read and written; kept by one process."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.bookmark: Bookmark | None = None
-        self.waiting = Waiting()
+        self.waiting = NextTap()
         #: The latest last.
         self.taps: list[Tap] = []
         #: How many in a row were not told.
@@ -110,17 +110,17 @@ class Book:
         self._keys[need.key] = None
         while len(self._keys) > _KEYS_MAX:
             del self._keys[next(iter(self._keys))]
-        self.waiting = self.waiting.and_(Waiting((need,)))
+        self.waiting = self.waiting.and_(NextTap((need,)))
         self.save()
         return True
 
-    def take(self, at: datetime) -> Waiting:
+    def take(self, at: datetime) -> NextTap:
         """Return what is to be told; from now on it counts as told."""
-        taken, self.waiting = self.waiting, Waiting()
+        taken, self.waiting = self.waiting, NextTap()
         self._note(Tap(at, taken.line, is_told=False, said="its listener ended meanwhile"))
         return taken
 
-    def ended(self, taken: Waiting, *, is_told: bool, said: str) -> None:
+    def ended(self, taken: NextTap, *, is_told: bool, said: str) -> None:
         """Note what became of what was taken; what was not told waits again."""
         self.taps[-1] = Tap(self.taps[-1].at, self.taps[-1].line, is_told, said)
         self.failures = 0 if is_told else self.failures + 1
@@ -131,7 +131,7 @@ class Book:
     def forget(self) -> None:
         """Forget where it was, as what comes from now on is to be told to nobody."""
         if self.bookmark or self.waiting or self.failures:
-            self.bookmark, self.waiting, self.failures = None, Waiting(), 0
+            self.bookmark, self.waiting, self.failures = None, NextTap(), 0
             self.save()
 
     def save(self) -> None:
@@ -176,7 +176,7 @@ class Book:
         bookmark = stands and Bookmark(
             str(stands[0]), int(stands[1]), utc(datetime.fromisoformat(stands[2]))
         )
-        waiting = Waiting(tuple(_needs(kept["waiting"])), Counter(kept["more"]))
+        waiting = NextTap(tuple(_needs(kept["waiting"])), Counter(kept["more"]))
         taps = [
             Tap(**{**tap, "at": utc(datetime.fromisoformat(tap["at"]))}) for tap in kept["taps"]
         ]

@@ -18,7 +18,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.human import ways
-from mcp_agentbus.human.book import Book
+from mcp_agentbus.human.book import TapBook
 from mcp_agentbus.human.tap import Tapped, tap
 
 _TEST: Final = "This is a test: so you are told what needs you."
@@ -27,7 +27,7 @@ _HOW: Final = 'Write into config.toml, under [human]: by = "desktop"'
 
 def data(settings: Settings) -> dict[str, Any]:
     """Return how a person is told, why not, and what was told last."""
-    human, book = settings.human, Book(settings.taps_file)
+    human, book = settings.human, TapBook(settings.taps_file)
     hours = human.quiet_hours
     return {
         "by": ways.name(human) if human.is_told else None,

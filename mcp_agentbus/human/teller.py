@@ -31,7 +31,7 @@ from mcp_agentbus.core.aio import note_failure
 from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.human import needs
-from mcp_agentbus.human.book import Book, Bookmark
+from mcp_agentbus.human.book import Bookmark, TapBook
 from mcp_agentbus.human.needs import Need
 from mcp_agentbus.human.tap import tap
 from mcp_agentbus.store import subjects
@@ -66,7 +66,7 @@ class Teller:
     ) -> None:
         self._bus, self._watcher, self._ear, self._emit = bus, watcher, ear, emit
         self._of_this_machine = of_this_machine
-        self._book = Book(watcher.settings.taps_file)
+        self._book = TapBook(watcher.settings.taps_file)
         #: Something has come that is to be told.
         self._new = asyncio.Event()
         #: What came while no listener ran has been read.

@@ -27,14 +27,14 @@ from mcp_agentbus.wakes.hosts.protocol import on_path
 _TITLE: Final = "agentbus"
 
 
-class Program(NamedTuple):
+class TapProgram(NamedTuple):
     """What is started to tell one line."""
 
     argv: list[str]
     stdin: str
 
 
-def program(human: Human, line: str, environ: Mapping[str, str]) -> Program:
+def program(human: Human, line: str, environ: Mapping[str, str]) -> TapProgram:
     """Return the program that tells a line.
 
     Raises:
@@ -46,12 +46,12 @@ def program(human: Human, line: str, environ: Mapping[str, str]) -> Program:
         case "webhook":
             file = _addresses(human)
             address.of(file)
-            return Program(ourselves(str(file), module="mcp_agentbus.human.webhook"), line)
+            return TapProgram(ourselves(str(file), module="mcp_agentbus.human.webhook"), line)
         case "apprise":
             argv = [_apprise(environ), f"--title={_TITLE}", f"--config={_addresses(human)}"]
-            return Program(argv, line)
+            return TapProgram(argv, line)
     name, *arguments = human.command
-    return Program([_there(name, environ), *arguments], f"{line}\n")
+    return TapProgram([_there(name, environ), *arguments], f"{line}\n")
 
 
 def name(human: Human) -> str:
@@ -59,13 +59,13 @@ def name(human: Human) -> str:
     return human.by or human.command[0]
 
 
-def _desktop(line: str, environ: Mapping[str, str]) -> Program:
+def _desktop(line: str, environ: Mapping[str, str]) -> TapProgram:
     """Return what shows a notification; the line is this program's own words, see `needs`."""
     if sys.platform == "darwin":
         script = f'display notification "{line}" with title "{_TITLE}"'
-        return Program([_there("osascript", environ), "-"], script)
+        return TapProgram([_there("osascript", environ), "-"], script)
     argv = [_there("notify-send", environ), f"--app-name={_TITLE}", "--", _TITLE, line]
-    return Program(argv, "")
+    return TapProgram(argv, "")
 
 
 def _apprise(environ: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ from mcp_agentbus.listener.memory import Memory, Told
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
 from mcp_agentbus.wakes import answers, backlog, demand
-from mcp_agentbus.wakes.backlog import Lane
+from mcp_agentbus.wakes.backlog import UnofferedLane
 from mcp_agentbus.wakes.hosts.claude_session import current_session
 from mcp_agentbus.wakes.policy import Waiting
 
@@ -64,7 +64,7 @@ class _Mail(NamedTuple):
     """What waits for a session."""
 
     things: Sequence[Waiting] = ()
-    lanes: Sequence[Lane] = ()
+    lanes: Sequence[UnofferedLane] = ()
 
 
 class Digest:

@@ -38,7 +38,7 @@ from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.wakes.backlog import Lane
+from mcp_agentbus.wakes.backlog import UnofferedLane
 from mcp_agentbus.wakes.policy import Waiting
 
 #: What a session is told of one by one, and how much of what waits no more is remembered. The key
@@ -74,7 +74,7 @@ class Told:
         known, sequence = self.marks.get(lane, ("", 0))
         return sequence if known == made else 0
 
-    def by_hook(self, things: Sequence[Waiting], lanes: Sequence[Lane]) -> Counts:
+    def by_hook(self, things: Sequence[Waiting], lanes: Sequence[UnofferedLane]) -> Counts:
         """Remember these as told by a hook; return how many of them were not told before."""
         known, waiting = set(self.keys), [thing.key for thing in things]
         new = [thing for thing in things if thing.key not in known]
@@ -106,7 +106,7 @@ class Told:
     def for_hook(
         self,
         things: Sequence[Waiting],
-        lanes: Sequence[Lane],
+        lanes: Sequence[UnofferedLane],
         *,
         under_way: Collection[str],
         urgent: bool,

@@ -42,7 +42,7 @@ _READERS_MAX: Final = 20
 
 
 @dataclass(frozen=True)
-class Lane:
+class LanePolicy:
     """What a task of one priority does."""
 
     priority: Priority
@@ -56,7 +56,7 @@ class Lane:
 
 
 @dataclass(frozen=True)
-class Reader:
+class Candidate:
     """One agent that may have the task."""
 
     id: str
@@ -66,7 +66,7 @@ class Reader:
     rule: str
     #: Its wake profile by config.toml here; empty if it has none here.
     profile: str = ""
-    lanes: tuple[Lane, ...] = ()
+    lanes: tuple[LanePolicy, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Explained:
     sender: str
     to: str
     #: Who may have it; none if nobody of that name is known.
-    agents: tuple[Reader, ...]
+    agents: tuple[Candidate, ...]
     #: What is to be known besides, a sentence each.
     notes: tuple[str, ...] = ()
 
@@ -164,7 +164,7 @@ def _accepted(here: Known, entry: Entry, sender: str) -> bool:
     return accepts(entry.id, _accept_from(here, entry), sender, roles)
 
 
-def _reader(asked: _Asked, entry: Entry) -> Reader:
+def _reader(asked: _Asked, entry: Entry) -> Candidate:
     here = asked.here
     accepted = _accepted(here, entry, asked.sender)
     rules = here.settings.rules.get(entry.id)
@@ -172,15 +172,15 @@ def _reader(asked: _Asked, entry: Entry) -> Reader:
     rule = f"{takes(entry.id, _accept_from(here, entry))}, by {by}"
     lanes = [_lane(asked, entry, lane) for lane in LANES] if accepted else []
     state = "in a live session" if entry.state == "live session" else entry.state
-    return Reader(entry.id, state, accepted, rule, rules.profile if rules else "", tuple(lanes))
+    return Candidate(entry.id, state, accepted, rule, rules.profile if rules else "", tuple(lanes))
 
 
-def _lane(asked: _Asked, entry: Entry, lane: Priority) -> Lane:
+def _lane(asked: _Asked, entry: Entry, lane: Priority) -> LanePolicy:
     """Return what a task of that priority does, in the words of `why`."""
     here, sender = asked.here, asked.sender
     held = entry.held_for(sender, lane)
     if held == "" and lane in here.wake_on(entry.id):
-        return Lane(lane, wakes=True, sentence="its listener wakes it")
+        return LanePolicy(lane, wakes=True, sentence="its listener wakes it")
     task = Task(
         id="0" * 32, sender=sender, to=entry.id, subject="", body="", priority=lane,
         thread_id="", created_at=here.now, expires_at=here.now + timedelta(days=1),
@@ -189,7 +189,7 @@ def _lane(asked: _Asked, entry: Entry, lane: Priority) -> Lane:
     case = replace(here.case(here.unlisted(task)), word=None)
     answer = why(case)
     until = _until(asked, entry.id, lane)
-    return Lane(lane, wakes=False, sentence=answer.sentence, todo=answer.todo, until=until)
+    return LanePolicy(lane, wakes=False, sentence=answer.sentence, todo=answer.todo, until=until)
 
 
 def _until(asked: _Asked, agent: str, lane: Priority) -> str:

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 from mcp_agentbus.core import lines
 from mcp_agentbus.relay import messages
-from mcp_agentbus.relay.messages import Message
+from mcp_agentbus.relay.messages import HostMessage
 
 
 class _Asked(NamedTuple):
     """A request without an answer."""
 
-    message: Message
+    message: HostMessage
     #: Monotonic.
     at: float
     #: A server may have it, and have done it.
@@ -58,12 +58,12 @@ class Conversation:
 
     def __init__(self) -> None:
         #: The host's handshake, once it was accepted: `initialize`, and what ends it.
-        self._initialize: Message | None = None
+        self._initialize: HostMessage | None = None
         self._initialized = b""
         #: The requests under way, as they came.
         self._unanswered: list[_Asked] = []
         #: Those of them that have waited for another of their id.
-        self._due: list[Message] = []
+        self._due: list[HostMessage] = []
         #: How many answers to the handshake the host is not to hear: it has had one.
         self._answered_before = 0
         #: What the server has said last of its own end, as `lines` names it.
@@ -80,7 +80,7 @@ class Conversation:
         """Whether `due` has any."""
         return bool(self._due)
 
-    def asked(self, message: Message) -> bool:
+    def asked(self, message: HostMessage) -> bool:
         """Note what the host said; return whether the server is to hear it now.
 
         A request with the id of one that is under way has to wait: a server would answer one of
@@ -98,14 +98,14 @@ class Conversation:
                 self._pop((content.get("params") or {}).get("requestId"))
         return True
 
-    def due(self) -> list[Message]:
+    def due(self) -> list[HostMessage]:
         """Return, once, the requests that have waited for another of their id, and need no more."""
         with self._lock:
             due, self._due = self._due, []
             self._note(due, is_said=True)
             return due
 
-    def not_taken(self, message: Message) -> None:
+    def not_taken(self, message: HostMessage) -> None:
         """Note that the server did not take a whole request: it cannot have done that."""
         with self._lock:
             self._note([message], is_said=False)
@@ -144,7 +144,7 @@ class Conversation:
                 told = [self._initialize.line, self._initialized, *told]
             return b"".join(told)
 
-    def _note(self, these: Sequence[Message], *, is_said: bool) -> None:
+    def _note(self, these: Sequence[HostMessage], *, is_said: bool) -> None:
         self._unanswered = [
             asked._replace(is_said=is_said)
             if any(asked.message is each for each in these)
@@ -152,7 +152,7 @@ class Conversation:
             for asked in self._unanswered
         ]
 
-    def _pop(self, request: object) -> Message | None:
+    def _pop(self, request: object) -> HostMessage | None:
         """Return the oldest request of that id, which is no longer under way."""
         asked = self._first(request)
         if asked is None:

@@ -51,7 +51,7 @@ _ID_FIRST: Final = (
 _ID_LAST: Final = rb"(?<!\\)%s(?:,\s*%s)?\}\s*\Z" % (_ID, _VERSION)
 
 
-class Message(NamedTuple):
+class HostMessage(NamedTuple):
     """A request or notification for the server."""
 
     content: dict[str, Any]
@@ -59,14 +59,14 @@ class Message(NamedTuple):
     line: bytes
 
 
-class Refused(NamedTuple):
+class NoMessage(NamedTuple):
     """What is no message for the server."""
 
     #: The lines that tell the host so: one, or one for each request of a batch.
     answer: bytes
 
 
-def read(line: bytes) -> Message | Refused | None:
+def read(line: bytes) -> HostMessage | NoMessage | None:
     """Return what a line is; None for blanks, and for a response, as the server has asked for none.
 
     A line without an end was too long, see `Lines`.
@@ -107,18 +107,18 @@ def with_meta(content: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     return {**content, "params": {**params, "_meta": {**meta, **more}}}
 
 
-def _message(content: dict[str, Any]) -> Message | Refused:
+def _message(content: dict[str, Any]) -> HostMessage | NoMessage:
     if _lacks_names(content):
         return _refused(_id(content), _NO_NAMES, _INVALID_PARAMS)
     text = _dumped(content)
     try:
-        return Message(content, text.encode())
+        return HostMessage(content, text.encode())
     except UnicodeEncodeError:
         text, count = re.subn(_NO_TEXT, "\ufffd", text)
         content = _decode(text)
         if "id" in content:
             content = with_meta(content, {lines.NO_TEXT: count})
-        return Message(content, dump(content))
+        return HostMessage(content, dump(content))
 
 
 def _dumped(content: dict[str, Any]) -> str:
@@ -234,11 +234,11 @@ def _id_at_an_end(line: bytes) -> str | int | None:
         return None
 
 
-def _refused_all(requests: Iterable[str | int | None], why: str) -> Refused:
-    return Refused(b"".join(_refused(request, why).answer for request in requests))
+def _refused_all(requests: Iterable[str | int | None], why: str) -> NoMessage:
+    return NoMessage(b"".join(_refused(request, why).answer for request in requests))
 
 
-def _refused(request: str | int | None, why: str, code: int = _INVALID_REQUEST) -> Refused:
+def _refused(request: str | int | None, why: str, code: int = _INVALID_REQUEST) -> NoMessage:
     message = (
         f"The line was not read: {why}. Nothing was done for it. "
         "Send each message as one line of JSON-RPC 2.0, in UTF-8."
@@ -246,4 +246,4 @@ def _refused(request: str | int | None, why: str, code: int = _INVALID_REQUEST) 
     error = {"code": code, "message": message}
     answer = {"jsonrpc": "2.0", "id": request, "error": error}
     # In ASCII, so that an id comes back as it was, text or not.
-    return Refused(json.dumps(answer, separators=(",", ":")).encode() + b"\n")
+    return NoMessage(json.dumps(answer, separators=(",", ":")).encode() + b"\n")

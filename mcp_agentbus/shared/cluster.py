@@ -21,7 +21,7 @@ from mcp_agentbus.core.files import damaged, read_whole, unusable
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared import server_folder
-from mcp_agentbus.shared.draft import Change, Draft, write
+from mcp_agentbus.shared.draft import FileChange, FolderDraft, write
 from mcp_agentbus.shared.reached import at, folder_name, reached_at
 from mcp_agentbus.shared.server_folder import (
     Files,
@@ -43,7 +43,7 @@ class ClusterPlan:
 
     folder: Path
     #: What all have.
-    changes: tuple[Change, ...]
+    changes: tuple[FileChange, ...]
     #: Of each of them, in its own folder.
     servers: tuple[server_folder.FolderPlan, ...]
 
@@ -103,7 +103,7 @@ def planned(folder: Path, reached: tuple[str, ...], units: list[Units]) -> Clust
         BadInput: something else is in the folder.
         BadSetup: a file cannot be used, is missing, or does not go with another.
     """
-    files, draft = Files(folder), Draft(folder)
+    files, draft = Files(folder), FolderDraft(folder)
     check_free(folder, _kept(folder), files.conf)
     try:
         draft.keep(_kept(folder), json.dumps(reached, indent=1).encode(), "who is in it")

@@ -22,7 +22,7 @@ NEW: Final = "new"
 
 
 @dataclass(frozen=True)
-class Change:
+class FileChange:
     """A file that is to be written."""
 
     file: Path
@@ -33,15 +33,15 @@ class Change:
     is_other: bool = False
 
 
-class Draft:
+class FolderDraft:
     """What is to be written into a folder, which is read as if it were there already."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._contents: dict[Path, bytes] = {}
-        self._changes: list[Change] = []
+        self._changes: list[FileChange] = []
 
-    def taken(self) -> tuple[Change, ...]:
+    def taken(self) -> tuple[FileChange, ...]:
         """Return what was put into it since this was asked before."""
         changes, self._changes = tuple(self._changes), []
         return changes
@@ -70,7 +70,7 @@ class Draft:
         """Have a file be written."""
         self._contents[file] = content
         said = f"{file.relative_to(self._folder)}: {why}"
-        self._changes.append(Change(file, content, said, is_other))
+        self._changes.append(FileChange(file, content, said, is_other))
 
     def keep(self, file: Path, content: bytes, what: str) -> None:
         """Have a file hold this; `what` may have changed if it held something else."""
@@ -81,7 +81,7 @@ class Draft:
             self.put(file, content, f"{what} has changed", is_other=True)
 
 
-def write(folder: Path, changes: Iterable[Change], *others: Path) -> None:
+def write(folder: Path, changes: Iterable[FileChange], *others: Path) -> None:
     """Write files of a folder, which is made with some `others` if it is not there.
 
     Raises:

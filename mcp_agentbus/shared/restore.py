@@ -161,7 +161,7 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
     await asyncio.to_thread(embedded.ensure, settings)
 
 
-async def _kept(settings: Settings, other: unseen.Unseen) -> Replaced | None:
+async def _kept(settings: Settings, other: unseen.UnseenServer) -> Replaced | None:
     """Back up what was there before, to which nobody has added anything since; None if nothing.
 
     What was sent since the backup was taken has its end on the bus that took its place.

@@ -30,7 +30,7 @@ from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority
 from mcp_agentbus.shared.accounts.bus_conf import JOINED_FILE, JOINED_HEAD, Keys, bus_accounts
-from mcp_agentbus.shared.draft import NEW, Change, Draft, write
+from mcp_agentbus.shared.draft import NEW, FileChange, FolderDraft, write
 from mcp_agentbus.shared.reached import (
     OWN_NAMES,
     PORT,
@@ -138,7 +138,7 @@ class FolderPlan:
 
     files: Files
     wanted: Wanted
-    changes: tuple[Change, ...]
+    changes: tuple[FileChange, ...]
 
     @property
     def names(self) -> set[str]:
@@ -209,7 +209,7 @@ def planned(folder: Path, wanted: Wanted, units: Units) -> FolderPlan:
     Raises:
         BadSetup: a file cannot be used, is missing, or does not go with another.
     """
-    files, draft = Files(folder), Draft(folder)
+    files, draft = Files(folder), FolderDraft(folder)
     try:
         return drafted(draft, files, wanted, units)
     except OSError as error:
@@ -217,7 +217,7 @@ def planned(folder: Path, wanted: Wanted, units: Units) -> FolderPlan:
 
 
 def drafted(
-    draft: Draft, files: Files, wanted: Wanted, units: Units, *, is_here: bool = True
+    draft: FolderDraft, files: Files, wanted: Wanted, units: Units, *, is_here: bool = True
 ) -> FolderPlan:
     """As `planned`, of a folder of which a part may be drafted already.
 
@@ -246,7 +246,7 @@ def drafted(
     return FolderPlan(files, wanted, draft.taken())
 
 
-def draft_keys(draft: Draft, files: Files) -> Keys:
+def draft_keys(draft: FolderDraft, files: Files) -> Keys:
     """Have the keys of the server's own users; return them.
 
     Raises:
@@ -255,7 +255,7 @@ def draft_keys(draft: Draft, files: Files) -> Keys:
     return Keys(*(_drafted_key(draft, file) for file in files.keys))
 
 
-def _drafted_key(draft: Draft, file: Path) -> str:
+def _drafted_key(draft: FolderDraft, file: Path) -> str:
     seed = draft.secret(file)
     if seed is None:
         seed = new_seed().encode()
@@ -266,7 +266,7 @@ def _drafted_key(draft: Draft, file: Path) -> str:
         raise _damaged(file) from None
 
 
-def draft_authority(draft: Draft, files: Files, name: str) -> bytes:
+def draft_authority(draft: FolderDraft, files: Files, name: str) -> bytes:
     """Have an authority, which is named by a server's name if it is new; return its certificate.
 
     Raises:
@@ -292,7 +292,7 @@ def draft_authority(draft: Draft, files: Files, name: str) -> bytes:
     return ca
 
 
-def _draft_certificate(draft: Draft, files: Files, wanted: Wanted) -> None:
+def _draft_certificate(draft: FolderDraft, files: Files, wanted: Wanted) -> None:
     """Have a certificate of the authority that is for these names, for a while yet."""
     ca, ca_key = draft.content(files.ca) or b"", draft.secret(files.ca_key)
     key, cert = draft.secret(files.key), draft.content(files.cert)

@@ -42,7 +42,7 @@ _AT_FDCWD: Final = -100
 _EXCHANGE: Final = 2
 
 
-class Unseen:
+class UnseenServer:
     """The second server; its folder is locked for as long as this process lives."""
 
     def __init__(self, settings: Settings) -> None:
@@ -110,10 +110,10 @@ class Unseen:
         )
 
 
-def left(settings: Settings) -> list[Unseen]:
+def left(settings: Settings) -> list[UnseenServer]:
     """End what killed processes have left, and return those that have what was there before."""
     others = [
-        Unseen(replace(settings, data_dir=folder, url=None))
+        UnseenServer(replace(settings, data_dir=folder, url=None))
         for folder in settings.data_dir.glob(f"{_PREFIX}*")
     ]
     ended = [other for other in others if not locks.is_held(other.lock)]
@@ -126,7 +126,7 @@ def left(settings: Settings) -> list[Unseen]:
 
 
 @contextmanager
-def server(settings: Settings) -> Generator[Unseen]:
+def server(settings: Settings) -> Generator[UnseenServer]:
     """Give a server that has nothing yet; it starts when it is connected to.
 
     Raises:
@@ -134,7 +134,7 @@ def server(settings: Settings) -> Generator[Unseen]:
     """
     own_folder(settings.data_dir)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=settings.data_dir))
-    other = Unseen(replace(settings, data_dir=folder, url=None))
+    other = UnseenServer(replace(settings, data_dir=folder, url=None))
     with locks.held(other.lock, wait=True):
         try:
             yield other

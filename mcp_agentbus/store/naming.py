@@ -21,7 +21,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config import identity, names
 from mcp_agentbus.config.identity import Asked, Identity
-from mcp_agentbus.config.names import Book
+from mcp_agentbus.config.names import NameBook
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, NameTaken, Unconfirmed
@@ -117,7 +117,7 @@ class Naming:
             "AGENTBUS_AGENT, .agentbus.toml or config.toml.",
         )
 
-    def _found(self) -> tuple[Identity, Book]:
+    def _found(self) -> tuple[Identity, NameBook]:
         book = names.read(self.asked.settings)
         return identity.find(self.asked, book), book
 
@@ -127,7 +127,7 @@ class Naming:
         return registered & self.here.union(settings.agents) if settings.url else registered
 
     async def _elsewhere(
-        self, bus: Bus, registered: frozenset[str], found: Identity, book: Book
+        self, bus: Bus, registered: frozenset[str], found: Identity, book: NameBook
     ) -> frozenset[str]:
         """Return what the roster has from elsewhere: the name that a file asks for, or any."""
         if _is_new_person(found):
@@ -192,7 +192,7 @@ async def _registered(bus: Bus) -> frozenset[str]:
     return await roster.registered(bus)
 
 
-def _asks_roster(found: Identity, book: Book) -> bool:
+def _asks_roster(found: Identity, book: NameBook) -> bool:
     """Tell whether the roster has a say: as the book begins, for a name of a file or a person."""
     return book.since is None or found.doubtful is not None or _is_new_person(found)
 

@@ -123,7 +123,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     return moved
 
 
-def _is_typed(book: names.Book, agent: str) -> bool:
+def _is_typed(book: names.NameBook, agent: str) -> bool:
     """Tell whether a name was one for what is typed in a folder: its user may be more than one."""
     holder = book.names.get(agent)
     return holder.host == identity.SHELL if holder else agent in book.before

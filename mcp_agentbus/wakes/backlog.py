@@ -42,7 +42,7 @@ Seen = Callable[[str, str], int]
 
 
 @dataclass(frozen=True)
-class Stored:
+class InboxStored:
     """What is stored for one inbox, offered or not."""
 
     inbox: str
@@ -53,7 +53,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Lane:
+class UnofferedLane:
     """The tasks of one lane that no session has, as one session sees them."""
 
     name: str
@@ -65,7 +65,7 @@ class Lane:
     new: int
 
 
-async def stored(bus: Bus, inboxes: Sequence[str]) -> list[Stored]:
+async def stored(bus: Bus, inboxes: Sequence[str]) -> list[InboxStored]:
     """Return what is stored for each of these inboxes.
 
     Raises:
@@ -75,15 +75,15 @@ async def stored(bus: Bus, inboxes: Sequence[str]) -> list[Stored]:
     return await together(*(_stored(bus, inbox) for inbox in inboxes))
 
 
-async def _stored(bus: Bus, inbox: str) -> Stored:
+async def _stored(bus: Bus, inbox: str) -> InboxStored:
     wanted = {"subjects_filter": subjects.task_subject(inbox, "*", "*")}
     info = await bus.api(f"STREAM.INFO.{TASKS}", wanted)
-    return Stored(inbox, str(info["created"]), info["state"].get("subjects") or {})
+    return InboxStored(inbox, str(info["created"]), info["state"].get("subjects") or {})
 
 
 async def unseen(
-    bus: Bus, me: Agent, inboxes: Sequence[Stored], seen: Seen, priorities: Sequence[Priority]
-) -> tuple[Lane, ...]:
+    bus: Bus, me: Agent, inboxes: Sequence[InboxStored], seen: Seen, priorities: Sequence[Priority]
+) -> tuple[UnofferedLane, ...]:
     """Return those of these lanes in which tasks wait, with how many are new to a session of `me`.
 
     What that agent does not take is left out where each task is looked at.
@@ -96,7 +96,9 @@ async def unseen(
     return tuple(lane for lane in lanes if lane)
 
 
-async def _lane(bus: Bus, me: Agent, there: Stored, lane: Priority, seen: Seen) -> Lane | None:
+async def _lane(
+    bus: Bus, me: Agent, there: InboxStored, lane: Priority, seen: Seen
+) -> UnofferedLane | None:
     """Return a lane; None if no task waits in it."""
     of_lane = subjects.task_subject(there.inbox, lane, "*").removesuffix("*")
     if not any(count for task, count in there.tasks.items() if task.startswith(of_lane)):
@@ -110,10 +112,12 @@ async def _lane(bus: Bus, me: Agent, there: Stored, lane: Priority, seen: Seen) 
     taken = [seq for seq, task in looked.tasks.items() if task.sender not in strangers]
     if not taken:
         return None
-    return Lane(name, there.made, max(taken), sum(seq > told for seq in taken))
+    return UnofferedLane(name, there.made, max(taken), sum(seq > told for seq in taken))
 
 
-async def _of_many(bus: Bus, there: Stored, lane: Priority, known: tuple[int, int]) -> Lane | None:
+async def _of_many(
+    bus: Bus, there: InboxStored, lane: Priority, known: tuple[int, int]
+) -> UnofferedLane | None:
     """Return a lane in which many tasks are stored, as far as it pays to count them.
 
     `known` is up to which the session was told, and how many wait.
@@ -129,7 +133,7 @@ async def _of_many(bus: Bus, there: Stored, lane: Priority, known: tuple[int, in
         request = {"seq": told + 1, "batch": _NEWER_MAX, "next_by_subj": subject}
         newer = len(await bus.many(TASKS, request))
         new = newer if newer < _NEWER_MAX else waits
-    return Lane(name, there.made, last.seq, new)
+    return UnofferedLane(name, there.made, last.seq, new)
 
 
 async def _offered(bus: Bus, consumer: str) -> int:

@@ -106,7 +106,7 @@ class Patience:
         return tries >= self.tries
 
 
-class Waiting:
+class Repeated:
     """The waiting of one who repeats a call until it succeeds, and what the log says of that.
 
     That there is a connection says little: a gate or JetStream may be away behind it. So the bus is

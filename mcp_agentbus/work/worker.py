@@ -55,7 +55,7 @@ from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
 from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.heartbeats import Heartbeats, OnGone
-from mcp_agentbus.work.intake import Patience, Waiting, claim_next, claim_waiting
+from mcp_agentbus.work.intake import Patience, Repeated, claim_next, claim_waiting
 from mcp_agentbus.work.job import Handler, Job, check
 from mcp_agentbus.work.log import note
 from mcp_agentbus.work.result import Result
@@ -266,8 +266,8 @@ class Worker:
                 self._running.add(running)
                 running.add_done_callback(self._running.discard)
 
-    def _waiting(self) -> Waiting:
-        return Waiting(self.session.bus, self._patience, self._stopped)
+    def _waiting(self) -> Repeated:
+        return Repeated(self.session.bus, self._patience, self._stopped)
 
     async def _done(self, item: Item, handler: Handler) -> Done:
         """Do a task to its end, and store that; return what became of it."""

@@ -101,7 +101,7 @@ async def test_the_next_one_ends_what_a_killed_one_has_left_and_backs_up_what_wa
     two, tmp_path
 ):
     other = await asyncio.to_thread(_killed_in_between, two)
-    left = unseen.Unseen(replace(two, data_dir=two.data_dir / "restoring-left"))
+    left = unseen.UnseenServer(replace(two, data_dir=two.data_dir / "restoring-left"))
     embedded.ensure(left.settings)
     with locks.held(two.data_dir / "restoring-live" / "restoring.lock", wait=True):
         earlier, *_ = await restored(two, tmp_path / "backup")
@@ -118,7 +118,7 @@ async def test_the_next_one_ends_what_a_killed_one_has_left_and_backs_up_what_wa
 
 def _killed_in_between(settings):
     """Leave what one leaves that is killed when its server has the files of the first."""
-    other = unseen.Unseen(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
+    other = unseen.UnseenServer(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
     embedded.ensure(other.settings)
     other.take_its_place(settings, text.now())
     return other
@@ -250,7 +250,7 @@ def test_a_folder_that_was_put_aside_comes_back_where_the_next_one_cannot_be_mov
 
 def test_what_was_there_before_is_found_where_it_was_put_aside_as_its_process_was_killed(tmp_path):
     settings = settings_at(tmp_path)
-    other = unseen.Unseen(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
+    other = unseen.UnseenServer(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
     other.settings.data_dir.mkdir(parents=True)
     other.lock.touch()
     (other.settings.data_dir / "has-what-was-there-before").touch()

@@ -385,7 +385,7 @@ def test_a_memory_that_is_anothers_is_said_with_what_mends_it(tmp_path, monkeypa
         raise PermissionError(errno.EACCES, "Permission denied", str(file))
 
     monkeypatch.setattr(shell, "check_private", refused)
-    shell.Memory(file, Claims(None, "coder", "s1")).recall()
+    shell.ShellMemory(file, Claims(None, "coder", "s1")).recall()
 
     assert f"{file} cannot be read: Permission denied. Hint: " in caplog.text
     assert "Errno" not in caplog.text

@@ -29,7 +29,7 @@ _MS: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
-class Place:
+class PageStart:
     """Behind which task a page begins."""
 
     #: It lay in the outbox, and so comes before all that is archived.
@@ -56,7 +56,7 @@ def cursor_of(past: Past) -> str:
     return f"{kind}-{(past.created_at - _EPOCH) // _MS}-{sign}"
 
 
-def place_of(cursor: str) -> Place:
+def place_of(cursor: str) -> PageStart:
     """Return the place that a cursor names.
 
     Raises:
@@ -65,7 +65,7 @@ def place_of(cursor: str) -> Place:
     if written := _CURSOR.fullmatch(cursor):
         kind, ms, sign = written.groups()
         try:
-            return Place(kind == _OUTGOING, _EPOCH + int(ms) * _MS, sign)
+            return PageStart(kind == _OUTGOING, _EPOCH + int(ms) * _MS, sign)
         except OverflowError:
             pass  # nobody was given it
     raise BadInput(

@@ -32,7 +32,7 @@ from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
-from mcp_agentbus.shared.joining.place import Place
+from mcp_agentbus.shared.joining.place import JoinedFolder
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.outbox.outbox import lying
 from mcp_agentbus.store.outbox.own import own_server
@@ -98,7 +98,7 @@ def run_leave(args: argparse.Namespace) -> int:
     """
     settings = load_settings()
     # A join that was killed has come this far, and not to config.toml.
-    kept_here = Place(settings).record()
+    kept_here = JoinedFolder(settings).record()
     account = kept_here.account if kept_here else settings.account
     kept = asyncio.run(lying(settings))
     held = asyncio.run(claims.of_shells(settings)) if settings.account else {}

@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mcp_agentbus.cli import tasks
-from mcp_agentbus.cli.arguments import Parser, Reader, Untold
+from mcp_agentbus.cli.arguments import Parser, QuietParser, Untold
 from mcp_agentbus.cli.output import told
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.errors import AgentbusError
@@ -40,7 +40,7 @@ class Carried:
     """
 
     def __init__(self, parser: Callable[..., Parser]) -> None:
-        self._reader = lru_cache(lambda command: parser(Reader, only=command))
+        self._reader = lru_cache(lambda command: parser(QuietParser, only=command))
 
     def load(self) -> None:
         """Import what takes long; may be called in a thread."""

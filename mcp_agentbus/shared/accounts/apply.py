@@ -62,7 +62,7 @@ class Visitor(NamedTuple):
     since: datetime
 
 
-class Host:
+class FolderServer:
     """The server of a folder, as it tells of itself."""
 
     def __init__(self, system: Bus, id_: str) -> None:
@@ -137,7 +137,7 @@ class Host:
 
 
 @asynccontextmanager
-async def host(folder: Path) -> AsyncGenerator[Host, None]:
+async def host(folder: Path) -> AsyncGenerator[FolderServer, None]:
     """Give what the server of a folder tells of itself.
 
     Raises:
@@ -148,13 +148,13 @@ async def host(folder: Path) -> AsyncGenerator[Host, None]:
 
 
 @asynccontextmanager
-async def hosts(folder: Path) -> AsyncGenerator[Mapping[str, Host | None], None]:
+async def hosts(folder: Path) -> AsyncGenerator[Mapping[str, FolderServer | None], None]:
     """Give the same of each server of its bus, by name; None for one that is away.
 
     Raises: as `host`.
     """
     async with Bus(admin.system_settings(folder)) as system:
-        known: dict[str, Host | None] = {}
+        known: dict[str, FolderServer | None] = {}
         for name in admin.wanted_in(folder).server_names:
             known[name] = None
             with suppress(BusUnreachable):
@@ -162,11 +162,11 @@ async def hosts(folder: Path) -> AsyncGenerator[Mapping[str, Host | None], None]
         yield known
 
 
-async def _known(system: Bus, name: str) -> Host:
+async def _known(system: Bus, name: str) -> FolderServer:
     """Find a server by its name: of several each would answer, also to IDZ with a name."""
     only = {"server_name": name, "exact_match": True}
     known = await _asked(system, "$SYS.REQ.SERVER.PING.STATSZ", only, _KNOWN_WITHIN_S)
-    return Host(system, str(known["server"]["id"]))
+    return FolderServer(system, str(known["server"]["id"]))
 
 
 async def apply(bus: Bus, folder: Path) -> frozenset[str]:
@@ -190,7 +190,7 @@ async def apply(bus: Bus, folder: Path) -> frozenset[str]:
         raise unusable(error, file, done="written") from None
 
 
-async def _applied(server: Host, bus: Bus, file: Path, keys: Keys) -> frozenset[str]:
+async def _applied(server: FolderServer, bus: Bus, file: Path, keys: Keys) -> frozenset[str]:
     records = await store.accounts(bus)
     text, names = conf.joined(records, keys), conf.who_gets_in(records, keys)
     before = read_whole(file, _FILE_MAX_BYTES).decode(errors="replace")
@@ -214,7 +214,7 @@ def _written_at(file: Path) -> float:
     return file.stat().st_mtime
 
 
-async def _reloaded(server: Host, names: list[str], file: Path, before: str) -> None:
+async def _reloaded(server: FolderServer, names: list[str], file: Path, before: str) -> None:
     for _ in range(_RELOADS_MAX):
         if why := await server.reload():
             write_whole(file, before.encode())
@@ -233,7 +233,7 @@ async def _reloaded(server: Host, names: list[str], file: Path, before: str) -> 
     )
 
 
-async def _all_heard(server: Host, names: list[str]) -> bool:
+async def _all_heard(server: FolderServer, names: list[str]) -> bool:
     for at in range(0, len(names), _ASKED_AT_ONCE):
         some = names[at : at + _ASKED_AT_ONCE]
         if not all(await together(*map(server.hears, some))):

@@ -41,7 +41,7 @@ _SHA256: Final = re.compile("[0-9a-f]{64}")
 _VERSION: Final = 1
 
 
-class Unreadable(ValueError):
+class UnreadableRecord(ValueError):
     """What is stored there is no record that this version reads."""
 
 
@@ -152,7 +152,7 @@ def account_in(subject: str, data: bytes) -> AccountRecord:
     said = _object(data)
     name, key = subject.rpartition(".")[2], str(said.get("key"))
     if not ids.is_agent(name) or said.get("name") != name or (key and not is_public(key)):
-        raise Unreadable
+        raise UnreadableRecord
     return AccountRecord(
         name=name,
         key=key,
@@ -174,9 +174,9 @@ def invitation_in(subject: str, data: bytes) -> Invitation:
     id_, name, hashed = (str(said.get(field)) for field in ("id", "name", "secret_sha256"))
     used_by = str(said.get("used_by"))
     if subject != invitation_subject(id_) or not is_invitation_id(id_) or not ids.is_agent(name):
-        raise Unreadable
+        raise UnreadableRecord
     if not _SHA256.fullmatch(hashed) or (used_by and not is_public(used_by)):
-        raise Unreadable
+        raise UnreadableRecord
     return Invitation(
         id=id_,
         name=name,
@@ -195,16 +195,16 @@ def _object(data: bytes) -> Mapping[str, Any]:
     try:
         said = from_json(data)
     except (ValueError, RecursionError):
-        raise Unreadable from None
+        raise UnreadableRecord from None
     if not isinstance(said, dict):
-        raise Unreadable
+        raise UnreadableRecord
     return said
 
 
 def _one_of(said: Mapping[str, Any], states: Any) -> Any:
     state = said.get("state")
     if state not in get_args(states):
-        raise Unreadable
+        raise UnreadableRecord
     return state
 
 
@@ -213,7 +213,7 @@ def _roles(said: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(roles, list) or not all(
         isinstance(role, str) and ids.is_inbox(ids.ROLE_PREFIX + role) for role in roles
     ):
-        raise Unreadable
+        raise UnreadableRecord
     return tuple(roles)
 
 
@@ -221,7 +221,7 @@ def _time(said: Mapping[str, Any], field: str) -> datetime:
     try:
         at = datetime.fromisoformat(said[field])
     except (KeyError, TypeError, ValueError):
-        raise Unreadable from None
+        raise UnreadableRecord from None
     if at.tzinfo is None:
-        raise Unreadable
+        raise UnreadableRecord
     return at

@@ -25,7 +25,7 @@ from mcp_agentbus.shared.accounts.record import (
     INVITATIONS,
     AccountRecord,
     Invitation,
-    Unreadable,
+    UnreadableRecord,
     account_in,
     account_subject,
     encoded,
@@ -165,7 +165,7 @@ async def _read(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> tup
     message = await leader.last(bus, STREAM, subject)
     if message is None:
         return None, 0
-    with suppress(Unreadable):
+    with suppress(UnreadableRecord):
         return read(message.subject, message.data), message.seq
     return None, message.seq
 
@@ -177,7 +177,7 @@ async def _all(bus: Bus, subject: str, read: Callable[[str, bytes], _T]) -> list
         if overlap(subject, message.subject):
             try:
                 records.append((read(message.subject, message.data), message.seq))
-            except Unreadable:  # of a later version: it is left out, and not unseen
+            except UnreadableRecord:  # of a later version: it is left out, and not unseen
                 _log.warning("what is kept under %s cannot be read here", message.subject)
     return records
 

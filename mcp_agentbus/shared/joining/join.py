@@ -45,7 +45,7 @@ from mcp_agentbus.errors import (
     Untrusted,
 )
 from mcp_agentbus.shared.joining.invitation import Line
-from mcp_agentbus.shared.joining.place import Place, Record, staying
+from mcp_agentbus.shared.joining.place import JoinedFolder, JoinedRecord, staying
 
 _VERSION: Final = 1
 # The server writes its configuration, reads it twice and sees that the key gets in: with hundreds
@@ -118,12 +118,12 @@ async def join(settings: Settings, line: Line) -> Joined:
         BusUnreachable: it cannot be reached, or lets nobody join just now.
         Unconfirmed: it was asked, and has not answered.
     """
-    place = Place(settings)
+    place = JoinedFolder(settings)
     with place.locked():
         return await _join(settings, place, line)
 
 
-async def _join(settings: Settings, place: Place, line: Line) -> Joined:
+async def _join(settings: Settings, place: JoinedFolder, line: Line) -> Joined:
     kept = place.record()
     _check_free(settings, line, place, kept)
     key = place.prepare(line)
@@ -136,7 +136,7 @@ async def _join(settings: Settings, place: Place, line: Line) -> Joined:
     before = kept.before if kept else editor.server_in(settings)
     if "account" in before:  # of a key that is lost
         before = staying(before)
-    place.keep(Record(line.name, line.urls, line.id, now, before))
+    place.keep(JoinedRecord(line.name, line.urls, line.id, now, before))
     editor.set_server(settings, _section(place, line, before))
     place.forget(but=line)
     settings = load_settings(settings.environ)
@@ -153,7 +153,9 @@ async def _join(settings: Settings, place: Place, line: Line) -> Joined:
     )
 
 
-def _check_free(settings: Settings, line: Line, place: Place, kept: Record | None) -> None:
+def _check_free(
+    settings: Settings, line: Line, place: JoinedFolder, kept: JoinedRecord | None
+) -> None:
     """See that nothing speaks against joining before anybody is asked.
 
     A server may have another address by now, or be one of three: it is known by its authority, or
@@ -181,7 +183,7 @@ def _check_free(settings: Settings, line: Line, place: Place, kept: Record | Non
         )
 
 
-def _section(place: Place, line: Line, before: Mapping[str, Any]) -> dict[str, Any]:
+def _section(place: JoinedFolder, line: Line, before: Mapping[str, Any]) -> dict[str, Any]:
     """Return what [server] of config.toml is to say."""
     authority = place.ca_file(line.name, line.id)
     return {
@@ -193,7 +195,7 @@ def _section(place: Place, line: Line, before: Mapping[str, Any]) -> dict[str, A
     }
 
 
-async def _ask(place: Place, line: Line, key: Nkey, *, is_it: bool) -> None:
+async def _ask(place: JoinedFolder, line: Line, key: Nkey, *, is_it: bool) -> None:
     """Have the server take the key for the line; `is_it`: by another this user is the account.
 
     Raises: as `join`.
@@ -300,7 +302,7 @@ def _understood(answer: bytes, line: Line, *, is_it: bool) -> None:
     )
 
 
-async def _probe(place: Place, line: Line) -> float:
+async def _probe(place: JoinedFolder, line: Line) -> float:
     """Wait until the server lets the new key in; return how many ms its gate takes to answer.
 
     Raises:

@@ -21,7 +21,7 @@ from mcp_agentbus.config import editor
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError, BadInput, NotAllowed
-from mcp_agentbus.shared.joining.place import Place, staying
+from mcp_agentbus.shared.joining.place import JoinedFolder, staying
 
 # The server writes its configuration and reads it twice before it answers.
 _WITHIN_S: Final = 30.0
@@ -56,7 +56,7 @@ async def leave(settings: Settings, *, give_back: bool) -> Left:
         BadInput: this user is no account.
         BadSetup: a file of this user's cannot be used.
     """
-    place = Place(settings)
+    place = JoinedFolder(settings)
     with place.locked():
         kept = place.record()
         account = kept.account if kept else settings.account

@@ -40,7 +40,7 @@ _STAYS = ("binary",)
 
 
 @dataclass(frozen=True)
-class Record:
+class JoinedRecord:
     """What joined.json says."""
 
     account: str
@@ -58,7 +58,7 @@ def staying(server: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in server.items() if key in _STAYS}
 
 
-class Place:
+class JoinedFolder:
     """The folder, and what is in it."""
 
     def __init__(self, settings: Settings) -> None:
@@ -141,7 +141,7 @@ class Place:
         except OSError as error:
             raise unusable(error, file) from None
 
-    def record(self) -> Record | None:
+    def record(self) -> JoinedRecord | None:
         """Return which account this user has here; None if none.
 
         Raises:
@@ -159,13 +159,13 @@ class Place:
             raise unusable(error, self._record, done="read") from None
         except (LookupError, TypeError, ValueError):
             raise damaged(self._record, "then the same.") from None
-        return Record(names[0], urls, names[1], names[2], before)
+        return JoinedRecord(names[0], urls, names[1], names[2], before)
 
-    def urls(self, record: Record, settings: Settings) -> tuple[str, ...]:
+    def urls(self, record: JoinedRecord, settings: Settings) -> tuple[str, ...]:
         """Return where an account's server is: as config.toml says that names the account still."""
         return settings.urls if settings.account == record.account else record.urls
 
-    def is_authority(self, record: Record, pem: str) -> bool:
+    def is_authority(self, record: JoinedRecord, pem: str) -> bool:
         """Tell whether an account's server is known by this very authority.
 
         Raises:
@@ -179,7 +179,7 @@ class Place:
         except OSError as error:
             raise unusable(error, file, done="read") from None
 
-    def keep(self, record: Record) -> None:
+    def keep(self, record: JoinedRecord) -> None:
         """Note which account this user has here.
 
         Raises:

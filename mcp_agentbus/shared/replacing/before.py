@@ -29,7 +29,7 @@ from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.backup import ORDER
 from mcp_agentbus.shared.replacing import carried
-from mcp_agentbus.shared.replacing.since import Gone, sent_since
+from mcp_agentbus.shared.replacing.since import LostTask, sent_since
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import record_in, record_key, sent_in, sent_key
 from mcp_agentbus.store.registered.profile import decode_profile
@@ -61,7 +61,7 @@ class Before:
     #: Where a backup of it lies.
     folder: Path
     #: All that its senders wait for.
-    gone: tuple[Gone, ...]
+    gone: tuple[LostTask, ...]
     #: By the agent's id.
     owned: dict[str, Owned]
     #: As `_streams`.
@@ -194,10 +194,10 @@ def _elsewhere(said: dict[str, Any]) -> Before:
 
 
 def _read(folder: Path, said: dict[str, Any]) -> Before:
-    gone: list[Gone] = []
+    gone: list[LostTask] = []
     for written, end in said["gone"]:
         if sent := sent_in(_stored(*written)):
-            gone.append(Gone(sent, record_in(_stored(*end)) if end else None))
+            gone.append(LostTask(sent, record_in(_stored(*end)) if end else None))
     known = {
         agent: Owned(datetime.fromisoformat(at), account, data.encode())
         for agent, (at, account, data) in said["owned"].items()
@@ -210,7 +210,7 @@ def _stored(subject: str, said: str) -> Found:
     return Found(subject, 0, text.now(), {}, said.encode())
 
 
-def _gone(gone: Gone) -> list[list[str] | None]:
+def _gone(gone: LostTask) -> list[list[str] | None]:
     place = gone.sent.owner, gone.sent.inbox, gone.sent.task_id
     kept, over = sent_key(*place), record_key(*place)
     sent = [kept.subject, kept.encode(gone.sent).decode()]

@@ -40,7 +40,7 @@ _REASON: Final = (
 
 
 @dataclass(frozen=True)
-class Gone:
+class LostTask:
     """A task of a bus that is replaced."""
 
     #: What its sender kept of it.
@@ -49,19 +49,19 @@ class Gone:
     end: Record | None
 
 
-async def sent_since(bus: Bus, at: datetime) -> list[Gone]:
+async def sent_since(bus: Bus, at: datetime) -> list[LostTask]:
     """Return what was sent since then, or shortly before, and whose end its sender has not seen.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    gone: list[Gone] = []
+    gone: list[LostTask] = []
     async for page in bus.stored(subjects.RESULTS, subjects.sent_subject("*", "*", "*")):
         kept = [sent for message in page if (sent := sent_in(message)) and _may_wait(sent, at)]
         wanted = [subjects.record_subject(each.owner, each.inbox, each.task_id) for each in kept]
         records = [record_in(message) for message in await lasts(bus, wanted)]
         ends = {(each.inbox, each.task_id): each for each in records if each and each.ended}
-        gone += [Gone(each, ends.get((each.inbox, each.task_id))) for each in kept]
+        gone += [LostTask(each, ends.get((each.inbox, each.task_id))) for each in kept]
     return gone
 
 
@@ -74,7 +74,7 @@ def is_since(sent: Sent, at: datetime) -> bool:
     return sent.created_at > at - _CLOCKS
 
 
-async def tell(bus: Bus, gone: Iterable[Gone]) -> int:
+async def tell(bus: Bus, gone: Iterable[LostTask]) -> int:
     """Give those that a bus does not know their end, failed if they had none; return how many.
 
     Raises:

@@ -28,7 +28,7 @@ from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.invitation import Line
-from mcp_agentbus.shared.joining.place import Place, Record
+from mcp_agentbus.shared.joining.place import JoinedFolder, JoinedRecord
 from mcp_agentbus.work.worker import Worker
 
 _LINE = invitation.encode(
@@ -75,9 +75,9 @@ def test_who_has_joined_and_is_not_yet_in_config_toml_is_asked_before_it_leaves(
     tmp_path, monkeypatch, capsys
 ):
     settings = settings_at(tmp_path)
-    place = Place(settings)
+    place = JoinedFolder(settings)
     place.folder.mkdir(parents=True)
-    place.keep(Record("laptop", ("tls://127.0.0.1:1",), "0123456789abcdef", "", {}))
+    place.keep(JoinedRecord("laptop", ("tls://127.0.0.1:1",), "0123456789abcdef", "", {}))
     monkeypatch.setattr(cli_join, "load_settings", lambda: settings)
     monkeypatch.setattr(cli_join, "agreed", lambda *_: False)
 

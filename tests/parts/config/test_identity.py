@@ -336,8 +336,8 @@ def test_a_person_who_says_to_be_an_agent_asks_for_that_agents_tasks(alice, shop
 def test_a_name_that_a_folder_has_for_what_is_typed_there_stays_until_it_is_renamed(
     alice, shop, tmp_path
 ):
-    held = names.Book(since=1.0, names={"own": names.holder(shop, "shell")})
-    before = names.Book(since=1.0, before=frozenset({"deep-shell"}))
+    held = names.NameBook(since=1.0, names={"own": names.holder(shop, "shell")})
+    before = names.NameBook(since=1.0, before=frozenset({"deep-shell"}))
 
     assert [typed(at, held).me.id for at in (shop, tmp_path)] == ["own", "me-alice"]
     assert [typed(at, before).me.id for at in (shop, tmp_path)] == ["deep-shell", "me-alice"]
@@ -359,11 +359,11 @@ def test_any_users_name_gives_an_id_that_may_be_used(alice, shop, name):
 
 
 def test_a_name_that_somebody_has_on_the_server_or_here_gets_a_hash_and_keeps_it(alice, shop):
-    book = names.Book(since=1.0)
+    book = names.NameBook(since=1.0)
     found = typed(shop, book, elsewhere={"me-alice"})
     first = found.me.id
     book.names[first] = found.takes
-    folders = names.Book(since=1.0, names={"me-alice": names.holder(shop, "")})
+    folders = names.NameBook(since=1.0, names={"me-alice": names.holder(shop, "")})
 
     assert first.startswith("me-alice-")
     assert f"You are {first}: me-alice is somebody's already." in found.news
@@ -383,10 +383,10 @@ def test_a_person_without_an_account_is_a_number(monkeypatch, shop):
 def test_a_folders_file_cannot_be_a_person_unless_its_user_allows_it(alice, shop):
     (shop / ".agentbus.toml").write_text('agent = "me-bob"')
     asked = identity.Asked(settings(CLAUDECODE="1"), None, shop)
-    mine = names.Book(since=1.0, names={"me-bob": names.holder(shop.parent, names.PERSON)})
-    allowed = names.Book(since=1.0, allowed={str(shop): ["me-bob"]})
+    mine = names.NameBook(since=1.0, names={"me-bob": names.holder(shop.parent, names.PERSON)})
+    allowed = names.NameBook(since=1.0, allowed={str(shop): ["me-bob"]})
 
-    for book, why in ((names.Book(), "the name of a person"), (mine, "you at a terminal")):
+    for book, why in ((names.NameBook(), "the name of a person"), (mine, "you at a terminal")):
         found = identity.find(asked, book)
         assert found.me.id == "deep-claude"
         assert f"names the agent me-bob, which is {why}, so it does not" in found.remarks[0]

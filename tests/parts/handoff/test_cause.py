@@ -11,7 +11,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.shell import Memory
+from mcp_agentbus.handoff.shell import ShellMemory
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_memory_that_says_nothing_of_use_is_named_and_gone_on_without(
     file.write_bytes(noted) if noted else file.mkdir()
     file.chmod(0o700)
     with caplog.at_level(logging.WARNING):
-        Memory(file, claims).recall()
+        ShellMemory(file, claims).recall()
 
     assert claims.cause() == ((), -1)
     [record] = caplog.records
@@ -90,7 +90,7 @@ def test_a_memory_that_says_nothing_of_use_is_named_and_gone_on_without(
 
 def test_an_end_is_noted_once_and_what_was_recalled_is_not_noted_again(opened, tmp_path):
     claims, file = opened("coder").claims, tmp_path / "state" / "memory"
-    memory = Memory(file, claims)
+    memory = ShellMemory(file, claims)
     memory.recall()
     assert file.read_bytes() == b"{}"
     assert [each.stat().st_mode & 0o777 for each in (file, file.parent)] == [0o600, 0o700]

@@ -17,7 +17,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shell, shells
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.shell import Memory, cause, remember, session_id, shell_session
+from mcp_agentbus.handoff.shell import ShellMemory, cause, remember, session_id, shell_session
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def noted(file, chain, hops):
     """Write down by what way a task came that was ended just now."""
     claims = Claims(None, "coder", "session-0")
     claims.recall(chain, hops, text.now())
-    Memory(file, claims).note()
+    ShellMemory(file, claims).note()
 
 
 def session(folder, *, leased=False, calls=1, worker=""):
@@ -109,7 +109,7 @@ def test_the_end_of_a_task_is_written_once_and_no_command_waits_for_the_disk(
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
     claims = Claims(None, "coder", "session-1")
-    memory = Memory(file, claims)
+    memory = ShellMemory(file, claims)
     memory.note()
     before = file.exists()
     claims.recall(["planner"], 2, text.now())
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_there_is_made_for_its_user_alone_and_left_open_nowhe
     file = shells.file_of(tmp_path / "state", "coder")
     opened = len(list(Path("/dev/fd").iterdir()))
     for _ in range(2):
-        Memory(file, Claims(None, "coder", "session-1")).recall()
+        ShellMemory(file, Claims(None, "coder", "session-1")).recall()
 
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"{}", 0o600)
     assert file.parent.stat().st_mode & 0o077 == 0
@@ -134,7 +134,7 @@ def test_a_file_that_is_not_there_is_made_for_its_user_alone_and_left_open_nowhe
 def test_an_empty_file_says_nothing_and_is_no_fault(file, caplog):
     file.touch(0o600)
     claims = Claims(None, "coder", "session-1")
-    Memory(file, claims).recall()
+    ShellMemory(file, claims).recall()
 
     assert (claims.finished, caplog.messages) == (None, [])
 
@@ -144,12 +144,12 @@ def test_a_file_that_cannot_be_used_is_told_of_and_gone_on_without(tmp_path, fil
     claims = Claims(None, "coder", "session-1")
     claims.recall(["planner"], 2, text.now())
     file.mkdir()
-    Memory(file, claims).recall()
-    Memory(file, claims).note()
+    ShellMemory(file, claims).recall()
+    ShellMemory(file, claims).note()
     file.rmdir()
     file.touch(0o600)
     file.write_text('{"ended": {"at": 5}}')
-    Memory(file, claims).recall()
+    ShellMemory(file, claims).recall()
 
     assert [said.partition(". Hint: ")[0] for said in caplog.messages] == [
         f"{file} cannot be read: it is a folder and no file",
@@ -189,7 +189,7 @@ async def test_a_shells_session_is_a_lease_under_its_name_that_goes_on_and_notes
 
     assert known == (session_id("coder", tmp_path), True, (("planner",), 2))
     later = Claims(None, "coder", "session-2")
-    Memory(file, later).recall()
+    ShellMemory(file, later).recall()
     assert later.cause() == (read_task().chain, read_task().hops)
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mcp_agentbus.human.book import Book, Bookmark
+from mcp_agentbus.human.book import Bookmark, TapBook
 from mcp_agentbus.human.needs import Need
 
 AT = datetime(2026, 11, 27, 10, tzinfo=UTC)
@@ -21,14 +21,14 @@ def need(key="1", kind="needs_approval"):
 
 
 def test_a_thing_is_told_once_also_by_the_next_listener(file):
-    book = Book(file)
+    book = TapBook(file)
     book.bookmark = Bookmark("made", 7, AT)
     assert book.add(need())
     assert not book.add(need())
     taken = book.take(AT)
     book.ended(taken, is_told=True, said="ring took it.")
 
-    after = Book(file)
+    after = TapBook(file)
     assert not after.add(need())
     assert not after.waiting
     assert (after.bookmark, after.taps) == (book.bookmark, book.taps)
@@ -36,33 +36,33 @@ def test_a_thing_is_told_once_also_by_the_next_listener(file):
 
 
 def test_what_a_listener_was_killed_over_is_not_told_again(file):
-    book = Book(file)
+    book = TapBook(file)
     book.add(need())
     book.take(AT)
 
-    after = Book(file)
+    after = TapBook(file)
     assert not after.waiting
     assert (after.taps[-1].is_told, after.taps[-1].said) == (False, "its listener ended meanwhile")
 
 
 def test_what_could_not_be_told_waits_with_what_came_since(file):
-    book = Book(file)
+    book = TapBook(file)
     book.add(need("1"))
     taken = book.take(AT)
     book.add(need("2", "failed"))
     book.ended(taken, is_told=False, said="ring is not there.")
 
-    after = Book(file)
+    after = TapBook(file)
     assert (after.failures, after.waiting.count) == (1, 2)
     assert after.waiting.line == "1 approval is needed, 1 task failed: agentbus status"
 
 
 def test_of_very_many_things_numbers_are_kept(file):
-    book = Book(file)
+    book = TapBook(file)
     for number in range(300):
         book.add(need(str(number)))
 
-    assert Book(file).waiting.line == "300 approvals are needed: agentbus status"
+    assert TapBook(file).waiting.line == "300 approvals are needed: agentbus status"
     assert file.stat().st_size < 20_000
 
 
@@ -70,17 +70,17 @@ def test_of_very_many_things_numbers_are_kept(file):
 def test_a_file_that_is_not_as_it_is_written_counts_as_none(file, content):
     file.write_bytes(content)
     file.chmod(0o600)
-    book = Book(file)
+    book = TapBook(file)
 
     assert (book.bookmark, book.taps) == (None, [])
     assert book.add(need())
 
 
 def test_who_wants_to_be_told_nothing_hears_later_of_nothing_that_came_meanwhile(file):
-    book = Book(file)
+    book = TapBook(file)
     book.bookmark = Bookmark("made", 7, AT)
     book.add(need())
     book.forget()
 
-    after = Book(file)
+    after = TapBook(file)
     assert (after.bookmark, after.waiting.count) == (None, 0)

@@ -14,7 +14,7 @@ from mcp_agentbus.config.values import Hours
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import files
 from mcp_agentbus.core.notices import Reason
-from mcp_agentbus.human.book import Book, Tap
+from mcp_agentbus.human.book import Tap, TapBook
 from mcp_agentbus.human.needs import Need
 from mcp_agentbus.human.tap import Tapped
 from mcp_agentbus.human.teller import Teller
@@ -120,7 +120,7 @@ async def test_what_is_broken_off_as_it_is_told_waits_to_be_told(teller, monkeyp
     await asyncio.wait([telling])
 
     assert one.says == "It was broken off. 1 thing to be told of."
-    assert Book(one._watcher.settings.taps_file).waiting == one._book.waiting
+    assert TapBook(one._watcher.settings.taps_file).waiting == one._book.waiting
 
 
 async def test_where_the_book_of_names_cannot_be_read_holds_are_told_and_the_status_says_why(

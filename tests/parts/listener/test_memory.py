@@ -11,7 +11,7 @@ import pytest
 
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.listener.memory import Memory, News, Told
-from mcp_agentbus.wakes.backlog import Lane
+from mcp_agentbus.wakes.backlog import UnofferedLane
 from mcp_agentbus.wakes.policy import Waiting
 
 
@@ -47,13 +47,17 @@ def test_what_goes_on_waiting_is_remembered_however_much_comes_and_goes():
 
 def test_a_lane_is_told_again_only_for_a_later_task_or_when_it_was_made_anew():
     told = Told()
-    first = Lane("coder_normal", "monday", last=7, new=3)
+    first = UnofferedLane("coder_normal", "monday", last=7, new=3)
 
     assert told.by_hook((), (first,)) == Counts(others=3)
     assert told.by_hook((), (first,)) == Counts()
-    assert told.by_hook((), (Lane("coder_normal", "monday", last=6, new=1),)) == Counts()
-    assert told.by_hook((), (Lane("coder_normal", "monday", last=9, new=2),)) == Counts(others=2)
-    assert told.by_hook((), (Lane("coder_normal", "tuesday", last=1, new=1),)) == Counts(others=1)
+    assert told.by_hook((), (UnofferedLane("coder_normal", "monday", last=6, new=1),)) == Counts()
+    assert told.by_hook((), (UnofferedLane("coder_normal", "monday", last=9, new=2),)) == Counts(
+        others=2
+    )
+    assert told.by_hook((), (UnofferedLane("coder_normal", "tuesday", last=1, new=1),)) == Counts(
+        others=1
+    )
 
 
 def test_what_a_hook_has_told_stands_for_the_notice_of_one_wake():
@@ -90,7 +94,7 @@ def test_what_waits_no_more_stands_for_no_notice():
     assert told.uncounted == [_high(2).key]
 
 
-LANE = Lane("coder_normal", "monday", last=7, new=3)
+LANE = UnofferedLane("coder_normal", "monday", last=7, new=3)
 ALL = Counts(high=2, others=3)
 
 
@@ -142,7 +146,9 @@ def test_a_notice_silences_one_hook_only():
 
 def test_the_next_listener_knows_what_was_told(tmp_path):
     memory = Memory(tmp_path / "told.json")
-    memory.of("cursor c1").by_hook((_high(1),), (Lane("coder_low", "monday", last=7, new=1),))
+    memory.of("cursor c1").by_hook(
+        (_high(1),), (UnofferedLane("coder_low", "monday", last=7, new=1),)
+    )
     memory.save()
 
     next_one = Memory(tmp_path / "told.json")
@@ -151,7 +157,10 @@ def test_the_next_listener_knows_what_was_told(tmp_path):
     again = Memory(tmp_path / "told.json").of("cursor c1")
 
     assert not again.counts_for_wake({_high(1).key})
-    assert again.by_hook((_high(1),), (Lane("coder_low", "monday", last=7, new=1),)) == Counts()
+    assert (
+        again.by_hook((_high(1),), (UnofferedLane("coder_low", "monday", last=7, new=1),))
+        == Counts()
+    )
     assert stat.S_IMODE((tmp_path / "told.json").stat().st_mode) == 0o600
 
 

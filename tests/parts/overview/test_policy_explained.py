@@ -72,6 +72,6 @@ def test_it_is_opened_once_for_an_answer_and_closed_and_never_made(tmp_path, mon
     ],
 )
 def test_of_an_agent_it_is_said_whether_it_is_there_as_in_receipts(state, said):
-    reader = policy.Reader("coder", state, accepted=True, rule="It takes all")
+    reader = policy.Candidate("coder", state, accepted=True, rule="It takes all")
 
     assert Explained("planner", "coder", (reader,)).text.splitlines()[1].startswith(said)

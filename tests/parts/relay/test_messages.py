@@ -13,7 +13,7 @@ from mcp_types import jsonrpc_message_adapter
 from mcp_agentbus.core import lines
 from mcp_agentbus.core.lines import Lines
 from mcp_agentbus.relay import messages
-from mcp_agentbus.relay.messages import LINE_MAX_BYTES, Message, Refused
+from mcp_agentbus.relay.messages import LINE_MAX_BYTES, HostMessage, NoMessage
 
 PARSE_ERROR, INVALID_REQUEST, INVALID_PARAMS = -32700, -32600, -32602
 
@@ -29,7 +29,7 @@ def nested(depth):
 def refused(line):
     """Return the id and code with which a line is refused."""
     said = messages.read(line)
-    assert isinstance(said, Refused), said
+    assert isinstance(said, NoMessage), said
     assert said.answer.endswith(b"\n")
     answer = json.loads(said.answer)
     assert answer["jsonrpc"] == "2.0"
@@ -156,7 +156,7 @@ def test_a_response_is_not_answered_and_blanks_are_passed_over(line):
 def test_a_message_goes_on_as_json_that_any_reader_takes(given_, meant):
     said = messages.read(given_)
 
-    assert isinstance(said, Message)
+    assert isinstance(said, HostMessage)
     assert said.content == json.loads(said.line) == json.loads(meant)
     assert jsonrpc_message_adapter.validate_json(said.line, by_name=False)
 
@@ -220,7 +220,7 @@ def test_a_line_of_the_full_length_is_read_and_a_longer_one_refused_for_its_id()
 def test_no_line_at_all_goes_unread(line):
     said = messages.read(line.replace(b"\n", b" ") + b"\n")
 
-    if isinstance(said, Message):
+    if isinstance(said, HostMessage):
         assert jsonrpc_message_adapter.validate_json(said.line, by_name=False)
     else:
         assert said is None or json.loads(said.answer)["error"]

@@ -18,7 +18,7 @@ from mcp_agentbus.shared.accounts import bus_conf, conf
 from mcp_agentbus.shared.accounts.record import (
     AccountRecord,
     Invitation,
-    Unreadable,
+    UnreadableRecord,
     account_in,
     account_name,
     encoded,
@@ -127,7 +127,7 @@ def test_what_is_no_account_is_not_read_as_one(changed):
     account = _account("laptop")
     said = json.loads(encoded(account))
 
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableRecord):
         account_in(account.subject, json.dumps(said | changed).encode())
 
 
@@ -135,12 +135,12 @@ def test_what_is_no_account_is_not_read_as_one(changed):
 def test_what_is_no_invitation_is_not_read_as_one(changed):
     made = Invitation(id="0" * 16, name="a", secret_sha256="a" * 64, expires_at=_NOW)
 
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableRecord):
         invitation_in(made.subject, json.dumps(json.loads(encoded(made)) | changed).encode())
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 100_000])
 def test_bytes_that_are_no_record_are_not_read_as_one(data):
     for read, subject in ((account_in, "agentbus-accounts.a"), (invitation_in, "agentbus-x.1")):
-        with pytest.raises(Unreadable):
+        with pytest.raises(UnreadableRecord):
             read(subject, data)

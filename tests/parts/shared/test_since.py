@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_agentbus.core import text
-from mcp_agentbus.shared.replacing.since import Gone, tell
+from mcp_agentbus.shared.replacing.since import LostTask, tell
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.records import read_record, write_sent
 from mcp_agentbus.store.task import Sent
@@ -34,7 +34,7 @@ async def test_a_task_is_said_to_be_gone_that_the_backup_has_in_no_inbox(
         kept = {"inbox": inbox, "unasked": unasked}
         await write_sent(world.bus, sent.model_copy(update=kept), 0)
 
-    assert await tell(world.bus, [Gone(sent, None)] * 2) == told
+    assert await tell(world.bus, [LostTask(sent, None)] * 2) == told
 
     record, _ = await read_record(world.bus, owner, "*", sent.task_id)
     assert (record and (record.inbox, record.state)) == (("coder", "failed") if told else None)

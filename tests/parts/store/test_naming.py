@@ -7,7 +7,7 @@ import pytest
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config import names
-from mcp_agentbus.config.names import Book
+from mcp_agentbus.config.names import NameBook
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, NameTaken
 from mcp_agentbus.store import naming, roster
@@ -51,7 +51,7 @@ def test_a_person_is_new_who_takes_a_name_that_is_not_settled():
     ],
 )
 def test_the_roster_has_a_say_as_a_book_begins_and_of_a_files_or_a_persons_name(who, since, asks):
-    assert _asks_roster(who, Book(since)) is asks
+    assert _asks_roster(who, NameBook(since)) is asks
 
 
 @pytest.mark.parametrize(("url", "ours"), [(None, "abcd"), ("nats://shared", "ab")])
@@ -93,21 +93,21 @@ def on_roster(monkeypatch):
 async def test_a_new_person_has_no_name_that_is_registered_from_elsewhere(account, elsewhere):
     known = of(url="nats://shared", account=account, agents=["mine"])
 
-    assert await known._elsewhere(None, frozenset({"mine", "others"}), NEW, Book()) == elsewhere
+    assert await known._elsewhere(None, frozenset({"mine", "others"}), NEW, NameBook()) == elsewhere
 
 
 @pytest.mark.parametrize(
     ("book", "changed_at", "live", "is_elsewhere"),
     [
-        (Book(100.0), 50.0, (), True),  # from after the book has begun
-        (Book(100.0, before=frozenset({"coder"})), 50.0, (), False),
-        (Book(100.0, before=frozenset({"coder"})), 50.0, ("s1",), True),
-        (Book(100.0, before=frozenset({"coder"})), 50.0, ("silent",), False),
-        (Book(100.0, before=frozenset({"coder"})), 100.0, (), True),
-        (Book(100.0, before=frozenset({"coder"})), 150.0, (), True),
-        (Book(), 50.0, (), False),
-        (Book(), 50.0, ("s1",), True),
-        (Book(), 1e12, (), True),
+        (NameBook(100.0), 50.0, (), True),  # from after the book has begun
+        (NameBook(100.0, before=frozenset({"coder"})), 50.0, (), False),
+        (NameBook(100.0, before=frozenset({"coder"})), 50.0, ("s1",), True),
+        (NameBook(100.0, before=frozenset({"coder"})), 50.0, ("silent",), False),
+        (NameBook(100.0, before=frozenset({"coder"})), 100.0, (), True),
+        (NameBook(100.0, before=frozenset({"coder"})), 150.0, (), True),
+        (NameBook(), 50.0, (), False),
+        (NameBook(), 50.0, ("s1",), True),
+        (NameBook(), 1e12, (), True),
     ],
 )
 async def test_a_files_name_is_somebodys_elsewhere_but_of_one_from_before_the_book(
@@ -132,7 +132,7 @@ async def test_a_files_name_is_somebodys_elsewhere_but_of_one_from_before_the_bo
 async def test_a_name_that_nobody_has_used_is_free(on_roster, who, registered, registration):
     on_roster.registration = registration
 
-    assert await of()._elsewhere(None, frozenset(registered), who, Book(100.0)) == frozenset()
+    assert await of()._elsewhere(None, frozenset(registered), who, NameBook(100.0)) == frozenset()
 
 
 OTHERS = {"coder": "vps", "mine": "laptop", "old": ""}

@@ -30,7 +30,7 @@ from mcp_agentbus.errors import (
 from mcp_agentbus.shared.joining import join as joining
 from mcp_agentbus.shared.joining.join import join
 from mcp_agentbus.shared.joining.leave import leave
-from mcp_agentbus.shared.joining.place import Place
+from mcp_agentbus.shared.joining.place import JoinedFolder
 
 _OWN = '[server]\nbinary = "/usr/bin/nats-server" # mine\nurl = "nats://127.0.0.1:5"\n'
 
@@ -272,7 +272,7 @@ async def test_a_server_at_another_address_is_known_by_its_authority_or_by_confi
         assert joined.settings.urls == (server.url,)
 
         # Of an account whose server is elsewhere its user has written that down.
-        place = Place(joined.settings)
+        place = JoinedFolder(joined.settings)
         place.keep(replace(place.record(), urls=("tls://127.0.0.1:1",)))
         foreign = server.line("laptop", ca_pem=Authority(tmp_path, "Other").file.read_text())
         with pytest.raises(Untrusted):
