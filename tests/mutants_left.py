@@ -62,7 +62,7 @@ LEFT: dict[str, str] = {
     "is promised.",
     'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
     "durable=False): it is True": "The same.",
-    "mcp_agentbus/wakes/backlog.py: return 0, count: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
+    "mcp_agentbus/wakes/backlog.py: return 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",
     "mcp_agentbus/wakes/demand.py: words: int = 0: it is 1": "It is told of each lane.",
     "mcp_agentbus/wakes/ledger.py: return "
@@ -83,8 +83,7 @@ LEFT: dict[str, str] = {
     'made.get("max_bytes", 0) * _TOO_SMALL): it is 2': "Any number below 0 says that there is no limit.",
     'mcp_agentbus/bus/replies.py: return bool(0 < has.get("max_bytes", -1) < '
     'made.get("max_bytes", 0) * _TOO_SMALL): it is 1': "Of one byte the 1,024th part is no whole one.",
-    "mcp_agentbus/bus/reconnect.py: self._closed, self._repairing, self._repairs = False, "
-    "asyncio.Lock(), 0: it is 1": "It is compared with what it was before alone.",
+    "mcp_agentbus/bus/reconnect.py: self._closed, self._repairs = False, 0: it is 1": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: self._repairs += 1: it is 2": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: await self._tried(nothing, stores=False): it is True": "Nothing is asked, so nothing is handed over.",
     "mcp_agentbus/handoff/taking/references.py: return -1: it is 2": "Claims are numbered from 1 on.",

@@ -22,8 +22,8 @@ from typing import Final, Self, TypeVar
 from mcp_agentbus.bus import budget, said
 from mcp_agentbus.bus.address import Rotation, find_servers
 from mcp_agentbus.bus.connection import API, Link, LinkLost, NoResponders
-from mcp_agentbus.bus.home import Home
 from mcp_agentbus.bus.own import disk
+from mcp_agentbus.bus.own.home import Home
 from mcp_agentbus.bus.replies import LEADERLESS, Message, NotNow
 from mcp_agentbus.bus.subscription import HEARD_MAX, Arrived, Subscription
 from mcp_agentbus.config.settings import Settings, load_settings

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, Final, Self
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.home import settings_of
+from mcp_agentbus.bus.own.home import settings_of
 from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.config import machine_key
 from mcp_agentbus.config.watcher import Watcher
@@ -32,11 +32,11 @@ from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.agents import Addressees, under_old_names
 from mcp_agentbus.handoff.call import Calls, Watches, is_over
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.keeper import keep
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.cause import way_of
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.taking import arrivals
+from mcp_agentbus.handoff.taking.keeper import keep
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox

@@ -143,5 +143,6 @@ async def _offered(bus: Bus, consumer: str) -> int:
     except ApiError as error:
         if error.code != NO_SUCH_CONSUMER:
             raise
-        return 0  # an agent that was registered and has never read has no consumers yet
+        # An agent that was registered and has never read has no consumers yet.
+        return 0
     return int(info["delivered"]["stream_seq"])

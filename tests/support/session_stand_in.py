@@ -22,10 +22,10 @@ from server_stand_in import NOON, Server
 from mcp_agentbus.bus.replies import Found, Message, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import keeper
 from mcp_agentbus.handoff import session as module
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking import keeper
 from mcp_agentbus.store import codec, records, roster, streams, subjects, tasks
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS

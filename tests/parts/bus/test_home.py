@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from test_opened_again import Link
 
-from mcp_agentbus.bus.home import Home
+from mcp_agentbus.bus.own.home import Home
 from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.errors import BadSetup
 

@@ -101,7 +101,7 @@ async def test_a_session_that_has_ended_is_kept_no_longer_by_a_keeper_that_its_c
         bus.said.append(("extends", delivery.seq))
         extends.set()
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(HANG_S)
+            await asyncio.Event().wait()
 
     monkeypatch.setattr(bus, "extend", loses_a_cancel)
     coder = bus.session()
@@ -122,7 +122,7 @@ async def test_whoever_cuts_an_end_short_ends_the_keeper_of_the_session(tmp_path
 
     async def hangs(*_, **__):
         gives.set()
-        await asyncio.sleep(HANG_S)
+        await asyncio.Event().wait()
 
     coder = bus.session()
     await coder.called()
@@ -149,8 +149,8 @@ async def test_who_has_many_tasks_has_time_to_give_each_back(tmp_path, monkeypat
     claim = bus.claim(coder)
 
     async def slowly(delivery):
-        for _ in range(9):
-            await asyncio.sleep(0)
+        for _ in range(9):  # rounds of the loop
+            await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0)
         bus.said.append(("gives back", delivery.seq))
 
     monkeypatch.setattr(bus, "give_back", slowly)

@@ -9,20 +9,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import note_failure
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import CLAIM_MAX_S
-
-if TYPE_CHECKING:
-    from mcp_agentbus.handoff.session import Session
 
 _log = logging.getLogger(__name__)
 
 
-async def keep(session: Session) -> None:
+class Kept(Protocol):
+    """A session, as far as its keeper knows it."""
+
+    bus: Bus
+    me: Agent
+    id: str
+    claims: Claims
+    #: Its `Outcomes`, which need not be known here.
+    outcomes: Any
+    #: By the monotonic clock.
+    called_at: float
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it gives no sign of life any more."""
+
+    async def register(self) -> None:
+        """Say of its agent who that is, and that it was there."""
+
+
+async def keep(session: Kept) -> None:
     """Say that a session lives, and keep what it holds, until it is over.
 
     It sees that by itself: a cancel may be lost, as by whoever catches it, and a session that is
@@ -47,7 +67,7 @@ async def keep(session: Session) -> None:
             note_failure(f"keeper of session {session.id}", error)
 
 
-async def _said_and_extended(session: Session) -> None:
+async def _said_and_extended(session: Kept) -> None:
     if session.is_over:
         return
     await roster.beat(session.bus, session.me, session.id)
