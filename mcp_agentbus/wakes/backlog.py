@@ -57,7 +57,7 @@ class UnofferedLane:
     """The tasks of one lane that no session has, as one session sees them."""
 
     name: str
-    #: As of `Stored`.
+    #: As of `InboxStored`.
     made: str
     #: The last task's sequence; tasks are offered in this order.
     last: int
