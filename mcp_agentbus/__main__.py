@@ -41,9 +41,9 @@ def serve(args: "argparse.Namespace") -> int:
         BadSetup: as `session.run`.
     """
     from mcp_agentbus.relay import session
-    from mcp_agentbus.relay.options import ServeOptions
+    from mcp_agentbus.relay.options import Serving
 
-    return session.run(ServeOptions(args.agent, args.watch_max, args.only))
+    return session.run(Serving(args.agent, args.watch_max, args.only))
 
 
 def hook(args: "argparse.Namespace") -> int:

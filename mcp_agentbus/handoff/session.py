@@ -89,7 +89,7 @@ class Session:
     _naming_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     called_at: float = field(default_factory=time.monotonic)
     _ended: bool = False
-    _registered: tuple[str, ...] = ()  # the roles that its latest registration was to have
+    registered: tuple[str, ...] = ()  # the roles that its latest registration was to have
     _done: set[str] = field(default_factory=set)  # what is begun once, see `_once`
     _hears: set[str] = field(default_factory=set)  # subjects
     _doing: dict[str, asyncio.Task[None]] = field(default_factory=dict)

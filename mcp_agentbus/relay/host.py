@@ -40,7 +40,7 @@ _DIES_S: Final = 0.01
 _GONE: Final = frozenset({EPIPE, ECONNRESET, EIO})
 
 
-class HostPipes:
+class Pipes:
     """What a host says and is told. One thread reads; any may speak."""
 
     def __init__(self, output: int) -> None:
@@ -48,7 +48,7 @@ class HostPipes:
         self._speaking = threading.Lock()
 
     @classmethod
-    def taken(cls) -> HostPipes:
+    def taken(cls) -> Pipes:
         """Take standard output for the host: whatever prints from now on prints to its log.
 
         Raises:

@@ -29,7 +29,7 @@ _HINT: Final = (
 )
 
 
-class ServeOptions(NamedTuple):
+class Serving(NamedTuple):
     """How a session is to be served."""
 
     #: As --agent says.
@@ -51,7 +51,7 @@ def place_of(environ: Mapping[str, str]) -> tuple[Place, BadSetup | None]:
         return Place(NOWHERE, environ), error
 
 
-def read(argv: Sequence[str], environ: Mapping[str, str]) -> ServeOptions:
+def read(argv: Sequence[str], environ: Mapping[str, str]) -> Serving:
     """Return what was typed after `agentbus serve`, or what is wrong with it."""
     given: dict[str, str] = {}
     words = iter(argv)
@@ -63,9 +63,9 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> ServeOptions:
             elif word != "--json":
                 raise BadInput(f"`agentbus serve` takes no {word[:40]!r}.", hint=_HINT)
         watch_max_s = _watch_max_s(given.get("--watch-max"), environ)
-        return ServeOptions(given.get("--agent"), watch_max_s, _only(given.get("--only", "")))
+        return Serving(given.get("--agent"), watch_max_s, _only(given.get("--only", "")))
     except BadInput as fault:
-        return ServeOptions(given.get("--agent"), fault=fault)
+        return Serving(given.get("--agent"), fault=fault)
 
 
 def _next(words: Iterator[str], name: str) -> str:

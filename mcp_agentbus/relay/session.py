@@ -31,9 +31,9 @@ from mcp_agentbus.core.places import Place
 from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.relay import late, local_socket, member, messages
 from mcp_agentbus.relay.conversation import Conversation
-from mcp_agentbus.relay.host import HostPipes
+from mcp_agentbus.relay.host import Pipes
 from mcp_agentbus.relay.member import Me, Membership
-from mcp_agentbus.relay.options import NOWHERE, ServeOptions, place_of
+from mcp_agentbus.relay.options import NOWHERE, Serving, place_of
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _HANGS_S: Final = 1.0
 _DRAIN_S: Final = 0.15
 
 
-def run(options: ServeOptions) -> NoReturn:
+def run(options: Serving) -> NoReturn:
     """Serve a session on standard input and output until it ends; ends the process itself.
 
     Raises:
@@ -70,7 +70,7 @@ class _Listener:
         self.server: dict[str, str] = dict(answer["server"])  #: See `settings.server_of`.
 
     @classmethod
-    def asked(cls, place: Place, session: str, options: ServeOptions) -> _Listener | None:
+    def asked(cls, place: Place, session: str, options: Serving) -> _Listener | None:
         """Ask the listener to serve a session; None if there is none that does."""
         request = {
             "op": "serve",
@@ -101,7 +101,7 @@ class _Listener:
 class _OwnProcess:
     """This process serves the session, and has read the configuration for that."""
 
-    def __init__(self, asked: Asked, me: Agent, options: ServeOptions) -> None:
+    def __init__(self, asked: Asked, me: Agent, options: Serving) -> None:
         self.asked = asked
         self.me = me
         self.options = options
@@ -110,7 +110,7 @@ class _OwnProcess:
         self.connection, self.served = socket.socketpair()
 
     @classmethod
-    def opened(cls, options: ServeOptions, before: _Listener | None = None) -> _OwnProcess:
+    def opened(cls, options: Serving, before: _Listener | None = None) -> _OwnProcess:
         """Read the configuration, and make a socket to this process itself.
 
         Where it cannot be read, or does not say who this is, or `options` have a fault, a session
@@ -148,12 +148,7 @@ class _Relay:
     """
 
     def __init__(
-        self,
-        place: Place,
-        options: ServeOptions,
-        me: Me,
-        host: HostPipes,
-        behind: _Listener | _OwnProcess,
+        self, place: Place, options: Serving, me: Me, host: Pipes, behind: _Listener | _OwnProcess
     ) -> None:
         self._place = place
         #: For an own process behind.
@@ -176,13 +171,13 @@ class _Relay:
         self._membership = Membership(place, me, self._nudge, self._note_claims, self._shown)
 
     @classmethod
-    def open(cls, options: ServeOptions) -> _Relay:
+    def open(cls, options: Serving) -> _Relay:
         """Take standard output for the host, and find what serves the session.
 
         Raises:
             BadSetup: there is no standard output.
         """
-        host = HostPipes.taken()
+        host = Pipes.taken()
         session = os.urandom(8).hex()  # as `ids.new_session_id`, which loads more
         place, fault = place_of(os.environ)
         options = options._replace(fault=options.fault or fault)
@@ -372,7 +367,7 @@ class _Relay:
             os._exit(0)
 
 
-def _nobody(options: ServeOptions) -> Asked:
+def _nobody(options: Serving) -> Asked:
     """Return for whom is asked where that makes no sense: the settings are read again then."""
     from pathlib import Path
 

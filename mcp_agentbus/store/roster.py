@@ -24,7 +24,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, server_time
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import both
+from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Agent, Priority
 from mcp_agentbus.core.notices import WHY, Holds
 from mcp_agentbus.store import records, streams, subjects
@@ -239,6 +239,24 @@ async def may_hold(bus: Bus, record: Record) -> bool:
         began = kept.stored_at if kept else record.updated_at
         return not await has_come(bus, began + timedelta(seconds=CLAIM_MAX_S))
     return await may_live(bus, record.agent, record.session)
+
+
+async def are_held(bus: Bus, records: Sequence[Record]) -> list[bool]:
+    """Tell of each of several tasks whether it is held, as `may_hold`, and ask of an agent once.
+
+    Of one with many sessions the signs of life of all would come for each of them.
+    """
+    agents = sorted({each.agent for each in records if not is_lease(each)})
+    signs = await together(*(live_sessions(bus, agent) for agent in agents))
+    live = {(agent, each) for agent, some in zip(agents, signs, strict=True) for each in some}
+    is_known = all(is_lease(each) or (each.agent, each.session) in live for each in records)
+    forgotten = not is_known and await _has_forgotten(bus)
+    leases = await together(*(may_hold(bus, each) for each in records if is_lease(each)))
+    running = iter(leases)
+    return [
+        next(running) if is_lease(each) else forgotten or (each.agent, each.session) in live
+        for each in records
+    ]
 
 
 def is_lease(record: Record) -> bool:

@@ -57,6 +57,8 @@ class Lane:
     #: Of those that are counted, by a look at each: how many sessions have by their records that
     #: are gone. A server offers them again up to half a minute after the last sign of life.
     gone: int = 0
+    #: Where all that waits was handed out before, and looked at: its last, by sequence; else 0.
+    last: int = 0
 
     @property
     def free(self) -> int:
@@ -187,7 +189,8 @@ async def _of_many(bus: Bus, place: tuple[str, Priority], there: _HandedOut) -> 
             free, gone = (rest * each // len(page) for each in (out.count, out.gone))
             count, of_gone = there.waiting + out.count + free, out.gone + gone
             taken = held.held + rest - free
-            return Lane(count, taken, None, out.records, held.asking, of_gone)
+            last = 0 if there.waiting or rest else max(out.tasks or {}, default=0)
+            return Lane(count, taken, None, out.records, held.asking, of_gone, last)
     return replace(held, count=there.waiting, tasks=None)
 
 
@@ -229,7 +232,7 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     ended = {seq for seq, record in standing.items() if record and record.ended}
     taken = {seq: record for seq, record in standing.items() if record and record.state in HELD}
     by_holder = {_holder(record): record for record in taken.values()}
-    live = await together(*(roster.may_hold(bus, record) for record in by_holder.values()))
+    live = await roster.are_held(bus, list(by_holder.values()))
     is_live = dict(zip(by_holder, live, strict=True))
     held = {seq for seq, record in taken.items() if is_live[_holder(record)]}
     waiting = {seq: task for seq, task in open_tasks.items() if seq not in ended | held}

@@ -2,7 +2,7 @@
 """The tasks that wait in lanes that wake nobody, and how many of them are new to a session.
 
     >>> await unseen(bus, me, await stored(bus, me.inboxes), seen, ("normal", "low"))
-    (Lane(name='coder_normal', made='2026-11-21T10:00:00Z', last=9, new=1),)
+    (UnofferedLane(name='coder_normal', made='2026-11-21T10:00:00Z', last=9, new=1),)
 
 Where few are stored each was looked at; where many are, how many wait is compared with numbers of
 the server's. Say that tasks 3, 4, 6 and 9 are stored in coder's normal lane, and that its sessions
@@ -31,6 +31,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.store import subjects, waiting
 from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.waiting import Lane
 from mcp_agentbus.wakes.demand import strangers_to
 
 # Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
@@ -107,7 +108,7 @@ async def _lane(
     told = seen(name, there.made)
     looked = await waiting.look(bus, there.inbox, lane)
     if looked.tasks is None:
-        return await _of_many(bus, there, lane, (told, looked.count))
+        return await _of_many(bus, there, lane, told, looked)
     strangers = await strangers_to(bus, me, {task.sender for task in looked.tasks.values()})
     taken = [seq for seq, task in looked.tasks.items() if task.sender not in strangers]
     if not taken:
@@ -116,15 +117,16 @@ async def _lane(
 
 
 async def _of_many(
-    bus: Bus, there: InboxStored, lane: Priority, known: tuple[int, int]
+    bus: Bus, there: InboxStored, lane: Priority, told: int, looked: Lane
 ) -> UnofferedLane | None:
     """Return a lane in which many tasks are stored, as far as it pays to count them.
 
-    `known` is up to which the session was told, and how many wait.
+    `told` is up to which the session was told.
     """
-    told, waits = known
-    name = subjects.lane_consumer(there.inbox, lane)
+    name, waits = subjects.lane_consumer(there.inbox, lane), looked.count
     subject = subjects.task_subject(there.inbox, lane, "*")
+    if looked.last:
+        return UnofferedLane(name, there.made, looked.last, waits if told < looked.last else 0)
     last = await bus.last(TASKS, subject) if waits else None
     if not last:
         return None

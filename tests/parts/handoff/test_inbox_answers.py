@@ -92,7 +92,7 @@ async def test_whoever_holds_tasks_is_told_by_such_a_look_where_no_pull_says_tha
     reader, by_pulls, told
 ):
     held = reader.held("t1")
-    reader.left = reader.left if by_pulls else Left({})
+    reader.taken = Brought(waiting={"low": 3} if by_pulls else {})
     inbox = await read_inbox(reader.session)
 
     assert inbox == Inbox(tasks=(item(*held),), held=1, **told)

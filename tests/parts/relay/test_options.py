@@ -6,7 +6,7 @@ import pytest
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.relay import options
-from mcp_agentbus.relay.options import ServeOptions
+from mcp_agentbus.relay.options import Serving
 
 VARIABLE = "AGENTBUS_WATCH_MAX_S"
 
@@ -14,15 +14,15 @@ VARIABLE = "AGENTBUS_WATCH_MAX_S"
 @pytest.mark.parametrize(
     ("argv", "environ", "asked"),
     [
-        ([], {}, ServeOptions()),
-        (["--json"], {VARIABLE: ""}, ServeOptions()),
-        (["--agent", "coder"], {}, ServeOptions("coder")),
-        (["--agent=coder", "--watch-max=25"], {}, ServeOptions("coder", 25)),
-        (["--agent", "My Agent"], {}, ServeOptions("My Agent")),  # the rule of ids says no, and why
-        (["--agent", ""], {}, ServeOptions("")),
-        (["--watch-max", "2m"], {VARIABLE: "25"}, ServeOptions(None, 120)),
-        ([], {VARIABLE: "25s"}, ServeOptions(None, 25)),
-        (["--watch-max", "25"], {VARIABLE: "soon"}, ServeOptions(None, 25)),
+        ([], {}, Serving()),
+        (["--json"], {VARIABLE: ""}, Serving()),
+        (["--agent", "coder"], {}, Serving("coder")),
+        (["--agent=coder", "--watch-max=25"], {}, Serving("coder", 25)),
+        (["--agent", "My Agent"], {}, Serving("My Agent")),  # the rule of ids says no, and why
+        (["--agent", ""], {}, Serving("")),
+        (["--watch-max", "2m"], {VARIABLE: "25"}, Serving(None, 120)),
+        ([], {VARIABLE: "25s"}, Serving(None, 25)),
+        (["--watch-max", "25"], {VARIABLE: "soon"}, Serving(None, 25)),
     ],
 )
 def test_what_makes_sense_is_read(argv, environ, asked):

@@ -105,6 +105,20 @@ async def test_what_its_reader_holds_itself_is_not_looked_at_to_tell_what_is_off
     assert await offered(coder, ["normal", "low"]) == {"normal": 0, "low": 0}
 
 
+async def test_of_the_sessions_of_one_agent_that_hold_a_task_each_is_asked_once(world, monkeypatch):
+    [first, *_] = await _claimed(world, 1, by=("coder",) * 5)
+    signs, asked = roster.signs_of_life, []
+
+    async def counted(bus, agent):
+        asked.append(agent)
+        return await signs(bus, agent)
+
+    monkeypatch.setattr(roster, "signs_of_life", counted)
+    lane = await waiting.look(world.bus, first.me.id, "normal")
+
+    assert (lane.count, lane.held, asked) == (0, 5, [first.me.id])
+
+
 async def test_of_more_than_is_looked_at_the_rest_is_reckoned_once_one_is_found_that_waits(
     world, monkeypatch
 ):

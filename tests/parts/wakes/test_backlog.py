@@ -110,3 +110,17 @@ async def test_of_many_what_was_given_back_waits_as_well(waiting, monkeypatch):
 
     assert ((await waiting.lane()).new, (await waiting.lane()).last) == (4, waiting.seqs[-1])
     assert (await waiting.lane(told=4)).new == 4
+
+
+async def test_of_many_that_are_held_one_that_was_given_back_is_new_to_who_was_not_told(
+    waiting, monkeypatch
+):
+    monkeypatch.setattr(lanes, "LOOKED_AT_MAX", 2)
+    await waiting.store(4)
+    coder = await waiting.world.session("coder")
+    await read_inbox(coder, limit=4)
+
+    await publish_result(coder, waiting.ids[0], "released")
+
+    assert ((await waiting.lane()).new, (await waiting.lane()).last) == (1, waiting.seqs[0])
+    assert (await waiting.lane(told=2)).new == 0
