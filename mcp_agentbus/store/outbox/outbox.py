@@ -27,7 +27,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError, BadInput, StoreFull, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, StoreFull, Unconfirmed
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox import letter
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
@@ -285,11 +285,14 @@ class Outbox:
                         ack = await self._own.asked(
                             lambda bus: bus.publish(at, data, headers, stream=STREAM)
                         )
-            except (Unconfirmed, TimeoutError) as error:
-                self._waits = None  # it may lie there all the same
-                if isinstance(error, Unconfirmed):
-                    raise
-                raise Unconfirmed(_SLOW) from None
+            except (StoreFull, BusUnreachable):  # nothing was stored
+                raise
+            except BaseException as error:
+                self._waits = None  # it may lie there all the same, also as its call is cancelled
+                self.filled.set()
+                if isinstance(error, TimeoutError):
+                    raise Unconfirmed(_SLOW) from None
+                raise
             (await self._known())[kept.task.id] = _waits(kept, ack.seq, self._home)
         self.filled.set()
 

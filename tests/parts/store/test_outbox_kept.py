@@ -16,7 +16,7 @@ from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BusUnreachable, StoreFull, Unconfirmed
+from mcp_agentbus.errors import BadInput, BusUnreachable, InboxFull, StoreFull, Unconfirmed
 from mcp_agentbus.store.outbox import own as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
 from mcp_agentbus.store.outbox.outbox import Outbox, Waits, lying
@@ -351,6 +351,7 @@ async def test_what_was_withdrawn_of_a_bus_that_was_left_goes_once_it_is_over_th
     [
         (StoreFull(), True),
         (BusUnreachable(), True),
+        (InboxFull(), False),  # another lies there under its id
         (Unconfirmed(), False),
         (TimeoutError(), False),
     ],
