@@ -30,7 +30,7 @@ from mcp_agentbus.errors import BadInput, NameTaken, NotAllowed, Refused, Unknow
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import Waits, lying
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -189,17 +189,29 @@ async def _see_handed_on(settings: Settings, agent: str) -> None:
         Refused: something is.
         BusUnreachable: that cannot be seen.
     """
-    waits = await lying(settings) if settings.keeps_outbox else ()
-    ours = [each.task.id for each in waits if each.is_ours and each.task.sender == agent]
+    ours = await _kept_here(settings, agent)
     if not ours:
         return
     are = "is" if len(ours) == 1 else "are"
+    live = next((each.task.id for each in ours if not each.is_over), None)
+    one = f" To withdraw one: agentbus result {live} cancelled --agent {agent}" if live else ""
     raise Refused(
         f"{words.many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
         "be known again by that. Nothing was changed.",
-        hint="`agentbus status` says why; once the listener has handed that on, run it again. To "
-        f"withdraw one: agentbus result {ours[0]} cancelled --agent {agent}",
+        hint="`agentbus status` says why; once the listener has handed that on, run it again."
+        f"{one}",
     )
+
+
+async def _kept_here(settings: Settings, agent: str) -> list[Waits]:
+    """Return what an agent has sent that is kept here for the bus of now.
+
+    Also what was withdrawn: the bus is told of its end, and knows its sender by that.
+
+    Raises: as `lying`.
+    """
+    waits = await lying(settings, with_over=True) if settings.keeps_outbox else ()
+    return [each for each in waits if each.is_ours and each.task.sender == agent]
 
 
 async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:

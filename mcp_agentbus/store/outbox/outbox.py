@@ -320,19 +320,20 @@ async def _stored(bus: Bus, home: Home) -> dict[str, Waits]:
     return waits
 
 
-async def lying(settings: Settings, *, may_start: bool = True) -> tuple[Waits, ...]:
+async def lying(
+    settings: Settings, *, may_start: bool = True, with_over: bool = False
+) -> tuple[Waits, ...]:
     """Return what lies in a user's outbox, the oldest first, whether or not a listener runs.
-
-    What was withdrawn is not among it: nobody waits for that.
 
     Args:
         settings: whose.
         may_start: the server that has it may be started; it is left running then.
+        with_over: also what was withdrawn. Nobody waits for that, but its bus is told of it.
 
     Raises: as `Outbox.waits`.
     """
     outbox = Outbox(settings, may_start=may_start)
     try:
-        return tuple(each for each in await outbox.waits() if not each.is_over)
+        return tuple(each for each in await outbox.waits() if with_over or not each.is_over)
     finally:
         await outbox.close()

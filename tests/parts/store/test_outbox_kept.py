@@ -373,11 +373,12 @@ async def test_what_lies_there_is_read_again_where_it_is_not_known_whether_one_w
 
 
 @pytest.mark.usefixtures("mark")
-async def test_what_was_withdrawn_is_not_among_what_is_said_to_lie_there(own, shared):
+async def test_what_was_withdrawn_is_said_to_lie_there_if_that_is_asked_for(own, shared):
     own.lay(is_over=True)
     own.lay(2)
 
     assert [each.task.id for each in await lying(shared)] == ["t2"]
+    assert [each.task.id for each in await lying(shared, with_over=True)] == ["t1", "t2"]
 
 
 def test_a_letter_waits_since_it_was_sent_and_stays_unless_it_is_said_to_be_over():
