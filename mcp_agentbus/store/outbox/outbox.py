@@ -45,7 +45,8 @@ _WITHIN_S: Final = 1.7
 _OF_ANOTHER_BUS: Final = (
     "A task of this request_id is kept on this machine for another bus. Nothing was stored."
 )
-_ANOTHER_ID: Final = "Use another request_id, or withdraw that one: its status is `cancelled`."
+_ANOTHER_ID: Final = "Use another request_id"
+_OR_WITHDRAW: Final = ", or withdraw that one: its status is `cancelled`"
 _SLOW: Final = "This machine's own server is slow: it is not known whether it is kept there."
 
 
@@ -167,7 +168,8 @@ class Outbox:
         known = await self._known()
         if before := known.get(task.id):
             if not before.is_ours:
-                raise BadInput(_OF_ANOTHER_BUS, hint=_ANOTHER_ID)
+                other = "" if before.is_over else _OR_WITHDRAW  # it stays until its time is over
+                raise BadInput(_OF_ANOTHER_BUS, hint=f"{_ANOTHER_ID}{other}.")
             if not tasks.is_same(sent_of(before.task), task):
                 raise BadInput("This request_id was used for another task. Nothing was stored.")
             return Here(duplicate=True)

@@ -293,13 +293,17 @@ async def test_whoever_waits_for_tasks_is_told_once_all_of_them_are_out_or_at_th
 
 
 @pytest.mark.usefixtures("mark")
-async def test_what_is_kept_for_another_bus_is_not_waited_for_and_keeps_its_id(own, shared):
-    own.lay(home=ELSEWHERE)
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_what_is_kept_for_another_bus_is_not_waited_for_and_keeps_its_id(
+    own, shared, is_over
+):
+    own.lay(home=ELSEWHERE, is_over=is_over)
     box = Outbox(shared)
 
     assert await box.handed_on(["t1"], HANG_S) is True
-    with pytest.raises(BadInput, match="for another bus"):
+    with pytest.raises(BadInput, match="for another bus") as refused:
         await box.put(task(), ME)
+    assert ("withdraw that one" in refused.value.hint) is not is_over
     assert own.done == [MADE]
 
 
