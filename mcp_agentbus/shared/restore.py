@@ -46,7 +46,7 @@ from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
 from mcp_agentbus.shared.replacing.before import Before, let_go, note, noted, put_back
-from mcp_agentbus.shared.replacing.outgoing import carry_over
+from mcp_agentbus.shared.replacing.outgoing import take_its_place
 from mcp_agentbus.shared.replacing.since import is_since, sent_since, tell
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
@@ -153,9 +153,7 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
         async with Bus(other.settings) as bus, aclosing(_filled(bus, backup, room, 1)) as steps:
             async for step in steps:
                 yield step
-            async with Bus(settings) as first:
-                await carry_over(first, bus, other.settings.data_dir)
-        await asyncio.to_thread(other.take_its_place, settings, backup.taken_at)
+        await take_its_place(other, settings, backup.taken_at)
         if replaced := await _kept(settings, other):
             yield replaced
     await asyncio.to_thread(embedded.ensure, settings)

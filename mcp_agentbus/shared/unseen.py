@@ -3,7 +3,7 @@
 
     with unseen.server(settings) as other:
         ...  # fill it, by `other.settings`
-        other.take_its_place(settings)
+        other.take_its_place(settings, taken_at)
         ...  # look at what was there before
 
 It lies beside the first, on the same disk, and is gone with all that it holds at the end of the
@@ -21,7 +21,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -78,7 +78,9 @@ class UnseenServer:
         if not self.has_what_was_there:
             shutil.rmtree(self.settings.data_dir, ignore_errors=True)
 
-    def take_its_place(self, settings: Settings, since: datetime) -> None:
+    def take_its_place(
+        self, settings: Settings, since: datetime, may: Callable[[], bool] = lambda: True
+    ) -> bool:
         """Have the first server go on with these files, and this one with the first's.
 
         Both are stopped; whoever needs the first one starts it.
@@ -86,6 +88,8 @@ class UnseenServer:
         Args:
             settings: the first server's.
             since: when the backup was taken that these files are of.
+            may: asked once none runs and none can be started; where it says no, nothing is done.
+                Returns what it says.
 
         Raises:
             BadSetup, BusUnreachable: the first one cannot be stopped.
@@ -98,12 +102,14 @@ class UnseenServer:
             embedded.stop(settings)
             with locks.held(first.lock, wait=False) as lock:
                 if lock is not None:  # none runs, and none can be started
+                    if not may():
+                        return False
                     locks.sign(lock, processes.known(os.getpid()))
                     own_folder(first.store)
                     write_whole(self._mark, b"")
                     _exchange(self.store, first.store)
                     write_whole(self._mark, text.stamp(since).encode())
-                    return
+                    return True
         raise BusUnreachable(
             "The bus server was started again each time that it was stopped. Nothing was changed.",
             hint="End what uses it (agentbus listen --stop, and every session), then run it again.",

@@ -26,11 +26,18 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, NameTaken, NotAllowed, Refused, UnknownAgent
+from mcp_agentbus.errors import (
+    BadInput,
+    BusUnreachable,
+    NameTaken,
+    NotAllowed,
+    Refused,
+    UnknownAgent,
+)
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import Waits, lying
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -189,17 +196,24 @@ async def _see_handed_on(settings: Settings, agent: str) -> None:
         Refused: something is.
         BusUnreachable: that cannot be seen.
     """
-    waits = await lying(settings) if settings.keeps_outbox else ()
-    ours = [each.task.id for each in waits if each.is_ours and each.task.sender == agent]
+    ours = await _kept_here(settings, agent)
     if not ours:
         return
     are = "is" if len(ours) == 1 else "are"
+    live = [each.task.id for each in ours if not each.is_over]
+    one = f" To withdraw one: agentbus result {live[0]} cancelled --agent {agent}" if live else ""
     raise Refused(
         f"{words.many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
         "be known again by that. Nothing was changed.",
-        hint="`agentbus status` says why; once the listener has handed that on, run it again. To "
-        f"withdraw one: agentbus result {ours[0]} cancelled --agent {agent}",
+        hint=f"`agentbus status` says why; once the listener has handed that on, do it again.{one}",
     )
+
+
+async def _kept_here(settings: Settings, agent: str, *, may_start: bool = True) -> list[Waits]:
+    """Return what an agent has sent that is kept here; of what was withdrawn its bus is told."""
+    keeps = settings.keeps_outbox
+    waits = await lying(settings, may_start=may_start, with_over=True) if keeps else ()
+    return [each for each in waits if each.is_ours and each.task.sender == agent]
 
 
 async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:
@@ -224,10 +238,13 @@ async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:
 
 
 async def is_wanted(bus: Bus, agent: str) -> bool:
-    """Tell whether `forget` would refuse, as tasks wait for an agent, or a session of it is open.
+    """Tell whether `forget` would refuse, as far as that is seen without a server being started.
 
     Raises: as `Bus.publish`.
     """
+    with suppress(BusUnreachable):
+        if await _kept_here(bus.settings, agent, may_start=False):
+            return True
     return bool(await _waiting(bus, agent) or await roster.live_sessions(bus, agent))
 
 

@@ -93,6 +93,8 @@ def revive(settings: Settings) -> bool:
     Raises: as `embedded.stop` and `embedded.ensure`.
     """
     files = Files(settings.data_dir)
+    if write_error(settings) == said.READ_ONLY_HERE:  # then no lock can be taken there either
+        return False
     with locks.held(files.root / "revive.lock", wait=True):
         why, mark = write_error(settings), files.root / "revived"
         if not why or (not said.is_full(why) and _is_fresh(mark)) or not has_room(settings):

@@ -127,8 +127,10 @@ def _before_leaving(
             "did before."
         )
     for agent, count in held.items():
+        rejected = f"which end{'s' * (count == 1)} as rejected"
+        becomes = rejected if give_back else "which nobody ends then"
         yield (
-            f"{agent} holds {many(count, 'task')} in a shell, which nobody ends then: "
+            f"{agent} holds {many(count, 'task')} in a shell, {becomes}: "
             f"`agentbus inbox --agent {agent}` shows what."
         )
     if kept:

@@ -47,16 +47,17 @@ async def checks(settings: Settings) -> list[Check]:
 
 
 async def of_shells(settings: Settings) -> dict[str, int]:
-    """Return how many tasks the shells of each agent hold that hold any, as far as that is known.
+    """Return how many of an agent's own tasks its shells hold, if any, as far as that is known.
 
-    Also of shells that live: who leaves a bus takes all of them along.
+    Also of shells that live: who leaves a bus takes all of them along. What was sent to a role goes
+    to others who have it.
     """
     held = dict[str, int]()
     with suppress(AgentbusError):
         async with Bus(settings) as bus:
             for agent in sorted(shells.agents(settings)) if await bus.reconnected(0) else ():
                 claims, _ = await _held(bus, agent)
-                held[agent] = len(claims)
+                held[agent] = sum(claim.task.to == agent for claim in claims.values())
     return {agent: count for agent, count in held.items() if count}
 
 

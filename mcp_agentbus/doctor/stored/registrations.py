@@ -4,8 +4,9 @@
     >>> await checks(settings)
     [Check(name='roster', state='warning', said='agents whose folders are gone: shop-claude')]
 
-What waits for one keeps it there, and so do a session, rules in config.toml, and a folder that may
-lie on a disk which is away. A sign of life without a session goes by itself, within 15 s.
+What waits for one keeps it there, and so do what it has sent and is kept here, a session, rules in
+config.toml, and a folder that may lie on a disk which is away. A sign of life without a session
+goes by itself, within 15 s.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
+from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster
 from mcp_agentbus.tools import moving
@@ -62,7 +64,10 @@ async def _of_folders(bus: Bus, registered: frozenset[str]) -> list[Check]:
     checks = _stray(bus, "agents whose folders are gone", stray)
     if wanted:
         said = f"agents whose folders are gone are still wanted: {named(wanted)}"
-        fix = "Give what waits to another agent: agentbus agent rename OLD NEW"
+        fix = (
+            "Give what waits to another agent: agentbus agent rename OLD NEW. What they have sent "
+            "and is stored here goes first: agentbus status"
+        )
         checks.append(Check("roster", "warning", said, fix))
     if away:
         said = (
@@ -107,5 +112,18 @@ def _stray(bus: Bus, said: str, stray: Sequence[str]) -> list[Check]:
 
 
 async def _forget(stray: Sequence[str], bus: Bus) -> None:
+    """Forget agents.
+
+    Raises:
+        Refused: some of them are not forgotten, and all others are.
+        AgentbusError: as `moving.forget`.
+    """
+    refused = dict[str, Refused]()
     for name in stray:
-        await moving.forget(bus, name)
+        try:
+            await moving.forget(bus, name)
+        except Refused as error:
+            refused[name] = error
+    if refused:
+        first = next(iter(refused.values()))
+        raise Refused(f"{named(refused)}: {first.message}", hint=first.hint)

@@ -57,7 +57,7 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
         failure: why it is not at the bus; None: others go first.
 
     Raises:
-        BadInput: another task lies here under its id.
+        BadInput: another task lies here under its id, and it is not at the bus.
         BusUnreachable, Unconfirmed: it cannot be kept here either.
     """
     # Until it is at the bus nothing of it can be missing there, nor come back: it is forgotten.
@@ -70,7 +70,10 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
         raise kept_nowhere(session, failure or BusUnreachable())
     try:
         here = await outbox.put(task, session.refreshed())
-    except BadInput:
+    except BadInput as local:
+        if isinstance(failure, Unconfirmed):  # another id would send it twice
+            said = f"{why} Nor could it be kept here: {local.cause}"
+            raise Unconfirmed(said, mend=failure.mend) from None
         raise
     except AgentbusError as local:
         said = f"{why} Nor could it be kept here: {local.message}"

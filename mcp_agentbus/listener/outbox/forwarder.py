@@ -65,6 +65,8 @@ class Forwarder:
         #: Told of how many were handed on, and of why others are not.
         self._emit = emit
         self._tries = 0
+        #: Of the reasons those that were told last: what is said of the outbox is less in a pass.
+        self._told: dict[str, str] = {}
 
     async def run(self) -> None:
         """Hand on whatever is put there, until cancelled; a server that keeps nothing ends then."""
@@ -144,10 +146,10 @@ class Forwarder:
         self._tries = self._tries + 1 if says else 0
         if others:
             says = {**says, _OTHERS: ANOTHER_BUS}
-        if says != self._outbox.says:
-            self._outbox.says = says
-            if says:
-                self._emit({"error": "; ".join(sorted(set(says.values())))})
+        self._outbox.says = says
+        if says and says != self._told:
+            self._emit({"error": "; ".join(sorted(set(says.values())))})
+        self._told = says
 
     async def _hand_on_all(self, waits: Sequence[Waits], says: dict[str, str]) -> None:
         """Hand on each, and into `says` why a sender's are not: the first holds the others back.

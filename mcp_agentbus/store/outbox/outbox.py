@@ -27,7 +27,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import AgentbusError, BadInput, StoreFull, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, StoreFull, Unconfirmed
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox import letter
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
@@ -45,7 +45,8 @@ _WITHIN_S: Final = 1.7
 _OF_ANOTHER_BUS: Final = (
     "A task of this request_id is kept on this machine for another bus. Nothing was stored."
 )
-_ANOTHER_ID: Final = "Use another request_id, or withdraw that one: its status is `cancelled`."
+_ANOTHER_ID: Final = "Use another request_id"
+_OR_WITHDRAW: Final = ", or withdraw that one: its status is `cancelled`"
 _SLOW: Final = "This machine's own server is slow: it is not known whether it is kept there."
 
 
@@ -167,7 +168,8 @@ class Outbox:
         known = await self._known()
         if before := known.get(task.id):
             if not before.is_ours:
-                raise BadInput(_OF_ANOTHER_BUS, hint=_ANOTHER_ID)
+                other = "" if before.is_over else _OR_WITHDRAW  # it stays until its time is over
+                raise BadInput(_OF_ANOTHER_BUS, hint=f"{_ANOTHER_ID}{other}.")
             if not tasks.is_same(sent_of(before.task), task):
                 raise BadInput("This request_id was used for another task. Nothing was stored.")
             return Here(duplicate=True)
@@ -285,11 +287,14 @@ class Outbox:
                         ack = await self._own.asked(
                             lambda bus: bus.publish(at, data, headers, stream=STREAM)
                         )
-            except (Unconfirmed, TimeoutError) as error:
-                self._waits = None  # it may lie there all the same
-                if isinstance(error, Unconfirmed):
-                    raise
-                raise Unconfirmed(_SLOW) from None
+            except (StoreFull, BusUnreachable):  # nothing was stored
+                raise
+            except BaseException as error:
+                self._waits = None  # it may lie there all the same, also as its call is cancelled
+                self.filled.set()
+                if isinstance(error, TimeoutError):
+                    raise Unconfirmed(_SLOW) from None
+                raise
             (await self._known())[kept.task.id] = _waits(kept, ack.seq, self._home)
         self.filled.set()
 
@@ -317,19 +322,20 @@ async def _stored(bus: Bus, home: Home) -> dict[str, Waits]:
     return waits
 
 
-async def lying(settings: Settings, *, may_start: bool = True) -> tuple[Waits, ...]:
+async def lying(
+    settings: Settings, *, may_start: bool = True, with_over: bool = False
+) -> tuple[Waits, ...]:
     """Return what lies in a user's outbox, the oldest first, whether or not a listener runs.
-
-    What was withdrawn is not among it: nobody waits for that.
 
     Args:
         settings: whose.
         may_start: the server that has it may be started; it is left running then.
+        with_over: also what was withdrawn. Nobody waits for that, but its bus is told of it.
 
     Raises: as `Outbox.waits`.
     """
     outbox = Outbox(settings, may_start=may_start)
     try:
-        return tuple(each for each in await outbox.waits() if not each.is_over)
+        return tuple(each for each in await outbox.waits() if with_over or not each.is_over)
     finally:
         await outbox.close()

@@ -140,7 +140,9 @@ def own_server(settings: Settings) -> Settings:
 
 def _of_this_machine(error: StoreFull, settings: Settings) -> StoreFull:
     """Return what a server that has no room means to whoever asks for another one."""
-    if is_full(disk.write_error(settings)) or not disk.has_room(settings):
+    why = disk.write_error(settings)
+    # What may not be written to takes nothing either, however much room it has.
+    if is_full(why) or not (why or disk.has_room(settings)):
         return StoreFull(_DISK, hint=_FREE_SOME)
     return error
 

@@ -70,7 +70,7 @@ def test_a_disk_that_is_read_only_is_told_though_the_log_on_it_says_nothing(
 ):
     """It was told as full; and of a server outside a sandbox, that it stores nothing any more."""
 
-    def refused(**_):
+    def refused(*_, **__):
         raise OSError(code, "no")
 
     monkeypatch.setattr(disk.tempfile, "TemporaryFile", refused)
@@ -79,6 +79,8 @@ def test_a_disk_that_is_read_only_is_told_though_the_log_on_it_says_nothing(
     if code == errno.EIO:
         assert (why, check.state) == ("", "ok")
         return
+    monkeypatch.setattr(disk.locks, "take", refused)  # nothing is written to be locked there either
+    assert not disk.revive(settings)
     told = said.nothing_kept(why)
     assert (check.state, check.mend) == ("warning", None)
     for words in (f"{check.said} {check.fix}", f"{told.message} {told.hint}"):

@@ -87,12 +87,19 @@ def test_who_has_joined_and_is_not_yet_in_config_toml_is_asked_before_it_leaves(
     assert place.record()
 
 
-def test_who_leaves_is_told_what_its_shells_hold_that_nobody_ends_then():
+@pytest.mark.parametrize(
+    ("give_back", "becomes"),
+    [
+        (False, ["which nobody ends then"] * 2),
+        (True, ["which end as rejected", "which ends as rejected"]),
+    ],
+)
+def test_who_leaves_is_told_what_its_shells_hold_and_what_becomes_of_that(give_back, becomes):
     held = {"coder": 2, "me": 1}
-    lines = [*cli_join._before_leaving("laptop", 0, held, give_back=False)]
+    lines = [*cli_join._before_leaving("laptop", 0, held, give_back=give_back)]
 
-    assert [line.partition(" in a shell")[0] for line in lines[1:]] == [
-        "coder holds 2 tasks", "me holds 1 task",
+    assert [line.partition(": ")[0] for line in lines[1:]] == [
+        f"coder holds 2 tasks in a shell, {becomes[0]}", f"me holds 1 task in a shell, {becomes[1]}",
     ]  # fmt: skip
     assert "`agentbus inbox --agent coder`" in lines[1]
 

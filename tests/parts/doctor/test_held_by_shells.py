@@ -19,13 +19,15 @@ async def test_of_each_agent_it_is_known_what_its_shells_hold_while_the_bus_is_t
     world, tmp_path, monkeypatch, is_there
 ):
     settings = replace(world.bus.settings, state_dir=tmp_path)
-    coder, idle = Agent(world.name("coder")), Agent(world.name("idle"))
+    role = world.name("review")
+    coder, idle = Agent(world.name("coder"), roles=(role,)), Agent(world.name("idle"))
     monkeypatch.setattr(claims.shells, "agents", lambda _: frozenset({coder.id, idle.id}))
     planner = await world.session("planner")
     async with shell_session(world.bus, coder, tmp_path) as shell:
         await read_inbox(shell)
         await send_task(planner, coder.id, "Build", "x")
-        await read_inbox(shell)
+        await send_task(planner, f"role:{role}", "Look", "x")  # which goes to others
+        assert len((await read_inbox(shell)).tasks) == 2
 
     if not is_there:
         settings = replace(settings, url="nats://127.0.0.1:1")

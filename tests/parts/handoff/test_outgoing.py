@@ -139,6 +139,16 @@ async def test_a_task_under_an_id_that_another_has_here_is_refused_as_it_is():
     assert refused.value is refusal
 
 
+async def test_what_may_be_at_the_bus_is_not_said_to_be_stored_nowhere_where_its_id_is_taken_here():
+    refusal = BadInput("It was used for another. Nothing was stored.", hint="Use another.")
+
+    with pytest.raises(Unconfirmed) as failed:
+        await later.keep(session(Outbox(fails=refusal)), TASK, Unconfirmed("No answer came."))
+
+    said = "No answer came. Nor could it be kept here: It was used for another."
+    assert (failed.value.message, failed.value.hint) == (said, Unconfirmed.hint)
+
+
 @pytest.mark.parametrize(
     ("found", "keeps", "kept"),
     [

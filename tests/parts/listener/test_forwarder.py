@@ -9,6 +9,7 @@ import pytest
 from planners_task import TASK
 
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.errors import StoreFull
 from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.listener.outbox.forwarder import pause_s
 from mcp_agentbus.store.outbox.letter import Home, Letter
@@ -42,6 +43,30 @@ async def test_once_the_bus_is_there_it_is_not_said_to_be_away_while_what_waits_
     assert outbox.says == {}
 
 
+async def test_what_fails_pass_by_pass_for_one_reason_is_told_once_until_it_has_ended(monkeypatch):
+    outbox, told, fails = Outbox({}), [], [*[StoreFull()] * 5, None, StoreFull()]
+
+    async def ensure(_):
+        if error := fails.pop(0):
+            raise error
+
+    async def nothing(*_):
+        """Have it be at the bus."""
+
+    monkeypatch.setattr(forwarder.streams, "ensure_streams", ensure)
+    monkeypatch.setattr(forwarder, "be_known", nothing)
+    monkeypatch.setattr(forwarder, "hand_on", nothing)
+    forwards = forwarder.Forwarder(Bus(), outbox, told.append)
+    for _ in range(5):
+        await forwards._pass()
+        assert outbox.says == {"": "The bus has no room left."}
+    for _ in range(2):
+        await forwards._pass()
+
+    failed = {"error": "The bus has no room left."}
+    assert told == [failed, {"handed_on": 1}, failed]
+
+
 class Bus:
     """A bus that is there."""
 
@@ -49,6 +74,9 @@ class Bus:
 
     async def reconnected(self, _):
         return True
+
+    async def let_go_if_silent(self, _):
+        """It answers."""
 
 
 class Outbox:

@@ -109,6 +109,25 @@ async def test_the_same_is_put_there_once_and_another_under_its_id_is_refused(bo
     assert not await box.has("coder")
 
 
+async def test_what_was_stored_as_its_call_was_cancelled_lies_there_and_is_known(box, monkeypatch):
+    asked = box._own.asked
+
+    async def cancelled(ask):
+        await asked(ask)
+        raise asyncio.CancelledError
+
+    assert await box.waits() == ()
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(box._own, "asked", cancelled)
+        with pytest.raises(asyncio.CancelledError):
+            await box.put(task(), Agent("planner"))
+    is_told = box.filled.is_set()
+
+    assert (await box.put(task(), Agent("planner"))).duplicate
+    assert not await box.rest()
+    assert is_told  # the listener hands it on at once
+
+
 async def test_its_server_is_stopped_once_nothing_lies_there_and_not_before(box, shared, settings):
     await box.put(task(), Agent("planner"))
     assert not await box.rest()

@@ -16,7 +16,7 @@ from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BusUnreachable, StoreFull, Unconfirmed
+from mcp_agentbus.errors import BadInput, BusUnreachable, InboxFull, StoreFull, Unconfirmed
 from mcp_agentbus.store.outbox import own as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
 from mcp_agentbus.store.outbox.outbox import Outbox, Waits, lying
@@ -293,13 +293,17 @@ async def test_whoever_waits_for_tasks_is_told_once_all_of_them_are_out_or_at_th
 
 
 @pytest.mark.usefixtures("mark")
-async def test_what_is_kept_for_another_bus_is_not_waited_for_and_keeps_its_id(own, shared):
-    own.lay(home=ELSEWHERE)
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_what_is_kept_for_another_bus_is_not_waited_for_and_keeps_its_id(
+    own, shared, is_over
+):
+    own.lay(home=ELSEWHERE, is_over=is_over)
     box = Outbox(shared)
 
     assert await box.handed_on(["t1"], HANG_S) is True
-    with pytest.raises(BadInput, match="for another bus"):
+    with pytest.raises(BadInput, match="for another bus") as refused:
         await box.put(task(), ME)
+    assert ("withdraw that one" in refused.value.hint) is not is_over
     assert own.done == [MADE]
 
 
@@ -351,6 +355,7 @@ async def test_what_was_withdrawn_of_a_bus_that_was_left_goes_once_it_is_over_th
     [
         (StoreFull(), True),
         (BusUnreachable(), True),
+        (InboxFull(), False),  # another lies there under its id
         (Unconfirmed(), False),
         (TimeoutError(), False),
     ],
@@ -372,11 +377,12 @@ async def test_what_lies_there_is_read_again_where_it_is_not_known_whether_one_w
 
 
 @pytest.mark.usefixtures("mark")
-async def test_what_was_withdrawn_is_not_among_what_is_said_to_lie_there(own, shared):
+async def test_what_was_withdrawn_is_said_to_lie_there_if_that_is_asked_for(own, shared):
     own.lay(is_over=True)
     own.lay(2)
 
     assert [each.task.id for each in await lying(shared)] == ["t2"]
+    assert [each.task.id for each in await lying(shared, with_over=True)] == ["t1", "t2"]
 
 
 def test_a_letter_waits_since_it_was_sent_and_stays_unless_it_is_said_to_be_over():
