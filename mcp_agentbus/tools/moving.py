@@ -199,13 +199,15 @@ async def _see_handed_on(settings: Settings, agent: str) -> None:
     ours = await _kept_here(settings, agent)
     if not ours:
         return
-    are = "is" if len(ours) == 1 else "are"
-    live = [each.task.id for each in ours if not each.is_over]
-    one = f" To withdraw one: agentbus result {live[0]} cancelled --agent {agent}" if live else ""
+    are, live = "is" if len(ours) == 1 else "are", [each for each in ours if not each.is_over]
+    more = live and (
+        " `agentbus status` says why it waits. To withdraw one: agentbus result "
+        f"{live[0].task.id} cancelled --agent {agent}"
+    )
     raise Refused(
         f"{words.many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
         "be known again by that. Nothing was changed.",
-        hint=f"`agentbus status` says why; once the listener has handed that on, do it again.{one}",
+        hint=f"Once the listener has handed that on, do it again.{more or ''}",
     )
 
 

@@ -13,7 +13,7 @@ from mcp_agentbus.errors import BadInput, BadSetup, Refused, UnknownAgent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.outbox.outbox import Waits
@@ -134,6 +134,7 @@ async def test_who_has_sent_what_is_kept_here_for_this_bus_stays_known_by_its_na
 ):
     """What was withdrawn does that, too: its bus is told of the end in its sender's name."""
     agent = world.name("coder")
+    await streams.ensure_streams(world.bus)
     await roster.register(world.bus, Agent(agent), None)
 
     def waits(number, **changed):
@@ -153,6 +154,7 @@ async def test_who_has_sent_what_is_kept_here_for_this_bus_stays_known_by_its_na
         left = [number for number in range(kept) if number not in over]
         offered = [f"agentbus result t{left[0]} cancelled --agent {agent}"] if left else []
         assert re.findall("agentbus result .*", refused.value.hint) == offered
+        assert ("agentbus status" in refused.value.hint) is bool(left)  # of the others it is silent
     assert agent in await roster.registered(world.bus)
     if not kept:
         await moving.rename(world.bus, agent, world.name("smith"))
