@@ -65,9 +65,9 @@ def written(era):
         (request(b"null", listing, era, "tools/list"), None, INVALID_REQUEST),
         (b"[" + request(b"12", listing, era, "tools/list") + b"]", 12, INVALID_REQUEST),
         (b"\xff\xfe\x00", None, PARSE_ERROR),
-        (b"", None, PARSE_ERROR),
         (wide, None, PARSE_ERROR),
-        # These three nobody waits for.
+        # These four nobody waits for.
+        (b"", None, None),
         (b'{"jsonrpc":"2.0","id":13,"result":7}', None, None),
         (b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":[]}}', None, None),
         (b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":4}}', None, None),

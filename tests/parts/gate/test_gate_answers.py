@@ -45,7 +45,7 @@ async def turns():
 @pytest.fixture
 def gate(monkeypatch):
     monkeypatch.setattr(module, "Passage", Passage)
-    monkeypatch.setattr(module, "Desk", lambda *_: SimpleNamespace(heard=None))
+    monkeypatch.setattr(module, "AccountDesk", lambda *_: SimpleNamespace(heard=None))
     monkeypatch.setattr(Passage, "opened", [])
     return Gate(None)
 
