@@ -238,7 +238,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     is_new = bool(taken.claims or notes or taken.notes or results.any)
     left = await rest.as_told(session, taken) if is_new or held else Left({})
     told = taken.waiting if places else left.waiting
-    if not (is_new or any(told.values())):
+    if not (is_new or (held and any(told.values()))):
         looked_up = news.none() if held else news.looked_up(session, limit or FILL)
         looked = rest.looked_at_to_take(session, taken, take, places)
         results, (taken, left) = await both(looked_up, looked)

@@ -26,7 +26,7 @@ from mcp_agentbus.core.files import opened, shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.shared import snapshot
 from mcp_agentbus.shared.unseen import UnseenServer
-from mcp_agentbus.store.outbox.own import STREAM
+from mcp_agentbus.store.outbox.own import STREAM, ensure
 
 _FILE: Final = f"{STREAM}.snapshot"
 # A letter comes when somebody sends one and the shared bus is away; carrying takes a moment.
@@ -72,20 +72,21 @@ async def _carry_over(bus: Bus, other: Bus, folder: Path) -> Mapping[str, int]:
         AgentbusError: one of them does not take part.
         OSError: the snapshot cannot be written.
     """
-    if not await _is_there(bus):
+    if not (await _is_there(bus) or _sizes(bus.settings)):
         return {}
-    if await _is_there(other):
-        await other.api(f"STREAM.DELETE.{STREAM}")
-    sizes, file = _sizes(bus.settings), folder / _FILE
     try:
+        await ensure(bus)  # by which a server finds letters again whose stream's file is damaged
+        if await _is_there(other):
+            await other.api(f"STREAM.DELETE.{STREAM}")
+        sizes, file = _sizes(bus.settings), folder / _FILE
         config, state = await _written(bus, file)
+        given = await snapshot.given(other, config, state)
+        with opened(file) as parts:
+            while part := parts.read(snapshot.GIVEN):
+                await given.put(part)
+        await given.complete()
     except AgentbusError as error:
         raise error.saying(hint=f"{error.hint} {_without_it(bus.settings)}") from None
-    given = await snapshot.given(other, config, state)
-    with opened(file) as parts:
-        while part := parts.read(snapshot.GIVEN):
-            await given.put(part)
-    await given.complete()
     file.unlink()
     return sizes
 

@@ -111,8 +111,8 @@ class Own:
             budget.renew()  # that took the server's time to start
         if self._bus is None:
             self._bus = await self._stack.enter_async_context(Bus(self.settings))
-            self._bus.on_missing = partial(_ensure, self._bus)
-            await _ensure(self._bus)
+            self._bus.on_missing = partial(ensure, self._bus)
+            await ensure(self._bus)
         return self._bus
 
     def _begin(self) -> None:
@@ -147,7 +147,11 @@ def _of_this_machine(error: StoreFull, settings: Settings) -> StoreFull:
     return error
 
 
-async def _ensure(bus: Bus) -> None:
+async def ensure(bus: Bus) -> None:
+    """Have its stream be there, with what a server still finds of it on the disk.
+
+    Raises: as `Bus.api`.
+    """
     try:
         await bus.api(f"STREAM.INFO.{STREAM}")
     except ApiError as error:

@@ -99,6 +99,14 @@ async def test_whoever_holds_tasks_is_told_by_such_a_look_where_no_pull_says_tha
     assert not any(one[0] == "looked up" for one in reader.asked)
 
 
+async def test_whoever_holds_none_is_told_by_a_look_though_a_pull_in_vain_says_that_some_wait(
+    reader,
+):
+    reader.taken = Brought(waiting={"low": 3})
+
+    assert await read_inbox(reader.session) == Inbox(**LOOKED)
+
+
 async def test_where_nothing_is_stored_no_task_is_looked_at(reader):
     reader.taken = Brought(nothing_stored=True)
 

@@ -17,6 +17,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.shared import snapshot
+from mcp_agentbus.shared.replacing import outgoing
 from mcp_agentbus.shared.unseen import UnseenServer
 from mcp_agentbus.store.outbox.outbox import Outbox, lying
 from mcp_agentbus.store.outbox.own import STREAM, own_server
@@ -73,6 +74,20 @@ async def test_what_is_put_there_while_ones_own_is_about_to_be_replaced_stays_to
 
     assert await lying(shared) == waits[-1]
     assert (len(waits[-1]), len(tries)) == (kept + 3, 3)
+    embedded.stop(own_server(shared))
+
+
+async def test_what_waits_where_the_file_of_its_stream_is_damaged_stays_too(
+    settings, shared, tmp_path
+):
+    before = await put(shared, range(3))
+    await backed_up(settings, tmp_path / "backup")
+    embedded.stop(settings)
+    (outgoing._kept_in(settings) / "meta.inf").write_bytes(b"")
+
+    await restored(settings, tmp_path / "backup", replace=True)
+
+    assert await lying(shared) == before
     embedded.stop(own_server(shared))
 
 
