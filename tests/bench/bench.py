@@ -132,7 +132,12 @@ def _as_installed(argv: list[str]) -> int:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([*pip, "--upgrade", "pip"], check=True, stdout=sys.stderr)
         subprocess.run([*pip, f"{ROOT}[dev]"], check=True, stdout=sys.stderr)
-        return subprocess.run([python, __file__, *argv], check=False).returncode
+        with subprocess.Popen([python, __file__, *argv]) as bench:
+            try:
+                return bench.wait()
+            except BaseException:
+                bench.terminate()  # which ends its servers; killed, it would leave them
+                raise
 
 
 def _size(options: argparse.Namespace) -> Size:
