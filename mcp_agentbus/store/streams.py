@@ -219,6 +219,20 @@ async def ensure(bus: Bus, stream: Mapping[str, Any]) -> None:
         await _make(bus, call, stream)
 
 
+async def is_there(bus: Bus, name: str) -> bool:
+    """Tell whether a server has a stream of that name.
+
+    Raises: as `Bus.api`.
+    """
+    try:
+        await bus.api(f"STREAM.INFO.{name}")
+    except ApiError as error:
+        if error.code != NO_SUCH_STREAM:
+            raise
+        return False
+    return True
+
+
 def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
     """Return the stream's configuration, made smaller in proportion if the store has less room.
 

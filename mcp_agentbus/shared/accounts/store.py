@@ -17,7 +17,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.accounts.record import (
     ACCOUNTS,
@@ -112,13 +112,7 @@ async def exist(bus: Bus) -> bool:
     Raises:
         ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
     """
-    try:
-        await bus.api(f"STREAM.INFO.{STREAM}")
-    except ApiError as error:
-        if error.code != NO_SUCH_STREAM:
-            raise
-        return False
-    return True
+    return await streams.is_there(bus, STREAM)
 
 
 async def has_joined(bus: Bus) -> bool:

@@ -20,12 +20,12 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.own.files import Files
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.files import opened, shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.shared import snapshot
 from mcp_agentbus.shared.unseen import UnseenServer
+from mcp_agentbus.store import streams
 from mcp_agentbus.store.outbox.own import STREAM, ensure
 
 _FILE: Final = f"{STREAM}.snapshot"
@@ -72,11 +72,11 @@ async def _carry_over(bus: Bus, other: Bus, folder: Path) -> Mapping[str, int]:
         AgentbusError: one of them does not take part.
         OSError: the snapshot cannot be written.
     """
-    if not (await _is_there(bus) or _sizes(bus.settings)):
+    if not (await streams.is_there(bus, STREAM) or _sizes(bus.settings)):
         return {}
     try:
         await ensure(bus)  # by which a server finds letters again whose stream's file is damaged
-        if await _is_there(other):
+        if await streams.is_there(other, STREAM):
             await other.api(f"STREAM.DELETE.{STREAM}")
         sizes, file = _sizes(bus.settings), folder / _FILE
         config, state = await _written(bus, file)
@@ -89,16 +89,6 @@ async def _carry_over(bus: Bus, other: Bus, folder: Path) -> Mapping[str, int]:
         raise error.saying(hint=f"{error.hint} {_without_it(bus.settings)}") from None
     file.unlink()
     return sizes
-
-
-async def _is_there(bus: Bus) -> bool:
-    try:
-        await bus.api(f"STREAM.INFO.{STREAM}")
-    except ApiError as error:
-        if error.code != NO_SUCH_STREAM:
-            raise
-        return False
-    return True
 
 
 def _kept_in(settings: Settings) -> Path:

@@ -19,12 +19,12 @@ from typing import Final, TypeVar
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.own import disk
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.bus.said import is_full
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.errors import BusUnreachable, StoreFull
+from mcp_agentbus.store import streams
 from mcp_agentbus.store.outbox import letter
 
 STREAM: Final = "AGENTBUS_OUTBOX"
@@ -152,9 +152,5 @@ async def ensure(bus: Bus) -> None:
 
     Raises: as `Bus.api`.
     """
-    try:
-        await bus.api(f"STREAM.INFO.{STREAM}")
-    except ApiError as error:
-        if error.code != NO_SUCH_STREAM:
-            raise
+    if not await streams.is_there(bus, STREAM):
         await bus.api(f"STREAM.CREATE.{STREAM}", _CONFIG)
