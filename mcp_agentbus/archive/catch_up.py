@@ -25,7 +25,7 @@ from mcp_agentbus.archive.kept.removed import Removed
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, server_time
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store import tasks
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import record_in, sent_in
 from mcp_agentbus.store.steps import first_record
@@ -184,7 +184,7 @@ class _Reading:
         if sent and sent.deliver_at and not await has_come(self._bus, sent.deliver_at):
             return  # it is not in its inbox yet
         seq = sent.seq if sent else 0  # of one that is done there a whole lane would be read
-        there = tasks.find_at(self._bus, of, seq) if seq else tasks.find(self._bus, of)
+        there = read_back.find_at(self._bus, of, seq) if seq else read_back.find(self._bus, of)
         if stored := await there:
             whose = of.owner, of.inbox, of.task_id
             await asyncio.to_thread(self._archive.note_request, *whose, stored[0].body)

@@ -21,8 +21,8 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, named
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store.reading import consumers, read_back
 from mcp_agentbus.store.upkeep import anothers, copying, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
 
@@ -122,7 +122,7 @@ async def _schedules(bus: Bus) -> list[Check]:
         for subject in everything
         async for page in bus.stored(subjects.SCHEDULE, subject)
         for message in page
-        if subjects.H_SCHEDULE in message.headers and tasks.is_repeating(message.headers)
+        if subjects.H_SCHEDULE in message.headers and read_back.is_repeating(message.headers)
     ]
     if not repeating:
         return []

@@ -26,7 +26,8 @@ from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import asks
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import records, subjects, tasks
+from mcp_agentbus.store import records, subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.signs import decode_sign
 from mcp_agentbus.store.registered.profile import Profile, decode_profile
 from mcp_agentbus.store.streams import STREAMS
@@ -141,13 +142,13 @@ def _decode(stream: str, message: Found) -> None:
     elif subjects.parts(message.subject).kind == "sched":
         _decode_scheduled(message)
     else:
-        tasks.decoded(message)
+        read_back.decoded(message)
 
 
 def _decode_scheduled(message: Found) -> None:
     inbox, _, (lane, sender, task_id) = subjects.parts(message.subject)
     subject = subjects.task_subject(inbox, lane, sender)
-    task = tasks.decoded(replace(message, subject=subject))
+    task = read_back.decoded(replace(message, subject=subject))
     target = message.headers.get("Nats-Schedule-Target")
     due = subjects.due_subject(inbox, lane, sender)
     # What goes elsewhere, or under another id, its reader takes for a forgery.

@@ -28,12 +28,13 @@ from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.sending.cause import Finished, at_end, earlier
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
-from mcp_agentbus.store import subjects, tasks
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import consumers, read_back
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ASKING, HELD, Record, Task, Undecodable
+from mcp_agentbus.store.upkeep import removal
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ class Claims(Mapping[str, Claim]):
         """Tell the server what a task's record says: it is over, or is to be offered again."""
         with suppress(AgentbusError):  # it offers the task by itself, later
             if record and record.ended:
-                await tasks.finish(self._bus, claim.delivery)
+                await removal.finish(self._bus, claim.delivery)
             elif record and record.state == "stored":
                 await self._bus.give_back(claim.delivery)
                 await self._bus.send(subjects.back_subject(claim.task.to), b"", {})
@@ -255,7 +256,7 @@ class Claims(Mapping[str, Claim]):
         if record.ended:
             too_late = " While this session's process goes on, a result is stored, marked late."
             late = too_late if task.id in self.expired else ""
-            await tasks.finish(self._bus, claim.delivery)
+            await removal.finish(self._bus, claim.delivery)
             return f"Task {task.id} is over: {record.state}. This session no longer holds it.{late}"
         return f"Task {task.id} was taken over by another session while this one did not answer."
 
@@ -300,7 +301,7 @@ class Claims(Mapping[str, Claim]):
     async def _by_record(self, delivery: Delivery) -> Claim | None:
         """Return the claim if a task that somebody was offered is held by this session."""
         try:
-            return await self._held_by_us(tasks.decoded(delivery), delivery)
+            return await self._held_by_us(read_back.decoded(delivery), delivery)
         except Undecodable:
             return None
 
@@ -316,7 +317,7 @@ class Claims(Mapping[str, Claim]):
         subject = subjects.task_subject(*lane, record.owner)
         out = await self._bus.handed_out(TASKS, subjects.lane_consumer(*lane), subject)
         token_of = {delivery.seq: delivery.token for delivery in out}
-        stored = await tasks.find(self._bus, record)
+        stored = await read_back.find(self._bus, record)
         if stored is None:
             return None
         task, message = stored
@@ -344,7 +345,7 @@ class Claims(Mapping[str, Claim]):
                         self._given[claim.task.id] = Given(at, given_up)
 
     async def _still_held(self, delivery: Delivery) -> Claim | None:
-        task = await tasks.stored(self._bus, delivery)
+        task = await read_back.behind(self._bus, delivery)
         return await self._held_by_us(task, delivery) if task else None
 
     async def _held_by_us(self, task: Task, delivery: Delivery) -> Claim | None:

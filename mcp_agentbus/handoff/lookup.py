@@ -28,18 +28,19 @@ from mcp_agentbus.handoff.agents import of_this_user, unknown_task
 from mcp_agentbus.handoff.sending.lying import kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
-from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.reading.read_back import Seen, Unreadable
 from mcp_agentbus.store.reading.sides import Records, Side, read_sides
 from mcp_agentbus.store.records import as_asked, read_sent
 from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import ENDS, HELD, Moment, Record, Sent, State, Task
-from mcp_agentbus.store.tasks import Seen, Unreadable
 from mcp_agentbus.store.upkeep import unkept
 
 # A thread is looked for among this many stored tasks at most; more is said, not searched.
@@ -122,7 +123,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
     task = claim.task if claim else None
     if not claim and record.inbox in session.inboxes and not record.ended:
         # Its reader may be one that has a session for each call.
-        waits = await tasks.find(session.bus, record, sent.seq if sent else 0)
+        waits = await read_back.find(session.bus, record, sent.seq if sent else 0)
         task = waits[0] if waits else None
     state = await _state(session.bus, record, sent)
     steps = wakes.moments if wakes else ()
@@ -337,7 +338,7 @@ async def _search_lane(search: _Search, lane: str) -> bool:
     async with aclosing(search.bus.stored(TASKS, lane, start=search.seq, page=page)) as pages:
         async for messages in pages:
             search.searched += len(messages)
-            seen = await together(*(tasks.at(search.bus, message) for message in messages))
+            seen = await together(*(read_back.look_at(search.bus, message) for message in messages))
             for message, task in zip(messages, seen, strict=True):
                 if len(search.seen) == search.limit:
                     return False

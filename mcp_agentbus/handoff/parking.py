@@ -32,12 +32,14 @@ from mcp_agentbus.errors import (
     UnknownTask,
 )
 from mcp_agentbus.handoff.agents import of_this_user
-from mcp_agentbus.store import records, roster, subjects, tasks
+from mcp_agentbus.store import records, roster, subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import Written, read_record, record_key, sent_key, write_record
 from mcp_agentbus.store.steps import Lost, Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import HELD, Record, Sent, Task, Undecodable
+from mcp_agentbus.store.upkeep import removal
 from mcp_agentbus.store.upkeep.room import make_room
 
 # Read at a time, of at most 512 KiB each.
@@ -107,7 +109,7 @@ async def park(
         ended = step(before, "parked", agent, "", text.now(), reason=reason)
         with suppress(Conflict):  # another reader parked it at the same moment
             await write_record(bus, ended, revision)
-    await tasks.finish(bus, delivery)
+    await removal.finish(bus, delivery)
 
 
 def why_not(refused: Refused) -> str:
@@ -349,7 +351,7 @@ def _parked(message: Found) -> Parked:
     inbox, _, (_, sender) = subjects.parts(message.subject)
     task: Task | None = None
     with suppress(Undecodable):
-        task = tasks.decoded(message)
+        task = read_back.decoded(message)
     return Parked(
         number=message.seq,
         inbox=inbox,

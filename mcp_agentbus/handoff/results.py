@@ -26,7 +26,7 @@ from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import only
-from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import (
@@ -51,6 +51,7 @@ from mcp_agentbus.store.task import (
     State,
     Status,
 )
+from mcp_agentbus.store.upkeep import removal
 
 
 @one_call
@@ -163,7 +164,7 @@ async def _go_on(session: Session, claim: Claim) -> Published:
 async def _end(session: Session, claim: Claim, record: Record) -> Published:
     session.claims.end(claim.task)
     with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
-        await tasks.finish(session.bus, claim.delivery)
+        await removal.finish(session.bus, claim.delivery)
     return Published(claim.task.id, record.state, late=record.late)
 
 
@@ -172,7 +173,7 @@ async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded 
     session.claims.lose(claim, record)
     if record.ended:
         with suppress(AgentbusError):
-            await tasks.finish(session.bus, claim.delivery)
+            await removal.finish(session.bus, claim.delivery)
         return _ended(record)
     return NotClaimed(
         f"Task {claim.task.id} was taken over by another session while this one did not answer. "
@@ -303,7 +304,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
         return Published(task_id, "cancelled", unchanged=True)
     session.outcomes.forget(task_id)
     with suppress(AgentbusError):  # whoever reads the inbox removes it
-        await tasks.remove(bus, sent)
+        await removal.remove(bus, sent)
     await _note_as_seen(session, sent, sent_revision, outcome.revision)
     return Published(task_id, "cancelled")
 

@@ -33,12 +33,14 @@ from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.sending.later import lying_of
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import roster, streams, subjects, tasks
+from mcp_agentbus.store import roster, streams, subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import lasts, record_in, record_key, sent_in, update
 from mcp_agentbus.store.steps import Lost, Step, first_record, next_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE
 from mcp_agentbus.store.task import HELD, Task, Undecodable
+from mcp_agentbus.store.upkeep import removal
 
 # Tasks of an inbox that are looked at in one go.
 _PAGE: Final = 100
@@ -142,7 +144,7 @@ async def clear(session: Session, what: Clearing) -> Cleared:
     return Cleared(rejected, withdrawn, there - done)
 
 
-async def _is_held(session: Session, seen: tasks.Seen) -> bool:
+async def _is_held(session: Session, seen: read_back.Seen) -> bool:
     """Tell whether another session that lives has it."""
     record = seen.record
     if record is None or record.state not in HELD or record.session == session.id:
@@ -159,7 +161,7 @@ async def _later(session: Session) -> AsyncGenerator[Task, None]:
                 inbox, _, (lane, sender, task_id) = subjects.parts(message.subject)
                 at = subjects.task_subject(inbox, lane, sender)
                 with suppress(Undecodable):  # doctor names it
-                    task = tasks.decoded(replace(message, subject=at))
+                    task = read_back.decoded(replace(message, subject=at))
                     if task.id == task_id:
                         yield task
 
@@ -178,7 +180,7 @@ async def _rejected(session: Session, task: Task, why: str) -> bool:
     if isinstance(outcome, Lost) and not outcome.record.ended:
         return False
     with suppress(AgentbusError):  # whoever reads the inbox removes it
-        await tasks.remove(session.bus, sent)
+        await removal.remove(session.bus, sent)
     return not isinstance(outcome, Lost)
 
 

@@ -24,7 +24,8 @@ from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed
-from mcp_agentbus.store import roster, subjects, tasks
+from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.records import lasts, record_in
@@ -224,7 +225,7 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     open_tasks: dict[int, Task] = {}
     for message in messages:
         with suppress(Undecodable):  # no task; the next reader parks it
-            task = tasks.decoded(message)
+            task = read_back.decoded(message)
             if not await has_come(bus, task.expires_at):
                 open_tasks[message.seq] = task
     records = await _records(bus, list(open_tasks.values()))

@@ -25,7 +25,6 @@ from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
-from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import (
     BadInput,
     BusUnreachable,
@@ -38,6 +37,7 @@ from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.outbox.outbox import Waits, lying
+from mcp_agentbus.store.reading.read_back import decoded
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -118,7 +118,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     if not (again and new in settings.agents):  # by the book the same again knows what it was about
         editor.rename(settings, old, new)
     host = entry.hosts[-1] if entry and entry.hosts else "shell"
-    about = settings.agents.get(old) or Agent(
+    about = settings.agents.get(old) or ids.Agent(
         old, host, entry.description if entry else "", entry.roles if entry else ()
     )
     if not moved.again:
@@ -254,7 +254,7 @@ async def _move(bus: Bus, old: str, new: str) -> Moved:
     """Move what waits for an agent: tasks that nobody holds, and results that it has not seen."""
     moved = Moved()
     # For as long as this takes it counts as a session that lives, so that what it holds is its own.
-    me, session, gone = Agent(old), ids.new_session_id(), list[Sent]()
+    me, session, gone = ids.Agent(old), ids.new_session_id(), list[Sent]()
     try:
         for stream, places in _places(old):
             async for page in bus.stored(stream, places):
@@ -311,7 +311,7 @@ async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: s
     inbox, _, (lane, sender, *_) = subjects.parts(message.subject)
     try:
         # One that waits for its time has its id behind what other tasks' subjects say.
-        task = tasks.decoded(replace(message, subject=subjects.task_subject(inbox, lane, sender)))
+        task = decoded(replace(message, subject=subjects.task_subject(inbox, lane, sender)))
     except Undecodable:  # whoever reads the inbox next sets it aside
         return None
     old = sent_of(task)

@@ -20,7 +20,8 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, WAKE_ON, Agent, Priority, accepts
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.store import roster, subjects, tasks, unseen, waiting
+from mcp_agentbus.store import roster, subjects, unseen, waiting
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Record, Task
 from mcp_agentbus.wakes import answers
@@ -179,11 +180,11 @@ async def _lane(bus: Bus, inbox: str, priority: Priority, known: Container[str])
         wakes = await _that_wake(bus, there, priority)
         return _Lane(priority, lane.count, wakes, lane.count - len(wakes), lane.asking)
     oldest = await _oldest(bus, inbox, priority, known)
-    seen = await together(*(tasks.at(bus, stored) for stored in oldest))
+    seen = await together(*(read_back.look_at(bus, stored) for stored in oldest))
     there = [
         (each.task, each.record)
         for each in seen
-        if isinstance(each, tasks.Seen) and not await _is_held(bus, each)
+        if isinstance(each, read_back.Seen) and not await _is_held(bus, each)
     ]
     wakes = await _that_wake(bus, there, priority)
     return _Lane(priority, max(lane.count, len(there)), wakes, len(there) - len(wakes))
@@ -205,7 +206,7 @@ async def _oldest(bus: Bus, inbox: str, priority: Priority, known: Container[str
     return [task for of_sender in await together(*of_senders) for task in of_sender]
 
 
-async def _is_held(bus: Bus, seen: tasks.Seen) -> bool:
+async def _is_held(bus: Bus, seen: read_back.Seen) -> bool:
     return seen.record is not None and await roster.may_hold(bus, seen.record)
 
 

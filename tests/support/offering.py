@@ -20,10 +20,11 @@ from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.call import Watches
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.taking import lanes
-from mcp_agentbus.store import roster, tasks, waiting
-from mcp_agentbus.store.reading import consumers, offers
+from mcp_agentbus.store import roster, waiting
+from mcp_agentbus.store.reading import consumers, offers, read_back
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
+from mcp_agentbus.store.upkeep import removal
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 
@@ -42,7 +43,7 @@ def offer(
 
 def untouched(delivery):
     """Return the record of an offered task that nobody has claimed yet."""
-    return first_record(sent_of(tasks.decoded(delivery)))
+    return first_record(sent_of(read_back.decoded(delivery)))
 
 
 def claimed(delivery, *, by="other-1", attempts=1):
@@ -78,7 +79,7 @@ class Offering:
             refreshed=lambda: Agent("coder", accept_from=("planner",)),
         )
         for module, name in (
-            (offers, "pull"), (waiting, "stocked"), (roster, "may_hold"), (tasks, "finish")
+            (offers, "pull"), (waiting, "stocked"), (roster, "may_hold"), (removal, "finish")
         ):  # fmt: skip
             monkeypatch.setattr(module, name, getattr(self, f"_{name}"))
         for name in ("read_record", "write_record", "has_come"):

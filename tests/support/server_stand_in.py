@@ -2,7 +2,7 @@
 """A bus that answers as a test has it, and notes what it was asked to change.
 
 server = Server(messages=[Found(...)])
-await tasks.remove(server, sent)
+await removal.remove(server, sent)
 assert server.done == [("STREAM.MSG.DELETE.AGENTBUS_TASKS", {"seq": 7})]
 """
 

@@ -26,7 +26,8 @@ from mcp_agentbus.handoff import session as module
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import keeper
-from mcp_agentbus.store import codec, records, roster, streams, subjects, tasks
+from mcp_agentbus.store import codec, records, roster, streams, subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
 
@@ -71,7 +72,7 @@ class SessionBus(Server):
         subject = subjects.task_subject("coder", "high", "planner")
         data = strategies.spelt({**TASK, "id": task_id, **told})
         message = self._add(subject, data, {subjects.H_TASK: task_id})
-        task = tasks.decoded(message)
+        task = read_back.decoded(message)
         first = first_record(sent_of(task))
         record = step(first, "claimed", "coder", session.id, NOON, attempts=1)
         delivery = untaken(TASKS, message, TOKEN)

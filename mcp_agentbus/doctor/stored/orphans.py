@@ -28,12 +28,13 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, roster, subjects, tasks
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come, server_now
 from mcp_agentbus.store.steps import sent_by_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent, Undecodable
 from mcp_agentbus.store.tasks import Kept
-from mcp_agentbus.store.upkeep import lost
+from mcp_agentbus.store.upkeep import lost, removal
 
 # So many messages of each stream are looked at, the newest, and for so long in all: doctor gives a
 # check 10 s.
@@ -143,7 +144,7 @@ def _stored(bus: Bus, stream: str, message: Found) -> _Stored | None:
     with suppress(Undecodable, IndexError):  # `messages` tells of it
         if kind != "tasks":
             message = replace(message, subject=subjects.task_subject(inbox, rest[0], rest[1]))
-        sent = sent_of(tasks.decoded(message))
+        sent = sent_of(read_back.decoded(message))
         sent = sent.model_copy(update={"seq": message.seq if stream == TASKS else 0})
         return _Stored(stream, replace(message, data=b""), sent, tasks.is_from_here(bus, message))
     return None
@@ -230,7 +231,7 @@ def _gone(settings: Settings, gone: Sequence[Sent]) -> list[Check]:
 def _over(settings: Settings, over: Sequence[_Stored]) -> list[Check]:
     async def mend(bus: Bus) -> None:
         for each in over:
-            await tasks.finish(bus, untaken(each.stream, each.message))
+            await removal.finish(bus, untaken(each.stream, each.message))
 
     these = _tasks(each.sent.task_id for each in over)
     wait = "Whoever reads these inboxes next takes them out."

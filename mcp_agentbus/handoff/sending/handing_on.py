@@ -29,6 +29,7 @@ from mcp_agentbus.errors import (
 from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.store import roster, tasks
 from mcp_agentbus.store.outbox.letter import Letter
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import (
     Written,
@@ -40,6 +41,7 @@ from mcp_agentbus.store.records import (
 )
 from mcp_agentbus.store.steps import Step, Write, first_record, next_record, sent_of
 from mcp_agentbus.store.task import Sent, State, Task
+from mcp_agentbus.store.upkeep import removal
 
 #: Refusals of a moment, or of this machine: what is refused so is tried again.
 FOR_NOW: Final = (SendLimit, StoreFull, BadSetup)
@@ -173,8 +175,8 @@ async def _end(bus: Bus, task: Task, state: State, reason: str, said: str = "") 
     except Refused as error:
         raise Barred(error.message, hint=error.hint) from None
     with suppress(AgentbusError):  # whoever reads the inbox removes what an earlier try has stored
-        if there := await tasks.find(bus, first_record(sent)):
-            await tasks.remove(bus, sent.model_copy(update={"seq": there[1].seq}))
+        if there := await read_back.find(bus, first_record(sent)):
+            await removal.remove(bus, sent.model_copy(update={"seq": there[1].seq}))
 
 
 async def _note_as_seen(bus: Bus, sent: Sent, revision: int) -> None:

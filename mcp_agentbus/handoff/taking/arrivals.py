@@ -20,12 +20,12 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.store import tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.store.records import Written, record_key, update, write_record
 from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.task import Record
+from mcp_agentbus.store.upkeep import removal
 
 #: What `publish_result` says of a word.
 NOTHING_TO_ANSWER: Final = (
@@ -100,7 +100,7 @@ async def _is_over(bus: Bus, claims: Claims, claim: Claim) -> bool:
         claims.let_go(claim.task.id)
     if record and record.ended:
         with suppress(AgentbusError):  # whoever is offered it finishes it
-            await tasks.finish(bus, claim.delivery)
+            await removal.finish(bus, claim.delivery)
     return is_ours
 
 

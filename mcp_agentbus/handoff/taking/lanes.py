@@ -29,12 +29,13 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.handoff.taking.accepting import Refusal
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.store import roster, subjects, tasks, waiting
-from mcp_agentbus.store.reading import consumers, offers
+from mcp_agentbus.store import roster, subjects, waiting
+from mcp_agentbus.store.reading import consumers, offers, read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.task import ATTEMPTS_MAX, HELD, Record, Repeating, Task, Undecodable
+from mcp_agentbus.store.upkeep import removal
 
 # A task of an agent's own inbox that is offered this often and that nobody could even claim is
 # parked: something is wrong with it that no record tells.
@@ -215,9 +216,9 @@ async def _claim(
     `first_of` has the first delivery of this look that has an id, by the ids.
     """
     try:
-        task = tasks.decoded(delivery)
+        task = read_back.decoded(delivery)
     except Repeating:  # doctor names the schedule; it comes so often that to say so were a flood
-        await tasks.finish(session.bus, delivery)
+        await removal.finish(session.bus, delivery)
         return _Over()
     except Undecodable as error:
         parked = parking.park_undecodable(session.bus, delivery, session.me.id, str(error))
@@ -253,7 +254,7 @@ async def _claim_by_record(
     stored, revision = await read_record(bus, task.sender, task.to, task.id)
     if stored and stored.ended:
         # Withdrawn, expired, or its session stored the result and died before this step.
-        await tasks.finish(bus, delivery)
+        await removal.finish(bus, delivery)
         return _Over()
     if stored and await _is_held(session, stored, delivery):
         return _Held()
@@ -279,7 +280,7 @@ async def _claim_unheld(
     record = record.model_copy(update={"attempts": tried})
     if await has_come(bus, task.expires_at):
         await _expire(session, record, revision)
-        await tasks.finish(bus, delivery)
+        await removal.finish(bus, delivery)
         return _Over()
     if refused:
         return await _refuse(session, delivery, (record, revision), refused)
@@ -303,7 +304,7 @@ async def _refuse(
         await write_record(session.bus, rejected, revision)
     except Conflict:  # somebody has ended or claimed it at the same moment
         return _Held()
-    await tasks.finish(session.bus, delivery)
+    await removal.finish(session.bus, delivery)
     return _Over()
 
 

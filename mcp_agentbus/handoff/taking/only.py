@@ -19,7 +19,8 @@ from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.accepting import refusal
-from mcp_agentbus.store import roster, tasks
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.reading.sides import read_sides
 from mcp_agentbus.store.records import read_record, write_record
@@ -92,7 +93,7 @@ async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:
         record, revision, sent = await _standing(session.bus, inbox, task_id)
         if record is None or record.ended or await roster.may_hold(session.bus, record):
             continue
-        stored = await tasks.find(session.bus, record, sent.seq if sent else 0)
+        stored = await read_back.find(session.bus, record, sent.seq if sent else 0)
         if stored and not await has_come(session.bus, stored[0].expires_at):
             task, message = stored
             if await refusal(session.bus, session.refreshed(), task.sender, task.to):

@@ -20,11 +20,12 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import Written, record_in, record_key, sent_in, update
 from mcp_agentbus.store.registered.profile import decode_profile
 from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record, step
 from mcp_agentbus.store.task import HELD, Record, Sent, Undecodable
+from mcp_agentbus.store.upkeep import removal
 
 
 async def agents_of(bus: Bus) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
@@ -114,5 +115,5 @@ async def _rejected(bus: Bus, sent: Sent, account: str) -> bool:
 
     outcome = await update(bus, record_key(sent.owner, sent.inbox, sent.task_id), ended)
     with suppress(AgentbusError):  # whoever reads the inbox removes it
-        await tasks.remove(bus, sent, everywhere=not isinstance(outcome, Lost))
+        await removal.remove(bus, sent, everywhere=not isinstance(outcome, Lost))
     return isinstance(outcome, Written)

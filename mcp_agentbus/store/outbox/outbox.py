@@ -32,6 +32,7 @@ from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox import letter
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
 from mcp_agentbus.store.outbox.own import STREAM, Own
+from mcp_agentbus.store.reading.numbered import numbered
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task, Undecodable
 
@@ -202,10 +203,8 @@ class Outbox:
         Raises: as `waits`.
         """
         with budget.apart(), suppress(Undecodable):
-            stored = {"seq": waits.seq, "batch": 1}
-            for message in await self._own.asked(lambda bus: bus.many(STREAM, stored)):
-                if message.seq == waits.seq:
-                    return letter_in(message)
+            stored = await self._own.asked(lambda bus: numbered(bus, STREAM, waits.seq))
+            return letter_in(stored) if stored else None
         return None
 
     async def take_out(self, waits: Waits) -> None:

@@ -24,8 +24,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store import subjects, tasks
-from mcp_agentbus.store.reading import consumers, pulls
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import consumers, pulls, read_back
 from mcp_agentbus.store.reading.consumers import Consumer
 from mcp_agentbus.store.records import lasts, record_in
 from mcp_agentbus.store.task import Record, Task, Undecodable
@@ -129,7 +129,7 @@ async def _unclaimed(bus: Bus, out: Sequence[Delivery], are_nobodys: AreNobodys)
     places: dict[str, tuple[Task, Delivery]] = {}
     for each in out:
         with suppress(Undecodable):  # whoever is offered it next sets it aside
-            task = tasks.decoded(each)
+            task = read_back.decoded(each)
             places[subjects.record_subject(task.sender, task.to, task.id)] = task, each
     messages = await lasts(bus, list(places))
     records = {message.subject: record_in(message) for message in messages}

@@ -16,7 +16,8 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.records import lasts, latest, record_in, sent_in
 from mcp_agentbus.store.steps import first_record, sent_by_record
@@ -108,5 +109,5 @@ async def _lies_there(bus: Bus, sent: Sent) -> bool:
             return True
     record = first_record(sent)
     if sent.seq:  # many may have written one: for none of them a whole lane is read
-        return bool(await tasks.find_at(bus, record, sent.seq))
-    return bool(await tasks.find(bus, record))
+        return bool(await read_back.find_at(bus, record, sent.seq))
+    return bool(await read_back.find(bus, record))

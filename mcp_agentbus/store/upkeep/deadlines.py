@@ -20,10 +20,11 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery, HandedOut
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, Refused
-from mcp_agentbus.store import records, tasks
+from mcp_agentbus.store import records
 from mcp_agentbus.store.reading import consumers, pulls
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import Sent
+from mcp_agentbus.store.upkeep import removal
 from mcp_agentbus.store.upkeep.unkept import Unkept
 
 # Between two looks, in seconds.
@@ -78,6 +79,6 @@ async def end_if_over(bus: Bus, agent: str, delivery: Delivery) -> Sent | None:
     if left_s > 0 and not sent.closed:
         await bus.give_back(delivery, after_s=left_s + _AFTER_DEADLINE_S)
         return None
-    ended = not sent.closed and await tasks.expire(bus, sent, agent)
+    ended = not sent.closed and await removal.expire(bus, sent, agent)
     await bus.finish(delivery)
     return sent if ended else None

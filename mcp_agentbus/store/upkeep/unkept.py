@@ -24,6 +24,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import server_now
 from mcp_agentbus.store.records import lasts, sent_in
 from mcp_agentbus.store.steps import sent_of
@@ -153,7 +154,7 @@ async def _just_come(bus: Bus, inbox: str) -> AsyncGenerator[Sent]:
 def _sent_of(message: Found) -> Sent | None:
     """Return what a task's sender keeps of it; None if it is no task."""
     with suppress(Undecodable):  # whoever reads that inbox parks it
-        return sent_of(tasks.decoded(message)).model_copy(update={"seq": message.seq})
+        return sent_of(read_back.decoded(message)).model_copy(update={"seq": message.seq})
     return None
 
 

@@ -282,7 +282,7 @@ async def test_a_claim_that_was_not_found_is_taken_up_as_it_is_stored(
         asked.append(what)
         return read_task(), message
 
-    monkeypatch.setattr(module.tasks, "find", find)
+    monkeypatch.setattr(module.read_back, "find", find)
     bus.out = {"coder_high": [DELIVERY]}
 
     taken = await claims.take_up(record, 6)
@@ -302,7 +302,7 @@ async def test_what_is_stored_no_more_is_not_taken_up(claims, monkeypatch):
     async def find(*_):
         return None
 
-    monkeypatch.setattr(module.tasks, "find", find)
+    monkeypatch.setattr(module.read_back, "find", find)
 
     assert await claims.take_up(recorded(), 6) is None
 
@@ -318,7 +318,7 @@ async def test_a_later_process_holds_what_is_held_still_and_knows_what_its_reade
     async def there(_, delivery):
         return kept.get(delivery.seq)
 
-    monkeypatch.setattr(module.tasks, "stored", there)
+    monkeypatch.setattr(module.read_back, "behind", there)
     references = [reference_of(replace(DELIVERY, seq=seq)) for seq in range(1, 6)]
     references[0] |= {"given_at": AT.isoformat()}
     references[4] |= {"given_at": "soon"}

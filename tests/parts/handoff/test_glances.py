@@ -12,9 +12,10 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.lookup import Glance, peek
-from mcp_agentbus.store import codec, tasks
+from mcp_agentbus.store import codec
+from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.reading.read_back import Seen
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.tasks import Seen
 
 TASKS = "AGENTBUS_TASKS"
 LANES = [
@@ -72,14 +73,14 @@ async def test_all_lanes_of_all_inboxes_are_looked_through_the_urgent_first():
     normal = stored(3, place="role-review.tasks.normal")
     roles = stored(2, place="role-review.tasks.high")
     look = Look(low, high, normal, roles)
-    claimed = step(first_record(sent_of(tasks.decoded(high))), "claimed", "coder", "s1", NOON)
+    claimed = step(first_record(sent_of(read_back.decoded(high))), "claimed", "coder", "s1", NOON)
     subject = "agentbus.planner.results.coder.t4"
     look.server.messages.append(Found(subject, 9, NOON, {}, codec.encode_record(claimed)))
 
     assert await peek(look.session, 50, None, None) == Glance(
         (
-            Seen(tasks.decoded(high), claimed), Seen(tasks.decoded(roles)),
-            Seen(tasks.decoded(normal)), Seen(tasks.decoded(low)),
+            Seen(read_back.decoded(high), claimed), Seen(read_back.decoded(roles)),
+            Seen(read_back.decoded(normal)), Seen(read_back.decoded(low)),
         ), (), None,
     )  # fmt: skip
     assert look.pages == [(0, 1, 51), (1, 1, 50), (2, 1, 49), (3, 1, 49), (4, 1, 48), (5, 1, 47)]

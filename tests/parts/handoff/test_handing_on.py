@@ -13,6 +13,7 @@ from mcp_agentbus.handoff.sending.draft import Way, drawn
 from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox.letter import Home, Letter
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.records import read_record, read_sent
 
 
@@ -65,7 +66,7 @@ async def test_what_was_withdrawn_is_over_and_offered_to_nobody_and_its_sender_k
     assert (record.state, record.summary) == ("cancelled", "not any more")
     assert record.reason == "its sender withdrew it"
     assert (sent.closed, sent.seen_at is None, sent.seq > 0) == (True, False, came_there)
-    assert await tasks.find(world.bus, record) is None
+    assert await read_back.find(world.bus, record) is None
     assert ((await read_inbox(planner)).results, (await read_inbox(coder)).tasks) == ((), ())
 
 

@@ -12,7 +12,7 @@ from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import Glance
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.taking.rest import Left
-from mcp_agentbus.store.tasks import Seen
+from mcp_agentbus.store.reading.read_back import Seen
 from mcp_agentbus.store.waiting import Lane
 
 LEFT = {"waiting": {"low": 3}, "held_elsewhere": 1}

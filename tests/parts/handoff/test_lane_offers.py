@@ -13,7 +13,8 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.taking import lanes
 from mcp_agentbus.handoff.taking.accepting import Refusal
 from mcp_agentbus.handoff.taking.lanes import take
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 
@@ -33,7 +34,7 @@ async def offered(offering, *deliveries, limit=5):
 
 def by_us(delivery, record, revision, **more):
     """Return the claim of this session that a reading brings."""
-    return Claim(tasks.decoded(delivery), delivery, record, revision, number=1, **more)
+    return Claim(read_back.decoded(delivery), delivery, record, revision, number=1, **more)
 
 
 async def test_at_its_first_offer_it_is_claimed_by_one_write_and_nothing_is_read(offering):
@@ -208,7 +209,7 @@ async def test_one_that_was_claimed_5_times_without_an_end_is_parked(offering):
     fourth, fifth = offer("t1", offered=5), offer("t2", seq=2, offered=6)
     for delivery, attempts in ((fourth, 4), (fifth, 5)):
         before = step(claimed(delivery, attempts=attempts), "stored", "coder", "", AT)
-        offering.records[tasks.decoded(delivery).id] = (before, 8)
+        offering.records[read_back.decoded(delivery).id] = (before, 8)
     known = offering.records["t2"]
     taken = await offered(offering, fourth, fifth)
 
@@ -318,7 +319,7 @@ async def test_of_what_was_handed_out_that_is_nobodys_which_its_reader_may_claim
         record = claimed(delivery, by=held[task_id]) if task_id in held else None
         if attempts := {"back": ATTEMPTS_MAX - 1, "hopeless": ATTEMPTS_MAX}.get(task_id):
             record = untouched(delivery).model_copy(update={"attempts": attempts})
-        out.append((tasks.decoded(delivery), record))
+        out.append((read_back.decoded(delivery), record))
 
     free = await lanes._are_nobodys(offering.session, out)
 

@@ -13,7 +13,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import AlreadyEnded, InboxFull, NotAllowed
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.parking import Parked
-from mcp_agentbus.store import codec, roster, subjects, tasks
+from mcp_agentbus.store import codec, roster, subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.records import record_key, sent_key
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
@@ -23,7 +24,7 @@ LANE = "agentbus.coder.tasks.high.planner"
 ASIDE = subjects.dead_subject("coder", "high", "planner")
 DELIVERY = Delivery(LANE, b"{}", {subjects.H_TASK: "t1"}, "token", TASKS, 7, 1, NOON, 0)
 PARKED = Found(ASIDE, 1, NOON, {}, strategies.spelt(TASK))
-SENT = sent_of(tasks.decoded(replace(PARKED, subject=LANE)))
+SENT = sent_of(read_back.decoded(replace(PARKED, subject=LANE)))
 UNTOUCHED = first_record(SENT)
 
 

@@ -15,7 +15,8 @@ from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import subjects
+from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import step
 
@@ -149,7 +150,7 @@ async def test_what_has_ended_meanwhile_lies_in_the_inbox_no_more(world):
         await publish_result(coder, task_id, "working")
 
     assert task_id not in coder.claims
-    assert await tasks.find(world.bus, claim.record) is None
+    assert await read_back.find(world.bus, claim.record) is None
 
 
 async def test_what_a_shell_holds_a_session_reports_on_and_leaves_to_the_shell(world):

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tasks that wait for their time: whether there is room for one, and what of a schedule is none."""
+"""Tasks that wait for their time: whether there is room for one more."""
 
 import pytest
-from planners_task import LATER, ROOM, SETTINGS, TASK, WAITS, message
+from planners_task import LATER, ROOM, SETTINGS
 from server_stand_in import Server
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.errors import StoreFull
 from mcp_agentbus.store import tasks
-from mcp_agentbus.store.task import Repeating, Undecodable
 from mcp_agentbus.store.tasks import Kept
 
 
@@ -72,47 +71,3 @@ async def test_a_stream_of_schedules_that_was_changed_is_set_up_before_its_room_
     else:
         with pytest.raises(StoreFull):
             await tasks.put(server, LATER)
-
-
-@pytest.mark.parametrize(
-    ("headers", "is_repeating"),
-    [
-        ({}, False),
-        ({"Nats-Schedule": "@at 2026-11-28T12:00:00Z"}, False),
-        ({"Nats-Schedule": "@every 1s"}, True),
-        ({"Nats-Scheduler": WAITS}, True),
-        ({"Nats-Scheduler": WAITS, "Nats-Schedule-Next": "2026-11-28T12:00:00Z"}, True),
-        ({"Nats-Scheduler": WAITS, "Nats-Schedule-Next": "purge"}, False),
-        ({"Nats-Schedule-Next": "2026-11-28T12:00:00Z"}, False),
-    ],
-)
-def test_what_a_schedule_puts_there_again_and_again_is_no_task(headers, is_repeating):
-    assert tasks.is_repeating(headers) is is_repeating
-    if is_repeating:
-        with pytest.raises(Repeating):
-            tasks.decoded(message(**headers))
-    else:
-        assert tasks.decoded(message(**headers)) == TASK
-
-
-@pytest.mark.parametrize(
-    ("headers", "is_its_senders"),
-    [
-        ({"Agentbus-Scheduled-By": WAITS}, True),
-        ({"Agentbus-Scheduled-By": f"{WAITS}x"}, False),
-        ({"Nats-Scheduler": f"{WAITS}x", "Nats-Schedule-Next": "purge"}, False),
-        (
-            {
-                "Nats-Scheduler": f"{WAITS}x", "Nats-Schedule-Next": "purge",
-                "Agentbus-Scheduled-By": WAITS,
-            }, False,
-        ),
-        ({"Agentbus-Scheduled-By": ""}, False),
-    ],
-)  # fmt: skip
-def test_a_task_that_another_has_scheduled_is_none(headers, is_its_senders):
-    if is_its_senders:
-        assert tasks.decoded(message(**headers)) == TASK
-    else:
-        with pytest.raises(Undecodable, match="by another than its sender"):
-            tasks.decoded(message(**headers))

@@ -8,11 +8,11 @@ import pytest
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, HandedOut
 from mcp_agentbus.errors import BusUnreachable, StoreFull
-from mcp_agentbus.store import records, streams, tasks
+from mcp_agentbus.store import records, streams
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Sent
-from mcp_agentbus.store.upkeep import anothers, by_owner, copying, deadlines, foreign, room
+from mcp_agentbus.store.upkeep import anothers, by_owner, copying, deadlines, foreign, removal, room
 from mcp_agentbus.store.upkeep.copying import Copying
 from mcp_agentbus.store.upkeep.deadlines import Deadlines, end_if_over
 from mcp_agentbus.store.upkeep.foreign import Changed, Foreign
@@ -181,7 +181,7 @@ async def test_a_task_is_ended_at_its_deadline_and_waited_for_until_then(
         return at - timedelta(seconds=left_s)
 
     monkeypatch.setattr(records, "sent_in", lambda _: kept)
-    monkeypatch.setattr(tasks, "expire", expire)
+    monkeypatch.setattr(removal, "expire", expire)
     monkeypatch.setattr(deadlines, "now_about", now_about)
     bus = Timer()
 
