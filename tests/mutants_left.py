@@ -62,7 +62,7 @@ LEFT: dict[str, str] = {
     "is promised.",
     'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
     "durable=False): it is True": "The same.",
-    "mcp_agentbus/wakes/backlog.py: return 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
+    "mcp_agentbus/wakes/backlog.py: offered = consumer.last if consumer else 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",
     "mcp_agentbus/wakes/demand.py: words: int = 0: it is 1": "It is told of each lane.",
     "mcp_agentbus/wakes/ledger.py: return "

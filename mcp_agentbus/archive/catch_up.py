@@ -23,8 +23,9 @@ from mcp_agentbus.archive.entries import change_in
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.kept.removed import Removed
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, server_time
+from mcp_agentbus.bus.replies import Found, server_time
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.store import streams
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import record_in, sent_in
@@ -78,12 +79,9 @@ async def catch_up(
         ArchiveBroken: it cannot be written.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    try:
-        info = await bus.api(f"STREAM.INFO.{RESULTS}")
-    except ApiError as error:
-        if error.code == NO_SUCH_STREAM:
-            return Extent()
-        raise
+    info = await streams.info(bus, RESULTS)
+    if info is None:
+        return Extent()
     stop_at = time.monotonic() + within_s if within_s is not None else None
     stream = _Stream(str(info["created"]), info["state"]["first_seq"], info["state"]["last_seq"])
     archive.stream = stream.made

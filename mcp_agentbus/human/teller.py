@@ -23,7 +23,6 @@ from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.history import named, users
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.sections.human import Human
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import text
@@ -34,7 +33,7 @@ from mcp_agentbus.human import needs
 from mcp_agentbus.human.book import Bookmark, TapBook
 from mcp_agentbus.human.needs import Need
 from mcp_agentbus.human.tap import tap
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import Record
@@ -147,12 +146,9 @@ class Teller:
 
     async def _read(self, agents: frozenset[str]) -> None:
         """Read the records that were written since."""
-        try:
-            info = await self._bus.api(f"STREAM.INFO.{RESULTS}")
-        except ApiError as error:
-            if error.code == NO_SUCH_STREAM:
-                return
-            raise
+        info = await streams.info(self._bus, RESULTS)
+        if info is None:
+            return
         stream, end = str(info["created"]), int(info["state"]["last_seq"]) + 1
         before = self._book.bookmark
         stands = Bookmark(stream, end, text.now())

@@ -30,12 +30,7 @@ from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import (
-    NO_ROOM_TO_RESERVE,
-    NO_SUCH_CONSUMER,
-    NO_SUCH_STREAM,
-    ApiError,
-)
+from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import shell_word
@@ -380,10 +375,5 @@ async def _given(
 
 
 async def _state(bus: Bus, stream: str) -> dict[str, Any] | None:
-    try:
-        info = await bus.api(f"STREAM.INFO.{stream}")
-    except ApiError as error:
-        if error.code == NO_SUCH_STREAM:
-            return None
-        raise
-    return dict(info["state"])
+    info = await streams.info(bus, stream)
+    return dict(info["state"]) if info else None

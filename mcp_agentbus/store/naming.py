@@ -18,14 +18,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config import identity, names
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.names import NameBook
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BadInput, BadSetup, BusUnreachable, NameTaken, Unconfirmed
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.registered.forgotten import account_of
 from mcp_agentbus.store.subjects import AGENTS
 
@@ -183,13 +182,8 @@ class Refusing(Naming):
 
 async def _registered(bus: Bus) -> frozenset[str]:
     """Return the ids on the roster, which need not be there yet."""
-    try:
-        await bus.api(f"STREAM.INFO.{AGENTS}")
-    except ApiError as error:
-        if error.code == NO_SUCH_STREAM:
-            return _NOBODY
-        raise
-    return await roster.registered(bus)
+    is_there = await streams.info(bus, AGENTS) is not None
+    return await roster.registered(bus) if is_there else _NOBODY
 
 
 def _asks_roster(found: Identity, book: NameBook) -> bool:

@@ -28,14 +28,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull
 from mcp_agentbus.store.reading import clock
-from mcp_agentbus.store.subjects import (
-    AGENTS,
-    DEAD,
-    PRESENCE,
-    RESULTS,
-    SCHEDULE,
-    TASKS,
-)
+from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
 from mcp_agentbus.store.upkeep import anothers
 
@@ -219,18 +212,17 @@ async def ensure(bus: Bus, stream: Mapping[str, Any]) -> None:
         await _make(bus, call, stream)
 
 
-async def is_there(bus: Bus, name: str) -> bool:
-    """Tell whether a server has a stream of that name.
+async def info(bus: Bus, name: str) -> dict[str, Any] | None:
+    """Ask how a stream stands, as `STREAM.INFO` says it; None if there is none.
 
     Raises: as `Bus.api`.
     """
     try:
-        await bus.api(f"STREAM.INFO.{name}")
+        return await bus.api(f"STREAM.INFO.{name}")
     except ApiError as error:
-        if error.code != NO_SUCH_STREAM:
-            raise
-        return False
-    return True
+        if error.code == NO_SUCH_STREAM:
+            return None
+        raise
 
 
 def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
@@ -309,14 +301,11 @@ def _call(stream: Mapping[str, Any], has: Mapping[str, Any] | None, *, newer: bo
 async def _config(bus: Bus, stream: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return as what a stream was set up; None if it is missing."""
     # A repeated STREAM.CREATE checks the room again and may fail on a full disk.
-    try:
-        info = await bus.api(f"STREAM.INFO.{stream['name']}")
-    except ApiError as error:
-        if error.code == NO_SUCH_STREAM:
-            return None
-        raise
-    clock.note(bus, info)
-    config: Mapping[str, Any] = info["config"]
+    said = await info(bus, stream["name"])
+    if said is None:
+        return None
+    clock.note(bus, said)
+    config: Mapping[str, Any] = said["config"]
     if bus.settings.url:  # this user's own server has no other program's
         anothers.check(stream, config)
     return config
@@ -330,9 +319,9 @@ async def _all_here(bus: Bus) -> list[Mapping[str, Any] | None] | None:
     answer = await bus.api("STREAM.LIST", {"offset": 0})
     with suppress(TypeError, LookupError):  # whoever sees a request can answer it
         infos = answer["streams"] or ()
-        by_name = {info["config"]["name"]: info["config"] for info in infos}
-        for info in infos[:1]:
-            clock.note(bus, info)
+        by_name = {each["config"]["name"]: each["config"] for each in infos}
+        for each in infos[:1]:
+            clock.note(bus, each)
         if answer["total"] == len(by_name):
             return [by_name.get(name) for name in STREAMS]
     return None

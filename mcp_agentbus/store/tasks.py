@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found, Stored, stream_differs
+from mcp_agentbus.bus.replies import Found, Stored, stream_differs
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
@@ -156,17 +156,11 @@ async def _is_stored(bus: Bus, task: Task, seq: int) -> bool:
 
 async def _check_schedule_has_room(bus: Bus, size: int) -> None:
     """See that so many bytes push nothing out: this stream alone drops the oldest, unasked."""
-    call = f"STREAM.INFO.{subjects.SCHEDULE}"
-    try:
-        info = await bus.api(call)
-        if _is_changed(info["config"]) and bus.on_missing:
-            await bus.on_missing()
-            info = await bus.api(call)
-    except ApiError as error:
-        if error.code == NO_SUCH_STREAM:  # storing makes it anew
-            return
-        raise
-    if not schedule_has_room(info, size):
+    info = await streams.info(bus, subjects.SCHEDULE)
+    if info and _is_changed(info["config"]) and bus.on_missing:
+        await bus.on_missing()
+        info = await streams.info(bus, subjects.SCHEDULE)
+    if info and not schedule_has_room(info, size):  # where there is none, storing makes it anew
         raise StoreFull(
             "The bus has no room for one more task that waits for its time. Nothing was stored.",
             hint="Send it without deliver_in_s, or later.",

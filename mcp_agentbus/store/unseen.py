@@ -19,9 +19,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Delivery
+from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import as_asked, lasts, record_in, sent_in
 from mcp_agentbus.store.subjects import RESULTS
@@ -185,15 +186,10 @@ async def may_be_asked_yet(bus: Bus, record: Record, stored_at: datetime) -> boo
 
 async def _first_unconfirmed(bus: Bus, agent: str) -> int | None:
     """Return from which sequence on a result may be unseen; None if the agent has seen them all."""
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{RESULTS}.{subjects.results_consumer(agent)}")
-    except ApiError as error:
-        if error.code != NO_SUCH_CONSUMER:
-            raise
+    there = await consumers.info(bus, RESULTS, subjects.results_consumer(agent))
+    if there is None:
         return 1  # it has never read any
-    if not info["num_pending"] and not info["num_ack_pending"]:
-        return None
-    return 1 + int(info["ack_floor"]["stream_seq"])
+    return 1 + there.floor if there.waiting or there.taken else None
 
 
 def at_most(limit: int, records: Iterable[Record]) -> list[Record]:

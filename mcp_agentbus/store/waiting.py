@@ -17,16 +17,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, Found
+from mcp_agentbus.bus.replies import ApiError, Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.reading import consumers, read_back
 from mcp_agentbus.store.reading.clock import has_come
+from mcp_agentbus.store.reading.consumers import ConsumerInfo
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.records import lasts, record_in
 from mcp_agentbus.store.steps import question_of
@@ -65,18 +66,6 @@ class Lane:
     def free(self) -> int:
         """How many of those that are counted nobody has by a record, by a look at each."""
         return 0 if self.tasks is None else self.count - self.gone
-
-
-class _HandedOut(NamedTuple):
-    """What the server says of a lane."""
-
-    waiting: int
-    #: Handed out and not finished: held, given back, or of a session that is gone.
-    taken: int
-    #: It hands out those behind this sequence of the stream next, and those that were given back.
-    last: int = 0
-    #: Of all up to this one none is unfinished.
-    floor: int = 0
 
 
 async def counts(
@@ -159,7 +148,7 @@ async def look_soon(bus: Bus, inbox: str, priority: Priority) -> Lane:
 
 
 async def _lane(
-    bus: Bus, place: tuple[str, Priority], there: _HandedOut, messages: Sequence[Found] | None
+    bus: Bus, place: tuple[str, Priority], there: ConsumerInfo, messages: Sequence[Found] | None
 ) -> Lane:
     """Return a lane by its messages, if these are few: the server counts the last too late."""
     if messages is None:
@@ -168,11 +157,11 @@ async def _lane(
         return await _looked_at(bus, messages) if messages else Lane()
     if there.waiting + there.taken <= LOOKED_AT_MAX:  # it is behind, or somebody has changed it
         stored = await stored_tasks(bus, subjects.task_subject(*place, "*"))
-        there = there._replace(waiting=sum(stored.values()) - there.taken)
+        there = replace(there, waiting=sum(stored.values()) - there.taken)
     return await _of_many(bus, place, there)
 
 
-async def _of_many(bus: Bus, place: tuple[str, Priority], there: _HandedOut) -> Lane:
+async def _of_many(bus: Bus, place: tuple[str, Priority], there: ConsumerInfo) -> Lane:
     """Return a lane by what it has handed out, which is looked at, and what the server counts."""
     rest, start, held = there.taken, there.floor + 1, Lane()
     while rest > 0:
@@ -208,17 +197,12 @@ async def _few(bus: Bus, inbox: str, priority: Priority) -> list[Found] | None:
     return None
 
 
-async def _handed_out(bus: Bus, inbox: str, priority: Priority) -> _HandedOut:
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{subjects.lane_consumer(inbox, priority)}")
-    except ApiError as error:
-        if error.code != NO_SUCH_CONSUMER:
-            raise
-        # An agent that was registered and has never read has no consumers yet.
+async def _handed_out(bus: Bus, inbox: str, priority: Priority) -> ConsumerInfo:
+    there = await consumers.info(bus, TASKS, subjects.lane_consumer(inbox, priority))
+    if there is None:
         subject = subjects.task_subject(inbox, priority, "*")
-        return _HandedOut(sum((await stored_tasks(bus, subject)).values()), 0)
-    last, floor = (int(info[name]["stream_seq"]) for name in ("delivered", "ack_floor"))
-    return _HandedOut(int(info["num_pending"]), int(info["num_ack_pending"]), last, floor)
+        return ConsumerInfo(sum((await stored_tasks(bus, subject)).values()), 0)
+    return there
 
 
 async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:

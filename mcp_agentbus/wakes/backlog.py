@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.store import subjects, waiting
+from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.waiting import Lane
 from mcp_agentbus.wakes.demand import strangers_to
@@ -131,20 +131,10 @@ async def _of_many(
     if not last:
         return None
     new = waits
-    if await _offered(bus, name) < told < last.seq:  # some of those that wait were told
+    consumer = await consumers.info(bus, TASKS, name)
+    offered = consumer.last if consumer else 0
+    if offered < told < last.seq:  # some of those that wait were told
         request = {"seq": told + 1, "batch": _NEWER_MAX, "next_by_subj": subject}
         newer = len(await bus.many(TASKS, request))
         new = newer if newer < _NEWER_MAX else waits
     return UnofferedLane(name, there.made, last.seq, new)
-
-
-async def _offered(bus: Bus, consumer: str) -> int:
-    """Return up to which sequence a lane's tasks were offered."""
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{TASKS}.{consumer}")
-    except ApiError as error:
-        if error.code != NO_SUCH_CONSUMER:
-            raise
-        # An agent that was registered and has never read has no consumers yet.
-        return 0
-    return int(info["delivered"]["stream_seq"])

@@ -112,7 +112,7 @@ async def exist(bus: Bus) -> bool:
     Raises:
         ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.api`.
     """
-    return await streams.is_there(bus, STREAM)
+    return await streams.info(bus, STREAM) is not None
 
 
 async def has_joined(bus: Bus) -> bool:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import read_whole, unusable, write_whole
 from mcp_agentbus.errors import BadSetup
@@ -31,7 +31,7 @@ from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.backup import ORDER
 from mcp_agentbus.shared.replacing import carried
 from mcp_agentbus.shared.replacing.since import LostTask, sent_since
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.records import record_in, record_key, sent_in, sent_key
 from mcp_agentbus.store.registered.profile import decode_profile
 from mcp_agentbus.store.subjects import AGENTS
@@ -223,14 +223,9 @@ async def _streams(bus: Bus) -> _Streams:
     """Return by what each stream is known to be that of before; one that is missing by nothing."""
     known: _Streams = {}
     for name in ORDER:
-        try:
-            info = await bus.api(f"STREAM.INFO.{name}")
-        except ApiError as error:
-            if error.code != NO_SUCH_STREAM:
-                raise
-            continue
-        restored = (info["config"].get("metadata") or {}).get(RESTORED, "")
-        known[name] = [str(info["created"]), str(restored)]
+        if info := await streams.info(bus, name):
+            restored = (info["config"].get("metadata") or {}).get(RESTORED, "")
+            known[name] = [str(info["created"]), str(restored)]
     return known
 
 

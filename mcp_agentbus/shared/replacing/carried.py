@@ -58,12 +58,8 @@ async def all_of(bus: Bus) -> dict[str, bytes]:
     """
     parts: dict[str, list[bytes]] = {}
     whole: dict[str, bytes] = {}
-    try:
-        await bus.api(f"STREAM.INFO.{STREAM}")
-    except ApiError as error:
-        if error.code == NO_SUCH_STREAM:
-            return {}
-        raise
+    if await streams.info(bus, STREAM) is None:
+        return {}
     async with aclosing(bus.stored(STREAM, "agentbus-before.*.*", page=8)) as pages:
         async for page in pages:
             for message in page:

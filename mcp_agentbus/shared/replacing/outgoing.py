@@ -72,11 +72,11 @@ async def _carry_over(bus: Bus, other: Bus, folder: Path) -> Mapping[str, int]:
         AgentbusError: one of them does not take part.
         OSError: the snapshot cannot be written.
     """
-    if not (await streams.is_there(bus, STREAM) or _sizes(bus.settings)):
+    if not (await streams.info(bus, STREAM) or _sizes(bus.settings)):
         return {}
     try:
         await ensure(bus)  # by which a server finds letters again whose stream's file is damaged
-        if await streams.is_there(other, STREAM):
+        if await streams.info(other, STREAM):
             await other.api(f"STREAM.DELETE.{STREAM}")
         sizes, file = _sizes(bus.settings), folder / _FILE
         config, state = await _written(bus, file)

@@ -152,5 +152,5 @@ async def ensure(bus: Bus) -> None:
 
     Raises: as `Bus.api`.
     """
-    if not await streams.is_there(bus, STREAM):
+    if not await streams.info(bus, STREAM):
         await bus.api(f"STREAM.CREATE.{STREAM}", _CONFIG)

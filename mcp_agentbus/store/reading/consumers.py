@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import ApiError, consumer_is_as_made
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, consumer_is_as_made
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed, Refused
@@ -45,6 +45,20 @@ class Consumer:
     max_ack_pending: int
 
 
+@dataclass(frozen=True)
+class ConsumerInfo:
+    """How far a consumer is, as the server says."""
+
+    #: Messages that it has not handed out yet.
+    waiting: int
+    #: Handed out and not finished: held, given back, or of a session that is gone.
+    taken: int
+    #: It hands out those behind this sequence of the stream next, and those that were given back.
+    last: int = 0
+    #: Of all up to this one none is unfinished.
+    floor: int = 0
+
+
 def lane(inbox: str, priority: Priority) -> Consumer:
     """Return the consumer of one lane of an inbox."""
     subject = subjects.task_subject(inbox, priority, "*")
@@ -61,6 +75,21 @@ def sent(agent: str) -> Consumer:
     """Return the consumer of an agent's open tasks: each is given back until its deadline."""
     subject = subjects.sent_subject(agent, "*", "*")
     return Consumer(RESULTS, subjects.sent_consumer(agent), subject, 100_000)
+
+
+async def info(bus: Bus, stream: str, name: str) -> ConsumerInfo | None:
+    """Ask how far a consumer is; None if there is none, as of an agent that has never read.
+
+    Raises: as `Bus.api`.
+    """
+    try:
+        said = await bus.api(f"CONSUMER.INFO.{stream}.{name}")
+    except ApiError as error:
+        if error.code == NO_SUCH_CONSUMER:
+            return None
+        raise
+    last, floor = (int(said[each]["stream_seq"]) for each in ("delivered", "ack_floor"))
+    return ConsumerInfo(int(said["num_pending"]), int(said["num_ack_pending"]), last, floor)
 
 
 async def ensure_inbox(bus: Bus, inbox: str) -> None:
@@ -98,8 +127,8 @@ async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
     body = {"stream_name": consumer.stream, "config": config, "action": ""}
     call = f"CONSUMER.CREATE.{consumer.stream}.{consumer.name}.{consumer.subject}"
     try:
-        info = await bus.api(call, body)
-        if not consumer_is_as_made(config, info["config"]):  # as one that is kept from going on
+        made = await bus.api(call, body)
+        if not consumer_is_as_made(config, made["config"]):  # as one that is kept from going on
             await bus.api(f"CONSUMER.DELETE.{consumer.stream}.{consumer.name}")
             await bus.api(call, body)
     except NotAllowed:  # then its owner has made it, or it is not to be
@@ -132,11 +161,11 @@ async def strange_consumers(bus: Bus, stream: str) -> list[tuple[str, tuple[str,
     Raises: as `Bus.api`.
     """
     strange: list[tuple[str, tuple[str, ...]]] = []
-    async for info in copying.pages(bus, f"CONSUMER.LIST.{stream}", "consumers"):
-        config = info["config"]
+    async for said in copying.pages(bus, f"CONSUMER.LIST.{stream}", "consumers"):
+        config = said["config"]
         takes = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
-        if not (_is_ours(stream, config, takes[0]) or copying.owner(info)):
-            strange.append((str(info["name"]), tuple(takes)))
+        if not (_is_ours(stream, config, takes[0]) or copying.owner(said)):
+            strange.append((str(said["name"]), tuple(takes)))
     return strange
 
 

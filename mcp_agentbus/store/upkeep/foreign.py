@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, stream_differs
+from mcp_agentbus.bus.replies import stream_differs
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.upkeep import anothers
@@ -57,12 +57,10 @@ async def look(bus: Bus) -> Foreign:
 
 async def _changed(bus: Bus, made: Mapping[str, Any]) -> Changed | None:
     """Return how a stream of ours differs from what it is made as; None if there is none."""
-    try:
-        config = (await bus.api(f"STREAM.INFO.{made['name']}"))["config"]
-    except ApiError as error:
-        if error.code == NO_SUCH_STREAM:
-            return None
-        raise
+    info = await streams.info(bus, made["name"])
+    if info is None:
+        return None
+    config = info["config"]
     # This user's own server has no other program's.
     is_anothers = bool(bus.settings.url) and anothers.is_anothers(made, config)
     differs = stream_differs(made, config)

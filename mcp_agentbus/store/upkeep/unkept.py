@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import Refused
-from mcp_agentbus.store import subjects, tasks
+from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import server_now
 from mcp_agentbus.store.records import lasts, sent_in
@@ -58,12 +58,10 @@ class Unkept:
 
         Raises: as `Bus.publish`.
         """
-        try:
-            made = str((await self._bus.api(f"STREAM.INFO.{TASKS}"))["created"])
-        except ApiError as error:
-            if error.code != NO_SUCH_STREAM:
-                raise
+        info = await streams.info(self._bus, TASKS)
+        if info is None:
             return 0  # whoever stores something makes it anew
+        made = str(info["created"])
         if made != self._made:
             self._made, self._next = made, {}
         found, refused = 0, None

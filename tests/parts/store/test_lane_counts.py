@@ -15,9 +15,10 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.taking.rest import offered
 from mcp_agentbus.store import roster, waiting
+from mcp_agentbus.store.reading.consumers import ConsumerInfo
 from mcp_agentbus.store.records import read_record, read_sent, write_record
 from mcp_agentbus.store.steps import first_record, step
-from mcp_agentbus.store.waiting import Lane, _HandedOut
+from mcp_agentbus.store.waiting import Lane
 
 FEW = 2
 
@@ -150,15 +151,15 @@ async def test_of_many_no_more_are_read_than_tell_that_they_are_many(world):
     _, coder, _ = await _sent(world, FEW + 2)
 
     assert len(await waiting._few(world.bus, coder, "normal")) == FEW + 1
-    assert await waiting._handed_out(world.bus, coder, "normal") == _HandedOut(FEW + 2, 0)
+    assert await waiting._handed_out(world.bus, coder, "normal") == ConsumerInfo(FEW + 2, 0)
 
 
 @pytest.mark.parametrize(
     ("told", "lane"),
     [
-        (_HandedOut(1, 1), Lane(3, 0, None)),  # its consumer is behind
-        (_HandedOut(2, 1), Lane(2, 0, None)),
-        (_HandedOut(3, 0), Lane(3, 0, None)),
+        (ConsumerInfo(1, 1), Lane(3, 0, None)),  # its consumer is behind
+        (ConsumerInfo(2, 1), Lane(2, 0, None)),
+        (ConsumerInfo(3, 0), Lane(3, 0, None)),
     ],
 )
 async def test_where_more_are_stored_than_the_server_counts_as_handed_out_they_are_counted(

@@ -111,8 +111,9 @@ async def test_it_is_looked_for_behind_what_is_confirmed(world, results, monkeyp
     first, second = await results.add(), await results.add()
 
     async def confirmed(*_):
-        floor = {"stream_seq": first.revision}
-        return {"num_pending": 1, "num_ack_pending": 0, "ack_floor": floor}
+        at = {"stream_seq": first.revision}
+        counts = {"num_pending": 1, "num_ack_pending": 0}
+        return counts | {"delivered": at, "ack_floor": at}
 
     monkeypatch.setattr(world.bus, "api", confirmed)
     assert await look_up(world.bus, results.me, 5) == Looked([second])
@@ -138,7 +139,8 @@ async def test_where_an_agent_has_read_its_consumer_tells_from_where_on(
     async def api(call):
         assert call == "CONSUMER.INFO.AGENTBUS_RESULTS.planner_results"
         counts = {"num_pending": pending, "num_ack_pending": unconfirmed}
-        return counts | {"ack_floor": {"consumer_seq": 3, "stream_seq": 7}}
+        last = {"delivered": {"consumer_seq": 5, "stream_seq": 9}}
+        return counts | last | {"ack_floor": {"consumer_seq": 3, "stream_seq": 7}}
 
     assert await unseen._first_unconfirmed(SimpleNamespace(api=api), "planner") == start
 

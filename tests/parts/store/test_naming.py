@@ -188,6 +188,7 @@ async def test_a_roster_that_is_not_there_has_nobody_and_what_is_refused_is_said
             assert call == "STREAM.INFO.AGENTBUS_AGENTS"
             if code := codes.pop(0):
                 raise ApiError(code)
+            return {}
 
     async def registered(_):
         return frozenset({"coder"})
