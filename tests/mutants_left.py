@@ -79,9 +79,9 @@ LEFT: dict[str, str] = {
     'mcp_agentbus/bus/replies.py: left = int(request.get("batch", 1 + came)) - came: it is 2': "Without a batch it is more than none in either case.",
     "mcp_agentbus/bus/replies.py: offered, seq, _, nanoseconds, waiting = tokens[4:9] if "
     "len(tokens) == 9 else tokens[6:11]: it is 10": "There are nine.",
-    'mcp_agentbus/bus/replies.py: return bool(0 < has.get("max_bytes", -1) < '
+    'mcp_agentbus/store/upkeep/as_made.py: return bool(0 < has.get("max_bytes", -1) < '
     'made.get("max_bytes", 0) * _TOO_SMALL): it is 2': "Any number below 0 says that there is no limit.",
-    'mcp_agentbus/bus/replies.py: return bool(0 < has.get("max_bytes", -1) < '
+    'mcp_agentbus/store/upkeep/as_made.py: return bool(0 < has.get("max_bytes", -1) < '
     'made.get("max_bytes", 0) * _TOO_SMALL): it is 1': "Of one byte the 1,024th part is no whole one.",
     "mcp_agentbus/bus/reconnect.py: self._closed, self._repairs = False, 0: it is 1": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: self._repairs += 1: it is 2": "It is compared with what it was before alone.",

@@ -16,14 +16,7 @@ from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import (
-    NO_ROOM_TO_RESERVE,
-    NO_SUCH_STREAM,
-    ApiError,
-    kept_settings,
-    refusal,
-    stream_differs,
-)
+from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError, refusal
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull
@@ -31,6 +24,7 @@ from mcp_agentbus.store.reading import clock
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
 from mcp_agentbus.store.upkeep import anothers
+from mcp_agentbus.store.upkeep.as_made import kept_settings, stream_differs
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
 _DAY: Final = 24 * 3600 * _S

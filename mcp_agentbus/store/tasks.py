@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Found, Stored, stream_differs
+from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
@@ -27,6 +27,7 @@ from mcp_agentbus.store.reading.numbered import numbered
 from mcp_agentbus.store.records import Written, sent_key, update
 from mcp_agentbus.store.steps import Write, sent_of
 from mcp_agentbus.store.task import Sent, Task
+from mcp_agentbus.store.upkeep.as_made import stream_differs
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError, consumer_is_as_made
+from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed, Refused
@@ -22,6 +22,7 @@ from mcp_agentbus.store import subjects
 from mcp_agentbus.store.streams import BY_OWNER
 from mcp_agentbus.store.subjects import RESULTS, TASKS, overlap
 from mcp_agentbus.store.upkeep import copying
+from mcp_agentbus.store.upkeep.as_made import consumer_is_as_made
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
 # Offered again this long after a session stopped extending its claim. With the pause between two

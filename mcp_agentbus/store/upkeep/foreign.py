@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import stream_differs
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.upkeep import anothers
+from mcp_agentbus.store.upkeep.as_made import stream_differs
 
 
 class Changed(NamedTuple):

@@ -5,16 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.bus.replies import (
-    NO_ROOM_TO_RESERVE,
-    NO_SUCH_STREAM,
-    ApiError,
-    kept_settings,
-)
+from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.errors import NotAllowed, Refused, StoreFull
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.subjects import Parts, overlap, parts
 from mcp_agentbus.store.upkeep.anothers import MARK
+from mcp_agentbus.store.upkeep.as_made import kept_settings
 
 MADE = {"name": "S", "subjects": ["a.*"], "storage": "file", "max_bytes": 100}
 
