@@ -32,8 +32,8 @@ from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
 from mcp_agentbus.wakes import answers, backlog, demand
 from mcp_agentbus.wakes.backlog import UnofferedLane
+from mcp_agentbus.wakes.facts import Waiting
 from mcp_agentbus.wakes.hosts.claude_session import current_session
-from mcp_agentbus.wakes.policy import Waiting
 
 #: A hook waits 0.3 s. What is not known by then is not told, and not remembered as told.
 WITHIN_S: Final = 0.2

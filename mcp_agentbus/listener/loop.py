@@ -37,8 +37,8 @@ from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster
 from mcp_agentbus.wakes import policy
 from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.facts import Facts, Hold, Waiting, Wake
 from mcp_agentbus.wakes.ledger import LedgerBroken
-from mcp_agentbus.wakes.policy import Facts, Hold, Waiting, Wake
 
 #: How often an agent is looked at without a sign: tasks of dead sessions come back silently.
 LOOK_AGAIN_S: Final = 30.0

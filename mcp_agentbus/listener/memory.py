@@ -39,7 +39,7 @@ from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.backlog import UnofferedLane
-from mcp_agentbus.wakes.policy import Waiting
+from mcp_agentbus.wakes.facts import Waiting
 
 #: What a session is told of one by one, and how much of what waits no more is remembered. The key
 #: of a task or result has 130 bytes at most.

@@ -36,10 +36,10 @@ from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes import alone, policy
+from mcp_agentbus.wakes.facts import Hold, Wake
 from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.hosts.process import folder_lacks
 from mcp_agentbus.wakes.ledger import LedgerBroken
-from mcp_agentbus.wakes.policy import Hold, Wake
 
 
 class Requests:

@@ -37,10 +37,10 @@ from mcp_agentbus.relay import seat
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.wakes import lives
+from mcp_agentbus.wakes.facts import Waiting, Wake
 from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, Waker
 from mcp_agentbus.wakes.ledger import LedgerBroken, Row
-from mcp_agentbus.wakes.policy import Waiting, Wake
 
 #: A host that took a notice has so long to read the inbox; until then no other wake follows.
 READ_WITHIN_S: Final = 60.0

@@ -47,8 +47,8 @@ from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.streams import PRESENCE_S
 from mcp_agentbus.wakes import demand
 from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.facts import Waiting
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
-from mcp_agentbus.wakes.policy import Waiting
 
 if TYPE_CHECKING:
     from mcp_agentbus.listener.endpoint import Door

@@ -34,8 +34,9 @@ from mcp_agentbus.overview.why import why
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.tools.answers.words import clock, whether_there
+from mcp_agentbus.wakes.facts import Facts, Hold, Waiting
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
-from mcp_agentbus.wakes.policy import Facts, Hold, Waiting, decide
+from mcp_agentbus.wakes.policy import decide
 
 # Of a role: whoever is on the bus may say that thousands hold it.
 _READERS_MAX: Final = 20

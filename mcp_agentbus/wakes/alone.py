@@ -15,7 +15,7 @@ from mcp_agentbus.config.rules import Profile, Rules
 from mcp_agentbus.core import hosts, ids
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.store.task import Record
-from mcp_agentbus.wakes.policy import Waiting
+from mcp_agentbus.wakes.facts import Waiting
 
 #: The profiles that an approval may name.
 PROFILES: Final[tuple[Profile, ...]] = ("answer", "work")

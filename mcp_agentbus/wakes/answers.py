@@ -18,7 +18,7 @@ from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.task import Record
-from mcp_agentbus.wakes.policy import Waiting
+from mcp_agentbus.wakes.facts import Waiting
 
 
 async def to_holders(bus: Bus, asking: Sequence[Record]) -> list[Waiting]:

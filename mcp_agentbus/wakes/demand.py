@@ -25,7 +25,7 @@ from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Record, Task
 from mcp_agentbus.wakes import answers
-from mcp_agentbus.wakes.policy import Waiting
+from mcp_agentbus.wakes.facts import Waiting
 
 # A wake names at most so many tasks of one sender, and senders; the rest is in the counts.
 _TASKS_MAX: Final = 50

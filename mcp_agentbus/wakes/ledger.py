@@ -29,7 +29,7 @@ from typing import Any, Final
 from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.wakes.policy import DAY, PastWake
+from mcp_agentbus.wakes.facts import DAY, PastWake
 from mcp_agentbus.wakes.tables import SCHEMA, TABLES
 
 #: Wakes that are older than the latest by more interest nobody.

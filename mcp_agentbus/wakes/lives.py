@@ -20,8 +20,8 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store.reading import senders
 from mcp_agentbus.store.records import add_wake, read_record, read_sent
 from mcp_agentbus.store.task import Moment
+from mcp_agentbus.wakes.facts import Waiting
 from mcp_agentbus.wakes.ledger import Row
-from mcp_agentbus.wakes.policy import Waiting
 
 # Outcomes of a wake that came about; the others are failures in the life of a task.
 _WOKEN: Final = frozenset({"exited", "asked"})

@@ -12,121 +12,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
-from mcp_agentbus.config.rules import Limits, Profile, Rules
+from mcp_agentbus.config.rules import Limits, Profile
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Priority
+from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON
 from mcp_agentbus.core.notices import Holds, Reason
+from mcp_agentbus.wakes.facts import DAY, Facts, Hold, PastWake, Waiting, Wake
 
 #: How long after a wake that led to no read the next one may come; after the last one: none.
 BACKOFF: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=25))
 HOUR: Final = timedelta(hours=1)
-#: Older wakes play no role.
-DAY: Final = timedelta(hours=24)
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Something that waits for an agent and may wake it."""
-
-    #: Names it in the ledger: `task INBOX ID`, `result ID REVISION`, or `answer ID QUESTION:MARK`.
-    key: str
-    kind: Literal["task", "result", "answer"]
-    task_id: str
-    #: Who is behind it: the sender of the task, or the worker whose result it is.
-    sender: str
-    #: The task's owner and inbox, for the record of the wake; never shown.
-    owner: str
-    inbox: str
-    #: A notice for a live session only; it starts nothing and is given once.
-    live_only: bool = False
-    #: The session it is for, of those that are live; empty for any.
-    session: str = ""
-    #: Of a task.
-    priority: Priority = "high"
-    #: Its last worker has asked something, and nobody has answered.
-    unanswered: bool = False
-    #: Whether the agent takes tasks of its sender at all.
-    accepted: bool = True
-    #: Of answers, as `Replies.mark`.
-    mark: str = ""
-
-    @property
-    def shown_as(self) -> str:
-        """By what a session knows whether it has shown it: `news.shown`."""
-        return f"{self.task_id} {self.mark}" if self.kind == "answer" else self.task_id
-
-
-@dataclass(frozen=True)
-class PastWake:
-    """A wake of the last day, as the ledger knows it."""
-
-    at: datetime
-    keys: frozenset[str]
-    #: Whose tasks justified it.
-    senders: frozenset[str]
-    #: None while it runs.
-    ended_at: datetime | None = None
-    #: Whether anything it told of was read afterwards; None if that is not known (yet).
-    led_to_read: bool | None = None
-    #: It ended because the listener did: no fault of the agent.
-    interrupted: bool = False
-    #: A person has cleared its failure: it counts for the budget only.
-    cleared: bool = False
-    #: A notice of a result in a live session; counts for nothing but its own limit.
-    live_only: bool = False
-    #: Whether anything was started, or told: if not it cost nothing, and counts in no limit.
-    begun: bool = True
-    usd: float = 0.0
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that a decision is made from."""
-
-    #: With a time zone: quiet hours are the user's own.
-    now: datetime
-    #: What the user has set for the agent; None if it is known by its live sessions only.
-    rules: Rules | None
-    waiting: tuple[Waiting, ...]
-    #: Whether it has live sessions, and whether one of them can be told by a notice.
-    session: Literal["none", "can_be_told", "reads_by_itself", "cannot_be_told"] = "none"
-    running: bool = False
-    past: tuple[PastWake, ...] = ()
-    #: Senders of this user on this machine, who may wake; None: everybody on this bus is one.
-    trusted: frozenset[str] | None = None
-    ledger_works: bool = True
-
-
-@dataclass(frozen=True)
-class Wake:
-    """Wake the agent now."""
-
-    means: Literal["nudge", "start"]
-    #: What justifies it.
-    because: tuple[Waiting, ...]
-    #: All that it tells of: the same, and what was told before and still waits.
-    covers: tuple[Waiting, ...]
-    #: What it is not for, by key.
-    held: dict[str, Reason] = field(default_factory=dict)
-    #: For its one task alone, with that profile: its user's word. None: by the rules.
-    alone: Profile | None = None
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Do not wake it now."""
-
-    reason: Reason
-    #: Look again at this time; None: when something changes.
-    until: datetime | None = None
-    #: The reason for each thing that waits, by key.
-    held: dict[str, Reason] = field(default_factory=dict)
 
 
 class _Block(NamedTuple):

@@ -13,7 +13,7 @@ from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.requests import Requests
 from mcp_agentbus.listener.runner import Runner
-from mcp_agentbus.wakes.policy import Waiting, Wake
+from mcp_agentbus.wakes.facts import Waiting, Wake
 
 TASK = Waiting("task b 1", "task", "1" * 32, "planner", "planner", "b", priority="high")
 

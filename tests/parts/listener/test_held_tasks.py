@@ -12,8 +12,8 @@ from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.wakes import lives
+from mcp_agentbus.wakes.facts import Hold, Waiting, Wake
 from mcp_agentbus.wakes.ledger import Ledger
-from mcp_agentbus.wakes.policy import Hold, Waiting, Wake
 
 
 async def others_turn():

@@ -12,7 +12,7 @@ import pytest
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.listener.memory import Memory, News, Told
 from mcp_agentbus.wakes.backlog import UnofferedLane
-from mcp_agentbus.wakes.policy import Waiting
+from mcp_agentbus.wakes.facts import Waiting
 
 
 def _high(number):

@@ -12,8 +12,8 @@ from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Profile
 from mcp_agentbus.wakes import demand
 from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.facts import Waiting
 from mcp_agentbus.wakes.ledger import Ledger
-from mcp_agentbus.wakes.policy import Waiting
 
 
 @pytest.fixture

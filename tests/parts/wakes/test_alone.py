@@ -12,7 +12,8 @@ from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.wakes import alone
-from mcp_agentbus.wakes.policy import Facts, Hold, PastWake, Waiting, Wake, approved
+from mcp_agentbus.wakes.facts import Facts, Hold, PastWake, Waiting, Wake
+from mcp_agentbus.wakes.policy import approved
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 OWN_ID = "0123456789abcdef0123456789abcdef"

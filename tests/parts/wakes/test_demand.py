@@ -18,7 +18,7 @@ from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.wakes import answers, demand
 from mcp_agentbus.wakes.demand import Looked
-from mcp_agentbus.wakes.policy import Waiting
+from mcp_agentbus.wakes.facts import Waiting
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from mcp_agentbus.wakes import ledger as module
+from mcp_agentbus.wakes.facts import PastWake
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
-from mcp_agentbus.wakes.policy import PastWake
 
 NOW = datetime.now(UTC)
 MINUTE = timedelta(minutes=1)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mcp_agentbus.wakes import ledger as module
+from mcp_agentbus.wakes.facts import PastWake
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken, Row
-from mcp_agentbus.wakes.policy import PastWake
 
 NOW = datetime.now(UTC)
 MINUTE = timedelta(minutes=1)

@@ -13,18 +13,8 @@ from hypothesis import strategies as st
 
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.config.values import Hours
-from mcp_agentbus.wakes.policy import (
-    BACKOFF,
-    DAY,
-    HOUR,
-    Facts,
-    Hold,
-    PastWake,
-    Waiting,
-    Wake,
-    decide,
-    prospects,
-)
+from mcp_agentbus.wakes.facts import DAY, Facts, Hold, PastWake, Waiting, Wake
+from mcp_agentbus.wakes.policy import BACKOFF, HOUR, decide, prospects
 
 NOW = datetime(2026, 5, 18, 10, 0, tzinfo=timezone(timedelta(hours=2)))
 MINUTE = timedelta(minutes=1)

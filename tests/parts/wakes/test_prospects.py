@@ -9,7 +9,8 @@ import pytest
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.config.values import Hours
 from mcp_agentbus.core.notices import Holds
-from mcp_agentbus.wakes.policy import Facts, Hold, PastWake, Waiting, decide, prospects
+from mcp_agentbus.wakes.facts import Facts, Hold, PastWake, Waiting
+from mcp_agentbus.wakes.policy import decide, prospects
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcp_agentbus.config.rules import Rules
-from mcp_agentbus.wakes.policy import BACKOFF, HOUR, Facts, Hold, PastWake, Waiting, Wake, decide
+from mcp_agentbus.wakes.facts import Facts, Hold, PastWake, Waiting, Wake
+from mcp_agentbus.wakes.policy import BACKOFF, HOUR, decide
 
 NOW = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)
 RULES = Rules("coder", "claude-code", Path("/home/me/shop"), "answer")
