@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from mcp_agentbus.core.ids import ANY_SENDER, LANES, WAKE_ON, Priority
 
@@ -32,41 +32,67 @@ class Reason(StrEnum):
 
     #: The sentence, as receipts and the lives of tasks say it; empty if there is nothing to say.
     why: str
+    #: It ends once a person does something, or by itself: as time passes, or something is read.
+    ends_by: Literal["itself", "a person"]
+    #: As which of a person's needs its user is told of it; empty if of it nobody is told.
+    need: Literal["", "held", "budget"]
 
-    def __new__(cls, word: str, why: str) -> Self:
+    def __new__(
+        cls,
+        word: str,
+        why: str,
+        ends_by: Literal["itself", "a person"] = "itself",
+        need: Literal["", "held", "budget"] = "",
+    ) -> Self:
         """Make a reason of its word and its sentence: there is none without both."""
         reason = str.__new__(cls, word)
         reason._value_ = word
-        reason.why = why
+        reason.why, reason.ends_by, reason.need = why, ends_by, need
         return reason
 
     # Nothing waits that may wake it.
     NOTHING = "nothing", ""
-    # Whoever reads it ends it as rejected.
-    NOT_ACCEPTED = "not_accepted", "its user does not let it take tasks of this sender"
-    NOT_ALLOWED = "not_allowed", "its user does not let this sender wake it"
+    # No need: its user has said so, and whoever reads it ends it as rejected.
+    NOT_ACCEPTED = "not_accepted", "its user does not let it take tasks of this sender", "a person"
+    NOT_ALLOWED = "not_allowed", "its user does not let this sender wake it", "a person", "held"
     QUIET_HOURS = "quiet_hours", "its user's quiet hours"
     SENDER_RATE = "sender_rate", "this sender has woken it as often as an hour allows"
     AGENT_RATE = "agent_rate", "it was woken as often as an hour allows"
-    DAILY_BUDGET = "daily_budget", "it was woken as often, or spent as much, as a day allows"
+    # It passes with the day; its user may want to allow more, and is told once.
+    DAILY_BUDGET = (
+        "daily_budget",
+        "it was woken as often, or spent as much, as a day allows",
+        "itself",
+        "budget",
+    )
     # What waits now is looked at when that wake ends.
     RUNNING = "running", "another wake is under way"
     BACKOFF = "backoff", "the last wake left it waiting; it is tried again later"
-    GAVE_UP = "gave_up", "several wakes left it waiting"
-    PROFILE = "profile", "its user wants no session started for it"
+    GAVE_UP = "gave_up", "several wakes left it waiting", "a person", "held"
+    PROFILE = "profile", "its user wants no session started for it", "a person", "held"
     UNKNOWN_HOST = (
         "unknown_host",
         "its user has not said how to start a session (agentbus agent add)",
+        "a person",
+        "held",
     )
     # The session cannot be told, and a second one is not started beside it.
-    DEAF_SESSION = "deaf_session", "a live session is open that sees the task at its next call"
+    DEAF_SESSION = (
+        "deaf_session",
+        "a live session is open that sees the task at its next call",
+        "a person",
+        "held",
+    )
     # Nobody need do anything: it takes the task once it has done another.
     WORKER = "worker", "a worker of it is there, which reads by itself"
-    # Whoever is started for it could only ask the same again.
-    UNANSWERED = "unanswered", "what its last worker has asked is not answered"
-    LEDGER = "ledger", "its listener cannot record wakes"
+    # Whoever is started for it could only ask the same again. The question is a need of its own.
+    UNANSWERED = "unanswered", "what its last worker has asked is not answered", "a person"
+    # No need of each task: it is one thing for all of them, which status and doctor tell.
+    LEDGER = "ledger", "its listener cannot record wakes", "a person"
 
 
+#: Those that end only once a person does something.
+FOR_A_PERSON: Final = frozenset(reason for reason in Reason if reason.ends_by == "a person")
 #: The sentences by the words, for a word that was read: a listener of another version may have
 #: written one that is not here.
 WHY: Final[Mapping[str, str]] = MappingProxyType(

@@ -28,17 +28,6 @@ from mcp_agentbus.store.task import Record
 _ALL: Final = "*"
 # Enough for `agentbus task`, unless another begins the same, which then says so.
 _SHOWN_CHARS: Final = 8
-# What a person can do something about; the others pass by themselves.
-_HOLDS: Final[Mapping[Reason, str]] = MappingProxyType(
-    {
-        Reason.NOT_ALLOWED: "held",
-        Reason.GAVE_UP: "held",
-        Reason.PROFILE: "held",
-        Reason.UNKNOWN_HOST: "held",
-        Reason.DEAF_SESSION: "held",
-        Reason.DAILY_BUDGET: "budget",
-    }
-)
 
 
 class _Words(NamedTuple):
@@ -130,8 +119,8 @@ def of_hold(reason: Reason, agent: str, inbox: str, task_id: str, at: datetime) 
 
     An agent of this user has had its wakes once a day, however many tasks wait for it.
     """
-    kind = _HOLDS.get(reason)
-    if kind is None:
+    kind = reason.need
+    if not kind:
         return None
     about = f"{at:%Y-%m-%d}" if kind == "budget" else f"{inbox} {task_id}"
     return Need(kind, agent, _shown(task_id), f"{kind} {agent} {about}")

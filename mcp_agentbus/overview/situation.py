@@ -25,12 +25,13 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
-from mcp_agentbus.core.notices import WHY
+from mcp_agentbus.core.notices import FOR_A_PERSON, WHY
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, Listener, known
 from mcp_agentbus.overview.resting import Rests, resting
-from mcp_agentbus.overview.why import FOR_A_PERSON, Why, todo_for, why
+from mcp_agentbus.overview.todo import todo_for
+from mcp_agentbus.overview.why import Why, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from mcp_agentbus.config.rules import least_profile
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case
+from mcp_agentbus.overview.todo import todo_for
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
@@ -28,11 +28,6 @@ from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, cloc
 
 #: What a question's state asks of whoever can give it.
 ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
-#: Holds of wakes that end only when a person does something.
-FOR_A_PERSON: Final = frozenset(
-    {Reason.NOT_ACCEPTED, Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST,
-     Reason.DEAF_SESSION, Reason.UNANSWERED, Reason.LEDGER}
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -330,39 +325,6 @@ _RESTING: Final[Sequence[Callable[[Case], Why | None]]] = (
     _outgoing, _not_yet, _bus_away, _unregistered, _wakes_nobody, _under_way, _held_back,
     _no_listener, _told, _elsewhere,
 )  # fmt: skip
-
-
-def todo_for(reason: str, agent: str, sender: str = "", host: str = "") -> str:
-    """Return what a person can do about a wake that is held.
-
-    Args:
-        reason: a `Reason`.
-        agent: whose wake.
-        sender: of its task; empty if that is not known.
-        host: what starts the agent; empty if that is not known.
-    """
-    profile = least_profile(host) if host else "answer"
-    opened = f"open a session of {agent}"
-    from_whom = sender or "its sender"
-    todo: dict[str, str] = {
-        Reason.NOT_ACCEPTED: f"Add {from_whom} to accept_from of [agents.{agent}] in config.toml, "
-        "or leave it: whoever reads the inbox ends it as rejected.",
-        Reason.NOT_ALLOWED: f"Add {from_whom} to wake_from of [agents.{agent}] in config.toml, or "
-        f"{opened}.",
-        Reason.BACKOFF: f"Wait, or {opened}; `agentbus agent wakes {agent}` shows how the last "
-        "wake ended.",
-        Reason.GAVE_UP: f"`agentbus agent wakes {agent}` shows how they ended; to try again: "
-        f"`agentbus agent wake {agent}`.",
-        Reason.PROFILE: f"`agentbus agent add {agent} --replace --wake {profile}` lets a task "
-        f"start one, or {opened}.",
-        Reason.UNKNOWN_HOST: f"`agentbus agent add {agent} --host HOST --dir FOLDER`, or {opened}.",
-        Reason.DEAF_SESSION: f'Say "read your inbox" in the open session of {agent}.',
-        Reason.UNANSWERED: f"`agentbus tasks --with {agent} --open` names the task; who sent it "
-        "answers: `agentbus answer TASK TEXT`, or its user decides: `agentbus approve TASK`, or "
-        "deny.",
-        Reason.LEDGER: "`agentbus doctor` says how to mend it.",
-    }
-    return todo.get(reason, f"Wait, or {opened}.")
 
 
 def _is_agent(case: Case) -> bool:

@@ -15,8 +15,10 @@ PURE = (
     "core.lines",
     "core.notices",
     "core.places",
+    "overview.todo",
     "relay.conversation",
     "store.subjects",
+    "store.upkeep.as_made",
 )
 
 

@@ -8,9 +8,10 @@ import pytest
 from situations import NOW, asks, before, case, entry
 
 from mcp_agentbus.config.rules import profile_of
-from mcp_agentbus.core.notices import Holds, Reason
+from mcp_agentbus.core.notices import FOR_A_PERSON, Holds, Reason
 from mcp_agentbus.overview.case import Case, Word
-from mcp_agentbus.overview.why import FOR_A_PERSON, todo_for, why
+from mcp_agentbus.overview.todo import todo_for
+from mcp_agentbus.overview.why import why
 from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS
 from mcp_agentbus.store.task import ENDS, OPEN
 from mcp_agentbus.tools.answers.words import clock
@@ -353,15 +354,6 @@ def test_who_is_on_hold_is_let_start_by_a_profile_that_its_host_has(host, profil
         "session of coder."
     )
     assert profile_of(host, profile) == profile
-
-
-def test_of_a_wake_that_came_to_nothing_it_is_said_where_its_end_is_told():
-    todo = todo_for(Reason.BACKOFF, "coder")
-
-    assert todo == (
-        "Wait, or open a session of coder; `agentbus agent wakes coder` shows how the last wake "
-        "ended."
-    )
 
 
 def test_every_state_has_a_case():
