@@ -5,9 +5,9 @@
 LEFT: dict[str, str] = {
     "mcp_agentbus/handoff/send.py: wanted = _Wanted(addresses, draft, request_id or "
     "secrets.token_hex(16), request_id is not None): it is 17": "Nobody foresees the one or the other.",
-    "mcp_agentbus/handoff/agents.py: near = difflib.get_close_matches(address, known, "
+    "mcp_agentbus/handoff/sending/addressees.py: near = difflib.get_close_matches(address, known, "
     "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
-    "mcp_agentbus/handoff/agents.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
+    "mcp_agentbus/handoff/sending/addressees.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
     'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",

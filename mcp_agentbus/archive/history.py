@@ -30,7 +30,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
-from mcp_agentbus.handoff.agents import known_here, of_this_user
+from mcp_agentbus.handoff.looking.own_agents import known_here, of_this_user
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting

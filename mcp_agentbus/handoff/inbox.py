@@ -25,16 +25,18 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
-from mcp_agentbus.handoff import lookup
-from mcp_agentbus.handoff.call import Call, Given, Inbox, Item, Watch
+from mcp_agentbus.handoff.call import Call, Given
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.ends import news
+from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.sending import later
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.handoff.taking import arrivals, lanes, only, references, rest
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.handoff.taking.rest import Left
 from mcp_agentbus.handoff.taking.turn import Turn
+from mcp_agentbus.handoff.taking.watches import Watch
 
 LIMIT_MAX: Final = 50
 # What nobody asked for more of: as many tasks are held then, as many results shown.
@@ -361,7 +363,7 @@ async def _peek(
     session: Session, limit: int, thread_id: str | None, cursor: str | None, *, take: bool
 ) -> Inbox:
     """Return what waits, and new results; of one conversation also what this session holds."""
-    glance = await lookup.peek(session, limit, thread_id, cursor)
+    glance = await glances.peek(session, limit, thread_id, cursor)
     results = await news.looked_up(session, limit, thread_id, take=take)
     held = [
         _item(claim)

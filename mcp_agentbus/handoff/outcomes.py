@@ -25,7 +25,6 @@ from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.call import Call, Given
 from mcp_agentbus.handoff.ends import telling
 from mcp_agentbus.handoff.ends.awaited import (
@@ -36,6 +35,7 @@ from mcp_agentbus.handoff.ends.awaited import (
     stored,
 )
 from mcp_agentbus.handoff.ends.telling import Stands, Told
+from mcp_agentbus.handoff.looking.whose import unknown_task
 from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.store import records, subjects, unseen
 from mcp_agentbus.store.reading import consumers, pulls

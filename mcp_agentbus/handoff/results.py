@@ -18,8 +18,8 @@ from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.looking.whose import unknown_task
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.publishing.details import Details, checked, in_one
 from mcp_agentbus.handoff.publishing.published import Published

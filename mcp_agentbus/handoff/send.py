@@ -32,8 +32,8 @@ from mcp_agentbus.errors import (
     Unconfirmed,
 )
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.agents import Addressee
 from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending.addressees import Addressee
 from mcp_agentbus.handoff.sending.draft import Draft, Options, Way, drawn
 from mcp_agentbus.handoff.sending.receipts import receipt_of
 from mcp_agentbus.handoff.session import Session

@@ -29,7 +29,7 @@ from mcp_agentbus.errors import (
     UnknownAgent,
     UnknownTask,
 )
-from mcp_agentbus.handoff import lookup
+from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.sending.later import lying_of
 from mcp_agentbus.handoff.session import Session
@@ -91,7 +91,7 @@ async def to_clear(session: Session) -> Clearing:
     held = words = 0
     cursor: str | None = ""
     while cursor is not None:
-        glance = await lookup.peek(session, _PAGE, None, cursor or None)
+        glance = await glances.peek(session, _PAGE, None, cursor or None)
         cursor = glance.next_cursor
         for seen in glance.seen:
             if seen.task.to != session.me.id:

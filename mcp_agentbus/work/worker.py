@@ -46,11 +46,11 @@ from mcp_agentbus.errors import (
     UnknownTask,
 )
 from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.call import Inbox, Item
 from mcp_agentbus.handoff.publishing.details import Details
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import arrivals
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
 from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result

@@ -25,11 +25,11 @@ from mcp_agentbus.errors import (
     StoreFull,
     Unconfirmed,
 )
-from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.sending.addressees import Addressees
 from mcp_agentbus.handoff.sending.draft import Way, drawn
 from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.handoff.session import Session

@@ -16,10 +16,10 @@ from server_stand_in import NOON
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import send
-from mcp_agentbus.handoff.agents import Addressee
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.sending.addressees import Addressee
 from mcp_agentbus.handoff.sending.draft import Way, drawn
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.outbox.outbox import Here

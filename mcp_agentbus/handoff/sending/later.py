@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed, Unconfirmed
-from mcp_agentbus.handoff.sending.lying import kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.outbox.outbox import Here, Waits, lying
+from mcp_agentbus.store.reading.sides import read_sides
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.store.tasks import is_same
@@ -110,14 +111,29 @@ async def lying_of(session: Session) -> tuple[Waits, ...]:
 
 async def lies_here(session: Session, task_id: str) -> bool:
     """Tell whether a task that the session's agent has sent is not at the bus yet."""
-    waits = await _kept_here(session, task_id)
+    waits = await kept_here(session, task_id)
     return waits is not None and waits.task.sender == session.me.id
 
 
-async def _kept_here(session: Session, task_id: str) -> Waits | None:
-    if (outbox := session.outbox) is None:
+async def kept_here(session: Session, written: str) -> Waits | None:
+    """Return a task of the outbox that is not at the bus, by its id or the beginning of one.
+
+    One for another bus may have the id of one that goes on at this one, which is meant then.
+    """
+    outbox = session.outbox
+    waits = await outbox.find(written) if outbox and outbox.may_hold else None
+    if waits and not waits.is_ours and await _is_at_the_bus(session, waits.task):
         return None
-    return await kept_here(outbox, session.outcomes.keeping, session.bus, task_id)
+    return waits
+
+
+async def _is_at_the_bus(session: Session, task: Task) -> bool:
+    """Tell whether the bus of now knows of a task; of one that is away nothing is known."""
+    with suppress(AgentbusError):
+        await session.outcomes.keeping.settled()
+        [stands] = await read_sides(session.bus, [(task.sender, "*")], task.id)
+        return bool(stands.record or stands.sent)
+    return False
 
 
 def telling_too(
@@ -167,7 +183,7 @@ async def withdrawn(session: Session, task_id: str, said: str) -> bool:
         AgentbusError: as `Outbox.waits`.
     """
     outbox = session.outbox
-    if outbox is None or await _kept_here(session, task_id) is None:
+    if outbox is None or await kept_here(session, task_id) is None:
         return False
     is_done = await outbox.withdraw(session.me.id, task_id, said)
     if is_done:

@@ -5,11 +5,12 @@ import pytest
 from answering import OTHER, RESULT, Reader, claim
 from messages import read_record, read_task
 
-from mcp_agentbus.handoff.call import Given, Inbox, Item
+from mcp_agentbus.handoff.call import Given
 from mcp_agentbus.handoff.ends.awaited import Result
 from mcp_agentbus.handoff.ends.news import Results
 from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
-from mcp_agentbus.handoff.lookup import Glance
+from mcp_agentbus.handoff.looking.glances import Glance
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.taking.rest import Left
 from mcp_agentbus.store.tasks import Seen
