@@ -30,7 +30,7 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.publishing import questions
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.handoff.taking import arrivals, lanes, only, references, rest
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
@@ -50,7 +50,7 @@ _Look = Callable[[], Coroutine[Any, Any, Inbox]]
 
 
 @one_call
-@later.telling_too
+@outgoing.telling_too
 async def read_inbox(
     session: Session,
     *,
@@ -93,7 +93,7 @@ async def read_inbox(
 
 
 @one_call
-@later.telling_too
+@outgoing.telling_too
 async def watch_inbox(
     session: Session,
     *,
@@ -351,7 +351,7 @@ async def _outcomes(
     session: Session, task_ids: Sequence[str], enough: int | None, *, last: bool
 ) -> Inbox:
     """Return what became of sent tasks once that is known of enough, or at the `last` look."""
-    at_bus = [each for each in task_ids if not await later.lies_here(session, each)]
+    at_bus = [each for each in task_ids if not await outgoing.is_outgoing(session, each)]
     results = tuple(await session.outcomes.results_of(at_bus))
     if len(results) < (enough or len(task_ids)) and not last:
         results = ()

@@ -18,7 +18,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.handoff.looking.whose import unknown_task
-from mcp_agentbus.handoff.sending.later import kept_here
+from mcp_agentbus.handoff.sending.outgoing import kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.store import roster, tasks
@@ -117,10 +117,10 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
 
 async def _life_here(session: Session, task_id: str, others: Collection[str]) -> Life | None:
     """Return what is known of a task that is not at the bus yet; None if it does not lie here."""
-    outbox, waits = session.outbox, await kept_here(session, task_id)
-    if not (outbox and waits) or not {waits.task.sender, "*"} & {session.me.id, *others}:
+    outbox, kept = session.outbox, await kept_here(session, task_id)
+    if not (outbox and kept) or not {kept.task.sender, "*"} & {session.me.id, *others}:
         return None
-    letter = await outbox.read(waits)
+    letter = await outbox.read(kept)
     if letter is None:
         return None
     task, sent = letter.task, sent_of(letter.task)

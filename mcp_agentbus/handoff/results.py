@@ -23,7 +23,7 @@ from mcp_agentbus.handoff.looking.whose import unknown_task
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.publishing.details import Details, checked, in_one
 from mcp_agentbus.handoff.publishing.published import Published
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store import roster, subjects, tasks
@@ -81,7 +81,7 @@ async def publish_result(
     """
     ids.task_id(task_id)
     changes = checked(status, details)
-    if status == "cancelled" and await later.withdrawn(session, task_id, changes["summary"]):
+    if status == "cancelled" and await outgoing.withdrawn(session, task_id, changes["summary"]):
         return Published(task_id, "cancelled")
     await session.called()
     async with session.lock:

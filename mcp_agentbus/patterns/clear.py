@@ -31,7 +31,7 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.results import publish_result
-from mcp_agentbus.handoff.sending.later import lying_of
+from mcp_agentbus.handoff.sending.outgoing import all_kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, subjects, tasks
 from mcp_agentbus.store.reading.clock import has_come
@@ -184,7 +184,7 @@ async def _rejected(session: Session, task: Task, why: str) -> bool:
 
 async def _outgoing(session: Session) -> int:
     """Return how many tasks of this agent are not at the bus yet."""
-    waits = await lying_of(session)
+    waits = await all_kept_here(session)
     return sum(
         each.is_ours and not each.is_over and each.task.sender == session.me.id for each in waits
     )

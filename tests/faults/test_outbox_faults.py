@@ -35,7 +35,7 @@ from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.store import tasks
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import read_outbox
 from mcp_agentbus.store.outbox.own import own_server
 
 HANG_S = 60  # only a hang takes as long
@@ -256,7 +256,7 @@ async def test_on_a_full_disk_here_nothing_is_called_kept(small_disk, home, worl
             ballast.unlink()
         await asyncio.to_thread(embedded.stop, own_server(there.settings), signal.SIGKILL)
 
-        assert {each.task.id for each in await lying(there.settings)} >= set(kept)
+        assert {each.task.id for each in await read_outbox(there.settings)} >= set(kept)
 
 
 async def sent(machine, coder):

@@ -22,7 +22,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.sending.addressees import Addressee
 from mcp_agentbus.handoff.sending.draft import Way, drawn
 from mcp_agentbus.store import codec
-from mcp_agentbus.store.outbox.outbox import Here
+from mcp_agentbus.store.outbox.outbox import KeptHere
 from mcp_agentbus.store.roster import Entry
 
 #: What time it is there, which counts.
@@ -141,4 +141,4 @@ class Outbox:
 
     async def put(self, task, _):
         self.kept.append(task)
-        return Here(duplicate=False)
+        return KeptHere(duplicate=False)

@@ -17,7 +17,7 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, UnknownTask
 from mcp_agentbus.handoff.looking.own_agents import of_this_user
-from mcp_agentbus.handoff.sending.later import kept_here
+from mcp_agentbus.handoff.sending.outgoing import kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading.counted import stored_subjects
@@ -69,8 +69,8 @@ async def _meant(session: Session, written: str) -> str | None:
     """Return the id that is meant; None if nothing here begins with what was written."""
     if not ids.may_be_short(written):
         return written
-    if waits := await kept_here(session, written):
-        return waits.task.id
+    if kept := await kept_here(session, written):
+        return kept.task.id
     if held := ids.whole_task_id(written, session.claims):
         return held
     await session.called()

@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.looking import task_ids
 from mcp_agentbus.handoff.looking.task_ids import answered_id, whole_id
 from mcp_agentbus.handoff.looking.whose import sender_of
 from mcp_agentbus.store import codec
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.steps import first_record
 
 ID, OTHER = f"abcdef{26 * '0'}", f"abcdef1{25 * '0'}"
@@ -35,7 +35,7 @@ class Outbox:
 
     async def find(self, written):
         task = TASK.model_copy(update={"id": OTHER})
-        return Waits(task, 1, TASK.created_at, True) if OTHER.startswith(written) else None
+        return Envelope(task, 1, TASK.created_at, True) if OTHER.startswith(written) else None
 
 
 async def test_a_whole_id_of_ours_is_taken_as_it_is_and_nothing_is_asked():
