@@ -57,10 +57,10 @@ LEFT: dict[str, str] = {
     "answer is as good.",
     "mcp_agentbus/handoff/results.py: await session.bus.extend(claim.delivery): it is not done": "The "
     "session's keeper says it every 5 s, and the server waits for 30.",
-    'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
+    "mcp_agentbus/handoff/sending/memory.py: write_whole(self._path, document.encode(), "
     "durable=False): it is not told `durable`": "It lasts beyond a loss of power, which is more than "
     "is promised.",
-    'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
+    "mcp_agentbus/handoff/sending/memory.py: write_whole(self._path, document.encode(), "
     "durable=False): it is True": "The same.",
     "mcp_agentbus/wakes/backlog.py: return 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",

@@ -31,8 +31,7 @@ from mcp_agentbus.errors import (
     Refused,
     Unconfirmed,
 )
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.sending import outgoing
+from mcp_agentbus.handoff.sending import memory, outgoing
 from mcp_agentbus.handoff.sending.addressees import Addressee
 from mcp_agentbus.handoff.sending.draft import Draft, Options, Way, drawn
 from mcp_agentbus.handoff.sending.receipts import receipt_of
@@ -210,7 +209,7 @@ def _way(session: Session) -> Way:
     Raises:
         HopLimit: it would be too long.
     """
-    chain, hops = shell.cause(session)
+    chain, hops = memory.cause(session)
     if hops + 1 > HOPS_MAX:
         agents = " -> ".join((*chain, session.me.id))
         raise HopLimit(

@@ -33,7 +33,7 @@ from mcp_agentbus.handoff.call import Calls, is_over
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.cause import way_of
+from mcp_agentbus.handoff.sending.cause import said_of, way_of
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.keeper import keep
@@ -324,7 +324,7 @@ class Session:
             if self.successor:
                 return
             ended = self.claims.finished
-            way = ended and {"chain": ended.chain, "hops": ended.hops, "at": ended.at.isoformat()}
+            way = said_of(ended) if ended else None
             claims = await self.claims.hand_over(successor)
             outcomes = await self.outcomes.hand_over()
             self.successor = successor
