@@ -12,10 +12,7 @@ from typing import Literal
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids
-from mcp_agentbus.errors import (
-    AgentbusError,
-    UnknownTask,
-)
+from mcp_agentbus.errors import AgentbusError, UnknownTask
 from mcp_agentbus.store.records import read_sent
 
 
@@ -35,9 +32,12 @@ async def unknown_task(
         sent, _ = await read_sent(bus, "*", "*", task_id)
         if sent:  # what else is written of it, anybody may have made up
             to = ids.address_of(sent.inbox)
-            whose = f"A session of {sent.owner if by == 'sender' else to}"
-            if whose.startswith("A session of role:"):
+            if by == "sender":
+                whose = f"A session of {sent.owner}"
+            elif sent.inbox.startswith(ids.ROLE_PREFIX):
                 whose = f"An agent that holds {to}"
+            else:
+                whose = f"A session of {to}"
             return UnknownTask(
                 f"{message}; {sent.owner} sent it to {to}.", hint=f"{whose} can {deed} it."
             )
