@@ -18,9 +18,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority
-from mcp_agentbus.errors import (
-    BadInput,
-)
+from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store import roster, subjects, waiting
 from mcp_agentbus.store.roster import Entry
 

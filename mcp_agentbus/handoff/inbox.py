@@ -34,7 +34,6 @@ from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.handoff.taking import arrivals, lanes, only, references, rest
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.rest import Left
 from mcp_agentbus.handoff.taking.turn import Turn
 from mcp_agentbus.handoff.taking.watches import Watch
 
@@ -238,7 +237,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     take = partial(lanes.take, session, max(wanted, 1))
     taken, results = await both(take(places), news.results(session, limit or FILL, call))
     is_new = bool(taken.claims or notes or taken.notes or results.any)
-    left = await rest.as_told(session, taken) if is_new or held else Left({})
+    left = await rest.as_told(session, taken) if is_new or held else rest.InboxRest({})
     told = taken.waiting if places else left.waiting
     if not (is_new or (held and any(told.values()))):
         looked_up = news.none() if held else news.looked_up(session, limit or FILL)
@@ -305,7 +304,7 @@ async def _new(
     taking = take(wanted, session.claims.to_give(priority)[:limit])
     asked = news.results(session, FILL, by) if RECORDS in places or last else news.none()
     (taken, told), results = await both(both(taking, rest.offered(session, others)), asked)
-    left: Left | None = None
+    left: rest.InboxRest | None = None
     if last and not (lines or taken.claims or notes or taken.notes or results.any):
         lanes_too = [lane for lane in LANES if priority in {None, lane}]
         looked = rest.looked_at_to_take(session, taken, take, lanes_too)

@@ -33,7 +33,7 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff.sending import memory, outgoing
 from mcp_agentbus.handoff.sending.addressees import Addressee
-from mcp_agentbus.handoff.sending.draft import Draft, Options, Way, drawn
+from mcp_agentbus.handoff.sending.draft import Draft, Options, Route, drawn
 from mcp_agentbus.handoff.sending.receipts import receipt_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
@@ -113,12 +113,12 @@ async def _made_ready(session: Session, wanted: _Wanted) -> _Ready:
     """Ask the bus for whom the tasks are, and what is known of them already."""
     await session.called()
     await session.outcomes.keeping.before_more()
-    way, draft = _way(session), await _in_thread(session, wanted.draft)
+    route, draft = _route(session), await _in_thread(session, wanted.draft)
     if draft.reply_to:
         await session.known.find([draft.reply_to])
     addressees = await session.known.find(wanted.addresses)
     draft = draft.begun(await now_about(session.bus, draft.deliver_at or draft.expires_at))
-    drawn_up = _drawn_up(session, draft, addressees, wanted.key, way)
+    drawn_up = _drawn_up(session, draft, addressees, wanted.key, route)
     before = await _stored_before(session, drawn_up) if wanted.is_given else {}
     session.rate.check(session.me.id, len(drawn_up) - len(before))
     return _Ready(addressees, drawn_up, before)
@@ -178,7 +178,7 @@ async def _keep(
         raise BusUnreachable(why, hint="Name those whom you mean, or send it later.")
     addressees = [Addressee(address, ids.inbox_of(address)) for address in wanted.addresses]
     draft = _in_held_thread(session, wanted.draft)
-    drawn_up = _drawn_up(session, draft, addressees, wanted.key, _way(session))
+    drawn_up = _drawn_up(session, draft, addressees, wanted.key, _route(session))
     session.rate.check(session.me.id, len(drawn_up))
     outcomes: list[KeptHere | BaseException] = []
     for task in drawn_up:  # in order
@@ -197,14 +197,14 @@ async def _keep(
 
 
 def _drawn_up(
-    session: Session, draft: Draft, addressees: Sequence[Addressee], key: str, way: Way
+    session: Session, draft: Draft, addressees: Sequence[Addressee], key: str, route: Route
 ) -> list[Task]:
     inboxes = [addressee.inbox for addressee in addressees]
-    return [draft.task_for(inbox, session.task_id(inbox, key), way) for inbox in inboxes]
+    return [draft.task_for(inbox, session.task_id(inbox, key), route) for inbox in inboxes]
 
 
-def _way(session: Session) -> Way:
-    """Return the way of a task that the session sends now.
+def _route(session: Session) -> Route:
+    """Return the route of a task that the session sends now.
 
     Raises:
         HopLimit: it would be too long.
@@ -216,7 +216,7 @@ def _way(session: Session) -> Way:
             f"This work came through {len(chain)} agents ({agents}); "
             f"the limit is {HOPS_MAX} hand-offs. Nothing was sent."
         )
-    return Way((*chain, session.me.id), hops + 1)
+    return Route((*chain, session.me.id), hops + 1)
 
 
 def _raise_common(outcomes: Sequence[Kept | KeptHere | BaseException], key: str) -> None:

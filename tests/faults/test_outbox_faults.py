@@ -30,7 +30,7 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.draft import Way, drawn
+from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.outbox import forwarder
@@ -229,7 +229,7 @@ async def test_a_sender_that_may_say_nothing_holds_nobody_else_back(tmp_path):
                 for agent in ("barred", "planner"):
                     sender = Session(laptop.bus, Agent(agent))
                     draft = drawn(sender, "Count", "x", {})
-                    task = draft.task_for("coder", sender.task_id("coder", "r"), Way((agent,), 1))
+                    task = draft.task_for("coder", sender.task_id("coder", "r"), Route((agent,), 1))
                     await laptop.outbox.put(task, sender.me)
                 async with laptop.forwarding():
                     assert await laptop.step("handed_on") == 1

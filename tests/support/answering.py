@@ -23,7 +23,7 @@ from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.looking.glances import Glance
 from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.rest import Left
+from mcp_agentbus.handoff.taking.rest import InboxRest
 from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store.waiting import Lane
 
@@ -45,7 +45,7 @@ class Reader:
     def __init__(self, monkeypatch):
         self.asked = []
         #: What the lanes bring, with a word on what is left, and new results.
-        self.taken, self.left, self.new = Brought(), Left({"low": 3}, 1), Results()
+        self.taken, self.left, self.new = Brought(), InboxRest({"low": 3}, 1), Results()
         #: What they bring once what waits is looked for that is not offered.
         self.unoffered = Brought()
         #: The same by a look at each task, and at each result.

@@ -20,12 +20,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import EVERYBODY, Agent, Priority
 from mcp_agentbus.core.notices import takes
-from mcp_agentbus.errors import (
-    AgentbusError,
-    BadInput,
-    NotAccepted,
-    UnknownAgent,
-)
+from mcp_agentbus.errors import AgentbusError, BadInput, NotAccepted, UnknownAgent
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Entry
 

@@ -12,10 +12,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import names
 from mcp_agentbus.core.aio import both
-from mcp_agentbus.errors import (
-    BusUnreachable,
-    NotAllowed,
-)
+from mcp_agentbus.errors import BusUnreachable, NotAllowed
 from mcp_agentbus.store import roster, streams, unseen, waiting
 
 # Of what waits under an old name nobody needs a larger number.
