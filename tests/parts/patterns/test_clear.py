@@ -111,7 +111,7 @@ async def test_what_lies_here_until_the_bus_takes_it_is_said_to_be_left(world, m
     coder = await world.session("coder")
     await coder.called()
     task = read_task().model_copy(update={"sender": coder.me.id})
-    lies = [
+    kept = [
         Envelope(task, 1, task.created_at, is_ours=True),
         Envelope(task, 2, task.created_at, is_ours=False),
         Envelope(task, 3, task.created_at, is_ours=True, is_over=True),
@@ -119,9 +119,9 @@ async def test_what_lies_here_until_the_bus_takes_it_is_said_to_be_left(world, m
     ]
 
     async def waits():
-        return lies
+        return kept
 
-    monkeypatch.setattr(clear_module, "lying_of", lambda _: waits())
+    monkeypatch.setattr(clear_module, "all_kept_here", lambda _: waits())
     printed = []
 
     what = await to_clear(coder)
