@@ -53,7 +53,6 @@ if TYPE_CHECKING:
         Untrusted,
     )
     from mcp_agentbus.handoff.agents import Listed, Page
-    from mcp_agentbus.handoff.call import Inbox, Item
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
     from mcp_agentbus.handoff.lookup import Life
     from mcp_agentbus.handoff.publishing.details import Details
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     from mcp_agentbus.handoff.send import send_task
     from mcp_agentbus.handoff.sending.draft import Options
     from mcp_agentbus.handoff.session import Session
+    from mcp_agentbus.handoff.taking.answer import Inbox, Item
     from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
     from mcp_agentbus.patterns.events import Event, Events, publish, reply, request, subscribe
     from mcp_agentbus.patterns.gather import Gathered, Missing, gather
@@ -191,7 +191,7 @@ _HOME = {
     "handoff.send": ("send_task",),
     "handoff.sending.draft": ("Options",),
     "handoff.session": ("Session",),
-    "handoff.call": ("Inbox", "Item"),
+    "handoff.taking.answer": ("Inbox", "Item"),
     "patterns.clear": ("Cleared", "Clearing", "clear", "to_clear"),
     "patterns.events": ("Event", "Events", "publish", "reply", "request", "subscribe"),
     "patterns.gather": ("Gathered", "Missing", "gather"),

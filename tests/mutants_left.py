@@ -5,9 +5,9 @@
 LEFT: dict[str, str] = {
     "mcp_agentbus/handoff/send.py: wanted = _Wanted(addresses, draft, request_id or "
     "secrets.token_hex(16), request_id is not None): it is 17": "Nobody foresees the one or the other.",
-    "mcp_agentbus/handoff/agents.py: near = difflib.get_close_matches(address, known, "
+    "mcp_agentbus/handoff/sending/addressees.py: near = difflib.get_close_matches(address, known, "
     "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
-    "mcp_agentbus/handoff/agents.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
+    "mcp_agentbus/handoff/sending/addressees.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
     'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
@@ -57,10 +57,10 @@ LEFT: dict[str, str] = {
     "answer is as good.",
     "mcp_agentbus/handoff/results.py: await session.bus.extend(claim.delivery): it is not done": "The "
     "session's keeper says it every 5 s, and the server waits for 30.",
-    'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
+    "mcp_agentbus/handoff/sending/memory.py: write_whole(self._path, document.encode(), "
     "durable=False): it is not told `durable`": "It lasts beyond a loss of power, which is more than "
     "is promised.",
-    'mcp_agentbus/handoff/shell.py: write_whole(self._path, json.dumps({"ended": way}).encode(), '
+    "mcp_agentbus/handoff/sending/memory.py: write_whole(self._path, document.encode(), "
     "durable=False): it is True": "The same.",
     "mcp_agentbus/wakes/backlog.py: offered = consumer.last if consumer else 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",

@@ -30,8 +30,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
-from mcp_agentbus.handoff.agents import known_here, of_this_user
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.looking.own_agents import known_here, of_this_user
+from mcp_agentbus.handoff.sending.outgoing import telling_too
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.store.outbox.outbox import Outbox
@@ -122,7 +122,7 @@ class Sides:
 
 
 @one_call
-@later.telling_too
+@telling_too
 async def history(session: Session, **wanted: Unpack[Search]) -> History:
     """Return what this agent sent and received, the latest first.
 
@@ -145,8 +145,8 @@ async def history(session: Session, **wanted: Unpack[Search]) -> History:
             look, current, Wanted(**wanted), sides, session.bus.settings.state_dir
         )
         held = await as_held(session.bus, page.tasks)
-        lies = outgoing_of(session.outbox, Wanted(**wanted), sides)
-        here = await in_thread(only_here, current.archive, lies)
+        kept_here = outgoing_of(session.outbox, Wanted(**wanted), sides)
+        here = await in_thread(only_here, current.archive, kept_here)
     shown = [
         past.without_texts()
         if await accepting.is_hidden(session.bus, session.refreshed(), past)

@@ -18,6 +18,7 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core.ids import may_be_short, whole_task_id
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.handoff import lookup
+from mcp_agentbus.handoff.looking import task_ids
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import Moment, Record, Sent
@@ -38,7 +39,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     try:
-        return await lookup.task_life(session, await lookup.whole_id(session, task_id), others)
+        return await lookup.task_life(session, await task_ids.whole_id(session, task_id), others)
     except UnknownTask as unknown:
         sides = Sides((session.me.id, *others), (*session.inboxes, *others))
         if "*" in others:

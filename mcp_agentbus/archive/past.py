@@ -19,7 +19,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import SHELL_PREFIX, Priority
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, OPEN, Expect, State, Task
 
@@ -121,9 +121,9 @@ def unlisted(task: Task, number: int = 0) -> Past:
     )  # fmt: skip
 
 
-def outgoing(waits: Waits) -> Past:
+def outgoing(envelope: Envelope) -> Past:
     """Return a task of the outbox."""
-    return replace(unlisted(waits.task), is_asked=True, is_outgoing=True)
+    return replace(unlisted(envelope.task), is_asked=True, is_outgoing=True)
 
 
 async def as_held(bus: Bus, tasks: Sequence[Past]) -> tuple[Past, ...]:

@@ -81,9 +81,9 @@ def _left_here(settings: Settings) -> int:
     """Return how many tasks wait for the next listener."""
     import asyncio
 
-    from mcp_agentbus.store.outbox.outbox import lying
+    from mcp_agentbus.store.outbox.outbox import read_outbox
 
-    return len(asyncio.run(lying(settings))) if settings.keeps_outbox else 0
+    return len(asyncio.run(read_outbox(settings))) if settings.keeps_outbox else 0
 
 
 def _listen(args: argparse.Namespace, settings: Settings) -> int:

@@ -126,6 +126,52 @@ async def by_portions(work: Callable[[_A], Awaitable[_T]], given: Sequence[_A]) 
     return outcomes
 
 
+class Once:
+    """Works of one owner that are each done once; whoever asks meanwhile shares the outcome.
+
+    What fails is done again by whoever asks next. A work is over for nobody but its own failure:
+    one who is cancelled leaves it to the others.
+    """
+
+    def __init__(self) -> None:
+        self._done: set[str] = set()
+        self._doing: dict[str, asyncio.Task[None]] = {}
+
+    def __contains__(self, what: str) -> bool:
+        return what in self._done
+
+    def __bool__(self) -> bool:
+        return bool(self._done)
+
+    async def do(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have a work be done, by its name.
+
+        Raises: as that work.
+        """
+        if what in self._done:
+            return
+        if (running := self._doing.get(what)) is None:
+            running = self._doing[what] = part(work())
+            running.add_done_callback(lambda task: self._ended(what, task))
+        await asyncio.shield(running)
+
+    def forget(self) -> None:
+        """Have each that is done be done again by whoever asks next."""
+        self._done.clear()
+
+    def cancelled(self) -> tuple[asyncio.Task[None], ...]:
+        """Cancel what is under way, and return it."""
+        under_way = tuple(self._doing.values())
+        for task in under_way:
+            task.cancel()
+        return under_way
+
+    def _ended(self, what: str, task: asyncio.Task[None]) -> None:
+        del self._doing[what]
+        if not task.cancelled() and task.exception() is None:
+            self._done.add(what)
+
+
 async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Return what work that blocks returns, done in a thread that nobody has to wait for.
 

@@ -23,19 +23,14 @@ Pure: it knows no bus and no session, and is told what happens.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Mapping
+from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import Refused
-from mcp_agentbus.store.asked.decisions import Decision
-from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.task import Answer, Record, State, Task
 
 Arrival = Literal["not yet", "arrived", "doubtful", "lost"]
 
@@ -173,130 +168,6 @@ class Answered:
     def is_given(self) -> bool:
         """Whether an answer of a call has had it, and nothing says that it was lost."""
         return self.given is not None and not self.given.is_lost
-
-
-class Watch:
-    """What came in since a waiting call looked last: where, never what."""
-
-    def __init__(self) -> None:
-        self._places: set[str] = set()
-        self._came = asyncio.Event()
-
-    def note(self, places: Iterable[str]) -> None:
-        """Note that something came in there."""
-        self._places.update(places)
-        self._came.set()
-
-    def clear(self) -> None:
-        """Forget what came in: a look at it follows."""
-        self._places.clear()
-        self._came.clear()
-
-    async def wait(self) -> frozenset[str]:
-        """Wait until something has come in; return where."""
-        await self._came.wait()
-        return frozenset(self._places)
-
-
-class Watches:
-    """The calls of a session that wait: the last hears first, others may have been given up."""
-
-    def __init__(self) -> None:
-        self._all: list[Watch] = []
-
-    @property
-    def count(self) -> int:
-        """How many wait."""
-        return len(self._all)
-
-    @contextmanager
-    def begun(self) -> Generator[Watch]:
-        """Have one more call wait."""
-        watch = Watch()
-        self._all.append(watch)
-        try:
-            yield watch
-        finally:
-            self._all.remove(watch)
-
-    def note(self, *places: str) -> None:
-        """Note that something came in there."""
-        for watch in reversed(self._all):
-            watch.note(places)
-
-
-@dataclass(frozen=True)
-class Item:
-    """A task as its reader gets it."""
-
-    task: Task
-    state: State
-    #: Which attempt at the task this is; 0 for one that was only peeked at.
-    attempt: int = 0
-    #: Claimed by this very call.
-    new: bool = False
-    #: Who holds it: empty for this session, or for nobody if `state` is `stored`.
-    holder: str = ""
-    #: What its worker has asked, this session's or one before it, and what its sender answered.
-    question: str = ""
-    asked_by: str = ""
-    answers: tuple[Answer, ...] = ()
-    #: What this session's own user has decided about that: no peer's word.
-    decision: Decision | None = None
-    #: When an answer had it whole: this one has a line of it. None: it is whole here.
-    given_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Inbox:
-    """An answer of the inbox."""
-
-    tasks: tuple[Item, ...] = ()
-    results: tuple[Record, ...] = ()
-    #: When an answer had a result whole, by task: this answer has a line of those.
-    results_given_at: Mapping[str, datetime] = field(default_factory=dict)
-    #: By task what is asked in a result to which somebody has replied already.
-    replied: Mapping[str, Question] = field(default_factory=dict)
-    #: Open tasks that no live session holds, by priority; a priority without any is left out. None
-    #: where that was not looked at.
-    waiting: dict[Priority, int] | None = None
-    #: Tasks of these inboxes that other live sessions hold, as far as that was looked at.
-    held_elsewhere: int = 0
-    #: Of those that wait, so many as sessions had that are gone, as far as that was looked at: they
-    #: are offered again within half a minute.
-    of_gone: int = 0
-    #: Why something could not be read; empty if everything could.
-    degraded: str = ""
-    #: What else the reader should know, in this program's words.
-    notes: tuple[str, ...] = ()
-    #: Give it to the next call for what comes after; None if this is all.
-    next_cursor: str | None = None
-    #: Claims of this session, shown here or not.
-    held: int = 0
-    peeked: bool = False
-    #: Only what belongs to this conversation is here; None for all.
-    thread_id: str | None = None
-    #: Results that are for other sessions, as far as that was looked at.
-    results_elsewhere: int = 0
-    #: As many results are shown as were asked for: there may be more.
-    more_results: bool = False
-    timed_out: bool = False
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to show."""
-        return not self.tasks and not self.results and not self.notes
-
-    def lacking(self, roles: Collection[str]) -> Inbox:
-        """Return it with what was not read said: the inboxes of roles that were not granted."""
-        if not roles or self.degraded:
-            return self
-        these = ", ".join(f"role:{role}" for role in sorted(roles))
-        said = (
-            f"{these} is not read, as it is not granted to this account: take it out of the "
-            "agent's roles, or have the server's owner grant it"
-        )
-        return replace(self, degraded=said)
 
 
 def is_over() -> Refused:

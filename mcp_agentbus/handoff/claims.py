@@ -192,7 +192,9 @@ class Claims(Mapping[str, Claim]):
         def back(standing: Record | None) -> Write[Record] | Record | None:
             if standing is None or not _is_still(claim, standing):
                 return standing
-            attempts = standing.attempts - (not counts and standing.state == "claimed")
+            attempts = standing.attempts
+            if standing.state == "claimed" and not counts:
+                attempts -= 1
             changes = {"attempts": attempts, "reason": reason}
             given = step(standing, "stored", self._me, "", text.now(), note=note, **changes)
             return Write(given)

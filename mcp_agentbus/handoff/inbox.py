@@ -25,16 +25,17 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
-from mcp_agentbus.handoff import lookup
-from mcp_agentbus.handoff.call import Call, Given, Inbox, Item, Watch
+from mcp_agentbus.handoff.call import Call, Given
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.ends import news
+from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.publishing import questions
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.handoff.taking import arrivals, lanes, only, references, rest
-from mcp_agentbus.handoff.taking.rest import Left
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.handoff.taking.turn import Turn
+from mcp_agentbus.handoff.taking.watches import Watch
 
 LIMIT_MAX: Final = 50
 # What nobody asked for more of: as many tasks are held then, as many results shown.
@@ -48,7 +49,7 @@ _Look = Callable[[], Coroutine[Any, Any, Inbox]]
 
 
 @one_call
-@later.telling_too
+@outgoing.telling_too
 async def read_inbox(
     session: Session,
     *,
@@ -91,7 +92,7 @@ async def read_inbox(
 
 
 @one_call
-@later.telling_too
+@outgoing.telling_too
 async def watch_inbox(
     session: Session,
     *,
@@ -236,7 +237,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     take = partial(lanes.take, session, max(wanted, 1))
     taken, results = await both(take(places), news.results(session, limit or FILL, call))
     is_new = bool(taken.claims or notes or taken.notes or results.any)
-    left = await rest.as_told(session, taken) if is_new or held else Left({})
+    left = await rest.as_told(session, taken) if is_new or held else rest.InboxRest({})
     told = taken.waiting if places else left.waiting
     if not (is_new or (held and any(told.values()))):
         looked_up = news.none() if held else news.looked_up(session, limit or FILL)
@@ -303,7 +304,7 @@ async def _new(
     taking = take(wanted, session.claims.to_give(priority)[:limit])
     asked = news.results(session, FILL, by) if RECORDS in places or last else news.none()
     (taken, told), results = await both(both(taking, rest.offered(session, others)), asked)
-    left: Left | None = None
+    left: rest.InboxRest | None = None
     if last and not (lines or taken.claims or notes or taken.notes or results.any):
         lanes_too = [lane for lane in LANES if priority in {None, lane}]
         looked = rest.looked_at_to_take(session, taken, take, lanes_too)
@@ -349,7 +350,7 @@ async def _outcomes(
     session: Session, task_ids: Sequence[str], enough: int | None, *, last: bool
 ) -> Inbox:
     """Return what became of sent tasks once that is known of enough, or at the `last` look."""
-    at_bus = [each for each in task_ids if not await later.lies_here(session, each)]
+    at_bus = [each for each in task_ids if not await outgoing.is_outgoing(session, each)]
     results = tuple(await session.outcomes.results_of(at_bus))
     if len(results) < (enough or len(task_ids)) and not last:
         results = ()
@@ -361,7 +362,7 @@ async def _peek(
     session: Session, limit: int, thread_id: str | None, cursor: str | None, *, take: bool
 ) -> Inbox:
     """Return what waits, and new results; of one conversation also what this session holds."""
-    glance = await lookup.peek(session, limit, thread_id, cursor)
+    glance = await glances.peek(session, limit, thread_id, cursor)
     results = await news.looked_up(session, limit, thread_id, take=take)
     held = [
         _item(claim)

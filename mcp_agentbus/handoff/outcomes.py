@@ -25,7 +25,6 @@ from mcp_agentbus.bus.replies import Delivery, HandedOut, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.call import Call, Given
 from mcp_agentbus.handoff.ends import telling
 from mcp_agentbus.handoff.ends.awaited import (
@@ -35,7 +34,8 @@ from mcp_agentbus.handoff.ends.awaited import (
     note_as_seen,
     stored,
 )
-from mcp_agentbus.handoff.ends.telling import Stands, Told
+from mcp_agentbus.handoff.ends.telling import Stands, ToldRecord
+from mcp_agentbus.handoff.looking.whose import unknown_task
 from mcp_agentbus.handoff.sending.keeping import Keeping
 from mcp_agentbus.store import records, subjects, unseen
 from mcp_agentbus.store.reading import consumers, pulls
@@ -292,7 +292,7 @@ class Outcomes:
                         is_any = True
                         if unseen.told(self._new) >= limit:
                             continue
-                        await self._take(Told(record, revision, sent))
+                        await self._take(ToldRecord(record, revision, sent))
                     left.remove(task_id)
             finally:
                 self.unread.update(left)
@@ -318,18 +318,18 @@ class Outcomes:
                 break
             seen.update(each.seq for each in new)
 
-    async def _own(self, deliveries: Sequence[Delivery], others: unseen.Others) -> list[Told]:
+    async def _own(self, deliveries: Sequence[Delivery], others: unseen.Others) -> list[ToldRecord]:
         """Return what deliveries tell this session; what is for another one is offered again."""
         told = await by_portions(
             lambda each: telling.offered(self._bus, self._me, each, self._awaits), deliveries
         )
-        own, theirs = list[Told](), list[Told]()
+        own, theirs = list[ToldRecord](), list[ToldRecord]()
         for each in filter(None, told):
             (theirs if await others.own(each.record) else own).append(each)
         await by_portions(lambda each: self._leave(each, _NOT_MINE_S), theirs)
         return own
 
-    async def _leave(self, told: Told, after_s: float = 0.0) -> None:
+    async def _leave(self, told: ToldRecord, after_s: float = 0.0) -> None:
         """Have what offered it be offered again."""
         if told.delivery:
             await self._bus.give_back(told.delivery, after_s)
@@ -338,7 +338,7 @@ class Outcomes:
         awaited = self.sent.get(record.task_id)
         return awaited is not None and awaited.inbox == record.inbox
 
-    async def _take(self, told: Told) -> None:
+    async def _take(self, told: ToldRecord) -> None:
         """Take what a record tells, unless the agent knows it already."""
         record, revision, sent, delivery = told
         with suppress(AgentbusError):  # its worker may be of an older version, or have died

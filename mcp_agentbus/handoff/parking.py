@@ -31,7 +31,7 @@ from mcp_agentbus.errors import (
     TooLarge,
     UnknownTask,
 )
-from mcp_agentbus.handoff.agents import of_this_user
+from mcp_agentbus.handoff.looking.own_agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come

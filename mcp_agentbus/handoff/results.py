@@ -17,14 +17,14 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.agents import unknown_task
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.looking.whose import unknown_task
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.publishing.details import Details, checked, in_one
 from mcp_agentbus.handoff.publishing.published import Published
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending import memory, outgoing
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import decisions
@@ -82,7 +82,7 @@ async def publish_result(
     """
     ids.task_id(task_id)
     changes = checked(status, details)
-    if status == "cancelled" and await later.withdrawn(session, task_id, changes["summary"]):
+    if status == "cancelled" and await outgoing.withdrawn(session, task_id, changes["summary"]):
         return Published(task_id, "cancelled")
     await session.called()
     async with session.lock:
@@ -116,7 +116,7 @@ async def _by_worker(
             raise await _lost(session, claim, standing)
         return Published(task_id, "stored", unkept=len(note) > NOTE_MAX_CHARS)
     if task_id not in session.claims:  # its client may start another server for the next call
-        shell.remember(session, claim.task)
+        memory.remember(session, claim.task)
     return await _publish(session, claim, cast("State", status), changes)
 
 
@@ -184,10 +184,10 @@ async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded 
 
 async def _taken_up(session: Session, task_id: str) -> Claim | None:
     """Return the claim of a task that only its record knows to be this session's, or a shell's."""
-    shells = shell.session_id(session.me.id, session.bus.settings.state_dir)
+    shell = session_id(session.me.id, session.bus.settings.state_dir)
     for inbox in session.inboxes:
         record, revision = await read_record(session.bus, "*", inbox, task_id)
-        if record and record.session in {session.id, shells} and record.state in HELD:
+        if record and record.session in {session.id, shell} and record.state in HELD:
             claim = await session.claims.take_up(record, revision)
             own = claim and record.session == session.id
             return session.claims.hold(claim) if claim and own else claim
@@ -202,7 +202,7 @@ def _holder(session: Session, status: Status) -> str:
     """
     if status in WORKER_ENDS or session.only:
         return session.id
-    return shell.session_id(session.me.id, session.bus.settings.state_dir)
+    return session_id(session.me.id, session.bus.settings.state_dir)
 
 
 async def _not_held(

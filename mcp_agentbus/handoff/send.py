@@ -31,14 +31,13 @@ from mcp_agentbus.errors import (
     Refused,
     Unconfirmed,
 )
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.agents import Addressee
-from mcp_agentbus.handoff.sending import later
-from mcp_agentbus.handoff.sending.draft import Draft, Options, Way, drawn
+from mcp_agentbus.handoff.sending import memory, outgoing
+from mcp_agentbus.handoff.sending.addressees import Addressee
+from mcp_agentbus.handoff.sending.draft import Draft, Options, Route, drawn
 from mcp_agentbus.handoff.sending.receipts import receipt_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
-from mcp_agentbus.store.outbox.outbox import Here
+from mcp_agentbus.store.outbox.outbox import KeptHere
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
@@ -80,7 +79,7 @@ async def send_task(
     # A request id of our own makes even an unconfirmed call repeatable.
     request_id = options.get("request_id")
     wanted = _Wanted(addresses, draft, request_id or secrets.token_hex(16), request_id is not None)
-    if await later.goes_behind_others(session):
+    if await outgoing.goes_behind_others(session):
         return await _keep(session, wanted, None)
     try:
         ready = await _made_ready(session, wanted)
@@ -114,12 +113,12 @@ async def _made_ready(session: Session, wanted: _Wanted) -> _Ready:
     """Ask the bus for whom the tasks are, and what is known of them already."""
     await session.called()
     await session.outcomes.keeping.before_more()
-    way, draft = _way(session), await _in_thread(session, wanted.draft)
+    route, draft = _route(session), await _in_thread(session, wanted.draft)
     if draft.reply_to:
         await session.known.find([draft.reply_to])
     addressees = await session.known.find(wanted.addresses)
     draft = draft.begun(await now_about(session.bus, draft.deliver_at or draft.expires_at))
-    drawn_up = _drawn_up(session, draft, addressees, wanted.key, way)
+    drawn_up = _drawn_up(session, draft, addressees, wanted.key, route)
     before = await _stored_before(session, drawn_up) if wanted.is_given else {}
     session.rate.check(session.me.id, len(drawn_up) - len(before))
     return _Ready(addressees, drawn_up, before)
@@ -147,8 +146,8 @@ async def _with_entries(
     session: Session,
     addressees: Sequence[Addressee],
     priority: Priority,
-    storing: Sequence[Coroutine[Any, Any, Kept | Here]],
-) -> tuple[Sequence[Kept | Here | BaseException], Sequence[Entry | None]]:
+    storing: Sequence[Coroutine[Any, Any, Kept | KeptHere]],
+) -> tuple[Sequence[Kept | KeptHere | BaseException], Sequence[Entry | None]]:
     """Return what came of storing, and what the roster says of each addressee."""
     known = [session.known.recent(addressee, priority) for addressee in addressees]
     if len(storing) == 1 and known != [None]:  # what is one needs nothing to be begun beside it
@@ -173,18 +172,18 @@ async def _keep(
     is_for_all = wanted.addresses == [EVERYBODY]
     # Without an outbox only what an earlier call has stored, which this one repeats, may lie here.
     if failure and (is_for_all or not (session.outbox or wanted.is_given)):
-        raise later.kept_nowhere(session, failure)
+        raise outgoing.kept_nowhere(session, failure)
     if is_for_all:
-        why = _ALL_LATER.format(why=later.why_here(session))
+        why = _ALL_LATER.format(why=outgoing.why_here(session))
         raise BusUnreachable(why, hint="Name those whom you mean, or send it later.")
     addressees = [Addressee(address, ids.inbox_of(address)) for address in wanted.addresses]
     draft = _in_held_thread(session, wanted.draft)
-    drawn_up = _drawn_up(session, draft, addressees, wanted.key, _way(session))
+    drawn_up = _drawn_up(session, draft, addressees, wanted.key, _route(session))
     session.rate.check(session.me.id, len(drawn_up))
-    outcomes: list[Here | BaseException] = []
+    outcomes: list[KeptHere | BaseException] = []
     for task in drawn_up:  # in order
         try:
-            outcomes.append(await later.keep(session, task, failure))
+            outcomes.append(await outgoing.keep(session, task, failure))
         except Refused as refusal:
             outcomes.append(refusal)
         except (BusUnreachable, Unconfirmed) as error:  # so would be all behind it
@@ -198,29 +197,29 @@ async def _keep(
 
 
 def _drawn_up(
-    session: Session, draft: Draft, addressees: Sequence[Addressee], key: str, way: Way
+    session: Session, draft: Draft, addressees: Sequence[Addressee], key: str, route: Route
 ) -> list[Task]:
     inboxes = [addressee.inbox for addressee in addressees]
-    return [draft.task_for(inbox, session.task_id(inbox, key), way) for inbox in inboxes]
+    return [draft.task_for(inbox, session.task_id(inbox, key), route) for inbox in inboxes]
 
 
-def _way(session: Session) -> Way:
-    """Return the way of a task that the session sends now.
+def _route(session: Session) -> Route:
+    """Return the route of a task that the session sends now.
 
     Raises:
         HopLimit: it would be too long.
     """
-    chain, hops = shell.cause(session)
+    chain, hops = memory.cause(session)
     if hops + 1 > HOPS_MAX:
         agents = " -> ".join((*chain, session.me.id))
         raise HopLimit(
             f"This work came through {len(chain)} agents ({agents}); "
             f"the limit is {HOPS_MAX} hand-offs. Nothing was sent."
         )
-    return Way((*chain, session.me.id), hops + 1)
+    return Route((*chain, session.me.id), hops + 1)
 
 
-def _raise_common(outcomes: Sequence[Kept | Here | BaseException], key: str) -> None:
+def _raise_common(outcomes: Sequence[Kept | KeptHere | BaseException], key: str) -> None:
     """Raise what is true of the call as a whole; a refusal is, if there is one addressee."""
     failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     for failure in failures:
@@ -293,7 +292,7 @@ async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str
 
 async def _store(
     session: Session, what: tuple[Addressee, Task], before: Sent | None, *, is_given: bool
-) -> Kept | Here:
+) -> Kept | KeptHere:
     """Store a task, unless an earlier call has.
 
     Raises:
@@ -313,7 +312,7 @@ async def _store(
         try:
             kept = await _put(session, task, is_given=is_given)
         except (BusUnreachable, Unconfirmed) as failure:
-            return await later.keep(session, task, failure)
+            return await outgoing.keep(session, task, failure)
         if isinstance(kept, tasks.IdInUse):
             raise _used_for_another(task)
     # Without a request id of the caller's, what was stored before was our own lost try.

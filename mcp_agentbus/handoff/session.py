@@ -26,17 +26,19 @@ from mcp_agentbus.bus.replies import Delivery, Message
 from mcp_agentbus.config import machine_key
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.core.aio import in_background, part, together
+from mcp_agentbus.core.aio import Once, in_background, together
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, Refused
-from mcp_agentbus.handoff.agents import Addressees, under_old_names
-from mcp_agentbus.handoff.call import Calls, Watches, is_over
+from mcp_agentbus.handoff.call import Calls, is_over
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.outcomes import Outcomes
-from mcp_agentbus.handoff.sending.cause import way_of
+from mcp_agentbus.handoff.sending.addressees import Addressees
+from mcp_agentbus.handoff.sending.cause import said_of, way_of
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.keeper import keep
+from mcp_agentbus.handoff.taking.old_names import under_old_names
+from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
@@ -55,47 +57,56 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Session:
-    """What the five tools share. One asyncio task at a time may change it: see `lock`."""
+    """What the five tools share. One asyncio task at a time may change it: see `lock`.
+
+    Args:
+        bus: where it works.
+        me: whose session.
+        id: its own, which no other session has.
+        leased: it is a shell's: it gives no sign of life, and its claims last a time, beyond its
+            process.
+        hosted: the host's own session and process that it works for, as `core.hosts` names them;
+            empty if unknown.
+        ungranted: roles of its agent that its account was not granted.
+        only: the id of the one task that it was started for; empty if it may claim any.
+        naming: how an MCP client's session comes by its name; None: its agent is `me` and stays.
+        outbox: keeps what it sends while the bus is out of reach; None: nothing does.
+        rate: how many tasks its agent may send.
+    """
 
     bus: Bus
     me: Agent
     id: str = field(default_factory=ids.new_session_id)
-    #: It is a shell's: it gives no sign of life, and its claims last a time, beyond its process.
     leased: bool = False
-    #: The host's own session and process that it works for, as `core.hosts` names them; empty if
-    #: unknown.
     hosted: str = ""
+    ungranted: frozenset[str] = frozenset()
+    only: str = ""
+    naming: Naming | None = None
+    outbox: Outbox | None = None
+    rate: SendRate = field(default_factory=SendRate)
     #: The id of the session that its host has begun in its place; empty if none.
     successor: str = field(default="", init=False)
-    #: Roles of its agent that its account was not granted.
-    ungranted: frozenset[str] = frozenset()
-    #: The id of the one task that it was started for; empty if it may claim any.
-    only: str = ""
-    #: How an MCP client's session comes by its name; None: its agent is `me` and stays that.
-    naming: Naming | None = None
-    #: Keeps what it sends while the bus is out of reach; None: nothing does.
-    outbox: Outbox | None = None
-    #: How many tasks its agent may send.
-    rate: SendRate = field(default_factory=SendRate)
     claims: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)
     #: Agents and roles that it has sent to.
     known: Addressees = field(init=False)
-    calls: Calls = field(default_factory=Calls)
-    watches: Watches = field(default_factory=Watches)
+    calls: Calls = field(default_factory=Calls, init=False)
+    watches: Watches = field(default_factory=Watches, init=False)
     #: Tasks that were offered while another one of the same id was held: by their sequence, the id.
-    namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _naming_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    called_at: float = field(default_factory=time.monotonic)
-    _ended: bool = False
-    registered: tuple[str, ...] = ()  # the roles that its latest registration was to have
-    _done: set[str] = field(default_factory=set)  # what is begun once, see `_once`
-    _hears: set[str] = field(default_factory=set)  # subjects
-    _doing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _ending: AsyncExitStack = field(default_factory=AsyncExitStack)
-    _in_background: set[asyncio.Task[None]] = field(default_factory=set)
-    _keeper: asyncio.Task[None] | None = None
+    namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict, init=False)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    called_at: float = field(default_factory=time.monotonic, init=False)
+    #: The roles that its latest registration was to have.
+    registered: tuple[str, ...] = field(default=(), init=False)
+    _config: Watcher = field(init=False)
+    _naming_lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _ended: bool = field(default=False, init=False)
+    _once: Once = field(default_factory=Once, init=False)
+    _hears: set[str] = field(default_factory=set, init=False)  # subjects
+    _ending: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
+    _in_background: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _keeper: asyncio.Task[None] | None = field(default=None, init=False)
+    _begun_ns: int = field(default=0, init=False)  # by the clock, when it had succeeded others
 
     def __post_init__(self) -> None:
         if self.naming is None:  # else the name is its user's, or made of its folder's
@@ -131,7 +142,7 @@ class Session:
     @property
     def is_known(self) -> bool:
         """Whether the bus was told of it, so that it says of itself that it ends."""
-        return "known" in self._done
+        return "known" in self._once
 
     def see_open(self) -> None:
         """See that it has not ended.
@@ -175,7 +186,7 @@ class Session:
             me = identity.me.by_mcp()
             if me.id == self.me.id:
                 self.me = me
-            elif not (self._done or self._hears):  # what it has begun it goes on with as who it was
+            elif not (self._once or self._hears):  # what it has begun it goes on with as who it was
                 told = self.claims.on_change
                 self._be(me)
                 self.claims.on_change = told
@@ -196,11 +207,11 @@ class Session:
             if await roster.may_live(self.bus, self.me.id, self.successor):
                 raise is_over()
             self.successor = ""
-            self._done.clear()
+            self._once.forget()
             self._hears.clear()
         self.called_at = time.monotonic()
         self.refreshed()
-        await self._once("known", self._introduce)
+        await self._once.do("known", self._introduce)
 
     async def can_read(self) -> None:
         """Make sure that the lanes of its inboxes by now are there, and what comes in is heard."""
@@ -208,21 +219,7 @@ class Session:
             await self.register()
         inboxes = self.inboxes
         ready = partial(self._prepare_to_read, inboxes)
-        await self._once(f"reading {' '.join(inboxes)}", ready)
-
-    async def _once(self, what: str, do: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something once; calls that come meanwhile share its outcome."""
-        if what in self._done:
-            return
-        if (running := self._doing.get(what)) is None:
-            running = self._doing[what] = part(do())
-            running.add_done_callback(lambda task: self._once_ended(what, task))
-        await asyncio.shield(running)
-
-    def _once_ended(self, what: str, task: asyncio.Task[None]) -> None:
-        del self._doing[what]
-        if not task.cancelled() and task.exception() is None:
-            self._done.add(what)
+        await self._once.do(f"reading {' '.join(inboxes)}", ready)
 
     async def _introduce(self) -> None:
         await streams.ensure_streams(self.bus)
@@ -322,7 +319,7 @@ class Session:
             if self.successor:
                 return
             ended = self.claims.finished
-            way = ended and {"chain": ended.chain, "hops": ended.hops, "at": ended.at.isoformat()}
+            way = said_of(ended) if ended else None
             claims = await self.claims.hand_over(successor)
             outcomes = await self.outcomes.hand_over()
             self.successor = successor
@@ -372,9 +369,7 @@ class Session:
                 if self._keeper and not self._keeper.done():  # its last sign of life is to leave
                     self._keeper.cancel()
                     await asyncio.wait([self._keeper], timeout=_TURN_S)
-                for task in self._doing.values():
-                    task.cancel()
-                unfinished = (*self._in_background, *self._doing.values())
+                unfinished = (*self._in_background, *self._once.cancelled())
                 await asyncio.gather(*unfinished, return_exceptions=True)
                 # `reconnected(0)` never starts a server: a person may have stopped it.
                 if not self.leased and self.is_known and await self.bus.reconnected(0):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which agents had a shell's session here, and from which shells: by files in the state folder.
+"""What is known here of shells' sessions without opening one.
 
     >>> agents(settings)
     frozenset({'planner'})
@@ -12,7 +12,9 @@ shell in a terminal, a program that works by commands. Where none of that is lef
 
 from __future__ import annotations
 
+import hashlib
 import os
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,14 +28,38 @@ from mcp_agentbus.core.files import own_folder, read_whole, write_whole
 from mcp_agentbus.core.ids import SHELL_PREFIX
 from mcp_agentbus.core.processes import Process
 
+# What tells one Linux from another, see machine-id(5); the second is of those without systemd.
+_MACHINE_IDS: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # They go on when no shell is left below them.
 _OUTLIVE: Final = frozenset({"systemd", "init", "login", "sshd", "sshd-session", "tmux", "SCREEN"})
 # Commands from so many shells are noted; those that are gone make room.
 _SHELLS_MAX: Final = 64
 
 
+def session_id(agent: str, folder: Path) -> str:
+    """Return the id of an agent's shell session: the same each time, on this machine alone.
+
+    Two users, or two homes of one, differ by the folder in which its file lies.
+    """
+    named = "\0".join((_machine(), os.path.realpath(folder), agent))
+    digest = hashlib.sha256(named.encode(errors="surrogateescape"))
+    return SHELL_PREFIX + digest.hexdigest()[:16]
+
+
+def _machine() -> str:
+    """Return what no other machine has, and this one has for good."""
+    if uuid := processes.machine():
+        return uuid
+    number = ""
+    for path in _MACHINE_IDS:
+        with suppress(OSError, ValueError):
+            number = number or read_whole(path).decode("ascii").strip()
+    # A container has its image's number, or none, and a name of its own.
+    return f"{number} {socket.gethostname()}"
+
+
 def file_of(folder: Path, agent: str) -> Path:
-    """Return where an agent's shell session remembers what it holds."""
+    """Return where an agent remembers what its next task goes on from."""
     return folder / f"{SHELL_PREFIX}{agent}.json"
 
 

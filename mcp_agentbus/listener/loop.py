@@ -36,7 +36,7 @@ from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster
 from mcp_agentbus.wakes import policy
-from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.demand import Demand
 from mcp_agentbus.wakes.facts import Facts, Hold, Waiting, Wake
 from mcp_agentbus.wakes.ledger import LedgerBroken
 
@@ -339,7 +339,7 @@ class Loop:
         return self._decided(desk, looked, ran=ran, rejoins=rejoins)
 
     def _decided(
-        self, desk: Desk, looked: Looked, *, ran: bool, rejoins: bool
+        self, desk: Desk, looked: Demand, *, ran: bool, rejoins: bool
     ) -> tuple[tuple[Waiting, ...], Wake | Hold]:
         # From here on nothing is awaited until a wake has begun: two desks may share a role.
         desk.count(looked.counts)

@@ -46,7 +46,7 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.streams import PRESENCE_S
 from mcp_agentbus.wakes import demand
-from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.demand import Demand
 from mcp_agentbus.wakes.facts import Waiting
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
@@ -167,7 +167,7 @@ class State:
         rules = self.settings.rules.get(agent)
         return rules.wake_on if rules else WAKE_ON
 
-    async def look(self, agent: str) -> Looked:
+    async def look(self, agent: str) -> Demand:
         """Return what waits for an agent, and what of it may wake it.
 
         A result that a session of it here has shown waits no more, though no call has told yet
@@ -179,7 +179,7 @@ class State:
         looked = await demand.look(self.bus, agent, self.inboxes(agent), known, wake_on)
         return await self._but_shown(agent, await self._judged(agent, looked))
 
-    async def look_for_urgent(self, agent: str) -> Looked:
+    async def look_for_urgent(self, agent: str) -> Demand:
         """Return the same of tasks in lanes that wake, alone.
 
         Raises: as `demand.look`.
@@ -189,11 +189,11 @@ class State:
         looked = await demand.look_for_urgent(self.bus, inboxes, known, wake_on)
         return await self._judged(agent, looked)
 
-    async def _judged(self, agent: str, looked: Looked) -> Looked:
+    async def _judged(self, agent: str, looked: Demand) -> Demand:
         await self._tell_own_apart(looked)
         return await demand.judged(self.bus, self.me(agent), looked)
 
-    async def _tell_own_apart(self, looked: Looked) -> None:
+    async def _tell_own_apart(self, looked: Demand) -> None:
         """Find out which names of this user's agents are another account's on this bus.
 
         This machine may have had one on another bus, or have forgotten it, before it was taken.
@@ -329,7 +329,7 @@ class State:
             if desk and desk.notified:
                 desk.changed.set()
 
-    async def _but_shown(self, agent: str, looked: Looked) -> Looked:
+    async def _but_shown(self, agent: str, looked: Demand) -> Demand:
         asked = {thing.shown_as for thing in looked.things if thing.kind != "task"}
         if not asked:
             return looked

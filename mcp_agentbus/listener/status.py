@@ -26,7 +26,7 @@ from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:  # both load what a person would wait for: pydantic and SQLite
     from mcp_agentbus.listener.desk import Desk
-    from mcp_agentbus.store.outbox.outbox import Waits
+    from mcp_agentbus.store.outbox.outbox import Envelope
     from mcp_agentbus.wakes.ledger import Row
 
 # Of what a host printed, in a frame: a message with which a program ends has room, several do in
@@ -122,7 +122,7 @@ def _says(desk: Desk) -> str:
     return ""
 
 
-def outbox_data(waits: Sequence[Waits] | None, says: Mapping[str, str]) -> dict[str, Any]:
+def outbox_data(waits: Sequence[Envelope] | None, says: Mapping[str, str]) -> dict[str, Any]:
     """Return how much lies in the outbox, since when, and why it is not handed on, or "".
 
     None: it was not read yet. What was withdrawn is not counted.

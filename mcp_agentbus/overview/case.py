@@ -14,7 +14,7 @@ from datetime import datetime
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.ids import WAKE_ON, Priority, address_of
 from mcp_agentbus.listener.status import State
-from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Waits
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import HELD
 
@@ -39,7 +39,7 @@ class Outgoing:
     """What lies in this machine's outbox."""
 
     #: The oldest first.
-    waits: tuple[Waits, ...] = ()
+    waits: tuple[Envelope, ...] = ()
     #: Why what is for the bus of now is not there, in this program's words.
     says: str = ""
 

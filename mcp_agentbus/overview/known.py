@@ -53,7 +53,7 @@ from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case, Outgoing, Word
 from mcp_agentbus.relay import local_socket, seat
 from mcp_agentbus.store import roster, streams, subjects, waiting
-from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Waits, lying
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope, read_outbox
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
@@ -151,8 +151,8 @@ class Known:
 
         Raises: as `standing.named`.
         """
-        if lies := self._lying(written):
-            return outgoing(lies)
+        if kept := self._kept_here(written):
+            return outgoing(kept)
         for lane in self.lanes.values():
             for task in (lane.tasks or {}).values():
                 if task.id == written:
@@ -170,12 +170,12 @@ class Known:
             hint = f"The same again looks further back. {error.hint}"
             raise error.saying(message, hint=hint) from None
 
-    def _lying(self, written: str) -> Waits | None:
+    def _kept_here(self, written: str) -> Envelope | None:
         """Return what lies in the outbox under an id, unless the bus has that task."""
         ids = {each.task.id: each for each in self.outgoing.waits}
         whole = whole_task_id(written, ids)
-        lies = ids[whole] if whole else None
-        return lies if lies and not self.unlisted(lies.task).n else None
+        kept = ids[whole] if whole else None
+        return kept if kept and not self.unlisted(kept.task).n else None
 
     def unlisted(self, task: Task) -> Past:
         """Return a task as it is told of, of which perhaps no record is kept."""
@@ -186,8 +186,8 @@ class Known:
         """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
         archive = self.current.archive
         steps = standing.steps_of(archive, task)
-        lies = self._lying(task.task_id) if task.is_outgoing else None
-        is_for_another = lies is not None and not lies.is_ours
+        kept = self._kept_here(task.task_id) if task.is_outgoing else None
+        is_for_another = kept is not None and not kept.is_ours
         task = replace(self._asked(task), is_left=self.holder_lives(task) is False)
         return Case(
             task=task,
@@ -307,7 +307,7 @@ async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerat
 async def _outgoing(here: Known) -> Outgoing:
     """Return what lies in the outbox; where it cannot be read, that."""
     try:
-        waits = await lying(here.settings, may_start=False)
+        waits = await read_outbox(here.settings, may_start=False)
     except AgentbusError as error:
         why = f"{error.message} {error.hint}"
         return Outgoing((), f"What this machine has in its outbox cannot be read: {why}")

@@ -27,7 +27,7 @@ from mcp_agentbus.core.ids import (
     inbox_of,
 )
 from mcp_agentbus.core.notices import takes
-from mcp_agentbus.handoff.agents import known_here
+from mcp_agentbus.handoff.looking.own_agents import known_here
 from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE
 from mcp_agentbus.overview.known import Known
 from mcp_agentbus.overview.why import why

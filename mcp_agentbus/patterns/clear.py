@@ -29,9 +29,9 @@ from mcp_agentbus.errors import (
     UnknownAgent,
     UnknownTask,
 )
-from mcp_agentbus.handoff import lookup
+from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.results import publish_result
-from mcp_agentbus.handoff.sending.later import lying_of
+from mcp_agentbus.handoff.sending.outgoing import all_kept_here
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.reading import read_back
@@ -93,7 +93,7 @@ async def to_clear(session: Session) -> Clearing:
     held = words = 0
     cursor: str | None = ""
     while cursor is not None:
-        glance = await lookup.peek(session, _PAGE, None, cursor or None)
+        glance = await glances.peek(session, _PAGE, None, cursor or None)
         cursor = glance.next_cursor
         for seen in glance.seen:
             if seen.task.to != session.me.id:
@@ -186,7 +186,7 @@ async def _rejected(session: Session, task: Task, why: str) -> bool:
 
 async def _outgoing(session: Session) -> int:
     """Return how many tasks of this agent are not at the bus yet."""
-    waits = await lying_of(session)
+    waits = await all_kept_here(session)
     return sum(
         each.is_ours and not each.is_over and each.task.sender == session.me.id for each in waits
     )

@@ -23,12 +23,14 @@ from pydantic import BaseModel, ValidationError
 from mcp_agentbus.archive.history import View, history
 from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff import agents, inbox, lookup, results, send
-from mcp_agentbus.handoff.call import Call, Inbox
+from mcp_agentbus.handoff import agents, inbox, results, send
+from mcp_agentbus.handoff.call import Call
+from mcp_agentbus.handoff.looking import task_ids
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import only
+from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.tools.answers import documents, past, render
 from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.arguments import as_meant, complaints
@@ -146,7 +148,7 @@ class Tool(Generic[_Args]):
 
 async def _send_task(session: Session, args: SendTask, _: Caller) -> Answer:
     options = Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
-    options["in_reply_to"] = await lookup.answered_id(session, args.in_reply_to)
+    options["in_reply_to"] = await task_ids.answered_id(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
     return Answer(render.receipts_text(receipts), documents.of_receipts_within(receipts))
 
@@ -243,7 +245,7 @@ async def _publish_result(session: Session, args: PublishResult, _: Caller) -> A
 async def _whole(session: Session, task_id: str) -> str:
     if session.only:
         return only.meant(session, task_id)
-    return await lookup.whole_id(session, task_id)
+    return await task_ids.whole_id(session, task_id)
 
 
 def _plain(number: float) -> float:

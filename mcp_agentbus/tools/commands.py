@@ -19,8 +19,9 @@ from mcp_agentbus.archive.history import users
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
-from mcp_agentbus.handoff.call import Inbox
+from mcp_agentbus.handoff.looking import task_ids, whose
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import history
@@ -122,7 +123,7 @@ async def _sent(call: Command, session: Session) -> tuple[Receipt, ...]:
             priority=args.priority,
             task_type=args.task_type,
             thread_id=args.thread,
-            in_reply_to=await lookup.answered_id(session, args.in_reply_to),
+            in_reply_to=await task_ids.answered_id(session, args.in_reply_to),
             expires_in_s=args.expires_in,
             deliver_in_s=args.deliver_in,
             notify=args.notify,
@@ -137,7 +138,7 @@ async def _sent(call: Command, session: Session) -> tuple[Receipt, ...]:
 
 
 async def _whole(session: Session, task_id: str | None) -> str | None:
-    return None if task_id is None else await lookup.whole_id(session, task_id)
+    return None if task_id is None else await task_ids.whole_id(session, task_id)
 
 
 async def _watch(call: Command) -> int:
@@ -197,7 +198,7 @@ async def _result(call: Command) -> int:
     async with call.looking() as session:
         published = await results.publish_result(
             session,
-            await lookup.whole_id(session, call.args.task_id),
+            await task_ids.whole_id(session, call.args.task_id),
             call.args.status,
             summary=call.args.summary,
             body=call.args.body,
@@ -211,8 +212,8 @@ async def _answer(call: Command) -> int:
     """Answer a worker's question; a person does so for whichever agent of theirs sent the task."""
     if call.naming.asked.is_unnamed:
         async with call.session() as session:
-            call.args.task_id = await lookup.whole_id(session, call.args.task_id)
-            sender = await lookup.sender_of(session.bus, call.args.task_id)
+            call.args.task_id = await task_ids.whole_id(session, call.args.task_id)
+            sender = await whose.sender_of(session.bus, call.args.task_id)
         mine = users(call.settings)
         if sender and ("*" in mine or sender in mine):
             call = call.by(sender)

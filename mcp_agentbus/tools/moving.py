@@ -36,7 +36,7 @@ from mcp_agentbus.errors import (
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
-from mcp_agentbus.store.outbox.outbox import Waits, lying
+from mcp_agentbus.store.outbox.outbox import Envelope, read_outbox
 from mcp_agentbus.store.reading.read_back import decoded
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
@@ -211,10 +211,10 @@ async def _see_handed_on(settings: Settings, agent: str) -> None:
     )
 
 
-async def _kept_here(settings: Settings, agent: str, *, may_start: bool = True) -> list[Waits]:
+async def _kept_here(settings: Settings, agent: str, *, may_start: bool = True) -> list[Envelope]:
     """Return what an agent has sent that is kept here; of what was withdrawn its bus is told."""
     keeps = settings.keeps_outbox
-    waits = await lying(settings, may_start=may_start, with_over=True) if keeps else ()
+    waits = await read_outbox(settings, may_start=may_start, with_over=True) if keeps else ()
     return [each for each in waits if each.is_ours and each.task.sender == agent]
 
 

@@ -14,10 +14,10 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.errors import UnknownAgent
-from mcp_agentbus.handoff import agents, parking
+from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
-from mcp_agentbus.handoff.taking import arrivals
+from mcp_agentbus.handoff.taking import arrivals, old_names
 from mcp_agentbus.store import roster, streams, subjects, waiting
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
@@ -104,7 +104,7 @@ class Command:
         """Open the shell's session."""
         async with self.bus() as bus:
             found = await self.naming.take(bus)
-            left = await agents.under_old_names(bus, found.me.id)
+            left = await old_names.under_old_names(bus, found.me.id)
             async with shell_session(bus, found.me, self.settings.state_dir, self.pid) as session:
                 session.outbox = self.outbox
                 self.remarks.extend(filter(None, (*found.remarks, *left, found.news)))

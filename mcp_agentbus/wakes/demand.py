@@ -36,7 +36,7 @@ _RECORDS_MAX: Final = 1_000
 
 
 @dataclass(frozen=True)
-class Looked:
+class Demand:
     """What waits."""
 
     counts: Counts
@@ -53,7 +53,7 @@ async def look(
     inboxes: Sequence[str],
     known: Container[str] = (),
     wake_on: Sequence[Priority] = WAKE_ON,
-) -> Looked:
+) -> Demand:
     """Return what waits for an agent in its inboxes, and which of its results nobody has seen.
 
     Args:
@@ -79,7 +79,7 @@ async def look(
         others=waking.counts.others + sum(lane.count for lane in others),
         answers=len(told),
     )
-    return Looked(counts, (*waking.things, *told), asking)
+    return Demand(counts, (*waking.things, *told), asking)
 
 
 async def look_for_waking(
@@ -88,7 +88,7 @@ async def look_for_waking(
     inboxes: Sequence[str],
     known: Container[str] = (),
     wake_on: Sequence[Priority] = WAKE_ON,
-) -> Looked:
+) -> Demand:
     """Return the same, but for how many tasks wait in lanes that wake nobody, and for answers.
 
     Raises: as `look`.
@@ -105,7 +105,7 @@ async def look_for_urgent(
     inboxes: Sequence[str],
     known: Container[str] = (),
     wake_on: Sequence[Priority] = WAKE_ON,
-) -> Looked:
+) -> Demand:
     """Return the tasks in lanes that wake, alone: in the least time.
 
     Raises: as `look`.
@@ -115,10 +115,10 @@ async def look_for_urgent(
     high = sum(lane.count - lane.words for lane in lanes if lane.priority == "high")
     counts = Counts(high, sum(lane.count for lane in lanes) - high)
     things = tuple(task for lane in lanes for task in lane.tasks)
-    return Looked(counts, things, tuple(record for lane in lanes for record in lane.asking))
+    return Demand(counts, things, tuple(record for lane in lanes for record in lane.asking))
 
 
-async def judged(bus: Bus, agent: Agent, looked: Looked) -> Looked:
+async def judged(bus: Bus, agent: Agent, looked: Demand) -> Demand:
     """Return the same, with what the agent does not take said to be so, and not counted.
 
     Raises:

@@ -45,12 +45,12 @@ from mcp_agentbus.errors import (
     Unconfirmed,
     UnknownTask,
 )
-from mcp_agentbus.handoff import shell
-from mcp_agentbus.handoff.call import Inbox, Item
 from mcp_agentbus.handoff.publishing.details import Details
 from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.sending import memory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import arrivals
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
 from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result
@@ -276,7 +276,7 @@ class Worker:
         if self._stopped.is_set():  # before anybody knew of this task
             job.unwanted.set()
         note("taken", task=task.id, sender=task.sender, attempt=item.attempt)
-        shell.remember(self.session, task)
+        memory.remember(self.session, task)
         state: _DoneState = "over"
         try:
             if await self._published(job, "working"):
@@ -381,7 +381,7 @@ class Worker:
         if not jobs:
             return
         await self.session.called()
-        shell.remember(self.session, max((job.task for job in jobs), key=lambda task: task.hops))
+        memory.remember(self.session, max((job.task for job in jobs), key=lambda task: task.hops))
         claims = self.session.claims
         async with self.session.lock:
             await claims.check([claims[job.task.id] for job in jobs if job.task.id in claims])

@@ -25,17 +25,17 @@ from mcp_agentbus.errors import (
     StoreFull,
     Unconfirmed,
 )
-from mcp_agentbus.handoff.agents import Addressees
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.draft import Way, drawn
+from mcp_agentbus.handoff.sending.addressees import Addressees
+from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.store import tasks
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import read_outbox
 from mcp_agentbus.store.outbox.own import own_server
 
 HANG_S = 60  # only a hang takes as long
@@ -229,7 +229,7 @@ async def test_a_sender_that_may_say_nothing_holds_nobody_else_back(tmp_path):
                 for agent in ("barred", "planner"):
                     sender = Session(laptop.bus, Agent(agent))
                     draft = drawn(sender, "Count", "x", {})
-                    task = draft.task_for("coder", sender.task_id("coder", "r"), Way((agent,), 1))
+                    task = draft.task_for("coder", sender.task_id("coder", "r"), Route((agent,), 1))
                     await laptop.outbox.put(task, sender.me)
                 async with laptop.forwarding():
                     assert await laptop.step("handed_on") == 1
@@ -256,7 +256,7 @@ async def test_on_a_full_disk_here_nothing_is_called_kept(small_disk, home, worl
             ballast.unlink()
         await asyncio.to_thread(embedded.stop, own_server(there.settings), signal.SIGKILL)
 
-        assert {each.task.id for each in await lying(there.settings)} >= set(kept)
+        assert {each.task.id for each in await read_outbox(there.settings)} >= set(kept)
 
 
 async def sent(machine, coder):

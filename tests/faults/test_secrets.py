@@ -28,8 +28,8 @@ from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.handoff.sending.memory import CauseMemory
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.shell import ShellMemory
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.wakes.hosts import openclaw
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
@@ -330,7 +330,7 @@ READERS = {
         Rules("claw", "openclaw", file.parent, "work", token_file=file)
     ),
     "state/wakes.db": lambda settings, _: Ledger(settings.ledger_file).unended(),
-    "state/shell-coder.json": lambda _, file: ShellMemory(file, None).recall(),
+    "state/shell-coder.json": lambda _, file: CauseMemory(file, None).recall(),
 }
 FAULTS = {
     "open": "Run: chmod 600 {}",

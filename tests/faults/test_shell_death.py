@@ -13,11 +13,13 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
-from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.sending import memory
+from mcp_agentbus.handoff.sending.memory import CauseMemory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import subjects
@@ -69,7 +71,7 @@ class Killed:
     async def run(self, agent, requests, command):
         """Run a command until its request of that number; tell whether it died before its end."""
         bus = Dying(self._settings, requests)
-        session = Session(bus, agent, id=shell.session_id(agent.id, self._folder), leased=True)
+        session = Session(bus, agent, id=shells.session_id(agent.id, self._folder), leased=True)
         running = asyncio.create_task(command(session))
         died = asyncio.create_task(bus.dead.wait())
         await asyncio.wait({running, died}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,7 +115,7 @@ async def sent_to(world, agent, count):
 
 async def held_by(world, agent, folder, task_ids):
     """Return those of some tasks of which the records say that the agent's shell holds them."""
-    mine = shell.session_id(agent.id, folder)
+    mine = shells.session_id(agent.id, folder)
     records = [(await read_record(world.bus, "*", agent.id, task_id))[0] for task_id in task_ids]
     return [record.task_id for record in records if record and record.session == mine]
 
@@ -251,10 +253,10 @@ async def test_a_shell_of_another_machine_or_home_is_another_session(
     [sent] = await sent_to(world, agent, 1)
     async with tell(agent) as session:
         await read_inbox(session)
-    monkeypatch.setattr(shell, "_MACHINE_IDS", ())
-    here = shell.session_id(agent.id, tmp_path)
-    assert here == shell.session_id(agent.id, tmp_path)
-    monkeypatch.setattr(shell.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(shells, "_MACHINE_IDS", ())
+    here = shells.session_id(agent.id, tmp_path)
+    assert here == shells.session_id(agent.id, tmp_path)
+    monkeypatch.setattr(shells.socket, "gethostname", lambda: "elsewhere")
 
     for folder in (tmp_path, tmp_path / "another"):
         async with tell(agent, folder) as session:
@@ -384,8 +386,8 @@ def test_a_memory_that_is_anothers_is_said_with_what_mends_it(tmp_path, monkeypa
     def refused(_):
         raise PermissionError(errno.EACCES, "Permission denied", str(file))
 
-    monkeypatch.setattr(shell, "check_private", refused)
-    shell.ShellMemory(file, Claims(None, "coder", "s1")).recall()
+    monkeypatch.setattr(memory, "check_private", refused)
+    CauseMemory(file, Claims(None, "coder", "s1")).recall()
 
     assert f"{file} cannot be read: Permission denied. Hint: " in caplog.text
     assert "Errno" not in caplog.text

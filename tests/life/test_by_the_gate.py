@@ -22,12 +22,12 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NameTaken, NobodyListens, NotAccepted, NotAllowed, Refused
 from mcp_agentbus.handoff import inbox, parking
 from mcp_agentbus.handoff.agents import page
-from mcp_agentbus.handoff.call import Watch
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking.watches import Watch
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store import records, roster, subjects
 from mcp_agentbus.store.subjects import TASKS

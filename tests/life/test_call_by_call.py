@@ -18,7 +18,7 @@ from served import Pipes
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed
-from mcp_agentbus.handoff import shell
+from mcp_agentbus.handoff import shell, shells
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
@@ -68,7 +68,7 @@ async def test_one_that_is_kept_outlives_its_session_as_a_shells_does(world, wai
         assert dict(first.claims) == {}
 
     assert (await read_inbox(coder)).held_elsewhere == 1
-    assert (await task_life(coder, task_id)).record.session == shell.session_id(agent.id, folder)
+    assert (await task_life(coder, task_id)).record.session == shells.session_id(agent.id, folder)
     async with shell.shell_session(world.bus, agent, folder) as typed:
         assert [item.task.id for item in (await read_inbox(typed)).tasks] == [task_id]
     async with Session(world.bus, agent) as second:

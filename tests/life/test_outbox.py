@@ -18,7 +18,7 @@ from mcp_agentbus.handoff.inbox import watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import read_outbox
 from mcp_agentbus.store.outbox.own import own_server
 from mcp_agentbus.store.records import read_record
 
@@ -94,7 +94,7 @@ async def test_what_is_sent_while_the_bus_is_away_comes_there_once_and_in_order(
         tasks = await read_all(coder, 20)
         await listener.logged("outbox", resting=True)
         until(lambda: embedded.find(own_server(away.settings)) is None, "its server was stopped")
-        assert await lying(away.settings) == ()
+        assert await read_outbox(away.settings) == ()
 
     assert [task.id for task in tasks] == [one["task_id"] for one in receipts]
     assert len(coder.claims) == 20
@@ -228,4 +228,4 @@ async def test_without_a_listener_a_send_fails_and_says_what_would_keep_it(away,
     assert code == 3
     assert "Nothing was stored." in printed
     assert "a listener keeps what is sent until the bus is reached" in printed
-    assert await lying(away.settings) == ()
+    assert await read_outbox(away.settings) == ()

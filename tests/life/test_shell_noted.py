@@ -10,7 +10,7 @@ from test_shell import Shell
 
 from mcp_agentbus.core import processes
 from mcp_agentbus.handoff import shells
-from mcp_agentbus.handoff.shell import session_id
+from mcp_agentbus.handoff.shells import session_id
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is not known")

@@ -14,15 +14,17 @@ from types import SimpleNamespace
 
 from messages import read_record, read_task
 
-from mcp_agentbus.handoff import inbox, lookup
-from mcp_agentbus.handoff.call import Calls, Watches
+from mcp_agentbus.handoff import inbox
+from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.ends.news import Results
-from mcp_agentbus.handoff.lookup import Glance
+from mcp_agentbus.handoff.looking import glances
+from mcp_agentbus.handoff.looking.glances import Glance
 from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.rest import Left
+from mcp_agentbus.handoff.taking.rest import InboxRest
+from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store.waiting import Lane
 
 RESULT, OTHER = (
@@ -43,7 +45,7 @@ class Reader:
     def __init__(self, monkeypatch):
         self.asked = []
         #: What the lanes bring, with a word on what is left, and new results.
-        self.taken, self.left, self.new = Brought(), Left({"low": 3}, 1), Results()
+        self.taken, self.left, self.new = Brought(), InboxRest({"low": 3}, 1), Results()
         #: What they bring once what waits is looked for that is not offered.
         self.unoffered = Brought()
         #: The same by a look at each task, and at each result.
@@ -80,7 +82,7 @@ class Reader:
             for name in names:
                 monkeypatch.setattr(module, name, getattr(self, f"_{name}"))
         monkeypatch.setattr(inbox.rest, "_looks", self._looks)
-        monkeypatch.setattr(lookup, "peek", self._peek)
+        monkeypatch.setattr(glances, "peek", self._peek)
         monkeypatch.setattr(only, "claim", self._claim)
         monkeypatch.setattr(inbox.arrivals, "confirm", self._arrived)
 

@@ -16,13 +16,13 @@ from server_stand_in import NOON
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import send
-from mcp_agentbus.handoff.agents import Addressee
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.draft import Way, drawn
+from mcp_agentbus.handoff.sending.addressees import Addressee
+from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.store import codec
-from mcp_agentbus.store.outbox.outbox import Here
+from mcp_agentbus.store.outbox.outbox import KeptHere
 from mcp_agentbus.store.roster import Entry
 
 #: What time it is there, which counts.
@@ -30,7 +30,7 @@ THERE = NOON + timedelta(seconds=3)
 AWAY = BusUnreachable("No bus server answers. Nothing was stored.", hint="Wait.")
 #: What each call that sends has asked for before it asks for anything else.
 BEFORE = ["called", "before more"]
-_FIRST = Way(("planner",), 0)
+_FIRST = Route(("planner",), 0)
 
 
 class Server(ExactServer):
@@ -114,10 +114,10 @@ class Sender:
     async def __call__(self, to="coder", **options):
         return await send_task(self.session, to, "Count", "all", **options)
 
-    def task(self, to="coder", key="own", at=THERE, way=_FIRST, **options):
+    def task(self, to="coder", key="own", at=THERE, route=_FIRST, **options):
         """Return the task that such a call sends."""
         draft = drawn(self.session, "Count", "all", options).begun(at)
-        return draft.task_for(to, f"{to}-{key}", way)
+        return draft.task_for(to, f"{to}-{key}", route)
 
     @property
     def stored(self):
@@ -141,4 +141,4 @@ class Outbox:
 
     async def put(self, task, _):
         self.kept.append(task)
-        return Here(duplicate=False)
+        return KeptHere(duplicate=False)

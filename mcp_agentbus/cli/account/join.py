@@ -34,7 +34,7 @@ from mcp_agentbus.shared.joining.join import Joined, join
 from mcp_agentbus.shared.joining.leave import Left, leave
 from mcp_agentbus.shared.joining.place import JoinedFolder
 from mcp_agentbus.store import roster, streams
-from mcp_agentbus.store.outbox.outbox import lying
+from mcp_agentbus.store.outbox.outbox import read_outbox
 from mcp_agentbus.store.outbox.own import own_server
 from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.tools.answers.words import many
@@ -100,7 +100,7 @@ def run_leave(args: argparse.Namespace) -> int:
     # A join that was killed has come this far, and not to config.toml.
     kept_here = JoinedFolder(settings).record()
     account = kept_here.account if kept_here else settings.account
-    kept = asyncio.run(lying(settings))
+    kept = asyncio.run(read_outbox(settings))
     held = asyncio.run(claims.of_shells(settings)) if settings.account else {}
     lines = _before_leaving(account, len(kept), held, give_back=args.give_back)
     with beforehand():

@@ -20,7 +20,7 @@ from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mending import asks, is_whole
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff import shell, shells
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster
@@ -62,7 +62,7 @@ async def of_shells(settings: Settings) -> dict[str, int]:
 
 
 def _gone_since(settings: Settings, agent: str) -> datetime | None:
-    session = shell.session_id(agent, settings.state_dir)
+    session = shells.session_id(agent, settings.state_dir)
     return shells.gone_since(settings.state_dir, session)
 
 
@@ -72,7 +72,7 @@ async def _held(bus: Bus, agent: str) -> tuple[Claims, list[Claim]]:
     By the records, and as far as nobody has typed anything since they were looked for.
     """
     profile = await roster.registration(bus, agent)
-    claims = Claims(bus, agent, shell.session_id(agent, bus.settings.state_dir))
+    claims = Claims(bus, agent, shells.session_id(agent, bus.settings.state_dir))
     roles = profile.roles if profile else ()
     await claims.find([agent, *(ROLE_PREFIX + role for role in roles)])
     since = _gone_since(bus.settings, agent)

@@ -2,7 +2,7 @@
 """What there is to tell of tasks to the agent that sent them, by their records: nothing is taken.
 
     >>> await offered(bus, "planner", delivery, awaits)
-    Told(record=Record(state='completed', ...), revision=18, sent=Sent(...), delivery=Delivery(...))
+    ToldRecord(record=Record(state='completed', ...), revision=18, sent=Sent(...), ...)
 
 A worker's record holds as its task's sender has kept it, where that is kept.
 """
@@ -25,7 +25,7 @@ _NOT_ASKED_S: Final = 0.5
 _AT_ONCE: Final = 50
 
 
-class Told(NamedTuple):
+class ToldRecord(NamedTuple):
     """What a record tells."""
 
     record: Record
@@ -38,7 +38,7 @@ class Told(NamedTuple):
 
 async def offered(
     bus: Bus, agent: str, delivery: Delivery, awaits: Callable[[Record], bool]
-) -> Told | None:
+) -> ToldRecord | None:
     """Return what a delivery tells; None if that is nothing, or not yet: then it is seen to.
 
     Args:
@@ -65,7 +65,7 @@ async def offered(
     if not record.is_told:
         await bus.finish(delivery)
         return None
-    return Told(record, delivery.seq, sent, delivery)
+    return ToldRecord(record, delivery.seq, sent, delivery)
 
 
 async def _open_again(bus: Bus, agent: str, record: Record) -> None:

@@ -21,8 +21,9 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.errors import BadInput, Refused
-from mcp_agentbus.handoff.call import Answered, Call, Inbox, Item
+from mcp_agentbus.handoff.call import Answered, Call
 from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.store.asked.question import Question, of_record
 from mcp_agentbus.store.asked.replies import Replies, to_question
 from mcp_agentbus.store.records import read_sent, read_wakes

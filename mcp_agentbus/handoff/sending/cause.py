@@ -48,13 +48,28 @@ def earlier(chain: Iterable[str], hops: int, at: datetime) -> Finished:
     return Finished(tuple(chain), hops, at, time.monotonic() - ago_s)
 
 
-def way_of(ended: Mapping[str, Any]) -> tuple[list[str], int, datetime]:
-    """Return how a task had come that a session ended, and when it did, as that session says.
+def said_of(finished: Finished) -> dict[str, Any]:
+    """Return how a task had come that a session ended, as that session says it; for JSON."""
+    return {"chain": finished.chain, "hops": finished.hops, "at": finished.at.isoformat()}
+
+
+def way_in(ended: Mapping[str, Any]) -> tuple[list[str], int, datetime]:
+    """Return what was said so, as it was written: for what this user's own process has said.
 
     Raises:
         ValueError, LookupError, TypeError: it says something else.
     """
-    at, hops = utc(datetime.fromisoformat(ended["at"])), int(ended["hops"])
+    at = utc(datetime.fromisoformat(ended["at"]))
+    return [*map(str, ended["chain"])], int(ended["hops"]), at
+
+
+def way_of(ended: Mapping[str, Any]) -> tuple[list[str], int, datetime]:
+    """Return the same of what came over the bus, where anybody may have said it.
+
+    Raises:
+        ValueError, LookupError, TypeError: it says something else.
+    """
+    chain, hops, at = way_in(ended)
     if not 0 <= hops <= HOPS_MAX:
         raise ValueError("no task comes so far")
-    return [*filter(ids.is_agent, map(str, ended["chain"]))], hops, at
+    return [*filter(ids.is_agent, chain)], hops, at

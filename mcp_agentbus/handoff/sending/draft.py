@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A task as its sender has put it, checked: before it has an addressee.
 
-    >>> drawn(session, "Count the tests", "In the folder ...", {}).task_for("coder", task_id, way)
+    >>> drawn(session, "Count the tests", "In the folder ...", {}).task_for("coder", task_id, route)
     Task(id='9d0c...', ...)
 
 It asks no bus, so whatever breaks a rule is refused before any network traffic.
@@ -61,7 +61,7 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Way:
+class Route:
     """How a piece of work came here, and goes on."""
 
     #: The agents that it came through, this one last.
@@ -124,7 +124,7 @@ class Draft:
         """Whether it has what older versions do not know."""
         return (self.expect, self.content_type, self.reply_to) != ("answer", "text", "")
 
-    def task_for(self, inbox: str, task_id: str, way: Way) -> Task:
+    def task_for(self, inbox: str, task_id: str, route: Route) -> Task:
         """Return the task for one inbox."""
         return Task(
             id=task_id,
@@ -144,8 +144,8 @@ class Draft:
             reply_to=self.reply_to,
             content_type=self.content_type,
             session=self.session,
-            chain=way.chain,
-            hops=way.hops,
+            chain=route.chain,
+            hops=route.hops,
             request=self.request,
         )
 

@@ -26,7 +26,7 @@ from mcp_agentbus.errors import (
     SendLimit,
     StoreFull,
 )
-from mcp_agentbus.handoff.agents import Addressees
+from mcp_agentbus.handoff.sending.addressees import Addressees
 from mcp_agentbus.store import roster, tasks
 from mcp_agentbus.store.outbox.letter import Letter
 from mcp_agentbus.store.reading import read_back

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from mcp_agentbus.core.ids import WAKE_ON
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store.outbox.outbox import Here
+from mcp_agentbus.store.outbox.outbox import KeptHere
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Task
 from mcp_agentbus.store.tasks import Kept
 
 
 def receipt_of(
-    address: str, entry: Entry | None, task: Task, outcome: Kept | Here | BaseException
+    address: str, entry: Entry | None, task: Task, outcome: Kept | KeptHere | BaseException
 ) -> Receipt:
     """Return the receipt of a task for one addressee.
 
@@ -39,7 +39,7 @@ def receipt_of(
     if isinstance(outcome, BaseException):
         why = _why(outcome)
         return Receipt(**common, state="refused", reason=why, expires_at=task.expires_at)
-    if isinstance(outcome, Here):
+    if isinstance(outcome, KeptHere):
         return Receipt(
             **common,
             state="stored_here",

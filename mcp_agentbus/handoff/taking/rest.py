@@ -28,7 +28,7 @@ from mcp_agentbus.store.waiting import Lane
 _NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
 
 
-class Left(NamedTuple):
+class InboxRest(NamedTuple):
     """What the inboxes hold besides what was taken."""
 
     #: As `Inbox.waiting`.
@@ -50,7 +50,9 @@ async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority,
     return await waiting.offered(session.bus, session.inboxes, lanes, own)
 
 
-async def as_told(session: Session, taken: Brought, told: Mapping[Priority, int] = _NONE) -> Left:
+async def as_told(
+    session: Session, taken: Brought, told: Mapping[Priority, int] = _NONE
+) -> InboxRest:
     """Return what the inboxes hold besides, as the pulls have told, or the server has or does.
 
     Where something was offered before, as what a session had that is gone, there may be more of it.
@@ -62,10 +64,10 @@ async def as_told(session: Session, taken: Brought, told: Mapping[Priority, int]
     counts = {**told, **taken.waiting}
     not_told = [lane for lane in LANES if lane not in counts]
     counts |= await offered(session, not_told)
-    return Left({lane: counts[lane] for lane in LANES if counts[lane]})
+    return InboxRest({lane: counts[lane] for lane in LANES if counts[lane]})
 
 
-async def looked_at(session: Session) -> Left:
+async def looked_at(session: Session) -> InboxRest:
     """Return the same by a look at each task: for an answer that says that nothing is new.
 
     Raises: as `offered`.
@@ -78,7 +80,7 @@ async def looked_at_to_take(
     taken: Brought,
     take: Callable[[Sequence[Priority]], Awaitable[Brought]],
     lanes: Sequence[Priority],
-) -> tuple[Brought, Left]:
+) -> tuple[Brought, InboxRest]:
     """Look at each task, and take what nobody has and was not offered; return what is left, too.
 
     Args:
@@ -90,7 +92,7 @@ async def looked_at_to_take(
     Raises: as `lanes.take`.
     """
     if taken.nothing_stored:
-        return taken, Left({})
+        return taken, InboxRest({})
     looks = await _looks(session)
     left = _left(session, looks)
     there = {place: now for place, now in looks.items() if place[1] in lanes and now.count}
@@ -126,10 +128,12 @@ def _with_own(session: Session, now: Lane) -> Lane:
     return replace(now, count=now.count - own, held=now.held + own, gone=now.gone - own)
 
 
-def _left(session: Session, looks: Mapping[tuple[str, Priority], Lane]) -> Left:
+def _left(session: Session, looks: Mapping[tuple[str, Priority], Lane]) -> InboxRest:
     counts = Counter[Priority]()
     for (_, lane), now in looks.items():
         counts[lane] += now.count
     elsewhere = sum(now.held for now in looks.values()) - len(session.claims)
     gone = sum(now.gone for now in looks.values())
-    return Left({lane: counts[lane] for lane in LANES if counts[lane]}, max(0, elsewhere), gone)
+    return InboxRest(
+        {lane: counts[lane] for lane in LANES if counts[lane]}, max(0, elsewhere), gone
+    )

@@ -16,8 +16,9 @@ from typing import Any, Self
 
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.call import Call, Inbox, is_over
+from mcp_agentbus.handoff.call import Call, is_over
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking.answer import Inbox
 
 
 class Turn:

@@ -20,10 +20,10 @@ from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import note_failure, part
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.agents import Addressees
+from mcp_agentbus.handoff.sending.addressees import Addressees
 from mcp_agentbus.handoff.sending.handing_on import FOR_NOW, Barred, be_known, hand_on
 from mcp_agentbus.store import streams
-from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Outbox, Waits
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope, Outbox
 
 # How long it waits between two tries, in seconds: a bus that is back is heard of at once where
 # anybody else here has reached it, and they try every 5 s, too.
@@ -151,7 +151,7 @@ class Forwarder:
             self._emit({"error": "; ".join(sorted(set(says.values())))})
         self._told = says
 
-    async def _hand_on_all(self, waits: Sequence[Waits], says: dict[str, str]) -> None:
+    async def _hand_on_all(self, waits: Sequence[Envelope], says: dict[str, str]) -> None:
         """Hand on each, and into `says` why a sender's are not: the first holds the others back.
 
         Raises:
@@ -178,14 +178,14 @@ class Forwarder:
             if count:
                 self._emit({"handed_on": count})
 
-    async def _hand_on(self, waits: Waits, known: dict[str, Addressees]) -> None:
+    async def _hand_on(self, envelope: Envelope, known: dict[str, Addressees]) -> None:
         """Hand on one task and forget it here.
 
         Raises: as `hand_on`.
         """
         outbox = self._outbox
         async with outbox.turn:
-            now = await outbox.still(waits)
+            now = await outbox.still(envelope)
             if now is None:  # withdrawn at this moment: its turn comes
                 return
             letter = await outbox.read(now)

@@ -52,7 +52,7 @@ _SLOW: Final = "This machine's own server is slow: it is not known whether it is
 
 
 @dataclass(frozen=True)
-class Waits:
+class Envelope:
     """What is known of a letter without reading it."""
 
     #: Without its body.
@@ -68,8 +68,8 @@ class Waits:
 
 
 @dataclass(frozen=True)
-class Here:
-    """A task that lies in the outbox."""
+class KeptHere:
+    """A task is kept in the outbox: what its sender is told of that."""
 
     #: It lay there before; nothing was stored again.
     duplicate: bool
@@ -84,7 +84,7 @@ class Outbox:
         self._home = Home.of(settings)
         self._own = Own(settings, may_start=may_start)
         #: By task id, the oldest first; None: not read yet.
-        self._waits: dict[str, Waits] | None = None
+        self._waits: dict[str, Envelope] | None = None
         self._reading, self._writing = asyncio.Lock(), asyncio.Lock()
         #: Held while a task is handed on, or withdrawn: it is one of both.
         self.turn = asyncio.Lock()
@@ -106,16 +106,16 @@ class Outbox:
         """Whether anything may lie there for the bus of now."""
         if self._waits is None:
             return self._own.is_marked
-        return any(waits.is_ours for waits in self._waits.values())
+        return any(each.is_ours for each in self._waits.values())
 
     @property
-    def seen(self) -> tuple[Waits, ...] | None:
+    def seen(self) -> tuple[Envelope, ...] | None:
         """What lies there, the oldest first, as far as it was read; None: not yet."""
         if self._waits is None:
             return None if self._own.is_marked else ()
         return tuple(self._waits.values())
 
-    async def waits(self) -> tuple[Waits, ...]:
+    async def waits(self) -> tuple[Envelope, ...]:
         """Return what lies there, the oldest first.
 
         Raises:
@@ -123,7 +123,7 @@ class Outbox:
         """
         return tuple((await self._known()).values())
 
-    async def find(self, task_id: str) -> Waits | None:
+    async def find(self, task_id: str) -> Envelope | None:
         """Return one task of it that was not withdrawn, by its id or the beginning of one.
 
         Where it cannot be read there is none: whoever looks finds out what the bus knows.
@@ -135,13 +135,13 @@ class Outbox:
         ]
         return meant[0] if len(meant) == 1 else None
 
-    async def still(self, waits: Waits) -> Waits | None:
+    async def still(self, envelope: Envelope) -> Envelope | None:
         """Return what was seen there before if it is there just so.
 
         Raises: as `waits`.
         """
-        now = (await self._known()).get(waits.task.id)
-        return now if now and now.seq == waits.seq else None
+        now = (await self._known()).get(envelope.task.id)
+        return now if now and now.seq == envelope.seq else None
 
     async def has(self, sender: str) -> bool:
         """Tell whether an agent has tasks there, which go before what it sends now.
@@ -151,14 +151,14 @@ class Outbox:
         waits = await self._readable()
         return any(each.task.sender == sender and each.is_ours for each in waits)
 
-    async def _readable(self) -> tuple[Waits, ...]:
+    async def _readable(self) -> tuple[Envelope, ...]:
         """Return what lies there; nothing where it cannot be read in the time that a call has."""
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_WITHIN_S):
                 return await self.waits()
         return ()
 
-    async def put(self, task: Task, sender: Agent) -> Here:
+    async def put(self, task: Task, sender: Agent) -> KeptHere:
         """Keep a task until the bus is reached.
 
         Raises:
@@ -173,12 +173,12 @@ class Outbox:
                 raise BadInput(_OF_ANOTHER_BUS, hint=f"{_ANOTHER_ID}{other}.")
             if not tasks.is_same(sent_of(before.task), task):
                 raise BadInput("This request_id was used for another task. Nothing was stored.")
-            return Here(duplicate=True)
+            return KeptHere(duplicate=True)
         if len(known) >= LETTERS_MAX:
             raise StoreFull(f"{LETTERS_MAX:,} tasks wait on this machine. Nothing was stored.")
         kept = Letter(task, sender, self._home)
         await self._store(kept)
-        return Here(duplicate=False)
+        return KeptHere(duplicate=False)
 
     async def withdraw(self, sender: str, task_id: str, said: str) -> bool:
         """Have a task not be handed on; tell whether it lay there.
@@ -187,37 +187,37 @@ class Outbox:
             AgentbusError: that cannot be noted here; it may be handed on.
         """
         async with self.turn:
-            waits = await self.find(task_id)
-            if waits is None or waits.task.id != task_id or waits.task.sender != sender:
+            envelope = await self.find(task_id)
+            if envelope is None or envelope.task.id != task_id or envelope.task.sender != sender:
                 return False
-            kept = await self.read(waits)
+            kept = await self.read(envelope)
             if kept is None:
                 return False
             await self._store(replace(kept, is_over=True, said=said))
-            await self._delete(waits)
+            await self._delete(envelope)
             return True
 
-    async def read(self, waits: Waits) -> Letter | None:
+    async def read(self, envelope: Envelope) -> Letter | None:
         """Return a letter; None if it is there no more, or somebody has made it unreadable.
 
         Raises: as `waits`.
         """
         with budget.apart(), suppress(Undecodable):
-            stored = await self._own.asked(lambda bus: numbered(bus, STREAM, waits.seq))
+            stored = await self._own.asked(lambda bus: numbered(bus, STREAM, envelope.seq))
             return letter_in(stored) if stored else None
         return None
 
-    async def take_out(self, waits: Waits) -> None:
+    async def take_out(self, envelope: Envelope) -> None:
         """Forget a letter whose task is at the bus, or has an end there.
 
         Raises: as `waits`.
         """
-        await self._delete(waits)
-        if waits.is_over:  # whatever was killed while it was withdrawn has left both
+        await self._delete(envelope)
+        if envelope.is_over:  # whatever was killed while it was withdrawn has left both
             with budget.apart():
-                both = {"filter": letter.sent_at(waits.task)}
+                both = {"filter": letter.sent_at(envelope.task)}
                 await self._own.asked(lambda bus: bus.api(f"STREAM.PURGE.{STREAM}", both))
-        (await self._known()).pop(waits.task.id, None)
+        (await self._known()).pop(envelope.task.id, None)
         self._taken_out.set()
 
     async def handed_on(self, task_ids: Sequence[str], within_s: float) -> bool:
@@ -233,7 +233,7 @@ class Outbox:
                 return True
         return False
 
-    async def _among(self, task_ids: Sequence[str]) -> list[Waits]:
+    async def _among(self, task_ids: Sequence[str]) -> list[Envelope]:
         known = await self._known()
         return [known[task_id] for task_id in task_ids if task_id in known]
 
@@ -263,7 +263,7 @@ class Outbox:
         """Leave all as it lies."""
         await self._own.close()
 
-    async def _known(self) -> dict[str, Waits]:
+    async def _known(self) -> dict[str, Envelope]:
         if self._waits is None:
             async with self._reading:
                 if self._waits is None:
@@ -272,7 +272,7 @@ class Outbox:
                         self.filled.set()
         return self._waits
 
-    async def _read_all(self) -> dict[str, Waits]:
+    async def _read_all(self) -> dict[str, Envelope]:
         with budget.apart():
             return await self._own.asked(partial(_stored, home=self._home))
 
@@ -294,36 +294,36 @@ class Outbox:
                 if isinstance(error, TimeoutError):
                     raise Unconfirmed(_SLOW) from None
                 raise
-            (await self._known())[kept.task.id] = _waits(kept, ack.seq, self._home)
+            (await self._known())[kept.task.id] = _envelope(kept, ack.seq, self._home)
         self.filled.set()
 
-    async def _delete(self, waits: Waits) -> None:
+    async def _delete(self, envelope: Envelope) -> None:
         with budget.apart(), suppress(ApiError):  # it is gone already
-            one = {"seq": waits.seq}
+            one = {"seq": envelope.seq}
             await self._own.asked(lambda bus: bus.api(f"STREAM.MSG.DELETE.{STREAM}", one))
 
 
-def _waits(kept: Letter, seq: int, home: Home) -> Waits:
+def _envelope(kept: Letter, seq: int, home: Home) -> Envelope:
     light = kept.task.model_copy(update={"body": ""})
-    return Waits(light, seq, kept.task.created_at, kept.home.is_same(home), kept.is_over)
+    return Envelope(light, seq, kept.task.created_at, kept.home.is_same(home), kept.is_over)
 
 
-async def _stored(bus: Bus, home: Home) -> dict[str, Waits]:
+async def _stored(bus: Bus, home: Home) -> dict[str, Envelope]:
     """Return what lies there, as a bus of that home sees it, by task id."""
-    waits: dict[str, Waits] = {}
+    waits: dict[str, Envelope] = {}
     async for page in bus.stored(STREAM, letter.EVERYTHING, page=_PAGE):
         for message in page:
             with suppress(Undecodable):
                 kept = letter_in(message)
                 # One that was withdrawn may lie there twice, after a crash.
                 if kept.is_over or kept.task.id not in waits:
-                    waits[kept.task.id] = _waits(kept, message.seq, home)
+                    waits[kept.task.id] = _envelope(kept, message.seq, home)
     return waits
 
 
-async def lying(
+async def read_outbox(
     settings: Settings, *, may_start: bool = True, with_over: bool = False
-) -> tuple[Waits, ...]:
+) -> tuple[Envelope, ...]:
     """Return what lies in a user's outbox, the oldest first, whether or not a listener runs.
 
     Args:

@@ -52,7 +52,7 @@ def known(monkeypatch, tmp_path):
 
         monkeypatch.setattr(lives, "up_to_date", up_to_date)
         monkeypatch.setattr(lives, "users", lambda *_: frozenset())
-        monkeypatch.setattr(lives.lookup, "whole_id", as_written)
+        monkeypatch.setattr(lives.task_ids, "whole_id", as_written)
         monkeypatch.setattr(lives.lookup, "task_life", unknown)
         monkeypatch.setattr(lives.lookup, "as_shown", as_shown)
         session = reader(ExactServer(state_dir=tmp_path), Agent("planner"))

@@ -87,3 +87,38 @@ async def test_who_waits_for_several_may_be_cancelled_before_any_has_begun():
     with pytest.raises(asyncio.CancelledError):
         await waiting
     gc.collect()  # of work that nobody has begun Python complains then
+
+
+async def test_of_works_that_are_done_once_each_is_shared_and_done_again_if_it_failed():
+    once, begun, fails = aio.Once(), [], [KeyError(), None]
+
+    async def work():
+        begun.append(len(begun))
+        if error := fails.pop(0):
+            raise error
+
+    failed = await asyncio.gather(*(once.do("a", work) for _ in range(2)), return_exceptions=True)
+    assert ([type(each) for each in failed], "a" in once, bool(once)) == (
+        [KeyError] * 2, False, False,
+    )  # fmt: skip
+    await once.do("a", work)
+    await once.do("a", pytest.fail)
+
+    assert (begun, "a" in once, "b" in once, bool(once)) == ([0, 1], True, False, True)
+    once.forget()
+    assert not once
+
+
+async def test_a_work_that_is_done_once_outlives_who_asked_for_it_and_not_its_owner():
+    once, go_on = aio.Once(), asyncio.Event()
+    asks, shares = (asyncio.create_task(once.do("a", go_on.wait)) for _ in range(2))
+    await asyncio.wait([asks], timeout=0)
+    asks.cancel()
+    await asyncio.wait([asks])
+    assert not shares.done()
+
+    [under_way] = once.cancelled()
+    await asyncio.wait([under_way, shares])
+
+    assert (under_way.cancelled(), shares.cancelled()) == (True, True)
+    assert (once.cancelled(), "a" in once) == ((), False)

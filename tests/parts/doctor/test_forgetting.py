@@ -12,7 +12,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor.stored import registrations
 from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.store import roster, streams
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.tools import moving
 
 
@@ -21,16 +21,16 @@ async def kept(monkeypatch, world):
     """The senders of what is kept here for this bus."""
     kept = []
 
-    async def lying(_, *, may_start=True, with_over=False):
+    async def kept_here(_, *, may_start=True, with_over=False):
         if not may_start and not kept:
             raise BusUnreachable
         return [
-            Waits(TASK.model_copy(update={"sender": sender}), 1, NOON, is_ours=True)
+            Envelope(TASK.model_copy(update={"sender": sender}), 1, NOON, is_ours=True)
             for sender in kept
         ]
 
     await streams.ensure_streams(world.bus)
-    monkeypatch.setattr(moving, "lying", lying)
+    monkeypatch.setattr(moving, "read_outbox", kept_here)
     monkeypatch.setattr(type(world.bus.settings), "keeps_outbox", True)
     return kept
 

@@ -8,8 +8,10 @@ import pytest
 
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, BusUnreachable, UnknownAgent
-from mcp_agentbus.handoff import agents
-from mcp_agentbus.handoff.agents import Addressee, Addressees, known_here, of_this_user
+from mcp_agentbus.handoff.looking import own_agents
+from mcp_agentbus.handoff.looking.own_agents import known_here, of_this_user
+from mcp_agentbus.handoff.sending import addressees
+from mcp_agentbus.handoff.sending.addressees import Addressee, Addressees
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Entry
 
@@ -37,7 +39,7 @@ def known(monkeypatch):
     there = Roster()
     monkeypatch.setattr(roster, "look", there.look)
     monkeypatch.setattr(roster, "everybody", there.everybody)
-    monkeypatch.setattr(agents, "time", SimpleNamespace(monotonic=lambda: there.at))
+    monkeypatch.setattr(addressees, "time", SimpleNamespace(monotonic=lambda: there.at))
     return there
 
 
@@ -155,7 +157,7 @@ def test_on_the_embedded_server_everybody_is_of_this_user_and_on_another_whom_it
     monkeypatch, tmp_path
 ):
     book = SimpleNamespace(names={"coder": None})
-    monkeypatch.setattr(agents.names, "read", lambda _: book)
+    monkeypatch.setattr(own_agents.names, "read", lambda _: book)
     (tmp_path / "shell-planner.json").touch()
     here = SimpleNamespace(url=None, agents={"tester": None}, state_dir=tmp_path)
     shared = SimpleNamespace(**vars(here) | {"url": "nats://bus:4222"})

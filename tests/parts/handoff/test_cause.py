@@ -8,10 +8,9 @@ import pytest
 from messages import read_task
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.shell import ShellMemory
+from mcp_agentbus.handoff.sending.memory import CauseMemory, cause, remember
 
 
 @pytest.fixture
@@ -33,38 +32,38 @@ def task(hops, chain="planner"):
 
 
 def test_what_a_call_of_its_own_reported_on_is_the_cause_for_the_next_call_alone(opened):
-    shell.remember(opened("coder"), task(2))
+    remember(opened("coder"), task(2))
     goes_on = opened("coder")
     goes_on.calls.begin()
 
-    assert shell.cause(opened("coder")) == (("planner",), 2)
-    assert shell.cause(goes_on) == shell.cause(opened("coder", leased=True)) == ((), -1)
+    assert cause(opened("coder")) == (("planner",), 2)
+    assert cause(goes_on) == cause(opened("coder", leased=True)) == ((), -1)
 
 
 def test_what_a_session_has_ended_itself_goes_before_what_is_noted(opened):
-    shell.remember(opened("coder"), task(3))
+    remember(opened("coder"), task(3))
     session = opened("coder")
     session.claims.end(task(0))
 
-    assert shell.cause(session) == (("planner",), 0)
+    assert cause(session) == (("planner",), 0)
 
 
 @pytest.mark.parametrize(("own", "goes_on_from"), [(1, 3), (4, 4)])
 def test_in_a_workers_program_it_is_at_least_what_that_is_at(opened, own, goes_on_from):
-    shell.remember(opened("coder"), task(3))
-    shell.remember(opened("asker"), task(own, "boss"))
+    remember(opened("coder"), task(3))
+    remember(opened("asker"), task(own, "boss"))
 
-    assert shell.cause(opened("asker", worker="coder"))[1] == goes_on_from
-    assert shell.cause(opened("asker"))[1] == own
+    assert cause(opened("asker", worker="coder"))[1] == goes_on_from
+    assert cause(opened("asker"))[1] == own
 
 
 def test_of_an_agent_that_has_noted_nothing_no_file_is_made(opened, tmp_path):
-    assert shell.cause(opened("asker", worker="coder")) == ((), -1)
+    assert cause(opened("asker", worker="coder")) == ((), -1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shells_own_end_is_noted_by_its_memory_alone(opened, tmp_path):
-    shell.remember(opened("coder", leased=True), task(2))
+    remember(opened("coder", leased=True), task(2))
 
     assert list(tmp_path.iterdir()) == []
 
@@ -80,7 +79,7 @@ def test_a_memory_that_says_nothing_of_use_is_named_and_gone_on_without(
     file.write_bytes(noted) if noted else file.mkdir()
     file.chmod(0o700)
     with caplog.at_level(logging.WARNING):
-        ShellMemory(file, claims).recall()
+        CauseMemory(file, claims).recall()
 
     assert claims.cause() == ((), -1)
     [record] = caplog.records
@@ -90,7 +89,7 @@ def test_a_memory_that_says_nothing_of_use_is_named_and_gone_on_without(
 
 def test_an_end_is_noted_once_and_what_was_recalled_is_not_noted_again(opened, tmp_path):
     claims, file = opened("coder").claims, tmp_path / "state" / "memory"
-    memory = ShellMemory(file, claims)
+    memory = CauseMemory(file, claims)
     memory.recall()
     assert file.read_bytes() == b"{}"
     assert [each.stat().st_mode & 0o777 for each in (file, file.parent)] == [0o600, 0o700]

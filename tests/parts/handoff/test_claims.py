@@ -11,7 +11,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.handoff.call import Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S
-from mcp_agentbus.handoff.shell import ShellMemory
+from mcp_agentbus.handoff.sending.memory import CauseMemory
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
 from mcp_agentbus.store.subjects import TASKS
 
@@ -150,9 +150,9 @@ def test_by_what_way_a_shells_task_came_is_noted_in_a_folder_of_its_users_own(cl
     folder = tmp_path / "state"
     claims.end(claims.hold(claim("a", hops=2)).task)
 
-    ShellMemory(folder / "shell-coder.json", claims).note()
+    CauseMemory(folder / "shell-coder.json", claims).note()
 
     assert folder.stat().st_mode & 0o077 == 0
     later = Claims(None, "coder", "session-2")
-    ShellMemory(folder / "shell-coder.json", later).recall()
+    CauseMemory(folder / "shell-coder.json", later).recall()
     assert later.cause() == (("of-a",), 2)

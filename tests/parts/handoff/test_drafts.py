@@ -10,11 +10,11 @@ import pytest
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.sending.draft import Way, drawn
+from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.store.task import Task
 
 SESSION = SimpleNamespace(me=Agent("planner"), id="session-1")
-WAY = Way(("boss", "planner"), 2)
+ROUTE = Route(("boss", "planner"), 2)
 WEEK = timedelta(days=7)
 #: Each with another value than without it.
 SAID = {
@@ -34,12 +34,12 @@ def test_a_task_has_all_that_its_sender_has_said():
     draft = drawn(SESSION, " Count ", "them", SAID)
 
     at = draft.created_at
-    assert draft.task_for("coder", "t1", WAY) == Task(
+    assert draft.task_for("coder", "t1", ROUTE) == Task(
         id="t1", sender="planner", to="coder", subject="Count", body="them", priority="high",
         task_type="review", thread_id="release-7", in_reply_to="t0", created_at=at,
         deliver_at=at + timedelta(seconds=60), expires_at=at + timedelta(seconds=660),
         notify="wake", expect="answer", reply_to="lead", content_type="markdown",
-        session="session-1", chain=WAY.chain, hops=2, request=draft.request,
+        session="session-1", chain=ROUTE.chain, hops=2, request=draft.request,
     )  # fmt: skip
 
 
@@ -47,9 +47,9 @@ def test_a_task_of_which_nothing_more_is_said_is_a_normal_one_of_a_week():
     draft = drawn(SESSION, "Count", "them", {})
 
     at = draft.created_at
-    assert draft.task_for("coder", "t1", WAY) == Task(
+    assert draft.task_for("coder", "t1", ROUTE) == Task(
         id="t1", sender="planner", to="coder", subject="Count", body="them", thread_id="t1",
-        created_at=at, expires_at=at + WEEK, session="session-1", chain=WAY.chain, hops=2,
+        created_at=at, expires_at=at + WEEK, session="session-1", chain=ROUTE.chain, hops=2,
         request=draft.request,
     )  # fmt: skip
 
@@ -58,10 +58,10 @@ def test_a_word_expects_nothing_and_asks_for_no_notice():
     draft = drawn(SESSION, "Done", "x", {"expect": "nothing"})
 
     at = draft.created_at
-    assert draft.task_for("coder", "t1", WAY) == Task(
+    assert draft.task_for("coder", "t1", ROUTE) == Task(
         id="t1", sender="planner", to="coder", subject="Done", body="x", thread_id="t1",
         created_at=at, expires_at=at + WEEK, notify="never", expect="nothing",
-        session="session-1", chain=WAY.chain, hops=2, request=draft.request,
+        session="session-1", chain=ROUTE.chain, hops=2, request=draft.request,
     )  # fmt: skip
 
 

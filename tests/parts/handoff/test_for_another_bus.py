@@ -9,11 +9,12 @@ from server_stand_in import NOON
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.handoff.lookup import task_life, whole_id
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.looking.task_ids import whole_id
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.outbox.letter import Home, Letter
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.steps import first_record, step
 
 PLANNER, ID = Agent("planner"), "5e55" * 8
@@ -31,7 +32,7 @@ class Outbox:
     may_hold = True
 
     def __init__(self, *, is_ours):
-        self.seen = (Waits(KEPT.task, 1, NOON, is_ours),)
+        self.seen = (Envelope(KEPT.task, 1, NOON, is_ours),)
         self.withdrawn = []
 
     async def find(self, written):
@@ -68,9 +69,9 @@ async def test_what_is_for_another_bus_lies_here_where_this_one_knows_no_task_of
 ):
     planner = at_bus(*there, is_ours=is_ours)
 
-    assert await later.lies_here(planner, ID) == lies
+    assert await outgoing.is_outgoing(planner, ID) == lies
     assert (await task_life(planner, ID)).is_outgoing == lies
-    assert await later.withdrawn(planner, ID, "not any more") == lies
+    assert await outgoing.withdrawn(planner, ID, "not any more") == lies
     assert bool(planner.outbox.withdrawn) == lies
     assert await whole_id(planner, ID[:8]) == ID
 
@@ -82,7 +83,7 @@ async def test_where_this_bus_cannot_be_asked_it_is_told_of_as_it_lies_here(at_b
     planner = at_bus(*THERE)
     monkeypatch.setattr(planner.bus, "many", away)
 
-    assert await later.lies_here(planner, ID)
+    assert await outgoing.is_outgoing(planner, ID)
     assert (await task_life(planner, ID)).is_outgoing
 
 
@@ -90,7 +91,7 @@ async def test_where_this_bus_cannot_be_asked_it_is_told_of_as_it_lies_here(at_b
 async def test_an_error_names_what_waits_here_if_it_is_for_the_bus_that_failed(
     at_bus, is_ours, told
 ):
-    @later.telling_too
+    @outgoing.telling_too
     async def reads(_):
         raise BusUnreachable
 

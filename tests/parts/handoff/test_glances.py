@@ -10,8 +10,8 @@ from server_stand_in import NOON, Server
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff import lookup
-from mcp_agentbus.handoff.lookup import Glance, peek
+from mcp_agentbus.handoff.looking import glances
+from mcp_agentbus.handoff.looking.glances import Glance, peek
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.read_back import Seen
@@ -137,15 +137,15 @@ async def test_of_a_conversation_no_more_is_shown_than_asked_for_and_no_other():
 
     assert first == (["t3", "t5"], (), "peek-0-9")
     assert second == (["t9"], (), None)
-    assert look.pages[0] == (0, 1, lookup._PAGE)
+    assert look.pages[0] == (0, 1, glances._PAGE)
 
 
 @pytest.mark.parametrize(("most", "searched"), [(3, 4), (4, 4), (5, 5)])
 async def test_a_conversation_is_looked_for_among_so_many_and_it_is_said_how_to_go_on(
     monkeypatch, most, searched
 ):
-    monkeypatch.setattr(lookup, "_SEARCHED_MAX", most)
-    monkeypatch.setattr(lookup, "_PAGE", 2)
+    monkeypatch.setattr(glances, "_SEARCHED_MAX", most)
+    monkeypatch.setattr(glances, "_PAGE", 2)
     look = Look(*(stored(seq) for seq in range(1, 5)), stored(6), stored(7, thread_id="x"))
     note = f"{most} stored tasks were searched; go on with the cursor."
     if searched == 5:  # the page that has the last of them has the next one, too

@@ -9,7 +9,7 @@ import pytest
 from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.draft import Way, drawn
+from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox.letter import Home, Letter
@@ -20,8 +20,8 @@ from mcp_agentbus.store.records import read_record, read_sent
 def kept(planner, coder, **options):
     """Return a task of a planner's for a coder as the outbox keeps it."""
     draft = drawn(planner, "Besides", "x", options)
-    task_id, way = planner.task_id(coder.me.id, "r1"), Way((planner.me.id,), 1)
-    return Letter(draft.task_for(coder.me.id, task_id, way), planner.me, Home((), ""))
+    task_id, route = planner.task_id(coder.me.id, "r1"), Route((planner.me.id,), 1)
+    return Letter(draft.task_for(coder.me.id, task_id, route), planner.me, Home((), ""))
 
 
 @pytest.mark.parametrize(("named", "thread"), [(None, "release-7"), ("hotfix", "hotfix")])

@@ -5,13 +5,14 @@ import pytest
 from answering import OTHER, RESULT, Reader, claim
 from messages import read_record, read_task
 
-from mcp_agentbus.handoff.call import Given, Inbox, Item
+from mcp_agentbus.handoff.call import Given
 from mcp_agentbus.handoff.ends.awaited import Result
 from mcp_agentbus.handoff.ends.news import Results
 from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
-from mcp_agentbus.handoff.lookup import Glance
+from mcp_agentbus.handoff.looking.glances import Glance
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.rest import Left
+from mcp_agentbus.handoff.taking.rest import InboxRest
 from mcp_agentbus.store.reading.read_back import Seen
 from mcp_agentbus.store.waiting import Lane
 
@@ -79,7 +80,7 @@ async def test_what_waits_by_that_look_and_was_not_offered_is_taken(reader):
 
 async def test_whoever_holds_enough_takes_of_it_what_is_urgent(reader):
     reader.held(*"abcde")
-    reader.left = Left({})
+    reader.left = InboxRest({})
     reader.looked, reader.unoffered = {"high": Lane(2), "low": Lane(1)}, Brought([claim("t1")])
     inbox = await read_inbox(reader.session)
 
@@ -184,7 +185,7 @@ async def test_a_read_fills_up_to_5_held_and_shows_as_many_results(reader):
 async def test_a_limited_read_that_leaves_tasks_waiting_can_be_gone_on_with(reader, limit, waits):
     reader.held("t1", "t2")
     if not waits:
-        reader.left, reader.looked = Left({}), {}
+        reader.left, reader.looked = InboxRest({}), {}
     inbox = await read_inbox(reader.session, limit=limit)
 
     assert inbox.next_cursor == ("claim-2" if limit and waits else None)
@@ -197,7 +198,7 @@ async def test_one_that_shows_nothing_of_what_waits_cannot(reader):
 async def test_of_more_open_claims_than_asked_for_it_goes_on_behind_the_last_shown(reader):
     first, second, third = reader.held("t1", "t2", "t3")
     new = claim("t4")
-    reader.taken, reader.left = Brought([new]), Left({})
+    reader.taken, reader.left = Brought([new]), InboxRest({})
     page = await read_inbox(reader.session, limit=1)
     reader.session.claims.let_go("t4")
     reader.taken, reader.looked = Brought(), {}
@@ -214,7 +215,7 @@ async def test_one_answer_names_50_open_claims_that_were_given(reader, count, cu
     task_ids = [f"t{number}" for number in range(count)]
     reader.held(*task_ids)
     reader.given(*task_ids)
-    reader.left, reader.looked = Left({}), {}
+    reader.left, reader.looked = InboxRest({}), {}
     inbox = await read_inbox(reader.session)
 
     assert (len(inbox.tasks), inbox.next_cursor) == (50, cursor)

@@ -20,7 +20,7 @@ from mcp_agentbus.errors import (
     StoreFull,
     UnknownAgent,
 )
-from mcp_agentbus.handoff.agents import Addressee
+from mcp_agentbus.handoff.sending.addressees import Addressee
 from mcp_agentbus.handoff.sending.handing_on import Barred, be_known, hand_on
 from mcp_agentbus.store import codec, roster
 from mcp_agentbus.store.outbox.letter import Home, Letter

@@ -8,11 +8,12 @@ from planners_task import SENT, TASK
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup, NotAllowed, UnknownTask
-from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.lookup import answered_id, sender_of, whole_id
+from mcp_agentbus.handoff.looking import task_ids
+from mcp_agentbus.handoff.looking.task_ids import answered_id, whole_id
+from mcp_agentbus.handoff.looking.whose import sender_of
 from mcp_agentbus.store import codec
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.steps import first_record
 
 ID, OTHER = f"abcdef{26 * '0'}", f"abcdef1{25 * '0'}"
@@ -34,7 +35,7 @@ class Outbox:
 
     async def find(self, written):
         task = TASK.model_copy(update={"id": OTHER})
-        return Waits(task, 1, TASK.created_at, True) if OTHER.startswith(written) else None
+        return Envelope(task, 1, TASK.created_at, True) if OTHER.startswith(written) else None
 
 
 async def test_a_whole_id_of_ours_is_taken_as_it_is_and_nothing_is_asked():
@@ -70,7 +71,7 @@ async def test_then_what_the_session_holds():
 async def test_then_what_its_agent_has_sent_or_received_once_all_of_it_is_kept(
     monkeypatch, me, inbox
 ):
-    monkeypatch.setattr(lookup, "of_this_user", None)
+    monkeypatch.setattr(task_ids, "of_this_user", None)
     server = ExactServer(messages=[sent(inbox=inbox), sent(OTHER, owner="a", inbox="b")])
     session = reader(server, me)
 
@@ -88,7 +89,7 @@ async def test_what_nobody_has_kept_yet_is_looked_for_then():
 
 
 async def test_at_last_what_this_users_other_agents_have_sent_or_received(monkeypatch):
-    monkeypatch.setattr(lookup, "of_this_user", lambda _: ("planner", "tester"))
+    monkeypatch.setattr(task_ids, "of_this_user", lambda _: ("planner", "tester"))
     server = ExactServer(messages=[sent(), sent(OTHER, owner="a", inbox="b")])
 
     assert await whole_id(reader(server, Agent("other")), "abcdef") == ID
@@ -100,7 +101,7 @@ async def test_where_it_is_not_known_which_those_are_it_comes_back_as_it_is(monk
     def unreadable(_):
         raise BadSetup("The book of names cannot be read.")
 
-    monkeypatch.setattr(lookup, "of_this_user", unreadable)
+    monkeypatch.setattr(task_ids, "of_this_user", unreadable)
 
     planner = reader(ExactServer(), Agent("planner"))
     assert await whole_id(planner, "abcdef") == "abcdef"

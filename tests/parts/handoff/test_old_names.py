@@ -7,11 +7,11 @@ import pytest
 
 from mcp_agentbus.config import names
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
-from mcp_agentbus.handoff import agents
-from mcp_agentbus.handoff.agents import under_old_names
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.taking import old_names
+from mcp_agentbus.handoff.taking.old_names import under_old_names
 from mcp_agentbus.store import streams
 
 
@@ -46,7 +46,7 @@ async def test_a_name_that_is_another_account_s_by_now_keeps_no_call_from_going_
 
     book = SimpleNamespace(renamed={"old": "new"}, became=lambda was, agent: agent == "new")
     monkeypatch.setattr(names, "read", lambda _: book)
-    monkeypatch.setattr(agents.unseen, "look_up", is_anothers)
+    monkeypatch.setattr(old_names.unseen, "look_up", is_anothers)
 
     assert await under_old_names(world.bus, "new") == ()
 
@@ -56,7 +56,7 @@ async def test_what_waits_there_is_counted_and_what_is_more_is_not_counted_on(wo
     new = world.name("lead")
     book = SimpleNamespace(renamed={old.me.id: new}, became=lambda was, agent: agent == new)
     monkeypatch.setattr(names, "read", lambda _: book)
-    monkeypatch.setattr(agents, "_LEFT_MAX", 2)
+    monkeypatch.setattr(old_names, "_LEFT_MAX", 2)
     while_it_lives = await under_old_names(world.bus, new)
     [sent] = await send_task(old, coder.me.id, "Do it", "x")
     await read_inbox(coder)

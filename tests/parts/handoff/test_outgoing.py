@@ -13,9 +13,9 @@ from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, BusUnreachable, NotAllowed, StoreFull, Unconfirmed
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import Published, publish_result
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.store.outbox.letter import Home, Letter
-from mcp_agentbus.store.outbox.outbox import Here, Waits
+from mcp_agentbus.store.outbox.outbox import Envelope, KeptHere
 
 ME = Agent("planner")
 TASK = read_task().model_copy(
@@ -34,7 +34,7 @@ class Outbox:
 
     @property
     def seen(self):
-        return tuple(Waits(each.task, 1, now(), True, self.is_over) for each in self.letters)
+        return tuple(Envelope(each.task, 1, now(), True, self.is_over) for each in self.letters)
 
     async def has(self, sender):
         return any(each.task.sender == sender for each in self.letters)
@@ -49,7 +49,7 @@ class Outbox:
         if self.fails:
             raise self.fails
         self.letters.append(Letter(task, sender, Home((), "")))
-        return Here(duplicate=False)
+        return KeptHere(duplicate=False)
 
     async def withdraw(self, sender, task_id, said):
         self.withdrawn.append((sender, task_id, said))
@@ -83,7 +83,7 @@ def session(outbox=None, *, me=ME, keeps=True):
     ids=["no outbox", "empty", "one of its own", "locked out", "none marked", "another's"],
 )
 async def test_what_is_sent_goes_behind_what_its_agent_has_sent_and_waits_here(outbox, behind):
-    assert await later.goes_behind_others(session(outbox)) == behind
+    assert await outgoing.goes_behind_others(session(outbox)) == behind
 
 
 @pytest.mark.parametrize(
@@ -93,17 +93,17 @@ async def test_what_is_sent_goes_behind_what_its_agent_has_sent_and_waits_here(o
         (AWAY, {"": "It is another bus."}, "No bus server answers."),
         (None, {"": "It is another bus."}, "It is another bus."),
         (None, {"planner": "It may say nothing there.", "": "Slow."}, "It may say nothing there."),
-        (None, {"lead": "It may say nothing there."}, later.BEHIND_OTHERS),
-        (None, {}, later.BEHIND_OTHERS),
+        (None, {"lead": "It may say nothing there."}, outgoing.BEHIND_OTHERS),
+        (None, {}, outgoing.BEHIND_OTHERS),
     ],
 )
 async def test_what_is_kept_here_says_why_and_is_awaited_at_the_bus_no_more(failure, says, why):
     planner = session(Outbox())
     planner.outbox.says = says
 
-    here = await later.keep(planner, TASK, failure)
+    here = await outgoing.keep(planner, TASK, failure)
 
-    assert here == Here(duplicate=False, why=why)
+    assert here == KeptHere(duplicate=False, why=why)
     assert planner.forgotten == [TASK.id]
     assert [each.task for each in planner.outbox.letters] == [TASK]
 
@@ -123,7 +123,7 @@ async def test_what_cannot_be_kept_here_either_says_both_and_whether_it_may_be_s
     planner = session(Outbox(fails=local))
 
     with pytest.raises(kind) as failed:
-        await later.keep(planner, TASK, failure)
+        await outgoing.keep(planner, TASK, failure)
 
     assert type(failed.value) is kind
     assert f"Nor could it be kept here: {local.message}" in failed.value.message
@@ -134,7 +134,7 @@ async def test_a_task_under_an_id_that_another_has_here_is_refused_as_it_is():
     refusal = BadInput("It was used for another.")
 
     with pytest.raises(BadInput) as refused:
-        await later.keep(session(Outbox(fails=refusal)), TASK, AWAY)
+        await outgoing.keep(session(Outbox(fails=refusal)), TASK, AWAY)
 
     assert refused.value is refusal
 
@@ -143,7 +143,7 @@ async def test_what_may_be_at_the_bus_is_not_said_to_be_stored_nowhere_where_its
     refusal = BadInput("It was used for another. Nothing was stored.", hint="Use another.")
 
     with pytest.raises(Unconfirmed) as failed:
-        await later.keep(session(Outbox(fails=refusal)), TASK, Unconfirmed("No answer came."))
+        await outgoing.keep(session(Outbox(fails=refusal)), TASK, Unconfirmed("No answer came."))
 
     said = "No answer came. Nor could it be kept here: It was used for another."
     assert (failed.value.message, failed.value.hint) == (said, Unconfirmed.hint)
@@ -165,20 +165,20 @@ async def test_without_a_listener_it_is_kept_if_one_that_has_ended_had_kept_this
 ):
     started = []
 
-    async def lying(_, **how):
+    async def kept_here(_, **how):
         started.append(how)
         if isinstance(found, Exception):
             raise found
-        return [Waits(task, 1, now(), True) for task in found]
+        return [Envelope(task, 1, now(), True) for task in found]
 
-    monkeypatch.setattr(later, "lying", lying)
+    monkeypatch.setattr(outgoing, "read_outbox", kept_here)
     planner = session(keeps=keeps)
 
     if kept:
-        assert await later.keep(planner, TASK, AWAY) == Here(True, "No bus server answers.")
+        assert await outgoing.keep(planner, TASK, AWAY) == KeptHere(True, "No bus server answers.")
     else:
         with pytest.raises(BusUnreachable) as failed:
-            await later.keep(planner, TASK, AWAY)
+            await outgoing.keep(planner, TASK, AWAY)
         assert ("a listener keeps" in failed.value.hint) == keeps
     assert planner.forgotten == [TASK.id] * kept
     assert started == [{"may_start": False}] * keeps
@@ -194,7 +194,7 @@ async def test_without_a_listener_it_is_kept_if_one_that_has_ended_had_kept_this
     ],
 )
 def test_where_a_listener_would_keep_it_the_error_says_how(outbox, keeps, failure, says_how):
-    error = later.kept_nowhere(session(outbox, keeps=keeps), failure)
+    error = outgoing.kept_nowhere(session(outbox, keeps=keeps), failure)
 
     assert (error is failure) == (not says_how)
     assert (type(error), error.message) == (type(failure), failure.message)
@@ -213,7 +213,7 @@ def test_where_a_listener_would_keep_it_the_error_says_how(outbox, keeps, failur
     ],
 )
 async def test_it_is_known_what_its_agent_has_sent_that_is_not_at_the_bus(outbox, me, here):
-    assert await later.lies_here(session(outbox, me=me), TASK.id) == here
+    assert await outgoing.is_outgoing(session(outbox, me=me), TASK.id) == here
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ async def test_it_is_known_what_its_agent_has_sent_that_is_not_at_the_bus(outbox
 async def test_what_is_withdrawn_here_is_awaited_no_more(outbox, done):
     planner = session(outbox)
 
-    assert await later.withdrawn(planner, TASK.id, "not any more") == done
+    assert await outgoing.withdrawn(planner, TASK.id, "not any more") == done
     assert planner.forgotten == [TASK.id] * done
     if done:
         assert outbox.withdrawn == [("planner", TASK.id, "not any more")]
@@ -239,7 +239,7 @@ async def test_what_waits_here_is_withdrawn_without_the_bus():
 
 
 async def failed(planner, error=AWAY):
-    @later.telling_too
+    @outgoing.telling_too
     async def reads(_):
         raise error
 

@@ -9,7 +9,7 @@ from messages import read_task
 from mcp_agentbus.core.notices import Holds, Reason
 from mcp_agentbus.errors import InboxFull
 from mcp_agentbus.handoff.sending.receipts import receipt_of
-from mcp_agentbus.store.outbox.outbox import Here
+from mcp_agentbus.store.outbox.outbox import KeptHere
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Receipt
@@ -36,11 +36,11 @@ AS_SENT = {"notify": "wake", "deliver_at": TASK.deliver_at}
         (KEPT, {**AS_SENT, "wake": "held"}),
         (Kept(KEPT.sent, duplicate=True), {**AS_SENT, "wake": "held", "duplicate": True}),
         (
-            Here(duplicate=True, why="away"),
+            KeptHere(duplicate=True, why="away"),
             {**AS_SENT, "state": "stored_here", "wake": "not_known", "duplicate": True},
         ),
         (
-            Here(duplicate=False, why="away"),
+            KeptHere(duplicate=False, why="away"),
             {**AS_SENT, "state": "stored_here", "wake": "not_known"},
         ),
         (InboxFull("full", hint="Wait."), {"state": "refused"}),
@@ -54,7 +54,7 @@ def test_a_receipt_says_all_that_is_known_of_a_task(outcome, told):
 
 
 @pytest.mark.parametrize("expect", ["answer", "nothing"])
-@pytest.mark.parametrize("outcome", [KEPT, Here(duplicate=False)])
+@pytest.mark.parametrize("outcome", [KEPT, KeptHere(duplicate=False)])
 def test_a_receipt_says_whether_an_answer_is_expected(outcome, expect):
     task = TASK.model_copy(update={"expect": expect})
 

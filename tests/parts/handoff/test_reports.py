@@ -15,6 +15,7 @@ from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.records import read_record, write_record
@@ -179,8 +180,8 @@ async def test_what_nobody_holds_is_had_by_who_ends_it_or_is_there_for_it_else_b
         held = list(session.claims)
 
     is_own = only or status == "completed"
-    shells = shell.session_id(coder.me.id, world.bus.settings.state_dir)
-    assert record.session == (session.id if is_own else shells)
+    of_shell = session_id(coder.me.id, world.bus.settings.state_dir)
+    assert record.session == (session.id if is_own else of_shell)
     assert held == [task_id] * (only and status == "working")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.rest import Left, as_told, looked_at
+from mcp_agentbus.handoff.taking.rest import InboxRest, as_told, looked_at
 from mcp_agentbus.store import waiting
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.waiting import Lane
@@ -56,7 +56,7 @@ def server(monkeypatch):
 async def test_the_server_is_asked_for_what_no_pull_has_told(server, by_pulls, told, waits, asked):
     claims = [SimpleNamespace(was_offered=False)]
 
-    assert await as_told(SESSION, Brought(claims, by_pulls), told) == Left(waits, 0)
+    assert await as_told(SESSION, Brought(claims, by_pulls), told) == InboxRest(waits, 0)
     assert server.asked == asked
 
 
@@ -64,7 +64,7 @@ async def test_where_something_was_offered_before_each_task_is_looked_at(server)
     server.lanes = {("coder", "high"): Lane(3, 2, gone=1)}
     claims = [SimpleNamespace(was_offered=each) for each in (False, True)]
 
-    assert await as_told(SESSION, Brought(claims, dict.fromkeys(LANES, 0))) == Left(
+    assert await as_told(SESSION, Brought(claims, dict.fromkeys(LANES, 0))) == InboxRest(
         {"high": 3}, 1, 1
     )
 
@@ -77,11 +77,11 @@ async def test_what_others_hold_is_what_is_held_but_for_its_own_and_where_any_wa
         ("coder", "normal"): Lane(0, 1), ("coder", "low"): Lane(3, gone=2),
     }  # fmt: skip
 
-    assert await looked_at(SESSION) == Left({"high": 3, "low": 3}, 2, 3)
+    assert await looked_at(SESSION) == InboxRest({"high": 3, "low": 3}, 2, 3)
     assert server.asked == [(inbox, lane) for lane in LANES for inbox in SESSION.inboxes]
     assert server.mended == ["coder", "role-review"]
 
 
 async def test_where_nothing_waits_nothing_is_mended_and_nobody_holds_less_than_nothing(server):
-    assert await looked_at(SESSION) == Left({}, 0)
+    assert await looked_at(SESSION) == InboxRest({}, 0)
     assert server.mended == []

@@ -11,7 +11,7 @@ from server_stand_in import NOON
 from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.errors import BadInput, HopLimit
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.sending.draft import Way
+from mcp_agentbus.handoff.sending.draft import Route
 from mcp_agentbus.handoff.sending.receipts import receipt_of
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import first_record, sent_of
@@ -135,7 +135,7 @@ async def test_an_answer_is_in_the_conversation_of_what_was_sent_or_is_held_unle
 
     [task] = sender.stored
     assert (task.thread_id, "settled" in sender.asked) == (thread, asks)
-    plain = sender.task(way=Way(("planner", "planner"), 1), **options)
+    plain = sender.task(route=Route(("planner", "planner"), 1), **options)
     assert task == plain.model_copy(update={"thread_id": thread})
 
 
@@ -152,7 +152,7 @@ async def test_work_goes_on_from_what_is_held_until_it_has_come_too_far(sender, 
     sender.session.claims.hold(Claim(held, None, first_record(sent_of(held)), 1))
     if hops == 5:
         await sender()
-        assert sender.stored == [sender.task(way=Way((*chain, "planner"), 6))]
+        assert sender.stored == [sender.task(route=Route((*chain, "planner"), 6))]
         return
     with pytest.raises(HopLimit) as refused:
         await sender()

@@ -15,9 +15,9 @@ from mcp_agentbus.errors import (
     StoreFull,
     Unconfirmed,
 )
-from mcp_agentbus.handoff.sending import later
+from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.handoff.sending.receipts import receipt_of
-from mcp_agentbus.store.outbox.outbox import Here, Waits
+from mcp_agentbus.store.outbox.outbox import Envelope, KeptHere
 from mcp_agentbus.store.roster import Entry
 
 
@@ -127,8 +127,8 @@ async def test_what_the_bus_cannot_take_yet_is_kept_here_in_order_and_counts_as_
     receipts = await sender(["coder", "role:review"])
 
     tasks = [sender.task("coder", at=NOON), sender.task("role-review", at=NOON)]
-    why = later.BEHIND_OTHERS if behind else "No bus server answers."
-    here = Here(duplicate=False, why=why)
+    why = outgoing.BEHIND_OTHERS if behind else "No bus server answers."
+    here = KeptHere(duplicate=False, why=why)
     assert outbox.kept == tasks
     assert receipts == (
         receipt_of("coder", None, tasks[0], here), receipt_of("role:review", None, tasks[1], here),
@@ -188,7 +188,7 @@ async def test_what_the_bus_fails_to_store_and_nothing_keeps_here_is_told_and_co
     async def nothing(*_, **__):
         return []
 
-    monkeypatch.setattr(later, "lying", nothing)
+    monkeypatch.setattr(outgoing, "read_outbox", nothing)
     sender.server.settings.keeps_outbox = True
     sender.server.refuses["coder"] = AWAY
     if has_outbox:
@@ -198,7 +198,7 @@ async def test_what_the_bus_fails_to_store_and_nothing_keeps_here_is_told_and_co
         await sender(request_id=key)
 
     nor = f"No bus server answers. Nor could it be kept here: {FULL.message}"
-    told = (nor, FULL.hint) if has_outbox else (AWAY.message, f"Wait. {later._NEEDS_LISTENER}")
+    told = (nor, FULL.hint) if has_outbox else (AWAY.message, f"Wait. {outgoing._NEEDS_LISTENER}")
     assert (failed.value.message, failed.value.hint) == told
     assert sender.counted == [("planner", 1)]
 
@@ -235,7 +235,7 @@ async def test_what_is_kept_here_and_answers_a_held_task_goes_on_in_its_thread(
 @pytest.mark.parametrize(
     ("behind", "told"),
     [
-        (True, (f"{later.BEHIND_OTHERS} Who all are only the bus knows. Nothing was stored.",
+        (True, (f"{outgoing.BEHIND_OTHERS} Who all are only the bus knows. Nothing was stored.",
                 "Name those whom you mean, or send it later.")),
         (False, (AWAY.message, AWAY.hint)),
     ],
@@ -253,10 +253,10 @@ async def test_what_is_for_all_is_kept_nowhere(sender, behind, told):
 async def test_what_a_listener_that_has_ended_had_kept_is_known_to_who_repeats_the_call(
     sender, monkeypatch, key
 ):
-    async def lying(*_, **__):
-        return [Waits(sender.task(key="r1", at=NOON), 1, NOON, True)]
+    async def kept_here(*_, **__):
+        return [Envelope(sender.task(key="r1", at=NOON), 1, NOON, True)]
 
-    monkeypatch.setattr(later, "lying", lying)
+    monkeypatch.setattr(outgoing, "read_outbox", kept_here)
     sender.server.settings.keeps_outbox, sender.fails = True, AWAY
     if key:
         [receipt] = await sender(request_id=key)

@@ -14,10 +14,12 @@ from messages import read_record, read_task
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import processes, text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import shell, shells
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.shell import ShellMemory, cause, remember, session_id, shell_session
+from mcp_agentbus.handoff.sending.memory import CauseMemory, cause, remember
+from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shells import session_id
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def noted(file, chain, hops):
     """Write down by what way a task came that was ended just now."""
     claims = Claims(None, "coder", "session-0")
     claims.recall(chain, hops, text.now())
-    ShellMemory(file, claims).note()
+    CauseMemory(file, claims).note()
 
 
 def session(folder, *, leased=False, calls=1, worker=""):
@@ -100,7 +102,7 @@ def test_what_a_call_reports_on_is_noted_unless_the_session_does_that_itself(
     assert file.exists() is not leased
     if not leased:
         ended = {"at": at.isoformat(), "chain": ["planner"], "hops": 4}
-        assert json.loads(file.read_bytes()) == {"ended": ended}
+        assert file.read_bytes() == json.dumps({"ended": ended}).encode()
 
 
 def test_the_end_of_a_task_is_written_once_and_no_command_waits_for_the_disk(
@@ -109,7 +111,7 @@ def test_the_end_of_a_task_is_written_once_and_no_command_waits_for_the_disk(
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
     claims = Claims(None, "coder", "session-1")
-    memory = ShellMemory(file, claims)
+    memory = CauseMemory(file, claims)
     memory.note()
     before = file.exists()
     claims.recall(["planner"], 2, text.now())
@@ -124,7 +126,7 @@ def test_a_file_that_is_not_there_is_made_for_its_user_alone_and_left_open_nowhe
     file = shells.file_of(tmp_path / "state", "coder")
     opened = len(list(Path("/dev/fd").iterdir()))
     for _ in range(2):
-        ShellMemory(file, Claims(None, "coder", "session-1")).recall()
+        CauseMemory(file, Claims(None, "coder", "session-1")).recall()
 
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (b"{}", 0o600)
     assert file.parent.stat().st_mode & 0o077 == 0
@@ -134,7 +136,7 @@ def test_a_file_that_is_not_there_is_made_for_its_user_alone_and_left_open_nowhe
 def test_an_empty_file_says_nothing_and_is_no_fault(file, caplog):
     file.touch(0o600)
     claims = Claims(None, "coder", "session-1")
-    ShellMemory(file, claims).recall()
+    CauseMemory(file, claims).recall()
 
     assert (claims.finished, caplog.messages) == (None, [])
 
@@ -144,12 +146,12 @@ def test_a_file_that_cannot_be_used_is_told_of_and_gone_on_without(tmp_path, fil
     claims = Claims(None, "coder", "session-1")
     claims.recall(["planner"], 2, text.now())
     file.mkdir()
-    ShellMemory(file, claims).recall()
-    ShellMemory(file, claims).note()
+    CauseMemory(file, claims).recall()
+    CauseMemory(file, claims).note()
     file.rmdir()
     file.touch(0o600)
     file.write_text('{"ended": {"at": 5}}')
-    ShellMemory(file, claims).recall()
+    CauseMemory(file, claims).recall()
 
     assert [said.partition(". Hint: ")[0] for said in caplog.messages] == [
         f"{file} cannot be read: it is a folder and no file",
@@ -189,7 +191,7 @@ async def test_a_shells_session_is_a_lease_under_its_name_that_goes_on_and_notes
 
     assert known == (session_id("coder", tmp_path), True, (("planner",), 2))
     later = Claims(None, "coder", "session-2")
-    ShellMemory(file, later).recall()
+    CauseMemory(file, later).recall()
     assert later.cause() == (read_task().chain, read_task().hops)
 
 
@@ -209,7 +211,7 @@ def test_the_id_of_a_shells_session_differs_by_agent_folder_and_machine(tmp_path
     assert re.fullmatch(r"shell-[0-9a-f]{16}", session_id("coder", tmp_path))
     first = [session_id("coder", tmp_path) for _ in range(2)]
     others = [session_id("tester", tmp_path), session_id("coder", Path(odd))]
-    monkeypatch.setattr(shell, "_machine", lambda: "another")
+    monkeypatch.setattr(shells, "_machine", lambda: "another")
     others.append(session_id("coder", tmp_path))
     assert len({*first, *others}) == 4
 
@@ -223,17 +225,17 @@ def test_a_machine_is_known_by_its_number_and_its_name(tmp_path, monkeypatch, fi
     for path, content in zip(paths, files, strict=True):
         if content is not None:
             path.write_bytes(content)
-    monkeypatch.setattr(shell, "_MACHINE_IDS", tuple(map(str, paths)))
-    monkeypatch.setattr(shell.socket, "gethostname", lambda: "pi")
+    monkeypatch.setattr(shells, "_MACHINE_IDS", tuple(map(str, paths)))
+    monkeypatch.setattr(shells.socket, "gethostname", lambda: "pi")
     monkeypatch.setattr(processes, "machine", str)
 
-    assert shell._machine() == f"{number} pi"
+    assert shells._machine() == f"{number} pi"
 
 
 @pytest.mark.parametrize(("uuid", "known"), [("00ff", "00ff"), ("", " pi")])
 def test_a_mac_is_known_by_its_number_whatever_its_name_is_now(monkeypatch, uuid, known):
-    monkeypatch.setattr(shell, "_MACHINE_IDS", ())
-    monkeypatch.setattr(shell.socket, "gethostname", lambda: "pi")
+    monkeypatch.setattr(shells, "_MACHINE_IDS", ())
+    monkeypatch.setattr(shells.socket, "gethostname", lambda: "pi")
     monkeypatch.setattr(processes, "machine", lambda: uuid)
 
-    assert shell._machine() == known
+    assert shells._machine() == known

@@ -17,7 +17,7 @@ from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.lookup import Life, task_life
 from mcp_agentbus.store import codec, roster
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Moment, Wakes
 
@@ -119,7 +119,7 @@ async def test_one_that_has_just_come_is_told_by_itself(server):
     assert await task_life(reader(server, CODER), "t1") == Life("stored", FIRST, KEPT, TASK)
 
 
-@pytest.mark.parametrize("waits", [None, Waits(TASK, 1, NOON, True)], ids=["never", "no more"])
+@pytest.mark.parametrize("waits", [None, Envelope(TASK, 1, NOON, True)], ids=["never", "no more"])
 async def test_one_that_does_not_lie_in_the_outbox_is_asked_for_at_the_bus(server, waits):
     class Outbox:
         may_hold = True

@@ -7,7 +7,9 @@ import pytest
 from messages import read_task
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.handoff.call import Answered, Calls, Given, Inbox, Item, Watch
+from mcp_agentbus.handoff.call import Answered, Calls, Given
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
+from mcp_agentbus.handoff.taking.watches import Watch
 
 
 class Clock:

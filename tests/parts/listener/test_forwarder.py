@@ -13,7 +13,7 @@ from mcp_agentbus.errors import StoreFull
 from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.listener.outbox.forwarder import pause_s
 from mcp_agentbus.store.outbox.letter import Home, Letter
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 
 
 @pytest.mark.parametrize("tries", [1, 3, 5, 2_000, 10**9])
@@ -86,7 +86,7 @@ class Outbox:
         self.says, self.filled, self.turn = says, asyncio.Event(), asyncio.Lock()
 
     async def waits(self):
-        return (Waits(TASK, 1, TASK.created_at, is_ours=True),)
+        return (Envelope(TASK, 1, TASK.created_at, is_ours=True),)
 
     async def still(self, waits):
         return waits

@@ -11,7 +11,7 @@ from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Profile
 from mcp_agentbus.wakes import demand
-from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.demand import Demand
 from mcp_agentbus.wakes.facts import Waiting
 from mcp_agentbus.wakes.ledger import Ledger
 
@@ -35,7 +35,7 @@ async def test_a_name_that_is_not_of_this_account_is_no_own_agents(
     thing = Waiting("task coder 7f", "task", "7f", "planner", "planner", "coder", priority="high")
 
     async def look(*_):
-        return Looked(Counts(high=1), (thing,))
+        return Demand(Counts(high=1), (thing,))
 
     async def registration(_, who):
         now = datetime.now(UTC)

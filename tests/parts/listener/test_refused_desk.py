@@ -14,7 +14,7 @@ from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.requests import Requests
 from mcp_agentbus.store import roster
-from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.demand import Demand
 
 
 async def others_turn():
@@ -114,7 +114,7 @@ async def test_of_agents_that_are_counted_one_that_fails_takes_nothing_from_the_
     async def look(agent):
         if agent == "coder":
             raise NotAllowed
-        return Looked(Counts(high=1), ())
+        return Demand(Counts(high=1), ())
 
     state.look = look
     asked = Requests(state, None, None, None, None)

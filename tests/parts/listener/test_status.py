@@ -11,7 +11,7 @@ from local_server import settings_at
 from planners_task import TASK
 
 from mcp_agentbus.listener import status
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Row
 
@@ -179,8 +179,8 @@ def test_looking_at_a_listener_loads_no_library(tmp_path):
 
 
 def test_what_was_withdrawn_is_not_counted_among_what_waits_for_its_bus():
-    before = Waits(TASK, 1, AT - timedelta(hours=1), is_ours=True, is_over=True)
-    kept = [before, Waits(TASK, 2, AT, is_ours=True)]
+    before = Envelope(TASK, 1, AT - timedelta(hours=1), is_ours=True, is_over=True)
+    kept = [before, Envelope(TASK, 2, AT, is_ours=True)]
 
     data = status.outbox_data(kept, {})
     assert (data["waiting"], data["since"]) == (1, AT.isoformat())

@@ -17,7 +17,7 @@ from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, Listener, OnBus
-from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Waits
+from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope
 from mcp_agentbus.store.task import Moment
 
 
@@ -46,7 +46,7 @@ def test_where_the_bus_was_not_reached_nobody_is_told_that_there_is_no_such_task
 @pytest.mark.parametrize("is_at_bus", [False, True])
 @pytest.mark.parametrize("is_ours", [False, True])
 def test_a_task_of_the_outbox_is_told_as_one_of_the_bus_that_has_it(is_at_bus, is_ours):
-    waits = Waits(TASK.model_copy(update={"id": ID}), 1, NOW, is_ours)
+    waits = Envelope(TASK.model_copy(update={"id": ID}), 1, NOW, is_ours)
     told = Change("planner", "coder", ID, NOW, 1, "sent_seq", {})
     with Archive(None, Keeps()) as archive:
         archive.note([told] * is_at_bus, Reached("agentbus.*.*.*.*", 1, 2), of="made")

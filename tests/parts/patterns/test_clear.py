@@ -12,7 +12,7 @@ from mcp_agentbus.patterns import clear as clear_module
 from mcp_agentbus.patterns import command
 from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
 from mcp_agentbus.patterns.command import clearing_text
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.subjects import SCHEDULE, scheduled_subject
 
@@ -111,17 +111,17 @@ async def test_what_lies_here_until_the_bus_takes_it_is_said_to_be_left(world, m
     coder = await world.session("coder")
     await coder.called()
     task = read_task().model_copy(update={"sender": coder.me.id})
-    lies = [
-        Waits(task, 1, task.created_at, is_ours=True),
-        Waits(task, 2, task.created_at, is_ours=False),
-        Waits(task, 3, task.created_at, is_ours=True, is_over=True),
-        Waits(read_task(), 4, task.created_at, is_ours=True),
+    kept = [
+        Envelope(task, 1, task.created_at, is_ours=True),
+        Envelope(task, 2, task.created_at, is_ours=False),
+        Envelope(task, 3, task.created_at, is_ours=True, is_over=True),
+        Envelope(read_task(), 4, task.created_at, is_ours=True),
     ]
 
     async def waits():
-        return lies
+        return kept
 
-    monkeypatch.setattr(clear_module, "lying_of", lambda _: waits())
+    monkeypatch.setattr(clear_module, "all_kept_here", lambda _: waits())
     printed = []
 
     what = await to_clear(coder)

@@ -19,7 +19,7 @@ from mcp_agentbus.errors import Refused
 from mcp_agentbus.shared import snapshot
 from mcp_agentbus.shared.replacing import outgoing
 from mcp_agentbus.shared.unseen import UnseenServer
-from mcp_agentbus.store.outbox.outbox import Outbox, lying
+from mcp_agentbus.store.outbox.outbox import Outbox, read_outbox
 from mcp_agentbus.store.outbox.own import STREAM, own_server
 
 
@@ -49,7 +49,7 @@ async def test_what_waits_here_for_a_shared_bus_stays_where_ones_own_is_restored
 
     await restored(settings, tmp_path / "backup", replace=True)
 
-    assert await lying(shared) == before
+    assert await read_outbox(shared) == before
     assert len(before) == kept
     embedded.stop(own_server(shared))
 
@@ -72,7 +72,7 @@ async def test_what_is_put_there_while_ones_own_is_about_to_be_replaced_stays_to
     monkeypatch.setattr(UnseenServer, "take_its_place", meanwhile)
     await restored(settings, tmp_path / "backup", replace=True)
 
-    assert await lying(shared) == waits[-1]
+    assert await read_outbox(shared) == waits[-1]
     assert (len(waits[-1]), len(tries)) == (kept + 3, 3)
     embedded.stop(own_server(shared))
 
@@ -87,7 +87,7 @@ async def test_what_waits_where_the_file_of_its_stream_is_damaged_stays_too(
 
     await restored(settings, tmp_path / "backup", replace=True)
 
-    assert await lying(shared) == before
+    assert await read_outbox(shared) == before
     embedded.stop(own_server(shared))
 
 
@@ -112,5 +112,5 @@ async def test_where_it_cannot_be_read_it_is_said_how_to_go_on_without_it(
     await asyncio.to_thread(Path(folder).rename, aside)
     await restored(settings, tmp_path / "backup", replace=True)
 
-    assert await lying(shared) == ()
+    assert await read_outbox(shared) == ()
     embedded.stop(own_server(shared))

@@ -14,7 +14,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable, StoreFull
 from mcp_agentbus.store.outbox import outbox as module
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
-from mcp_agentbus.store.outbox.outbox import Outbox, lying
+from mcp_agentbus.store.outbox.outbox import Outbox, read_outbox
 from mcp_agentbus.store.outbox.own import Own, own_server
 from mcp_agentbus.store.task import Task, Undecodable
 
@@ -90,7 +90,7 @@ async def test_nothing_is_started_for_an_outbox_in_which_nothing_lies(box, share
     assert not box.may_hold
     assert not await box.rest()
     assert embedded.find(settings) is None
-    assert await lying(shared, may_start=False) == ()
+    assert await read_outbox(shared, may_start=False) == ()
 
 
 async def test_the_same_is_put_there_once_and_another_under_its_id_is_refused(box, monkeypatch):
@@ -162,9 +162,9 @@ async def test_whoever_only_looks_starts_no_server(box, shared, settings):
     embedded.stop(own_server(shared))
 
     with pytest.raises(BusUnreachable, match="does not run"):
-        await lying(shared, may_start=False)
+        await read_outbox(shared, may_start=False)
     before = asyncio.all_tasks()
-    assert [waits.task.id for waits in await lying(shared)] == [task().id]
+    assert [waits.task.id for waits in await read_outbox(shared)] == [task().id]
     assert asyncio.all_tasks() == before  # it has left the server alone again
 
 
@@ -182,4 +182,4 @@ async def test_what_was_withdrawn_is_so_though_a_crash_left_both(box, shared, se
     assert await anew.find(task().id) is None
     await anew.take_out(left)
     await anew.close()
-    assert await lying(shared) == ()
+    assert await read_outbox(shared) == ()

@@ -19,7 +19,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable, InboxFull, StoreFull, Unconfirmed
 from mcp_agentbus.store.outbox import own as module
 from mcp_agentbus.store.outbox.letter import EVERYTHING, Home, Letter
-from mcp_agentbus.store.outbox.outbox import Outbox, Waits, lying
+from mcp_agentbus.store.outbox.outbox import Envelope, Outbox, read_outbox
 from mcp_agentbus.store.outbox.own import STREAM, own_server
 
 ME = Agent("planner")
@@ -35,7 +35,7 @@ def task(number=1, **changed):
 
 def waits(number=1, seq=1, *, is_ours=True, is_over=False):
     """Return what is known of such a task that lies there."""
-    return Waits(task(number, body=""), seq, TASK.created_at, is_ours, is_over)
+    return Envelope(task(number, body=""), seq, TASK.created_at, is_ours, is_over)
 
 
 def deleted(seq):
@@ -129,7 +129,7 @@ async def test_what_is_put_there_is_stored_whole_and_known_without_its_body(own,
     subject = "agentbus-outbox.planner.send.coder.high.t1"
     assert own.done == [MADE, (STREAM, subject)]
     assert before == ((), False, False, False, False)
-    known = Waits(task(body=""), 1, TASK.created_at, is_ours=True)
+    known = Envelope(task(body=""), 1, TASK.created_at, is_ours=True)
     assert (box.seen, box.may_hold, box.may_hold_ours) == ((known,), True, True)
     assert box.filled.is_set()
     assert await box.read(known) == Letter(task(), ME, HOME)
@@ -381,11 +381,13 @@ async def test_what_was_withdrawn_is_said_to_lie_there_if_that_is_asked_for(own,
     own.lay(is_over=True)
     own.lay(2)
 
-    assert [each.task.id for each in await lying(shared)] == ["t2"]
-    assert [each.task.id for each in await lying(shared, with_over=True)] == ["t1", "t2"]
+    assert [each.task.id for each in await read_outbox(shared)] == ["t2"]
+    assert [each.task.id for each in await read_outbox(shared, with_over=True)] == ["t1", "t2"]
 
 
 def test_a_letter_waits_since_it_was_sent_and_stays_unless_it_is_said_to_be_over():
     at = NOON - timedelta(hours=1)
-    assert Waits(task(), 1, at, is_ours=True) == Waits(task(), 1, at, is_ours=True, is_over=False)
+    assert Envelope(task(), 1, at, is_ours=True) == Envelope(
+        task(), 1, at, is_ours=True, is_over=False
+    )
     assert Letter(task(), ME, HOME).said == ""

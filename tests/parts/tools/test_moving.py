@@ -16,7 +16,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
-from mcp_agentbus.store.outbox.outbox import Waits
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.records import add_wake, read_record, read_sent, read_wakes, write_record
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import moving
@@ -139,13 +139,13 @@ async def test_who_has_sent_what_is_kept_here_for_this_bus_stays_known_by_its_na
 
     def waits(number, **changed):
         task = TASK.model_copy(update={"id": f"t{number}", "sender": agent, **changed})
-        return Waits(task, number, NOON, is_ours=number < 7, is_over=number in over)
+        return Envelope(task, number, NOON, is_ours=number < 7, is_over=number in over)
 
-    async def lying(_, *, may_start=True, with_over=False):
+    async def kept_here(_, *, may_start=True, with_over=False):
         lies = [waits(5, sender="other"), waits(7), *map(waits, range(kept))]
         return [each for each in lies if with_over or not each.is_over]
 
-    monkeypatch.setattr(moving, "lying", lying)
+    monkeypatch.setattr(moving, "read_outbox", kept_here)
     monkeypatch.setattr(type(world.bus.settings), "keeps_outbox", True)
     renaming, forgetting = (moving.rename, world.name("smith")), (moving.forget,)
     for change, *to in (renaming, forgetting) if kept else ():

@@ -17,7 +17,7 @@ from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.wakes import answers, demand
-from mcp_agentbus.wakes.demand import Looked
+from mcp_agentbus.wakes.demand import Demand
 from mcp_agentbus.wakes.facts import Waiting
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -46,8 +46,8 @@ async def test_tasks_in_lanes_that_wake_are_told_each_and_the_others_and_words_a
         await sent(planner, to, priority, expect="nothing")
 
     urgent, usual = (a_task(planner.me.id, to, high), a_task(planner.me.id, to, normal, "normal"))
-    assert await looked_at(coder) == Looked(Counts(1, 4), (urgent,))
-    assert await looked_at(coder, (), ("normal", "high")) == Looked(Counts(1, 4), (usual, urgent))
+    assert await looked_at(coder) == Demand(Counts(1, 4), (urgent,))
+    assert await looked_at(coder, (), ("normal", "high")) == Demand(Counts(1, 4), (usual, urgent))
 
 
 async def test_of_results_those_are_told_of_which_their_sender_wants_to_hear(world):
@@ -62,7 +62,7 @@ async def test_of_results_those_are_told_of_which_their_sender_wants_to_hear(wor
 
     place = planner.me.id, coder.me.id
     revisions = [(await read_record(world.bus, *place, each))[1] for each in ids]
-    assert found == Looked(
+    assert found == Demand(
         Counts(results=2),
         tuple(
             Waiting(
@@ -108,8 +108,8 @@ async def test_what_was_said_to_a_question_is_told_to_the_session_that_has_asked
     place = planner.me.id, coder.me.id
     asking = [(await read_record(world.bus, *place, each))[0] for each in ids]
     marks = [(await to_question(world.bus, record)).mark for record in asking]
-    assert unanswered == Looked(Counts(), (), tuple(asking))
-    assert found == Looked(
+    assert unanswered == Demand(Counts(), (), tuple(asking))
+    assert found == Demand(
         Counts(answers=2),
         tuple(
             Waiting(
@@ -138,9 +138,9 @@ async def test_a_task_whose_last_worker_has_asked_in_vain_says_so_until_it_is_an
     await coder.close()
     plain = a_task(planner.me.id, coder.me.id, task_id)
 
-    assert await looked_at(coder) == Looked(Counts(1), (replace(plain, unanswered=True),))
+    assert await looked_at(coder) == Demand(Counts(1), (replace(plain, unanswered=True),))
     await publish_result(planner, task_id, "answered", body="main")
-    assert await looked_at(coder) == Looked(Counts(1), (plain,))
+    assert await looked_at(coder) == Demand(Counts(1), (plain,))
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ async def test_of_many_words_are_counted_as_far_as_they_are_looked_at(world, few
 
     found = await looked_at(coder)
 
-    assert found == Looked(Counts(3, 1), (a_task(planner.me.id, to, ids[0]),))
+    assert found == Demand(Counts(3, 1), (a_task(planner.me.id, to, ids[0]),))
 
 
 async def test_of_many_senders_those_who_are_known_come_first_and_of_others_each_look_takes_some(
@@ -206,7 +206,7 @@ def what_waits(*tasks, counts):
     """Return a look that has found a result and such tasks, each of another sender."""
     result = Waiting("result r 1", "result", "r", "stranger", "coder", "stranger")
     things = [a_task(sender, "coder", sender, priority) for sender, priority in tasks]
-    return Looked(counts, (*things, result))
+    return Demand(counts, (*things, result))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ async def test_what_an_agent_does_not_take_is_said_and_not_counted(tasks, counts
     judged = await demand.judged(None, Agent("coder", accept_from=("planner",)), looked)
 
     taken = [replace(thing, accepted=thing.sender == "planner") for thing in things]
-    assert judged == Looked(left, (*taken, result))
+    assert judged == Demand(left, (*taken, result))
 
 
 async def test_what_an_agent_takes_is_left_as_it_is():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is sent while the bus is out of reach: kept on this machine, and handed on by the listener.
+"""What is sent while the bus is out of reach: it is kept here until the listener hands it on.
 
     >>> await keep(session, task, BusUnreachable())
-    Here(duplicate=False, why='No bus server answers.')
+    KeptHere(duplicate=False, why='No bus server answers.')
 
 Of a session without a listener there is no outbox, as nobody would empty it.
 """
@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed, Unconfirmed
-from mcp_agentbus.handoff.sending.lying import kept_here
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.outbox.outbox import Here, Waits, lying
+from mcp_agentbus.store.outbox.outbox import Envelope, KeptHere, read_outbox
+from mcp_agentbus.store.reading.sides import read_sides
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.store.tasks import is_same
@@ -48,7 +49,9 @@ def why_here(session: Session) -> str:
     return says.get(session.me.id) or says.get("") or BEHIND_OTHERS
 
 
-async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirmed | None) -> Here:
+async def keep(
+    session: Session, task: Task, failure: BusUnreachable | Unconfirmed | None
+) -> KeptHere:
     """Keep a task here until the bus is reached.
 
     Args:
@@ -64,9 +67,9 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
     outbox = session.outbox
     why = failure.cause if failure else why_here(session)
     if outbox is None:
-        if await _lay_before(session, task):
+        if await _was_kept_before(session, task):
             session.outcomes.forget(task.id)
-            return Here(duplicate=True, why=why)
+            return KeptHere(duplicate=True, why=why)
         raise kept_nowhere(session, failure or BusUnreachable())
     try:
         here = await outbox.put(task, session.refreshed())
@@ -86,14 +89,14 @@ async def keep(session: Session, task: Task, failure: BusUnreachable | Unconfirm
     return replace(here, why=why)
 
 
-async def _lay_before(session: Session, task: Task) -> bool:
+async def _was_kept_before(session: Session, task: Task) -> bool:
     """Tell whether a listener that has ended had kept this very task: then it is kept still."""
-    waits = await lying_of(session)
+    waits = await all_kept_here(session)
     ours = [each.task for each in waits if each.is_ours]
     return any(each.id == task.id and is_same(sent_of(each), task) for each in ours)
 
 
-async def lying_of(session: Session) -> tuple[Waits, ...]:
+async def all_kept_here(session: Session) -> tuple[Envelope, ...]:
     """Return what is kept here, for whichever bus, as far as it can be read without a start.
 
     What was sent by other agents of this user's is in it, too.
@@ -103,21 +106,36 @@ async def lying_of(session: Session) -> tuple[Waits, ...]:
     try:
         if session.outbox:
             return await session.outbox.waits()
-        return await lying(session.bus.settings, may_start=False)
+        return await read_outbox(session.bus.settings, may_start=False)
     except AgentbusError:
         return ()
 
 
-async def lies_here(session: Session, task_id: str) -> bool:
+async def is_outgoing(session: Session, task_id: str) -> bool:
     """Tell whether a task that the session's agent has sent is not at the bus yet."""
-    waits = await _kept_here(session, task_id)
-    return waits is not None and waits.task.sender == session.me.id
+    kept = await kept_here(session, task_id)
+    return kept is not None and kept.task.sender == session.me.id
 
 
-async def _kept_here(session: Session, task_id: str) -> Waits | None:
-    if (outbox := session.outbox) is None:
+async def kept_here(session: Session, written: str) -> Envelope | None:
+    """Return a task of the outbox that is not at the bus, by its id or the beginning of one.
+
+    One for another bus may have the id of one that goes on at this one, which is meant then.
+    """
+    outbox = session.outbox
+    kept = await outbox.find(written) if outbox and outbox.may_hold else None
+    if kept and not kept.is_ours and await _is_at_the_bus(session, kept.task):
         return None
-    return await kept_here(outbox, session.outcomes.keeping, session.bus, task_id)
+    return kept
+
+
+async def _is_at_the_bus(session: Session, task: Task) -> bool:
+    """Tell whether the bus of now knows of a task; of one that is away nothing is known."""
+    with suppress(AgentbusError):
+        await session.outcomes.keeping.settled()
+        [stands] = await read_sides(session.bus, [(task.sender, "*")], task.id)
+        return bool(stands.record or stands.sent)
+    return False
 
 
 def telling_too(
@@ -138,12 +156,12 @@ def telling_too(
     return within
 
 
-def _of_agent(session: Session) -> list[Waits]:
+def _of_agent(session: Session) -> list[Envelope]:
     seen = session.outbox.seen if session.outbox else ()
     return [each for each in seen or () if each.is_ours and each.task.sender == session.me.id]
 
 
-def _told(waits: Sequence[Waits]) -> str:
+def _told(waits: Sequence[Envelope]) -> str:
     """Return what to say of tasks that wait here: ids, which no peer has chosen."""
     tasks = [each for each in waits if not each.is_over]
     named = ", ".join(each.task.id for each in tasks[:_NAMED_MAX])
@@ -167,7 +185,7 @@ async def withdrawn(session: Session, task_id: str, said: str) -> bool:
         AgentbusError: as `Outbox.waits`.
     """
     outbox = session.outbox
-    if outbox is None or await _kept_here(session, task_id) is None:
+    if outbox is None or await kept_here(session, task_id) is None:
         return False
     is_done = await outbox.withdraw(session.me.id, task_id, said)
     if is_done:
