@@ -38,7 +38,7 @@ of another user: a model reads them.
         └── SilentListener     one runs, and does not answer here
 
 `replies.ApiError` is a `Refused` besides, in the bus server's words. The listener names an error of
-a command to `remote` by its class, so whatever has an exit code of its own must be in this file.
+a command to `relay` by its class, so whatever has an exit code of its own must be in this file.
 """
 
 from __future__ import annotations

@@ -210,21 +210,21 @@ async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
         raise BadSetup(str(error), hint=error.hint) from None
     if not rows and args.id not in settings.agents:
         from mcp_agentbus.bus.client import Bus
-        from mcp_agentbus.tools import moving
+        from mcp_agentbus.tools.forget import see_known
 
         async with Bus(settings) as bus:
             if await bus.reconnected(0):  # else nobody knows who is there
-                await moving.see_known(bus, args.id)
+                await see_known(bus, args.id)
     show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
 
 
 async def _rename(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.bus.client import Bus
-    from mcp_agentbus.tools import moving
+    from mcp_agentbus.tools.rename import rename
 
     old, new = args.old, agent_id(args.new)
     async with Bus.connect(settings) as bus:
-        moved = await moving.rename(bus, old, new)
+        moved = await rename(bus, old, new)
     _reload(load_settings(settings.environ))
     lines = [
         f"{old} is {new} already: this moves what has come back since."
@@ -266,15 +266,15 @@ def _many(count: int, what: str) -> str:
 
 async def _forget(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.bus.client import Bus
-    from mcp_agentbus.tools import moving
+    from mcp_agentbus.tools.forget import forget, roles_left
 
     async with Bus.connect(settings) as bus:
-        left, about = await moving.roles_left(bus, args.id)
+        left, about = await roles_left(bus, args.id)
     if not agreed(args, f"Forget {args.id}, its name and its rules?{about}"):
         say("Nothing was done.")
         return
     async with Bus.connect(settings) as bus:
-        named = await moving.forget(bus, args.id, distrusts=True)
+        named = await forget(bus, args.id, distrusts=True)
     _reload(load_settings(settings.environ))
     where = f" It is no sender in {settings.config_file} any more." if named else ""
     data = {"id": args.id, "forgotten": True, "roles_left": left}

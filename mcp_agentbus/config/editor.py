@@ -13,18 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-from tomlkit.items import AbstractTable, InlineTable, Table
-
+from mcp_agentbus.config import toml_text
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files, hosts, locks, places
 from mcp_agentbus.core.files import decoded, encoded, shell_word, unusable, write_whole
@@ -33,9 +29,6 @@ from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
 
 # What a woken session may do, in words that each host understands in its own way.
 _PERMISSIONS: Final = frozenset({"permission_mode", "allow"})
-# The keys that name senders.
-_OF_SENDERS: Final = ("wake_from", "accept_from")
-_BY_HAND: Final = "Edit the file by hand: it is written in a way that no program should touch."
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,9 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
         kept = {key: value for key, value in table.items() if key not in gone}
         tables[agent] = kept | wanted
         new = (
-            _changed(old, agent, tables[agent]) if agent in known else _appended(old, agent, wanted)
+            toml_text.changed(old, agent, tables[agent])
+            if agent in known
+            else toml_text.appended(old, agent, wanted)
         )
         _check(settings, new, {**before, "agents": tables})
         try:
@@ -110,7 +105,7 @@ def remove(settings: Settings, agent: str) -> Settings:
             )
         after = tomllib.loads(old)
         del after["agents"][agent]
-        new = _without(old, agent, after)
+        new = toml_text.without_agent(old, agent, after)
         _check(settings, new, after)
         loaded = load_settings(settings.environ, text=new)
         file.write(new)
@@ -129,7 +124,7 @@ def rename(settings: Settings, agent: str, new: str) -> Settings:
         before = tomllib.loads(file.text)
         if new in before.get("agents", {}):
             raise BadInput(f"{new} is in {settings.config_file} already.", hint="Take another id.")
-        text = _with_header(file.text, before, agent, new)
+        text = toml_text.with_header(file.text, before, agent, new)
         return _trusted(settings, file, text, agent, new)
 
 
@@ -147,14 +142,14 @@ def distrust(settings: Settings, agent: str) -> Settings:
 def _trusted(settings: Settings, file: _File, text: str, agent: str, new: str | None) -> Settings:
     """Write the file as this text has it, with another id among the senders, or none."""
     before = tomllib.loads(file.text)
-    after = {key: _trusting(table, agent, new) for key, table in before.items()}
+    after = {key: toml_text.trusting(table, agent, new) for key, table in before.items()}
     after["agents"] = {
-        new or name if name == agent else name: _trusting(table, agent, new)
+        new or name if name == agent else name: toml_text.trusting(table, agent, new)
         for name, table in before.get("agents", {}).items()
     }
     if after == {"agents": {}, **before}:
         return settings
-    text = _with_trust(text, agent, new)
+    text = toml_text.with_trust(text, agent, new)
     _check(settings, text, after)
     loaded = load_settings(settings.environ, text=text)
     file.write(text)
@@ -179,91 +174,13 @@ def set_server(settings: Settings, keys: Mapping[str, Any]) -> dict[str, Any]:
     """
     with _editing(settings) as file:
         document = tomllib.loads(file.text)
-        before, rest = dict(document.get("server", {})), _but(document, "server")
-        new = _serving(file.text, keys)
+        before, rest = dict(document.get("server", {})), toml_text.but(document, "server")
+        new = toml_text.with_server(file.text, keys)
         _check(settings, new, {**rest, "server": dict(keys)} if keys else rest)
         load_settings(settings.environ, text=new)
         if keys != before:
             file.write(new)
     return before
-
-
-def _serving(old: str, keys: Mapping[str, Any]) -> str:
-    """Return the text with exactly these keys in [server]."""
-    try:
-        document = tomlkit.parse(old)
-        table = document.get("server")
-        if keys and isinstance(table, Table | InlineTable):
-            _fill(table, keys)
-            return tomlkit.dumps(document)
-        if table is not None:  # it goes, or stands in dotted keys, which tomlkit cannot take apart
-            del document["server"]
-        cut = tomlkit.dumps(document)
-    except (TOMLKitError, AttributeError, TypeError) as error:
-        raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error
-    rest = old if table is None else _spliced(old, len(old) - len(cut), cut) or cut
-    end = _end_of_line(old)
-    new = tomlkit.dumps({"server": dict(keys)}).replace("\n", end) if keys else ""
-    return f"{rest}{end if rest and new else ''}{new}"
-
-
-def _fill(table: AbstractTable, keys: Mapping[str, Any]) -> None:
-    """Have a table say exactly this; what it says already stays as it is written."""
-    for key in [key for key in table if key not in keys]:
-        del table[key]
-    for key, value in keys.items():
-        if key not in table or table[key] != value:
-            table[key] = value
-
-
-def _with_header(old: str, before: Mapping[str, Any], agent: str, new: str) -> str:
-    """Return the text with an agent's table, if it has one, under another id."""
-    tables = before.get("agents", {})
-    if agent not in tables:
-        return old
-    after = {**before, "agents": {**_but(tables, agent), new: tables[agent]}}
-    header = re.compile(
-        rf"""^([ \t]*\[agents\.)["']?{re.escape(agent)}["']?(?=[.\]])""", re.MULTILINE
-    )
-    text = header.sub(rf"\g<1>{new}", old)
-    if _says(text, after):
-        return text
-    # It stands in braces, or under dotted keys.
-    without = _without(old, agent, {**before, "agents": _but(tables, agent)})
-    return _appended(without, new, tables[agent])
-
-
-def _with_trust(old: str, agent: str, new: str | None) -> str:
-    """Return the text with another id, or none, wherever an agent's stands among senders."""
-    document = tomlkit.parse(old)
-    tables = [*document.get("agents", {}).values(), document.get("wake")]
-    named = [
-        table.get(key) for table in tables if isinstance(table, Mapping) for key in _OF_SENDERS
-    ]
-    for senders in (each for each in named if isinstance(each, list)):
-        for at in reversed(range(len(senders))):
-            if senders[at] == agent:
-                if new:
-                    senders[at] = new
-                else:
-                    del senders[at]
-    return tomlkit.dumps(document)
-
-
-def _trusting(table: Any, agent: str, new: str | None) -> Any:
-    """Return the keys of an agent, or of all, with another id, or none, among the senders."""
-    if not isinstance(table, dict):
-        return table
-    return {
-        key: [new if sender == agent else sender for sender in value if new or sender != agent]
-        if key in _OF_SENDERS and isinstance(value, list)
-        else value
-        for key, value in table.items()
-    }
-
-
-def _but(tables: Mapping[str, Any], without: str) -> dict[str, Any]:
-    return {name: table for name, table in tables.items() if name != without}
 
 
 @dataclass(frozen=True)
@@ -323,77 +240,5 @@ def _check(settings: Settings, new: str, expected: Mapping[str, Any]) -> None:
     Raises:
         BadSetup: it did not; nothing is written.
     """
-    if not _says(new, expected):
-        raise BadSetup(f"{settings.config_file} cannot be edited.", hint=_BY_HAND)
-
-
-def _says(content: str, expected: Mapping[str, Any]) -> bool:
-    """Tell whether a text is TOML and says this; without agents it may keep their table's name."""
-    try:
-        document = tomllib.loads(content)
-    except tomllib.TOMLDecodeError:
-        return False
-    return {"agents": {}, **document} == {"agents": {}, **expected}
-
-
-def _appended(old: str, agent: str, keys: Mapping[str, Any]) -> str:
-    """Return the text with the table at its end, after one end of a line; see `_spliced`."""
-    table = tomlkit.dumps({"agents": {agent: dict(keys)}}).removeprefix("[agents]\n")
-    end = _end_of_line(old)
-    new = old + (end if old else "") + table.replace("\n", end)
-    before = tomllib.loads(old)
-    if _says(new, {**before, "agents": {**before.get("agents", {}), agent: keys}}):
-        return new
-    # The agents stand in braces, where no table can follow.
-    return _changed(old, agent, keys)
-
-
-def _changed(old: str, agent: str, keys: Mapping[str, Any]) -> str:
-    """Return the text with exactly these keys in the agent's table, made if it is not there."""
-    try:
-        document = tomlkit.parse(old)
-        agents = cast("AbstractTable", document["agents"])
-        if agent not in agents:
-            agents[agent] = tomlkit.inline_table()
-        _fill(cast("AbstractTable", agents[agent]), keys)
-        return tomlkit.dumps(document)
-    except (TOMLKitError, AttributeError, TypeError) as error:
-        raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error
-
-
-def _without(old: str, agent: str, after: Mapping[str, Any]) -> str:
-    """Return the text without the agent's table, but with the comments that follow it."""
-    try:
-        document = tomlkit.parse(old)
-        del cast("AbstractTable", document["agents"])[agent]
-        cut = tomlkit.dumps(document)
-    except (TOMLKitError, AttributeError, TypeError) as error:
-        raise BadSetup("config.toml cannot be edited.", hint=_BY_HAND) from error
-    spliced = _spliced(old, len(old) - len(cut), cut)
-    return spliced if spliced is not None and _says(spliced, after) else cut
-
-
-def _spliced(old: str, length: int, cut: str) -> str | None:
-    """Cut the lines of one table out of the text; None if they do not stand in one piece.
-
-    `length` is how much tomlkit took out to get `cut`. It takes the comments behind a table for
-    the table's own, and leaves the end of a line before it, which `_appended` has put there.
-    """
-    for header in re.finditer(r"^[ \t]*\[", old, re.MULTILINE):
-        start = header.start()
-        if old[:start] + old[start + length :] == cut:
-            break
-    else:
-        return None
-    lines = old[start : start + length].splitlines(keepends=True)
-    while lines and (not lines[-1].strip() or lines[-1].lstrip().startswith("#")):
-        lines.pop()
-    head, rest = old[:start], old[start + sum(map(len, lines)) :]
-    end = _end_of_line(old)
-    if not rest or head.endswith(end * 2):
-        head = head.removesuffix(end)
-    return head + rest
-
-
-def _end_of_line(content: str) -> str:
-    return "\r\n" if "\r\n" in content else "\n"
+    if not toml_text.says(new, expected):
+        raise BadSetup(f"{settings.config_file} cannot be edited.", hint=toml_text.BY_HAND)

@@ -20,7 +20,8 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.subjects import RESULTS
-from mcp_agentbus.tools import moving
+from mcp_agentbus.tools.forget import forget
+from mcp_agentbus.tools.rename import rename
 
 SECRET = "TOP SECRET"
 
@@ -35,15 +36,15 @@ async def _done(sender, worker):
 
 
 async def _forget(bus, admin):
-    await moving.forget(bus, "coder")
+    await forget(bus, "coder")
 
 
 async def _rename(bus, admin):
-    await moving.rename(bus, "coder", "smith")
+    await rename(bus, "coder", "smith")
 
 
 async def _by_owner(bus, admin):
-    await moving.forget(admin, "coder")
+    await forget(admin, "coder")
 
 
 @pytest.mark.promise(51)
@@ -69,7 +70,7 @@ async def test_a_name_stays_its_account_s_until_nothing_of_its_agent_is_left(tmp
             await roster.register(mallory, Agent("coder"), None)
         await roster.register(mallory, Agent("eve"), None)
         with pytest.raises(NameTaken):
-            await moving.rename(mallory, "eve", "coder")
+            await rename(mallory, "eve", "coder")
         assert not names.read(mallory.settings).became("eve", "coder")  # so it can be called yet
         with pytest.raises(NotAllowed):
             [page async for page in mallory.stored(RESULTS, "agentbus.coder.>")]

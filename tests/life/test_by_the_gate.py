@@ -33,7 +33,7 @@ from mcp_agentbus.store import records, roster, subjects
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 from mcp_agentbus.store.waiting import stored_tasks
-from mcp_agentbus.tools import moving
+from mcp_agentbus.tools.rename import rename
 
 
 class Accounts:
@@ -281,18 +281,18 @@ async def test_an_agent_is_renamed_unless_others_have_addressed_tasks_to_it(acco
     [receipt] = await send_task(planner, "coder", "Wait", "for it")
 
     with pytest.raises(Refused, match="nobody but its sender"):
-        await moving.rename(bus, "coder", "coder2")
+        await rename(bus, "coder", "coder2")
     await read_inbox(coder)
     await publish_result(coder, receipt.task_id, "completed", summary="done")
     await coder.close()
-    await moving.rename(bus, "coder", "coder2")
+    await rename(bus, "coder", "coder2")
 
     assert [entry.entry.id for entry in (await page(bus)).agents] == ["coder2", "planner"]
 
     # The other way about nothing is in its way: what it has sent stays its own.
     await send_task(planner, "coder2", "Wait", "for more")
     await planner.close()
-    moved = await moving.rename(await accounts.bus("laptop"), "planner", "lead")
+    moved = await rename(await accounts.bus("laptop"), "planner", "lead")
 
     assert (moved.results, moved.unseen, moved.awaited) == (0, 1, 1)
     again = await accounts.session("laptop", "planner")

@@ -8,7 +8,7 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store import roster, streams
-from mcp_agentbus.tools import moving
+from mcp_agentbus.tools.rename import rename
 
 
 class Stopped(Exception):
@@ -16,7 +16,7 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize(
-    ("module", "step"), [(moving.names, "writing"), (moving.editor, "rename"), (roster, "register")]
+    ("module", "step"), [(names, "writing"), (editor, "rename"), (roster, "register")]
 )
 async def test_wherever_it_was_stopped_the_same_again_finishes_it(
     own_world, tmp_path, monkeypatch, module, step
@@ -36,10 +36,10 @@ async def test_wherever_it_was_stopped_the_same_again_finishes_it(
     with monkeypatch.context() as stopped:
         stopped.setattr(module, step, stop)
         with pytest.raises(Stopped):
-            await moving.rename(bus, "coder", "lead")
+            await rename(bus, "coder", "lead")
     bus.settings = load_settings(settings.environ)
 
-    await moving.rename(bus, "coder", "lead")
+    await rename(bus, "coder", "lead")
 
     assert list(load_settings(settings.environ).agents) == ["lead"]
     book = names.read(settings)
@@ -48,4 +48,4 @@ async def test_wherever_it_was_stopped_the_same_again_finishes_it(
     assert (await roster.look(bus, "lead")).hosts == ("cursor",)
     bus.settings = editor.add(bus.settings, "coder", host="cursor").settings
     with pytest.raises(BadInput, match="lead is an agent already"):
-        await moving.rename(bus, "coder", "lead")  # which is another one of the old name
+        await rename(bus, "coder", "lead")  # which is another one of the old name

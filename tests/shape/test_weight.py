@@ -36,7 +36,7 @@ BESIDE = {
 TYPED = {"cli.main", "cli.parser", "cli.output", "cli.completion", "cli.tasks"}
 TYPED |= {"cli.carried.resumed"}
 # What is there for asyncio, and for tomlkit.
-NOT_LIGHT = {"core.aio", "config.editor"}
+NOT_LIGHT = {"core.aio", "config.editor", "config.toml_text"}
 
 
 def _files(room: str) -> set[str]:

@@ -27,7 +27,7 @@ from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster
-from mcp_agentbus.tools import moving
+from mcp_agentbus.tools.forget import forget, is_wanted
 
 # By then a self-test has long ended, and taken its agents off the bus.
 _TESTS_FOR: Final = timedelta(hours=1)
@@ -58,9 +58,9 @@ async def _of_folders(bus: Bus, registered: frozenset[str]) -> list[Check]:
         and await _is_ours(bus, name)
     }
     away = {name for name, folder in vanished.items() if not is_deleted(folder)}
-    asked = {name: await moving.is_wanted(bus, name) for name in sorted(vanished.keys() - away)}
-    wanted = [name for name, is_wanted in asked.items() if is_wanted]
-    stray = [name for name, is_wanted in asked.items() if not is_wanted]
+    asked = {name: await is_wanted(bus, name) for name in sorted(vanished.keys() - away)}
+    wanted = [name for name, waits in asked.items() if waits]
+    stray = [name for name, waits in asked.items() if not waits]
     checks = _stray(bus, "agents whose folders are gone", stray)
     if wanted:
         said = f"agents whose folders are gone are still wanted: {named(wanted)}"
@@ -116,12 +116,12 @@ async def _forget(stray: Sequence[str], bus: Bus) -> None:
 
     Raises:
         Refused: some of them are not forgotten, and all others are.
-        AgentbusError: as `moving.forget`.
+        AgentbusError: as `forget`.
     """
     refused = dict[str, Refused]()
     for name in stray:
         try:
-            await moving.forget(bus, name)
+            await forget(bus, name)
         except Refused as error:
             refused[name] = error
     if refused:

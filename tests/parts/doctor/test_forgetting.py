@@ -13,7 +13,8 @@ from mcp_agentbus.doctor.stored import registrations
 from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.outbox.outbox import Envelope
-from mcp_agentbus.tools import moving
+from mcp_agentbus.tools import forget
+from mcp_agentbus.tools.forget import is_wanted
 
 
 @pytest_asyncio.fixture
@@ -30,19 +31,19 @@ async def kept(monkeypatch, world):
         ]
 
     await streams.ensure_streams(world.bus)
-    monkeypatch.setattr(moving, "read_outbox", kept_here)
+    monkeypatch.setattr(forget, "read_outbox", kept_here)
     monkeypatch.setattr(type(world.bus.settings), "keeps_outbox", True)
     return kept
 
 
 async def test_whose_letters_are_kept_here_is_wanted(world, kept):
     agent = world.name("coder")
-    unseen = await moving.is_wanted(world.bus, agent)
+    unseen = await is_wanted(world.bus, agent)
     kept.append("other")
-    others = await moving.is_wanted(world.bus, agent)
+    others = await is_wanted(world.bus, agent)
     kept.append(agent)
 
-    assert (unseen, others, await moving.is_wanted(world.bus, agent)) == (False, False, True)
+    assert (unseen, others, await is_wanted(world.bus, agent)) == (False, False, True)
 
 
 @pytest.mark.parametrize("refused", [(0,), (0, 2), ()])

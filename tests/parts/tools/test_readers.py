@@ -20,7 +20,15 @@ from mcp_agentbus.tools.catalog import TOOLS
 ROOT = Path(mcp_agentbus.__file__).parent
 # What a tool's call may come to; the other rooms speak to whoever types alone.
 ROOMS = ("bus", "config", "core", "handoff", "store", "tools")
-TYPED_ONLY = {"commands.py", "moving.py", "parking.py", "server_conf.py", "editor.py", "readers.py"}
+TYPED_ONLY = {
+    "commands.py",
+    "forget.py",
+    "rename.py",
+    "parking.py",
+    "server_conf.py",
+    "editor.py",
+    "readers.py",
+}
 ARGUMENTS = {name for tool in TOOLS.values() for name in tool.args.model_fields if "_" in name}
 TOOL_WORDS = re.compile(rf"\b({'|'.join((*TOOLS, *ARGUMENTS))})\b")
 

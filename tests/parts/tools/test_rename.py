@@ -9,7 +9,7 @@ from server_stand_in import NOON, Server
 
 from mcp_agentbus.archive.history import up_to_date
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.errors import BadInput, BadSetup, Refused, UnknownAgent
+from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -19,7 +19,9 @@ from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.records import add_wake, read_record, read_sent, read_wakes, write_record
 from mcp_agentbus.store.task import Moment
-from mcp_agentbus.tools import moving
+from mcp_agentbus.tools import forget as forgetting
+from mcp_agentbus.tools.forget import forget
+from mcp_agentbus.tools.rename import rename
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ async def test_what_can_be_no_agent_is_not_renamed_and_nothing_is_asked_of_the_b
     bus = Server()
 
     with pytest.raises(BadInput):
-        await moving.rename(bus, old, new)
+        await rename(bus, old, new)
 
     assert (bus.asked, bus.done) == ([], [])
 
@@ -49,7 +51,7 @@ async def test_a_task_whose_worker_has_asked_goes_to_the_new_name_with_all_that_
     approved = Moment(state="approved", at=asked.updated_at, by=old)
     await add_wake(world.bus, planner.me.id, old, sent.task_id, approved)
 
-    moved = await moving.rename(world.bus, old, new)
+    moved = await rename(world.bus, old, new)
 
     place = world.bus, planner.me.id, new, sent.task_id
     record, _ = await read_record(*place)
@@ -82,8 +84,8 @@ async def test_what_has_moved_stands_in_the_archive_under_its_new_name_alone(wor
         worker, sender = coder.me.id, planner.me.id
     everybody = ["*"]
     async with up_to_date(world.bus, everybody):
-        await moving.rename(world.bus, worker, world.name("smith"))
-        await moving.rename(world.bus, sender, world.name("lead"))
+        await rename(world.bus, worker, world.name("smith"))
+        await rename(world.bus, sender, world.name("lead"))
     async with up_to_date(world.bus, everybody) as current:
         rows = current.archive.rows("SELECT id, owner, inbox FROM tasks ORDER BY created_at")
 
@@ -100,7 +102,7 @@ async def test_who_waits_for_a_task_gets_its_result_also_from_the_new_name_of_it
     planner, coder = await world.session("planner"), world.name("coder")
     await roster.register(world.bus, Agent(coder), None)
     [sent] = await send_task(planner, coder, "Build", "x")
-    await moving.rename(world.bus, coder, world.name("smith"))
+    await rename(world.bus, coder, world.name("smith"))
     async with await world.session("smith") as smith:
         await read_inbox(smith)
         await publish_result(smith, sent.task_id, "completed", summary="built")
@@ -108,22 +110,6 @@ async def test_who_waits_for_a_task_gets_its_result_also_from_the_new_name_of_it
     [record] = (await watch_inbox(planner, timeout_s=5, task_id=sent.task_id)).results
 
     assert record.summary == "built"
-
-
-async def test_an_agent_stays_known_where_it_cannot_be_taken_from_the_senders(world, monkeypatch):
-    agent = world.name("coder")
-    await roster.register(world.bus, Agent(agent), None)
-
-    def refuses(*_):
-        raise BadSetup("It is open to others.", hint="Close it.")
-
-    with monkeypatch.context() as closed:
-        closed.setattr(moving.editor, "distrust", refuses)
-        with pytest.raises(BadSetup):
-            await moving.forget(world.bus, agent, distrusts=True)
-    assert await moving.forget(world.bus, agent, distrusts=True) is False
-    with pytest.raises(UnknownAgent):
-        await moving.forget(world.bus, agent, distrusts=True)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +131,10 @@ async def test_who_has_sent_what_is_kept_here_for_this_bus_stays_known_by_its_na
         lies = [waits(5, sender="other"), waits(7), *map(waits, range(kept))]
         return [each for each in lies if with_over or not each.is_over]
 
-    monkeypatch.setattr(moving, "read_outbox", kept_here)
+    monkeypatch.setattr(forgetting, "read_outbox", kept_here)
     monkeypatch.setattr(type(world.bus.settings), "keeps_outbox", True)
-    renaming, forgetting = (moving.rename, world.name("smith")), (moving.forget,)
-    for change, *to in (renaming, forgetting) if kept else ():
+    both = ((rename, world.name("smith")), (forget,))
+    for change, *to in both if kept else ():
         with pytest.raises(Refused, match=f"{kept} task") as refused:
             await change(world.bus, agent, *to)
         left = [number for number in range(kept) if number not in over]
@@ -157,32 +143,5 @@ async def test_who_has_sent_what_is_kept_here_for_this_bus_stays_known_by_its_na
         assert ("agentbus status" in refused.value.hint) is bool(left)  # of the others it is silent
     assert agent in await roster.registered(world.bus)
     if not kept:
-        await moving.rename(world.bus, agent, world.name("smith"))
+        await rename(world.bus, agent, world.name("smith"))
         assert agent not in await roster.registered(world.bus)
-
-
-async def test_of_who_is_forgotten_it_is_said_what_waits_for_the_roles_that_nobody_else_has(world):
-    agent, other = world.name("coder"), world.name("smith")
-    alone, shared, idle = (world.name(role) for role in ("review", "build", "idle"))
-    await roster.register(world.bus, Agent(agent, roles=(alone, shared, idle)), None)
-    await roster.register(world.bus, Agent(other, roles=(shared,)), None)
-    async with await world.session("planner") as planner:
-        await send_task(planner, f"role:{alone}", "Look", "x")
-        await send_task(planner, f"role:{shared}", "Build", "x")
-
-    left, said = await moving.roles_left(world.bus, agent)
-
-    assert left == {alone: 1}
-    assert said.startswith(f" 1 task of role:{alone}: nobody reads")
-    assert await moving.roles_left(world.bus, other) == ({}, "")
-
-
-async def test_who_is_not_forgotten_as_tasks_wait_may_have_them_rejected(world):
-    agent = world.name("coder")
-    await roster.register(world.bus, Agent(agent), None)
-    async with await world.session("planner") as planner:
-        await send_task(planner, agent, "Look", "x")
-
-    with pytest.raises(Refused) as refused:
-        await moving.forget(world.bus, agent)
-    assert f"agentbus clear --agent {agent}" in refused.value.hint

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent under another name with all that waits for it, and an agent that is forgotten.
+"""An agent under another name, with all that waits for it.
 
     >>> await rename(bus, "agent-claude-1f3a", "shop")
     Moved(tasks=2, results=1, held=0, awaited=0)
@@ -22,28 +22,26 @@ from mcp_agentbus.bus.replies import Conflict, Found
 from mcp_agentbus.config import editor, identity, names
 from mcp_agentbus.config.folder_file import FOLDER_FILE
 from mcp_agentbus.config.machine_key import unforeseen
-from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import (
     BadInput,
-    BusUnreachable,
     NameTaken,
-    NotAllowed,
     Refused,
     UnknownAgent,
 )
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
-from mcp_agentbus.store.outbox.outbox import Envelope, read_outbox
 from mcp_agentbus.store.reading.read_back import decoded
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.subjects import PRESENCE, RESULTS, SCHEDULE, TASKS
+from mcp_agentbus.store.subjects import RESULTS, SCHEDULE
 from mcp_agentbus.store.task import Record, Sent, Task, Undecodable
 from mcp_agentbus.tools.answers import words
+from mcp_agentbus.tools.forget import count_waiting, inbox_places, see_handed_on, take_off_roster
 
 
 @dataclass
@@ -94,18 +92,11 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
         taken or is_persons or book.holder(new) or new in settings.agents
     ):
         raise BadInput(f"{new} is an agent already.", hint="Take another name.")
-    if settings.account and await forgotten.account_of(bus, new) not in {"", settings.account}:
-        raise NameTaken(hint="Take another name.")
     if not again and entry is None and old not in {*book.names, *settings.agents}:
         raise UnknownAgent(f"No agent {old!r} is known.", hint="`agentbus agents` lists them.")
-    if settings.account and (count := await _waiting(bus, old)):
-        raise Refused(
-            f"{words.many(count, 'task')} for {old} {'have' if count != 1 else 'has'} no end yet. "
-            "On a bus with accounts nobody but its sender addresses a task anew. "
-            "Nothing was changed.",
-            hint=f"Have them done (agentbus inbox --agent {old}), then rename it.",
-        )
-    await _see_handed_on(settings, old)
+    if settings.account:
+        await _see_movable(bus, old, new)
+    await see_handed_on(settings, old)
     sessions = len(await roster.live_sessions(bus, old))  # moving is one itself, for a while
     # Before anybody knows the new name, so that the same again goes on after a crash.
     moved = await _move(bus, old, new)
@@ -118,7 +109,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     if not (again and new in settings.agents):  # by the book the same again knows what it was about
         editor.rename(settings, old, new)
     host = entry.hosts[-1] if entry and entry.hosts else "shell"
-    about = settings.agents.get(old) or ids.Agent(
+    about = settings.agents.get(old) or Agent(
         old, host, entry.description if entry else "", entry.roles if entry else ()
     )
     if not moved.again:
@@ -126,8 +117,26 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
     moved.file = str(Path(holder.folder) / FOLDER_FILE) if holder and not holder.host else ""
     moved.parked = len(await parking.parked(bus, old))
     if not (moved.held or moved.awaited or moved.unseen or moved.sessions):
-        await _forget(bus, old)
+        await take_off_roster(bus, old)
     return moved
+
+
+async def _see_movable(bus: Bus, old: str, new: str) -> None:
+    """See that a bus with accounts lets this one have the name, and that no task would stay back.
+
+    Raises:
+        NameTaken: it is another account's.
+        Refused: tasks wait for the old name.
+    """
+    if await forgotten.account_of(bus, new) not in {"", bus.settings.account}:
+        raise NameTaken(hint="Take another name.")
+    if count := await count_waiting(bus, old):
+        raise Refused(
+            f"{words.many(count, 'task')} for {old} {'have' if count != 1 else 'has'} no end yet. "
+            "On a bus with accounts nobody but its sender addresses a task anew. "
+            "Nothing was changed.",
+            hint=f"Have them done (agentbus inbox --agent {old}), then rename it.",
+        )
 
 
 def _is_typed(book: names.NameBook, agent: str) -> bool:
@@ -136,127 +145,13 @@ def _is_typed(book: names.NameBook, agent: str) -> bool:
     return holder.host == identity.SHELL if holder else agent in book.before
 
 
-async def see_known(bus: Bus, agent: str) -> None:
-    """See that the roster, the book or config.toml has an agent of that name; it need not live.
-
-    Raises:
-        UnknownAgent: none does.
-        BadSetup: the book cannot be read.
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-    """
-    await streams.ensure_streams(bus)
-    here = {*names.read(bus.settings).names, *bus.settings.agents}
-    if agent not in here and agent not in await roster.registered(bus):
-        raise UnknownAgent(f"No agent {agent!r} is known.", hint="`agentbus agents` lists them.")
-
-
-async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
-    """Forget an agent: in the book, in config.toml, on the roster.
-
-    Args:
-        bus: where it is known.
-        agent: its id.
-        distrusts: whoever has the name next is somebody else, and is to be no sender whom this user
-            has named. Returns whether it was one.
-
-    Raises:
-        UnknownAgent: there is none.
-        Refused: tasks wait for it, a session of it is open, or what it has sent is kept here.
-        BadSetup: the book or config.toml cannot be written.
-        BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-    """
-    settings = bus.settings
-    await see_known(bus, agent)
-    if count := await _waiting(bus, agent):
-        raise Refused(
-            f"{count} task{'s' * (count != 1)} for {agent} {'have' if count != 1 else 'has'} no "
-            "end yet. Nothing was forgotten.",
-            hint=f"Have them done (agentbus inbox --agent {agent}), give them another agent "
-            f"(agentbus agent rename {agent} NAME), or reject them: agentbus clear --agent {agent}",
-        )
-    await _see_handed_on(settings, agent)
-    if await roster.live_sessions(bus, agent):
-        raise Refused(
-            f"A session of {agent} is open. Nothing was forgotten.", hint="End it, then try again."
-        )
-    # Before all that says that it is known: where this cannot be written, the same again can be.
-    was_named = distrusts and editor.distrust(settings, agent) is not settings
-    if agent in settings.agents:
-        editor.remove(settings, agent)
-    with names.writing(settings) as book:
-        book.names.pop(agent, None)
-    await _forget(bus, agent)
-    return was_named
-
-
-async def _see_handed_on(settings: Settings, agent: str) -> None:
-    """See that nothing that an agent has sent is kept here: its bus would get it by that name.
-
-    Raises:
-        Refused: something is.
-        BusUnreachable: that cannot be seen.
-    """
-    ours = await _kept_here(settings, agent)
-    if not ours:
-        return
-    are, live = "is" if len(ours) == 1 else "are", [each for each in ours if not each.is_over]
-    more = live and (
-        " `agentbus status` says why it waits. To withdraw one: agentbus result "
-        f"{live[0].task.id} cancelled --agent {agent}"
-    )
-    raise Refused(
-        f"{words.many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
-        "be known again by that. Nothing was changed.",
-        hint=f"Once the listener has handed that on, do it again.{more or ''}",
-    )
-
-
-async def _kept_here(settings: Settings, agent: str, *, may_start: bool = True) -> list[Envelope]:
-    """Return what an agent has sent that is kept here; of what was withdrawn its bus is told."""
-    keeps = settings.keeps_outbox
-    waits = await read_outbox(settings, may_start=may_start, with_over=True) if keeps else ()
-    return [each for each in waits if each.is_ours and each.task.sender == agent]
-
-
-async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:
-    """Return how many tasks wait for each role that nobody else has, if any do; and as a sentence.
-
-    Raises: as `see_known`.
-    """
-    await see_known(bus, agent)
-    known = await roster.everybody(bus)
-    here = bus.settings.agents.get(agent)
-    its = {role for each in known if each.id == agent for role in each.roles}
-    its |= set(here.roles if here else ())
-    its -= {role for each in known if each.id != agent for role in each.roles}
-    left = {}
-    for role in sorted(its):
-        with suppress(NotAllowed):  # nor does it read those of a role that it was not granted
-            left[role] = await _waiting(bus, f"{ids.ROLE_PREFIX}{role}")
-    left = {role: count for role, count in left.items() if count}
-    counts = [f"{words.many(count, 'task')} of role:{role}" for role, count in left.items()]
-    lost = f" {', '.join(counts)}: nobody reads that until another agent has the role."
-    return left, lost if left else ""
-
-
-async def is_wanted(bus: Bus, agent: str) -> bool:
-    """Tell whether `forget` would refuse, as far as that is seen without a server being started.
-
-    Raises: as `Bus.publish`.
-    """
-    with suppress(BusUnreachable):
-        if await _kept_here(bus.settings, agent, may_start=False):
-            return True
-    return bool(await _waiting(bus, agent) or await roster.live_sessions(bus, agent))
-
-
 async def _move(bus: Bus, old: str, new: str) -> Moved:
     """Move what waits for an agent: tasks that nobody holds, and results that it has not seen."""
     moved = Moved()
     # For as long as this takes it counts as a session that lives, so that what it holds is its own.
-    me, session, gone = ids.Agent(old), ids.new_session_id(), list[Sent]()
+    me, session, gone = Agent(old), ids.new_session_id(), list[Sent]()
     try:
-        for stream, places in _places(old):
+        for stream, places in inbox_places(old):
             async for page in bus.stored(stream, places):
                 for message in page:
                     await roster.beat(bus, me, session)
@@ -275,35 +170,6 @@ async def _move(bus: Bus, old: str, new: str) -> Moved:
         await forget_tasks(bus.settings, whose)
     await roster.beat(bus, me, session, leaving=True)
     return moved
-
-
-async def _forget(bus: Bus, agent: str) -> None:
-    """Take an agent off the roster, with the consumers of its inbox; records stay for 30 days."""
-    with suppress(Conflict):  # it is registered anew
-        await forgotten.forget(bus, agent)
-    signs = {"filter": subjects.heartbeat_subject(agent, "*")}
-    await forgotten.remove(bus, f"STREAM.PURGE.{PRESENCE}", signs)
-    for lane in ids.LANES:
-        await forgotten.remove(
-            bus, f"CONSUMER.DELETE.{TASKS}.{subjects.lane_consumer(agent, lane)}"
-        )
-
-
-async def _waiting(bus: Bus, agent: str) -> int:
-    """Return how many tasks are stored for an agent and have no end, held ones included."""
-    count = 0
-    for stream, places in _places(agent):
-        async for page in bus.stored(stream, places):
-            count += len(page)
-    return count
-
-
-def _places(agent: str) -> tuple[tuple[str, str], ...]:
-    """Return the streams in which tasks for an agent wait, and their subjects there."""
-    return (
-        (TASKS, subjects.task_subject(agent, "*", "*")),
-        (SCHEDULE, subjects.scheduled_subject(agent, "*", "*", "*")),
-    )
 
 
 async def _move_task(bus: Bus, stream: str, message: Found, new: str, session: str) -> Sent | None:
