@@ -116,6 +116,23 @@ async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus
     assert await apply(bus, folder) == {"laptop"}
 
 
+async def test_a_role_that_is_taken_away_goes_off_the_roster_too_of_that_account_alone(bus, folder):
+    for account in ("laptop", "vps"):
+        await joined(bus, folder, account, roles=("lead", "qa"))
+        await roster.register(bus, Agent(f"of-{account}", roles=("lead", "qa")), None)
+        await of_account(bus, f"of-{account}", account)
+
+    for _ in range(2):  # the second time it is the owner's word already
+        await owner.grant(bus, "laptop", no_roles=["lead"])
+
+        kept = {each.id: each.roles for each in await roster.everybody(bus)}
+        assert kept == {"of-laptop": ("qa",), "of-vps": ("lead", "qa")}
+        theirs = await roster.registration(bus, "of-laptop")
+        await roster.register(bus, Agent("of-laptop", roles=("lead", "qa")), None)
+        await of_account(bus, "of-laptop", "laptop")
+        assert (theirs.account, theirs.accept_from) == ("laptop", ("*",))
+
+
 async def test_a_key_that_is_withdrawn_at_once_lets_nobody_in_until_there_is_another(bus, folder):
     await joined(bus, folder, "laptop")
     later = await owner.rotate(bus, folder, "laptop")

@@ -36,6 +36,7 @@ from mcp_agentbus.shared.accounts.record import (
     Invitation,
     account_name,
 )
+from mcp_agentbus.shared.accounts.taken import take_roles
 from mcp_agentbus.shared.joining.invitation import Line, encode
 from mcp_agentbus.shared.server_folder import Files
 
@@ -248,6 +249,8 @@ async def grant(
 ) -> AccountRecord:
     """Let an account read the inboxes of roles, and of others no more; return how it stands.
 
+    Its agents have those no more on the roster either, by which others take tasks of a role's.
+
     `to_all` says whether it may write to any number of others' agents at once; None: as before.
 
     Raises:
@@ -263,7 +266,9 @@ async def grant(
         return replace(account, roles=tuple(dict.fromkeys((*kept, *roles))), to_all=may)
 
     await _known(bus, name)
-    return await _change(bus, name, granted)
+    stands = await _change(bus, name, granted)
+    await take_roles(bus, name, frozenset(no_roles).difference(stands.roles))
+    return stands
 
 
 async def readmit(bus: Bus, folder: Path, name: str) -> AccountRecord:
