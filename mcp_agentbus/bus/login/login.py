@@ -91,8 +91,9 @@ class Login:
             return NotAllowed(
                 f"The server at {server} does not let the account {self.account} in by the key in "
                 f"{self.file}: it was removed, cut off, or has another key.",
-                hint="Ask whoever runs it; with a line of `agentbus server invite "
-                f"{self.account}` this machine joins anew, by `agentbus join`.",
+                hint="Ask whoever runs it for a line, by which this machine joins anew with "
+                f"`agentbus join`: agentbus server rotate {self.account}, or where it was removed "
+                f"agentbus server invite {self.account}",
             )
         return NotAllowed(
             f"The server at {server} does not take {self.what}.",

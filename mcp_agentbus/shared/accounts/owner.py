@@ -137,6 +137,8 @@ async def rotate(
 ) -> Invited:
     """Invite an account to another key; the one that it has counts until then, or no more `now`.
 
+    Of earlier such lines none opens anything any more.
+
     Raises:
         Refused: there is no such account that gets in.
         BusUnreachable, NotAllowed, BadSetup: as `invite`.
@@ -144,6 +146,7 @@ async def rotate(
     account = await _known(bus, name)
     if account.state != "joined":
         raise _not_in(account)
+    await revoke(bus, name)
     if now:
         await _change(bus, name, lambda account: replace(account, key="", since=text.now()))
         await apply(bus, folder)
@@ -179,8 +182,8 @@ async def _invited(
     return Invited(encode(line), invitation)
 
 
-async def revoke(bus: Bus, name: str) -> int:
-    """Have the open invitations to an account open nothing any more; return how many.
+async def revoke(bus: Bus, name: str, *, but: str = "") -> int:
+    """Have the open invitations to an account, `but` one, open nothing any more; return how many.
 
     Raises:
         BusUnreachable, NotAllowed: as `Bus.publish`.
@@ -188,7 +191,7 @@ async def revoke(bus: Bus, name: str) -> int:
     await store.ensure(bus)
     count = 0
     for each in await store.invitations(bus):
-        if each.name == name and each.state == "open":
+        if each.name == name and each.state == "open" and each.id != but:
             count += await _revoked(bus, each.id)
     return count
 
