@@ -14,7 +14,7 @@ from made_server import MadeServer
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.cli import rooms, server
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.cli.servers import accounts, gate
+from mcp_agentbus.cli.servers import accounts, folder, gate
 from mcp_agentbus.errors import BadInput
 
 
@@ -32,6 +32,18 @@ def test_of_an_account_one_thing_is_changed_at_a_time(typed, said):
 
     with pytest.raises(BadInput, match=said):
         accounts.accounts(args)
+
+
+def test_what_may_be_several_is_kept_whole_however_it_is_typed(tmp_path, capsys):
+    given = ["--name", "bus.test", "vpn.test", "--name", "home.test"]
+    made = ["server", "init", "--shared", "--dry-run", "--dir", str(tmp_path), *given]
+    agents = ["server", "config", "--streams", "--for", "planner,coder", "--for", "smith"]
+
+    assert folder.init(parser().parse_args(made)) == server.run(parser().parse_args(agents)) == 0
+
+    said = capsys.readouterr().out
+    assert all(each in said for each in ("bus.test", "vpn.test", "home.test"))
+    assert all(f'"{each}_high"' in said for each in ("planner", "coder", "smith"))
 
 
 @pytest.mark.parametrize("option", [[], ["--yes"], ["--json"]])
