@@ -31,6 +31,7 @@ from mcp_agentbus.shared.server_folder import (
     planned,
     wanted_before,
 )
+from mcp_agentbus.shared.typed import typed
 
 # The folder of one of three servers, on its machine: at its user's home.
 _TAKEN_TO: Final = "agentbus-server"
@@ -83,11 +84,8 @@ def plan(folder: Path, given: Given, units: Units) -> FolderPlan:
     return planned(folder, wanted, units)
 
 
-def text(plan: FolderPlan, *, dry_run: bool, is_usual: bool = False) -> str:
-    """Say what was done, or would be, and what to do next here, and for each who is to use it.
-
-    Of a folder that `is_usual` its place need not be typed again.
-    """
+def text(plan: FolderPlan, *, dry_run: bool) -> str:
+    """Say what was done, or would be, and what to do next here, and for each who is to use it."""
     lines = [f"{change.said}" for change in plan.changes] or ["nothing has changed"]
     if dry_run:
         return "\n".join(["Would be done:", *lines])
@@ -97,7 +95,7 @@ def text(plan: FolderPlan, *, dry_run: bool, is_usual: bool = False) -> str:
             *lines,
             "",
             *_here(plan),
-            *_then(plan.files.folder, is_usual=is_usual),
+            *_then(plan.files.folder),
         ]
     )
 
@@ -177,9 +175,9 @@ def _here(plan: FolderPlan) -> list[str]:
     return [*lines, f"Here: systemctl{user} {act}{linger}"]
 
 
-def _then(folder: Path, *, is_usual: bool) -> list[str]:
+def _then(folder: Path) -> list[str]:
     """What to type for each user of each machine that is to use it."""
-    invite = "agentbus server invite NAME" + ("" if is_usual else f" --dir {_quoted(folder)}")
+    invite = typed("invite NAME", folder)
     return [
         "Then, for each user of each machine, which NAME is to name:",
         f"  {invite}",

@@ -37,7 +37,7 @@ async def test_who_has_lost_a_role_reads_its_own_inbox_and_is_told_of_the_other(
             await read_inbox(before)
             await send_task(before, "role:review", "Of another's hand", "x")
         await read_inbox(reviewer)
-        await owner.grant(admin, "laptop", no_roles=["review"])
+        await owner.grant(admin, shared.folder, "laptop", no_roles=["review"])
 
         async def lacking():
             lacks = await roster.register_granted(bus, me, None)

@@ -39,6 +39,7 @@ from mcp_agentbus.shared.accounts.record import (
 from mcp_agentbus.shared.accounts.taken import take_roles
 from mcp_agentbus.shared.joining.invitation import Line, encode
 from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.typed import typed
 
 #: An invitation is good for so long, in seconds, if nobody says otherwise.
 EXPIRES_S: Final = 3600
@@ -114,12 +115,12 @@ async def invite(
         raise Refused(
             f"There is an account {name} already. Nothing was done.",
             hint=f"For another machine or user take another name, such as {name}-2; for another "
-            f"key of the same: agentbus server rotate {name}",
+            f"key of the same: {typed(f'rotate {name}', folder)}",
         )
     if account and account.state == "cut-off":
         raise Refused(
             f"The account {name} was cut off, as it flooded the bus. Nothing was done.",
-            hint=_let_in_by(account),
+            hint=_let_in_by(account, folder),
         )
     given = tuple(dict.fromkeys(roles))
     invited = await _invited(bus, folder, name, given, for_s, replaces=False)
@@ -143,9 +144,9 @@ async def rotate(
         Refused: there is no such account that gets in.
         BusUnreachable, NotAllowed, BadSetup: as `invite`.
     """
-    account = await _known(bus, name)
+    account = await _known(bus, folder, name)
     if account.state != "joined":
-        raise _not_in(account)
+        raise _not_in(account, folder)
     await revoke(bus, name)
     if now:
         await _change(bus, name, lambda account: replace(account, key="", since=text.now()))
@@ -244,6 +245,7 @@ async def standing(bus: Bus, folder: Path) -> list[AccountListed]:
 
 async def grant(
     bus: Bus,
+    folder: Path,
     name: str,
     *,
     roles: Collection[str] = (),
@@ -268,7 +270,7 @@ async def grant(
         may = account.to_all if to_all is None else to_all
         return replace(account, roles=tuple(dict.fromkeys((*kept, *roles))), to_all=may)
 
-    await _known(bus, name)
+    await _known(bus, folder, name)
     stands = await _change(bus, name, granted)
     await take_roles(bus, name, frozenset(no_roles).difference(stands.roles))
     return stands
@@ -282,12 +284,12 @@ async def readmit(bus: Bus, folder: Path, name: str) -> AccountRecord:
         Refused: its key was withdrawn.
         BusUnreachable, NotAllowed, BadSetup: as `invite`.
     """
-    account = await _known(bus, name)
+    account = await _known(bus, folder, name)
     if not account.key:
-        another = f"Give it another: agentbus server rotate {name}"
+        another = f"Give it another: {typed(f'rotate {name}', folder)}"
         raise Refused(
             f"The account {name} has no key that counts. Nothing was done.",
-            hint=another if account.state == "joined" else _let_in_by(account),
+            hint=another if account.state == "joined" else _let_in_by(account, folder),
         )
     let_in = await _change(bus, name, lambda account: _as(account, "joined"))
     await apply(bus, folder)
@@ -311,7 +313,7 @@ async def remove(bus: Bus, folder: Path, name: str, *, give_back: bool = False) 
         BadInput: there is no such account.
         BusUnreachable, NotAllowed, BadSetup: as `invite`.
     """
-    await _known(bus, name)
+    await _known(bus, folder, name)
     await revoke(bus, name)
     await _change(bus, name, lambda account: _as(account, "removed"))
     await apply(bus, folder)
@@ -344,14 +346,14 @@ def _as(account: AccountRecord, state: AccountState) -> AccountRecord:
     return account if account.state == state else replace(account, state=state, since=text.now())
 
 
-async def _known(bus: Bus, name: str) -> AccountRecord:
+async def _known(bus: Bus, folder: Path, name: str) -> AccountRecord:
     account_name(name)
     await store.ensure(bus)
     account, _ = await store.account(bus, name)
     if account is None:
         raise BadInput(
             f"There is no account {name}. Nothing was done.",
-            hint="Run `agentbus server accounts`: it lists them.",
+            hint=f"Run `{typed('accounts', folder)}`: it lists them.",
         )
     return account
 
@@ -375,17 +377,18 @@ async def _change(
     raise Refused(f"The account {name} changes again and again.", hint="Run the same again.")
 
 
-def _not_in(account: AccountRecord) -> Refused:
+def _not_in(account: AccountRecord, folder: Path) -> Refused:
     what = "was removed" if account.state == "removed" else "was cut off"
     return Refused(
-        f"The account {account.name} {what}. Nothing was done.", hint=_let_in_by(account)
+        f"The account {account.name} {what}. Nothing was done.", hint=_let_in_by(account, folder)
     )
 
 
-def _let_in_by(account: AccountRecord) -> str:
+def _let_in_by(account: AccountRecord, folder: Path) -> str:
     """Return what lets in again whoever was removed or cut off, of which one may have no key."""
-    how = f"agentbus server invite {account.name}"
+    how = typed(f"invite {account.name}", folder)
     if account.state == "cut-off":
-        readmitted = f"agentbus server accounts {account.name} --readmit"
-        how = readmitted if account.key else f"agentbus server remove {account.name} && {how}"
+        readmitted = typed(f"accounts {account.name} --readmit", folder)
+        removed = typed(f"remove {account.name}", folder)
+        how = readmitted if account.key else f"{removed} && {how}"
     return f"To let it in again: {how}"

@@ -15,7 +15,10 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.cli import rooms, server
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.cli.servers import accounts, folder, gate
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.shared.accounts.owner import Invited
+from mcp_agentbus.shared.accounts.record import Invitation
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,24 @@ def test_nothing_is_said_of_who_is_removed_where_there_is_no_server(tmp_path, ca
     with pytest.raises(BadInput, match="no shared server"):
         accounts.remove(parser().parse_args(typed))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("where", [".", "the bus"])
+def test_what_is_to_be_typed_next_names_the_folder_that_is_not_the_usual_one(
+    tmp_path, monkeypatch, capsys, where
+):
+    monkeypatch.setenv("AGENTBUS_HOME", str(tmp_path))
+    usual = tmp_path / "data" / "shared"
+    args = parser().parse_args(["server", "invite", "pi", "--dir", str(usual / where)])
+    invitation = Invitation(id="0" * 16, name="pi", secret_sha256="", expires_at=now())
+
+    accounts._print(args, Invited("", invitation, had="--all"), "", has_gate=False)
+
+    of = "" if where == "." else f" --dir '{usual / where}'"
+    withdrawn, given, gate = capsys.readouterr().err.splitlines()
+    assert withdrawn.endswith(f": agentbus server accounts pi --revoke{of}")
+    assert given.endswith(f": agentbus server accounts pi --all{of}")
+    assert gate.endswith(f": agentbus server gate{of}")
 
 
 @pytest.mark.parametrize(
