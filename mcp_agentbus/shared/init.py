@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,8 +83,11 @@ def plan(folder: Path, given: Given, units: Units) -> FolderPlan:
     return planned(folder, wanted, units)
 
 
-def text(plan: FolderPlan, *, dry_run: bool) -> str:
-    """Say what was done, or would be, and what to do next here, and for each who is to use it."""
+def text(plan: FolderPlan, *, dry_run: bool, by_hand: Path | None = None) -> str:
+    """Say what was done, or would be, and what to do next here, and for each who is to use it.
+
+    Where no systemd keeps the server it is run `by_hand`, by this program.
+    """
     lines = [f"{change.said}" for change in plan.changes] or ["nothing has changed"]
     if dry_run:
         return "\n".join(["Would be done:", *lines])
@@ -94,7 +96,7 @@ def text(plan: FolderPlan, *, dry_run: bool) -> str:
             f"{plan.files.folder}:",
             *lines,
             "",
-            *_here(plan),
+            *_here(plan, by_hand),
             *_then(plan.files.folder),
         ]
     )
@@ -151,15 +153,16 @@ def _to_the_machines(plan: cluster.ClusterPlan) -> list[str]:
     ]
 
 
-def _here(plan: FolderPlan) -> list[str]:
+def _here(plan: FolderPlan, by_hand: Path | None) -> list[str]:
     """What to do on this machine."""
     lines, files = [], plan.files
     if room := _room(files.folder):
         lines.append(f"Make room: the bus may take {size(STORE_MAX_BYTES)}, the disk has {room}.")
-    if sys.platform != "linux":
-        folder = _quoted(files.folder)
-        both = f"nats-server -c {_quoted(files.conf)}", f"agentbus server gate --dir {folder}"
-        return [*lines, "Run both here, and keep them running:", *(f"  {each}" for each in both)]
+    if by_hand:
+        server = f"{_quoted(by_hand)} -c {_quoted(files.conf)}"
+        both = server, f"agentbus server gate --dir {_quoted(files.folder)}"
+        how = "No systemd answers here. Run both, and keep them running:"
+        return [*lines, how, *(f"  {each}" for each in both)]
     user = "" if os.geteuid() == 0 else " --user"
     units = f"{_quoted(files.unit)} {_quoted(files.gate_unit)}"
     act = f"enable --now {units}"

@@ -59,6 +59,11 @@ async def said_of(settings):
 async def test_it_runs_as_its_last_lines_say_and_its_owner_backs_it_up(tmp_path, port):
     shell, files = Shell(tmp_path / "here", tmp_path), Files(tmp_path / "here/data/shared")
     make = ("server", "init", "--shared")
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text("#!/bin/sh\n")
+    systemctl.chmod(0o700)
+    shell.env["PATH"] = f"{systemctl.parent}:{shell.env['PATH']}"
     lines = shell(*make, "--listen", f"{ADDRESS}:{port}").splitlines()
 
     with running(command_in(files.unit)):

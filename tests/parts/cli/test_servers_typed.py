@@ -58,6 +58,20 @@ def test_nothing_is_said_of_who_is_removed_where_there_is_no_server(tmp_path, ca
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("code", [0, 1])
+def test_by_systemd_a_server_is_begun_only_where_that_answers(tmp_path, monkeypatch, capsys, code):
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\nexit {code}\n")
+    systemctl.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    typed = ["server", "init", "--shared", "--name", "bus.test", "--dir", str(tmp_path / "bus")]
+
+    folder.init(parser().parse_args(typed))
+
+    said = capsys.readouterr().out
+    assert ("Here: systemctl" in said, "agentbus server gate --dir" in said) == (not code, code)
+
+
 @pytest.mark.parametrize("where", [".", "the bus"])
 def test_what_is_to_be_typed_next_names_the_folder_that_is_not_the_usual_one(
     tmp_path, monkeypatch, capsys, where
