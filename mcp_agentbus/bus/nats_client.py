@@ -15,6 +15,7 @@ import asyncio
 import os
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -72,6 +73,13 @@ class MendedClient(Client):
     def is_clustered(self) -> bool:
         """Whether the server belongs to a cluster, as its greeting says."""
         return "cluster" in self._server_info
+
+    @property
+    def shown_until(self) -> float | None:
+        """Until when the certificate holds that the server has shown, in seconds since 1970."""
+        writer = getattr(self._transport, "_io_writer", None)
+        shown = writer.get_extra_info("peercert") if writer else None
+        return ssl.cert_time_to_seconds(shown["notAfter"]) if shown else None
 
     async def enter(
         self,
