@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.installers import systemd
-from mcp_agentbus.installers._parts.service import check_plain
+from mcp_agentbus.installers._parts.service import Run, check_plain, checked, run_program
 
 from mcp_agentbus.core import programs
 from mcp_agentbus.errors import BadSetup
@@ -61,6 +61,16 @@ ProtectSystem=strict
 ReadWritePaths={folder}
 PrivateDevices=yes
 """
+
+
+def is_kept(run: Run = run_program, *, by_root: bool) -> bool:
+    """Tell whether a systemd answers that would keep them: this user's, or the system's."""
+    user = () if by_root else ("--user",)
+    try:
+        checked(run, "systemctl", *user, "show-environment", hint="")
+    except BadSetup:
+        return False
+    return True
 
 
 def units(program: Path, conf: Path, *, by_root: bool) -> tuple[str, str]:

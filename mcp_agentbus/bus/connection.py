@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -114,7 +115,7 @@ class Link:
                 raise
             if isinstance(error, nats.errors.AuthorizationError) or _LOGIN.search(str(error)):
                 raise login.refused(server, str(error)) from None
-            why = client.unreachable(error, server, by_tls=trust is not None)
+            why = client.unreachable(error, server, login, by_tls=trust is not None)
             why = why or (await trust.refused(error, url) if trust else None)
             raise why or not_let_in(server, str(error)) from None
         return link
@@ -128,6 +129,11 @@ class Link:
     def is_clustered(self) -> bool:
         """Whether the server is one of several, as it has said."""
         return self._client.is_clustered
+
+    @property
+    def shown_until(self) -> float | None:
+        """As `MendedClient.shown_until`; None without TLS."""
+        return self._client.shown_until
 
     async def close(self) -> None:
         """End the connection; safe to call twice."""
@@ -256,11 +262,7 @@ class Link:
             arrived(_message(message))
 
         subscription = await self._subscribe(self._way.heard(subject), callback, group)
-
-        async def end() -> None:
-            await self._unsubscribe(subscription)
-
-        return end
+        return partial(self._unsubscribe, subscription)
 
     async def flush(self, timeout: float = 2.0) -> None:
         """Wait until the server has taken everything sent so far.
@@ -334,13 +336,11 @@ class Link:
             raise Refused(f"nats-py does not say this: {error}.") from None
 
     async def _on_reply(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject.rsplit(".", 1)[1])
-        if waiting:
+        if waiting := self._waiting.get(message.subject.rsplit(".", 1)[1]):
             waiting[1].put_nowait(_message(message))
 
     async def _on_error(self, error: Exception) -> None:
-        violation = _VIOLATION.search(str(error))
-        if violation:
+        if violation := _VIOLATION.search(str(error)):
             self._denied.append(violation[1].lower())
             for subject, queue in self._waiting.values():
                 # The server lower-cases nothing in subjects, nats-py does.

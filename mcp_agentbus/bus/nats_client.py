@@ -15,6 +15,7 @@ import asyncio
 import os
 import re
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -25,6 +26,7 @@ from nats.aio.transport import TcpTransport
 from nats.errors import MaxPayloadError, StaleConnectionError
 from nats.protocol import parser
 
+from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.bus.login.trust import NoTls, Trust
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable
@@ -73,6 +75,13 @@ class MendedClient(Client):
         """Whether the server belongs to a cluster, as its greeting says."""
         return "cluster" in self._server_info
 
+    @property
+    def shown_until(self) -> float | None:
+        """Until when the certificate holds that the server has shown, in seconds since 1970."""
+        writer = getattr(self._transport, "_io_writer", None)
+        shown = writer.get_extra_info("peercert") if writer else None
+        return ssl.cert_time_to_seconds(shown["notAfter"]) if shown else None
+
     async def enter(
         self,
         url: str,
@@ -110,7 +119,7 @@ class MendedClient(Client):
         )
 
     def unreachable(
-        self, error: BaseException, server: str, *, by_tls: bool
+        self, error: BaseException, server: str, login: Login, *, by_tls: bool
     ) -> BusUnreachable | None:
         """Return why there is no connection, of a client whose `connect` failed.
 
@@ -119,12 +128,14 @@ class MendedClient(Client):
         Args:
             error: by which it failed.
             server: HOST:PORT, for people.
+            login: what was to open it.
             by_tls: its URL says tls.
         """
         port = "See that AGENTBUS_URL, or url in config.toml, has the port of the bus"
         if not self._reached:
             why = f": {self._refused}" if self._refused else " in time"
-            return BusUnreachable(f"No server answers at {server}{why}. Nothing was stored.")
+            said = f"No server answers at {server}{why}. Nothing was stored."
+            return BusUnreachable(said, hint=login.unanswered)
         if self._wants_tls and not by_tls:
             return BusUnreachable(
                 f"The server at {server} wants TLS, and its URL does not say tls. "

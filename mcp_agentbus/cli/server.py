@@ -109,7 +109,7 @@ def _streams(args: argparse.Namespace) -> int:
     """Print what is made on a server whose users may make nothing; as JSON either way."""
     from mcp_agentbus.store.upkeep.by_owner import by_owner
 
-    agents = [agent for agent in (args.agents or "").split(",") if agent]
+    agents = [agent for some in args.agents for agent in some.split(",") if agent]
     made = by_owner(agents, replicas=args.replicas)
     show(args, json.dumps(made, indent=2), made, verbatim=True)
     return 0

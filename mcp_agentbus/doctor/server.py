@@ -70,17 +70,17 @@ async def checks(settings: Settings) -> list[Check]:
         link, server = await Rotation().open(servers)
     except AgentbusError as error:
         return [_unreachable(settings, error), *_without_server(settings)]
-    gate: list[Check] = []
+    gate = account.certificate(link)
     try:
-        gate = await account.checks(settings, link)
+        gate += await account.checks(settings, link)
         asked = await _ask(link)
         may_ask = settings.url and not settings.account  # of an account's its gate knows
         short = room.short(await _may_have(link), asked.infos) if may_ask else None
     except GateAway as error:
-        return [*_shared(settings, server, []), account.away(error)]
+        return [*_shared(settings, server, []), *gate, account.away(error)]
     except (TimeoutError, LinkLost, NoResponders, ApiError) as error:
         if settings.account and len(servers) == 1:
-            return [*_shared(settings, server, []), account.SILENT]
+            return [*_shared(settings, server, []), *gate, account.SILENT]
         if isinstance(error, NotNow) or len(servers) > 1:
             away = await _those_away(servers, server)
             return [cluster.without_leader(server.url, len(servers), away)]

@@ -117,7 +117,8 @@ class Book:
     def accepts(self, inbox: str, sender: str) -> bool:
         """Tell whether who reads an inbox takes tasks of a sender; of a role one is enough."""
         known = self._agents.get(sender)
-        roles = known.roles if known else ()
+        # Of a role that was taken away it may have registered nothing since.
+        roles = self.roles(known.account).intersection(known.roles) if known else frozenset()
         readers = self._holders(inbox) if inbox.startswith(ids.ROLE_PREFIX) else [inbox]
         takes = ((each, self._agents[each].accept_from) for each in readers if self.is_there(each))
         return any(ids.accepts(agent, accepted, sender, roles) for agent, accepted in takes)

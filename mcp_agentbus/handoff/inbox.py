@@ -176,7 +176,7 @@ async def _wait(
         overtaken = iter(_OVERTAKEN_S) if news else overtaken
         # Only what was there before may come back by itself: `agentbus server stop` stands.
         if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
-            raise BusUnreachable
+            raise BusUnreachable(hint=session.bus.away_says)
         renew()
 
 

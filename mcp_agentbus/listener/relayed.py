@@ -30,6 +30,7 @@ from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.state import State
+from mcp_agentbus.listener.typed.clock import is_same
 from mcp_agentbus.listener.typed.order import Commands, Order, hear, received, told_to_go
 from mcp_agentbus.relay.typed import words
 from mcp_agentbus.version import __version__
@@ -164,7 +165,7 @@ class Relayed:
         """
         typed = await received(connection)
         theirs = self._taken({**connection.request, "environ": typed.environ})
-        if typed.zone != os.environ.get("TZ", ""):
+        if not is_same(typed.zone, os.environ.get("TZ", words.LOCAL)):
             raise BadInput("This listener's clock is another one.")
         if not self._is_loaded:
             await asyncio.to_thread(self._commands.load)

@@ -200,7 +200,7 @@ def _bus_away(case: Case) -> Why | None:
         "the bus is away",
         "Nobody can read it while the bus server is away; whether it was read since the archive "
         "was last brought up to date is not known.",
-        "`agentbus server start`, or `agentbus doctor` where that does not help.",
+        "`agentbus doctor` says why; a server of one's own: `agentbus server start`.",
     )
 
 

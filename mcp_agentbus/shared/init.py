@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from mcp_agentbus.shared.server_folder import (
     planned,
     wanted_before,
 )
+from mcp_agentbus.shared.typed import typed
 
 # The folder of one of three servers, on its machine: at its user's home.
 _TAKEN_TO: Final = "agentbus-server"
@@ -83,10 +83,10 @@ def plan(folder: Path, given: Given, units: Units) -> FolderPlan:
     return planned(folder, wanted, units)
 
 
-def text(plan: FolderPlan, *, dry_run: bool, is_usual: bool = False) -> str:
+def text(plan: FolderPlan, *, dry_run: bool, by_hand: Path | None = None) -> str:
     """Say what was done, or would be, and what to do next here, and for each who is to use it.
 
-    Of a folder that `is_usual` its place need not be typed again.
+    Where no systemd keeps the server it is run `by_hand`, by this program.
     """
     lines = [f"{change.said}" for change in plan.changes] or ["nothing has changed"]
     if dry_run:
@@ -96,8 +96,8 @@ def text(plan: FolderPlan, *, dry_run: bool, is_usual: bool = False) -> str:
             f"{plan.files.folder}:",
             *lines,
             "",
-            *_here(plan),
-            *_then(plan.files.folder, is_usual=is_usual),
+            *_here(plan, by_hand),
+            *_then(plan.files.folder),
         ]
     )
 
@@ -153,15 +153,16 @@ def _to_the_machines(plan: cluster.ClusterPlan) -> list[str]:
     ]
 
 
-def _here(plan: FolderPlan) -> list[str]:
+def _here(plan: FolderPlan, by_hand: Path | None) -> list[str]:
     """What to do on this machine."""
     lines, files = [], plan.files
     if room := _room(files.folder):
         lines.append(f"Make room: the bus may take {size(STORE_MAX_BYTES)}, the disk has {room}.")
-    if sys.platform != "linux":
-        folder = _quoted(files.folder)
-        both = f"nats-server -c {_quoted(files.conf)}", f"agentbus server gate --dir {folder}"
-        return [*lines, "Run both here, and keep them running:", *(f"  {each}" for each in both)]
+    if by_hand:
+        server = f"{_quoted(by_hand)} -c {_quoted(files.conf)}"
+        both = server, f"agentbus server gate --dir {_quoted(files.folder)}"
+        how = "No systemd answers here. Run both, and keep them running:"
+        return [*lines, how, *(f"  {each}" for each in both)]
     user = "" if os.geteuid() == 0 else " --user"
     units = f"{_quoted(files.unit)} {_quoted(files.gate_unit)}"
     act = f"enable --now {units}"
@@ -177,9 +178,9 @@ def _here(plan: FolderPlan) -> list[str]:
     return [*lines, f"Here: systemctl{user} {act}{linger}"]
 
 
-def _then(folder: Path, *, is_usual: bool) -> list[str]:
+def _then(folder: Path) -> list[str]:
     """What to type for each user of each machine that is to use it."""
-    invite = "agentbus server invite NAME" + ("" if is_usual else f" --dir {_quoted(folder)}")
+    invite = typed("invite NAME", folder)
     return [
         "Then, for each user of each machine, which NAME is to name:",
         f"  {invite}",

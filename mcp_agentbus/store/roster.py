@@ -13,7 +13,7 @@ descriptions are shown escaped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -93,8 +93,12 @@ class Entry:
         return min(sentences, default=None)
 
 
-async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
+async def register(
+    bus: Bus, agent: Agent, now: datetime | None, lacks: Collection[str] = ()
+) -> None:
     """Write or refresh the registration; `now` is None for an agent that has no session yet.
+
+    Roles that it `lacks` it does not get, though it or its registration have them.
 
     Raises:
         BadInput: its description is too long.
@@ -104,10 +108,11 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
 
     def registered(old: Profile | None) -> Write[Profile] | None:
         told = None if agent.set_up else old
+        roles = agent.roles or (told.roles if told else ())
         profile = Profile(
             id=agent.id,
             description=agent.description or (told.description if told else ""),
-            roles=agent.roles or (told.roles if told else ()),
+            roles=tuple(role for role in roles if role not in lacks),
             hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
             accept_from=agent.accept_from,
             registered_at=old.registered_at if old else now or datetime.now(UTC),
@@ -119,21 +124,22 @@ async def register(bus: Bus, agent: Agent, now: datetime | None) -> None:
 
 
 async def register_granted(bus: Bus, agent: Agent, now: datetime | None) -> frozenset[str]:
-    """Register an agent as `register`, but for roles that its account was not granted; return them.
+    """Register an agent as `register`, but for roles that its account was not granted.
+
+    Return those of its own. One that its registration alone had, it is to have no more.
 
     Raises: as `register`.
     """
     lacks: set[str] = set()
     while True:
-        granted = agent.without(lacks)
         try:
-            await register(bus, granted, now)
+            await register(bus, agent, now, lacks)
         except NotGranted as error:
-            if error.role not in granted.roles:
+            if not error.role or error.role in lacks:
                 raise
             lacks.add(error.role)
         else:
-            return frozenset(lacks)
+            return frozenset(lacks.intersection(agent.roles))
 
 
 def _says(old: Profile, new: Profile) -> bool:

@@ -149,7 +149,7 @@ async def test_where_no_limit_is_set_there_is_room_for_what_waits_for_its_time_b
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_an_account_writes_to_so_many_of_others_a_minute_unless_its_owner_lets_it(
-    scene, monkeypatch
+    scene, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(quota, "REACHED_MAX", 1)
     for _ in range(2):
@@ -157,7 +157,7 @@ async def test_an_account_writes_to_so_many_of_others_a_minute_unless_its_owner_
     with pytest.raises(SendLimit, match="as many agents of others"):
         await send_task(scene.mallory, "planner", "Another", "x")
 
-    await owner.grant(scene.admin, "mallory", to_all=True)
+    await owner.grant(scene.admin, tmp_path, "mallory", to_all=True)
     [receipt] = await once_known(
         SendLimit, lambda: send_task(scene.mallory, "planner", "More", "x")
     )

@@ -18,7 +18,7 @@ from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.shared.accounts import owner
-from mcp_agentbus.store import roster
+from mcp_agentbus.store import records, roster
 from mcp_agentbus.tools import follow
 from mcp_agentbus.wakes.ledger import Ledger
 
@@ -37,7 +37,7 @@ async def test_who_has_lost_a_role_reads_its_own_inbox_and_is_told_of_the_other(
             await read_inbox(before)
             await send_task(before, "role:review", "Of another's hand", "x")
         await read_inbox(reviewer)
-        await owner.grant(admin, "laptop", no_roles=["review"])
+        await owner.grant(admin, shared.folder, "laptop", no_roles=["review"])
 
         async def lacking():
             lacks = await roster.register_granted(bus, me, None)
@@ -58,6 +58,32 @@ async def test_who_has_lost_a_role_reads_its_own_inbox_and_is_told_of_the_other(
         for inbox in (read, peeked, watched, typed):
             assert inbox.degraded.startswith("role:review is not read, as it is not granted")
         assert (await roster.registration(bus, "coder")).roles == ("qa",)
+
+
+@pytest.mark.asyncio(loop_scope="function")
+@pytest.mark.parametrize(
+    ("said", "lacks"),
+    [(("review",), {"review"}), ((), set()), (("qa",), set())],
+    ids=["by its user still", "by its registration alone", "in another's place"],
+)
+async def test_who_has_lost_its_only_role_goes_on_without(tmp_path, said, lacks):
+    had = Agent("coder", roles=("review",))
+    async with (
+        gated(tmp_path, laptop=["qa"]) as shared,
+        Bus.connect(shared.admin) as admin,
+        Bus.connect(shared.settings("laptop")) as bus,
+    ):
+        await roster.register_granted(bus, replace(had, roles=()), None)
+        key = roster._profile_key("coder")
+        stood, revision = await records.read(admin, key)
+        await records.write(admin, key, stood.model_copy(update={"roles": had.roles}), revision)
+
+        async with Session(bus, replace(had, roles=said)) as coder:
+            read = await read_inbox(coder)
+        kept = await roster.registration(bus, "coder")
+
+    assert (coder.ungranted, kept.roles) == (lacks, tuple({*said} - lacks))
+    assert bool(read.degraded) == bool(lacks)
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -23,6 +23,8 @@ from mcp_agentbus.shared.accounts.apply import host
 from mcp_agentbus.shared.joining import join as joining
 from mcp_agentbus.shared.joining.invitation import decode
 from mcp_agentbus.shared.joining.join import join
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.subjects import profile_subject
 
 _WITHIN_S = 10
 
@@ -270,3 +272,41 @@ async def test_a_line_of_before_opens_nothing_after_the_key_was_replaced(
     assert by_the_first == {"refused": "used"}
     assert joined.key == second.public
     assert removed == {"refused": "revoked"}
+
+
+async def test_who_comes_back_with_fewer_roles_has_no_more_on_the_roster(
+    bus, folder, invited, asks
+):
+    await asks(await invited(roles=["lead", "qa"]), key())
+    had = roster.Profile(
+        id="planner", account="laptop", roles=("lead", "qa"), registered_at=text.now()
+    )
+    await bus.publish(profile_subject("planner"), had.model_dump_json().encode())
+    await owner.remove(bus, folder, "laptop")
+    kept = await roster.registration(bus, "planner")
+
+    await asks(await invited(roles=["qa"]), key())
+
+    assert (kept, (await roster.registration(bus, "planner")).roles) == (had, ("qa",))
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_earlier_line_for_another_key_opens_nothing_once_there_is_a_later_one(
+    bus, folder, invited, asks, at_once
+):
+    second, third = key(), key()
+    await asks(await invited(), key())
+    earlier = decode((await owner.rotate(bus, folder, "laptop")).line)
+    later = await owner.rotate(bus, folder, "laptop", now=at_once)
+    beside = replace(later.invitation, id="0" * 16)  # of an owner who typed it at the same time
+    await store.put(bus, beside, 0)
+
+    found = await asks(earlier, third)
+    joined = await asks(decode(later.line), second)
+    at_the_same_time = await asks(replace(decode(later.line), id=beside.id), third)
+
+    [listed] = await owner.standing(bus, folder)
+    assert (joined, found, at_the_same_time) == (
+        {"ok": True, "account": "laptop"}, *[{"refused": "revoked"}] * 2,
+    )  # fmt: skip
+    assert (listed.account.key, listed.invitations) == (second.public, ())

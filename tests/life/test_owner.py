@@ -102,8 +102,8 @@ async def test_what_makes_no_sense_is_refused_with_what_does(bus, folder):
 async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus, folder):
     await joined(bus, folder, "laptop", roles=("a",))
     before, _ = await store.account(bus, "laptop")
-    granted = await owner.grant(bus, "laptop", roles=["b", "a"], no_roles=["c"])
-    less = await owner.grant(bus, "laptop", no_roles=["a"])
+    granted = await owner.grant(bus, folder, "laptop", roles=["b", "a"], no_roles=["c"])
+    less = await owner.grant(bus, folder, "laptop", no_roles=["a"])
     await owner.remove(bus, folder, "laptop")
     [removed] = await owner.standing(bus, folder)
     had = [(await owner.invite(bus, folder, "laptop", roles=each)).had for each in ([], ["b"])]
@@ -114,6 +114,23 @@ async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus
     assert had == ["--role b", ""]
     assert (back.state, back.key) == ("joined", before.key)
     assert await apply(bus, folder) == {"laptop"}
+
+
+async def test_a_role_that_is_taken_away_goes_off_the_roster_too_of_that_account_alone(bus, folder):
+    for account in ("laptop", "vps"):
+        await joined(bus, folder, account, roles=("lead", "qa"))
+        await roster.register(bus, Agent(f"of-{account}", roles=("lead", "qa")), None)
+        await of_account(bus, f"of-{account}", account)
+
+    for _ in range(2):  # the second time it is the owner's word already
+        await owner.grant(bus, folder, "laptop", no_roles=["lead"])
+
+        kept = {each.id: each.roles for each in await roster.everybody(bus)}
+        assert kept == {"of-laptop": ("qa",), "of-vps": ("lead", "qa")}
+        theirs = await roster.registration(bus, "of-laptop")
+        await roster.register(bus, Agent("of-laptop", roles=("lead", "qa")), None)
+        await of_account(bus, "of-laptop", "laptop")
+        assert (theirs.account, theirs.accept_from) == ("laptop", ("*",))
 
 
 async def test_a_key_that_is_withdrawn_at_once_lets_nobody_in_until_there_is_another(bus, folder):
@@ -129,9 +146,9 @@ async def test_a_key_that_is_withdrawn_at_once_lets_nobody_in_until_there_is_ano
 
 @pytest.mark.parametrize(
     ("state", "hint"),
-    [("joined", "another: agentbus server rotate laptop"),
-     ("removed", "again: agentbus server invite laptop"),
-     ("cut-off", "again: agentbus server remove laptop && agentbus server invite laptop")],
+    [("joined", "another: agentbus server rotate laptop{of}"),
+     ("removed", "again: agentbus server invite laptop{of}"),
+     ("cut-off", "again: agentbus server remove laptop{of} && agentbus server invite laptop{of}")],
 )  # fmt: skip
 async def test_whoever_has_no_key_that_counts_is_let_in_by_what_every_refusal_says(
     bus, folder, state, hint
@@ -148,7 +165,7 @@ async def test_whoever_has_no_key_that_counts_is_let_in_by_what_every_refusal_sa
     for each in refused:
         with pytest.raises(Refused) as said:
             await each
-        assert said.value.hint.endswith(hint)
+        assert said.value.hint.endswith(hint.format(of=f" --dir {folder}"))
     if state == "cut-off":
         await owner.remove(bus, folder, "laptop")
     let_in = owner.rotate if state == "joined" else owner.invite

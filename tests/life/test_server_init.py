@@ -59,6 +59,11 @@ async def said_of(settings):
 async def test_it_runs_as_its_last_lines_say_and_its_owner_backs_it_up(tmp_path, port):
     shell, files = Shell(tmp_path / "here", tmp_path), Files(tmp_path / "here/data/shared")
     make = ("server", "init", "--shared")
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text("#!/bin/sh\n")
+    systemctl.chmod(0o700)
+    shell.env["PATH"] = f"{systemctl.parent}:{shell.env['PATH']}"
     lines = shell(*make, "--listen", f"{ADDRESS}:{port}").splitlines()
 
     with running(command_in(files.unit)):
@@ -82,7 +87,7 @@ async def test_it_runs_as_its_last_lines_say_and_its_owner_backs_it_up(tmp_path,
     assert any(str(files.unit) in line and str(files.gate_unit) in line for line in lines)
     assert "agentbus server invite NAME | agentbus join" in lines[-1]
     assert {check["state"] for check in checks.values()} <= {"ok", "unknown", "warning"}
-    assert checks["server"]["state"] == "ok"
+    assert checks["server"]["state"] == checks["certificate"]["state"] == "ok"
     assert again[subjects.TASKS] == 1
 
 
@@ -159,6 +164,21 @@ def shown(port):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with context.wrap_socket(plain) as connection:
             return connection.getpeercert(binary_form=True)
+
+
+async def test_whoever_looks_is_told_that_the_servers_own_certificate_ends_soon(
+    tmp_path, port, elapse
+):
+    files, given = Files(tmp_path / "bus"), Given(listen=f"{ADDRESS}:{port}")
+    elapse(-800 * _DAY_S)
+    init.plan(files.folder, given, UNITS).carry_out()
+    elapse(800 * _DAY_S)
+    with running([embedded.binary(settings_at(tmp_path)), "-c", files.conf]):
+        async with Bus.connect(admin.settings(files.folder)):
+            _, checks = await report(admin.settings(files.folder))
+
+    assert checks["certificate"]["state"] == "warning"
+    assert "agentbus server init --shared" in checks["certificate"]["fix"]
 
 
 async def test_a_certificate_that_nobody_renewed_is_named_as_what_it_is(tmp_path, port, elapse):

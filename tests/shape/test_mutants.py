@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from coverings import noted
 from mutants import CLAIMED, ROOT
@@ -59,6 +61,14 @@ def test_each_mutant_that_is_explained_can_still_be_made():
         keys |= {mutant.key(source) for mutant in candidates(file, source)}
 
     assert set(LEFT) <= keys
+
+
+def test_how_many_are_explained_is_told_as_it_is():
+    counts = Counter(key.split("/")[1] for key in LEFT)
+    said = (ROOT / "docs" / "reliability.md").read_text()
+
+    counted = f"of `handoff` {counts['handoff']}, of `store` {counts['store']}."
+    assert f"(../tests/mutants_left.py): {counted}" in said
 
 
 def test_a_mutant_is_tried_by_the_tests_that_run_its_statement_those_about_it_first(tmp_path):

@@ -57,6 +57,16 @@ class Login:
             "user_jwt_cb": self.jwt.encode if self.jwt else None,
         }
 
+    @property
+    def unanswered(self) -> str:
+        """What to do where no server answers: a shared one no command of ours starts."""
+        if self.token and self.file is None:
+            return "Run `agentbus server start`."
+        return (
+            "See that this machine is online, and that AGENTBUS_URL, or url in config.toml, names "
+            "the server; else tell whoever runs it."
+        )
+
     def refused(self, server: str, said: str) -> NotAllowed:
         """Return the error of a server that does not let this login in.
 
@@ -91,8 +101,9 @@ class Login:
             return NotAllowed(
                 f"The server at {server} does not let the account {self.account} in by the key in "
                 f"{self.file}: it was removed, cut off, or has another key.",
-                hint="Ask whoever runs it; with a line of `agentbus server invite "
-                f"{self.account}` this machine joins anew, by `agentbus join`.",
+                hint="Ask whoever runs it; with a line of `agentbus server rotate "
+                f"{self.account}`, or where it was removed of `agentbus server invite "
+                f"{self.account}`, this machine joins anew, by `agentbus join`.",
             )
         return NotAllowed(
             f"The server at {server} does not take {self.what}.",

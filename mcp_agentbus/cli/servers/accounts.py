@@ -29,17 +29,18 @@ from mcp_agentbus.shared.accounts import admin, owner
 from mcp_agentbus.shared.accounts.crowd import crowding
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.owner import AccountListed, Invited
+from mcp_agentbus.shared.typed import typed
 from mcp_agentbus.tools.answers.words import many
 
 _T = TypeVar("_T")
 _NO_GATE: Final = (
     "The server's gate does not answer: until it does nobody joins, or uses the bus. See: "
-    "systemctl --user status agentbus-gate (as root without --user), or run: agentbus server gate"
+    "systemctl --user status agentbus-gate (as root without --user), or run: {gate}"
 )
 # Each who has a line has the key by which one gets there.
 _CROWDED: Final = (
     "Its gate ends the oldest of each address. If it goes on, keep those addresses out by a "
-    "firewall; or by another lobby.nk: remove it, then agentbus server init --shared."
+    "firewall; or by another lobby.nk: remove it, then {init}."
 )
 
 
@@ -101,8 +102,8 @@ def remove(args: argparse.Namespace) -> int:
     said += (
         f"Given back: {removed.given_back:,} tasks; their senders are told."
         if args.give_back
-        else f"What waits for them is kept; to end it: agentbus server remove {args.name} "
-        "--give-back"
+        else "What waits for them is kept; to end it: "
+        + typed(f"remove {args.name} --give-back", folder)
     )
     if removed.offered:
         said += f" Others get what they held of roles: {many(removed.offered, 'task')}."
@@ -139,27 +140,31 @@ def accounts(args: argparse.Namespace) -> int:
     async def changed(bus: Bus) -> tuple[list[AccountListed], bool, str]:
         if is_granted:
             given = {"roles": args.role or (), "no_roles": args.no_role or (), "to_all": args.all}
-            await owner.grant(bus, args.name, **given)
+            await owner.grant(bus, folder, args.name, **given)
         if args.readmit:
             await owner.readmit(bus, folder, args.name)
         if args.revoke and not await owner.revoke(bus, args.name):
             what = f"No invitation to {args.name} is open. Nothing was done."
-            raise BadInput(what, hint="Run `agentbus server accounts`: it lists those that are.")
+            raise BadInput(
+                what, hint=f"Run `{typed('accounts', folder)}`: it lists those that are."
+            )
         listed = await owner.standing(bus, folder)
         of_name = [each for each in listed if args.name in {None, each.name}]
         return of_name, await is_answered(bus), await crowding(folder)
 
     listed, has_gate, crowded = _done(folder, changed)
     if args.name and not listed and not args.revoke:
-        hint = "Run `agentbus server accounts`: it lists them."
+        hint = f"Run `{typed('accounts', folder)}`: it lists them."
         raise BadInput(f"There is no account {args.name}.", hint=hint)
     said = "\n".join(map(_line, listed)) or (
         f"{args.name}: nobody joins by its invitations any more"
         if args.revoke
-        else "Nobody has joined. To invite somebody: agentbus server invite NAME"
+        else f"Nobody has joined. To invite somebody: {typed('invite NAME', folder)}"
     )
-    said += "" if has_gate else f"\n{_NO_GATE}"
-    said += f"\nThe lobby is crowded: {crowded}. {_CROWDED}" if crowded else ""
+    said += "" if has_gate else f"\n{_no_gate(folder)}"
+    if crowded:
+        anew = _CROWDED.format(init=typed("init --shared", folder))
+        said += f"\nThe lobby is crowded: {crowded}. {anew}"
     data = {"gate": has_gate, "crowded": crowded or None}
     show(args, said, {**data, "accounts": [_data(each) for each in listed]})
     return 0
@@ -175,25 +180,29 @@ def _done(folder: Path, work: Callable[[Bus], Awaitable[_T]]) -> _T:
     return asyncio.run(done())
 
 
+def _no_gate(folder: Path) -> str:
+    return _NO_GATE.format(gate=typed("gate", folder))
+
+
 def _print(args: argparse.Namespace, invited: Invited, what: str, *, has_gate: bool) -> None:
     """Print a line alone, and beside it what it is."""
-    invitation = invited.invitation
+    invitation, folder = invited.invitation, of_owner(args, load_settings())
     until = text.minute(text.stamp(invitation.expires_at))
     if not args.json:
         print(
             f"{what}: good until {until}, for whoever has it first. It is a secret: give it to "
-            "`agentbus join` there, and write it nowhere else. To withdraw it: agentbus server "
-            f"accounts {invitation.name} --revoke",
+            "`agentbus join` there, and write it nowhere else. To withdraw it: "
+            + typed(f"accounts {invitation.name} --revoke", folder),
             file=sys.stderr,
         )
     if not args.json and invited.had:
         print(
             f"{invitation.name} had more before it was removed. Once it has joined, this gives it "
-            f"again: agentbus server accounts {invitation.name} {invited.had}",
+            f"again: {typed(f'accounts {invitation.name} {invited.had}', folder)}",
             file=sys.stderr,
         )
     if not args.json and not has_gate:
-        print(_NO_GATE, file=sys.stderr)
+        print(_no_gate(folder), file=sys.stderr)
     data = {
         "line": invited.line,
         "account": invitation.name,

@@ -21,16 +21,12 @@ from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.shared.typed import usual
 
 
 def typed(path: str, settings: Settings) -> Path:
     """Return the folder or file that was typed."""
     return Path(places.absolute(path, settings.environ))
-
-
-def usual(settings: Settings) -> Path:
-    """Return where the folder of a shared server is, where nobody says otherwise."""
-    return settings.data_dir / "shared"
 
 
 def of_owner(args: argparse.Namespace, settings: Settings) -> Path:
@@ -121,8 +117,9 @@ def init(args: argparse.Namespace) -> int:
         said, data = made.cluster_text(of_three, dry_run=args.dry_run), made.cluster_data(of_three)
         carry_out = of_three.carry_out
     else:
-        plan, is_usual = made.plan(folder, given, units(folder)), folder == usual(settings)
-        said = made.text(plan, dry_run=args.dry_run, is_usual=is_usual)
+        plan = made.plan(folder, given, units(folder))
+        by_hand = None if service.is_kept(by_root=by_root) else program
+        said = made.text(plan, dry_run=args.dry_run, by_hand=by_hand)
         data, carry_out = made.data(plan), plan.carry_out
     if not args.dry_run:
         carry_out()

@@ -37,7 +37,9 @@ def add(commands: Commands) -> None:
     made = "print what agentbus makes there instead, for an owner who lets no user make anything"
     config.add_argument("--streams", action="store_true", help=made)
     whose = "with --streams: also the consumers of these, as planner,coder,role:review"
-    config.add_argument("--for", dest="agents", metavar="AGENT,...", help=whose)
+    config.add_argument(
+        "--for", dest="agents", action="append", default=[], metavar="AGENT,...", help=whose
+    )
     several = "with --streams: on how many servers each is kept"
     config.add_argument("--replicas", type=int, choices=(1, 3, 5), default=1, help=several)
     _add_init(actions)
@@ -136,7 +138,7 @@ def _add_init(actions: Commands) -> None:
         "--listen", metavar="ADDR[:PORT]", help="default: every address of this machine, port 4222"
     )
     init.add_argument(
-        "--name", nargs="+", metavar="HOST",
+        "--name", nargs="+", action="extend", metavar="HOST",
         help="by what other machines reach it, a name or an address; the first is the one that "
         "they are told (default: the address and name of this machine)",
     )  # fmt: skip

@@ -92,6 +92,21 @@ def away(error: GateAway) -> Check:
     return Check("gate", "wrong", error.message, error.hint)
 
 
+def certificate(link: Link) -> list[Check]:
+    """See until when the certificate holds that the server shows; none without TLS."""
+    if link.shown_until is None:
+        return []
+    until = datetime.fromtimestamp(link.shown_until, UTC)
+    said = f"the server's own holds until {until:%Y-%m-%d}"
+    if until - datetime.now(UTC) > _SOON:
+        return [Check("certificate", "ok", said)]
+    fix = (
+        "Whoever runs the server renews it, by `agentbus server init --shared` or where it is "
+        "from, and then has the server read it: systemctl --user reload agentbus-server"
+    )
+    return [Check("certificate", "warning", f"{said}: nobody gets in from then on", fix)]
+
+
 def _authority(settings: Settings) -> list[Check]:
     """See until when the private authority counts by which the server is known, if it has one."""
     if settings.ca_file is None:

@@ -161,7 +161,7 @@ def _typed(typed: "Sequence[str]", begun: Begun) -> words.Typed:
         words.variables(environ),
         request_id=begun.request_id,
         terminal=(printing.columns(), printing.rows(), int(printing.is_styled())),
-        zone=environ.get("TZ", ""),
+        zone=environ.get("TZ", words.LOCAL),
         is_hosted=hosts.are_around(environ),
     )
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The `op` of a connection, as an earlier listener would refuse it.
 OP = "typed"
+#: By what the C library knows the time of a process for which TZ is not set.
+LOCAL = "/etc/localtime"
 #: What may be typed, with a text that was read, in bytes: more than any task holds. A command of
 #: more does without a listener.
 MAX_BYTES = 512 * 1024
@@ -78,7 +80,7 @@ class Typed:
         self.request_id = request_id
         #: Columns, rows, and whether it shows colours; 0 for what there is not.
         self.terminal = terminal
-        #: TZ: whose clock it is by which times are shown.
+        #: TZ, or `LOCAL`: whose clock it is by which times are shown.
         self.zone = zone
         #: Whether a host has started it, as far as its process can tell.
         self.is_hosted = is_hosted

@@ -32,6 +32,7 @@ from mcp_agentbus.errors import BusUnreachable, NoAnswer, Refused
 from mcp_agentbus.shared.accounts import admin, conf, store
 from mcp_agentbus.shared.accounts.bus_conf import INVITED, Keys
 from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.typed import typed
 
 # nats-server 2.15 lets a new account in after one reload, and hears it after two.
 _RELOADS_MAX: Final = 4
@@ -221,8 +222,8 @@ async def _reloaded(server: FolderServer, names: list[str], file: Path, before: 
             raise Refused(
                 f"The server does not take its configuration: {why.strip()}. It goes by what it "
                 "had before.",
-                hint=f"Look at nats.conf beside {file}, if somebody has changed it; `agentbus "
-                "server init --shared` writes it anew.",
+                hint=f"Look at nats.conf beside {file}, if somebody has changed it; "
+                f"`{typed('init --shared', file.parent)}` writes it anew.",
             )
         if await _all_heard(server, names):
             return

@@ -36,8 +36,10 @@ from mcp_agentbus.shared.accounts.record import (
     Invitation,
     account_name,
 )
+from mcp_agentbus.shared.accounts.taken import take_roles
 from mcp_agentbus.shared.joining.invitation import Line, encode
 from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.typed import typed
 
 #: An invitation is good for so long, in seconds, if nobody says otherwise.
 EXPIRES_S: Final = 3600
@@ -113,12 +115,12 @@ async def invite(
         raise Refused(
             f"There is an account {name} already. Nothing was done.",
             hint=f"For another machine or user take another name, such as {name}-2; for another "
-            f"key of the same: agentbus server rotate {name}",
+            f"key of the same: {typed(f'rotate {name}', folder)}",
         )
     if account and account.state == "cut-off":
         raise Refused(
             f"The account {name} was cut off, as it flooded the bus. Nothing was done.",
-            hint=_let_in_by(account),
+            hint=_let_in_by(account, folder),
         )
     given = tuple(dict.fromkeys(roles))
     invited = await _invited(bus, folder, name, given, for_s, replaces=False)
@@ -136,13 +138,16 @@ async def rotate(
 ) -> Invited:
     """Invite an account to another key; the one that it has counts until then, or no more `now`.
 
+    Of earlier such lines none opens anything any more.
+
     Raises:
         Refused: there is no such account that gets in.
         BusUnreachable, NotAllowed, BadSetup: as `invite`.
     """
-    account = await _known(bus, name)
+    account = await _known(bus, folder, name)
     if account.state != "joined":
-        raise _not_in(account)
+        raise _not_in(account, folder)
+    await revoke(bus, name)
     if now:
         await _change(bus, name, lambda account: replace(account, key="", since=text.now()))
         await apply(bus, folder)
@@ -178,8 +183,8 @@ async def _invited(
     return Invited(encode(line), invitation)
 
 
-async def revoke(bus: Bus, name: str) -> int:
-    """Have the open invitations to an account open nothing any more; return how many.
+async def revoke(bus: Bus, name: str, *, but: str = "") -> int:
+    """Have the open invitations to an account, `but` one, open nothing any more; return how many.
 
     Raises:
         BusUnreachable, NotAllowed: as `Bus.publish`.
@@ -187,7 +192,7 @@ async def revoke(bus: Bus, name: str) -> int:
     await store.ensure(bus)
     count = 0
     for each in await store.invitations(bus):
-        if each.name == name and each.state == "open":
+        if each.name == name and each.state == "open" and each.id != but:
             count += await _revoked(bus, each.id)
     return count
 
@@ -240,6 +245,7 @@ async def standing(bus: Bus, folder: Path) -> list[AccountListed]:
 
 async def grant(
     bus: Bus,
+    folder: Path,
     name: str,
     *,
     roles: Collection[str] = (),
@@ -247,6 +253,8 @@ async def grant(
     to_all: bool | None = None,
 ) -> AccountRecord:
     """Let an account read the inboxes of roles, and of others no more; return how it stands.
+
+    Its agents have those no more on the roster either, by which others take tasks of a role's.
 
     `to_all` says whether it may write to any number of others' agents at once; None: as before.
 
@@ -262,8 +270,10 @@ async def grant(
         may = account.to_all if to_all is None else to_all
         return replace(account, roles=tuple(dict.fromkeys((*kept, *roles))), to_all=may)
 
-    await _known(bus, name)
-    return await _change(bus, name, granted)
+    await _known(bus, folder, name)
+    stands = await _change(bus, name, granted)
+    await take_roles(bus, name, frozenset(no_roles).difference(stands.roles))
+    return stands
 
 
 async def readmit(bus: Bus, folder: Path, name: str) -> AccountRecord:
@@ -274,12 +284,12 @@ async def readmit(bus: Bus, folder: Path, name: str) -> AccountRecord:
         Refused: its key was withdrawn.
         BusUnreachable, NotAllowed, BadSetup: as `invite`.
     """
-    account = await _known(bus, name)
+    account = await _known(bus, folder, name)
     if not account.key:
-        another = f"Give it another: agentbus server rotate {name}"
+        another = f"Give it another: {typed(f'rotate {name}', folder)}"
         raise Refused(
             f"The account {name} has no key that counts. Nothing was done.",
-            hint=another if account.state == "joined" else _let_in_by(account),
+            hint=another if account.state == "joined" else _let_in_by(account, folder),
         )
     let_in = await _change(bus, name, lambda account: _as(account, "joined"))
     await apply(bus, folder)
@@ -303,7 +313,7 @@ async def remove(bus: Bus, folder: Path, name: str, *, give_back: bool = False) 
         BadInput: there is no such account.
         BusUnreachable, NotAllowed, BadSetup: as `invite`.
     """
-    await _known(bus, name)
+    await _known(bus, folder, name)
     await revoke(bus, name)
     await _change(bus, name, lambda account: _as(account, "removed"))
     await apply(bus, folder)
@@ -336,14 +346,14 @@ def _as(account: AccountRecord, state: AccountState) -> AccountRecord:
     return account if account.state == state else replace(account, state=state, since=text.now())
 
 
-async def _known(bus: Bus, name: str) -> AccountRecord:
+async def _known(bus: Bus, folder: Path, name: str) -> AccountRecord:
     account_name(name)
     await store.ensure(bus)
     account, _ = await store.account(bus, name)
     if account is None:
         raise BadInput(
             f"There is no account {name}. Nothing was done.",
-            hint="Run `agentbus server accounts`: it lists them.",
+            hint=f"Run `{typed('accounts', folder)}`: it lists them.",
         )
     return account
 
@@ -367,17 +377,18 @@ async def _change(
     raise Refused(f"The account {name} changes again and again.", hint="Run the same again.")
 
 
-def _not_in(account: AccountRecord) -> Refused:
+def _not_in(account: AccountRecord, folder: Path) -> Refused:
     what = "was removed" if account.state == "removed" else "was cut off"
     return Refused(
-        f"The account {account.name} {what}. Nothing was done.", hint=_let_in_by(account)
+        f"The account {account.name} {what}. Nothing was done.", hint=_let_in_by(account, folder)
     )
 
 
-def _let_in_by(account: AccountRecord) -> str:
+def _let_in_by(account: AccountRecord, folder: Path) -> str:
     """Return what lets in again whoever was removed or cut off, of which one may have no key."""
-    how = f"agentbus server invite {account.name}"
+    how = typed(f"invite {account.name}", folder)
     if account.state == "cut-off":
-        readmitted = f"agentbus server accounts {account.name} --readmit"
-        how = readmitted if account.key else f"agentbus server remove {account.name} && {how}"
+        readmitted = typed(f"accounts {account.name} --readmit", folder)
+        removed = typed(f"remove {account.name}", folder)
+        how = readmitted if account.key else f"{removed} && {how}"
     return f"To let it in again: {how}"

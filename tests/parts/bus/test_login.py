@@ -3,6 +3,7 @@
 
 import base64
 import binascii
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from nats_owner import Key, Operator
 from mcp_agentbus.bus.connection import Link
 from mcp_agentbus.bus.login.login import Login, login_of
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed
-from mcp_agentbus.errors import BadSetup, Untrusted
+from mcp_agentbus.errors import BadSetup, BusUnreachable, Untrusted
 
 FILE = Path("/etc/agentbus/key")
 # The pair of NATS's own documentation.
@@ -51,6 +52,26 @@ def test_a_seed_with_a_wrong_check_sum_is_refused():
     assert binascii.crc_hqx(raw[:-2], 0).to_bytes(2, "little") == raw[-2:]
     with pytest.raises(NoSeed):
         Nkey(base64.b32encode(raw[:-1] + bytes([raw[-1] ^ 1])).decode().rstrip("="))
+
+
+@pytest.mark.parametrize(
+    ("login", "hint"),
+    [
+        (Login("the token of the embedded server", token="t"), "Run `agentbus server start`."),
+        (Login("the key of laptop", key=Nkey(SEED), file=FILE, account="laptop"), "whoever runs"),
+        (Login("the token in it", token="t", file=FILE), "whoever runs it"),
+        (Login(), "whoever runs it"),
+    ],
+    ids=["one's own", "an account's", "a shared one's", "one without a login"],
+)
+async def test_where_no_server_answers_it_is_started_by_whoever_keeps_it(login, hint):
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))  # and nobody listens
+        with pytest.raises(BusUnreachable, match="No server answers") as refused:
+            await Link.open(f"nats://127.0.0.1:{unheard.getsockname()[1]}", login)
+
+    assert hint in refused.value.hint
+    assert ("server start" in refused.value.hint) == ("server start" in hint)
 
 
 @pytest.fixture

@@ -14,8 +14,11 @@ from made_server import MadeServer
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.cli import rooms, server
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.cli.servers import accounts, gate
+from mcp_agentbus.cli.servers import accounts, folder, gate
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.shared.accounts.owner import Invited
+from mcp_agentbus.shared.accounts.record import Invitation
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,18 @@ def test_of_an_account_one_thing_is_changed_at_a_time(typed, said):
         accounts.accounts(args)
 
 
+def test_what_may_be_several_is_kept_whole_however_it_is_typed(tmp_path, capsys):
+    given = ["--name", "bus.test", "vpn.test", "--name", "home.test"]
+    made = ["server", "init", "--shared", "--dry-run", "--dir", str(tmp_path), *given]
+    agents = ["server", "config", "--streams", "--for", "planner,coder", "--for", "smith"]
+
+    assert folder.init(parser().parse_args(made)) == server.run(parser().parse_args(agents)) == 0
+
+    said = capsys.readouterr().out
+    assert all(each in said for each in ("bus.test", "vpn.test", "home.test"))
+    assert all(f'"{each}_high"' in said for each in ("planner", "coder", "smith"))
+
+
 @pytest.mark.parametrize("option", [[], ["--yes"], ["--json"]])
 def test_nothing_is_said_of_who_is_removed_where_there_is_no_server(tmp_path, capsys, option):
     typed = ["server", "remove", "pi", "--dir", str(tmp_path), *option]
@@ -41,6 +56,38 @@ def test_nothing_is_said_of_who_is_removed_where_there_is_no_server(tmp_path, ca
     with pytest.raises(BadInput, match="no shared server"):
         accounts.remove(parser().parse_args(typed))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_by_systemd_a_server_is_begun_only_where_that_answers(tmp_path, monkeypatch, capsys, code):
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\nexit {code}\n")
+    systemctl.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    typed = ["server", "init", "--shared", "--name", "bus.test", "--dir", str(tmp_path / "bus")]
+
+    folder.init(parser().parse_args(typed))
+
+    said = capsys.readouterr().out
+    assert ("Here: systemctl" in said, "agentbus server gate --dir" in said) == (not code, code)
+
+
+@pytest.mark.parametrize("where", [".", "the bus"])
+def test_what_is_to_be_typed_next_names_the_folder_that_is_not_the_usual_one(
+    tmp_path, monkeypatch, capsys, where
+):
+    monkeypatch.setenv("AGENTBUS_HOME", str(tmp_path))
+    usual = tmp_path / "data" / "shared"
+    args = parser().parse_args(["server", "invite", "pi", "--dir", str(usual / where)])
+    invitation = Invitation(id="0" * 16, name="pi", secret_sha256="", expires_at=now())
+
+    accounts._print(args, Invited("", invitation, had="--all"), "", has_gate=False)
+
+    of = "" if where == "." else f" --dir '{usual / where}'"
+    withdrawn, given, gate = capsys.readouterr().err.splitlines()
+    assert withdrawn.endswith(f": agentbus server accounts pi --revoke{of}")
+    assert given.endswith(f": agentbus server accounts pi --all{of}")
+    assert gate.endswith(f": agentbus server gate{of}")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ class Waiting:
 
     async def ended(self, timeout_s):
         """Return what a wait that may last so long ends with."""
-        session = SimpleNamespace(bus=SimpleNamespace(reconnected=self._reconnected))
+        session = SimpleNamespace(
+            bus=SimpleNamespace(away_says="Tell whoever runs it.", reconnected=self._reconnected)
+        )
         return await inbox._wait(self._look, session, self.watch, timeout_s, self._waiting)
 
 
@@ -135,7 +137,7 @@ async def test_one_that_stays_away_is_told_of_when_there_is_no_time_left(waiting
 async def test_one_that_goes_while_nothing_comes_is_told_of(waiting):
     waiting.reconnects = False
 
-    with pytest.raises(BusUnreachable):
+    with pytest.raises(BusUnreachable, match="Tell whoever runs it"):
         await waiting.ended(60)
     assert waiting.done[-2:] == [("wait", 5), ("reconnect", 55)]
 

@@ -165,9 +165,17 @@ async def test_what_is_wrong_is_left_to_its_own_process(here, line, relayed):
     assert (connection.writer.said, line.orders) == (b"left 0\n", [])
 
 
+async def test_a_clock_is_the_same_however_its_zone_is_spelled(here, line, relayed, monkeypatch):
+    monkeypatch.setenv("TZ", ":UTC")
+
+    await relayed.typed(asked(here, zone="UTC"))
+
+    assert len(line.orders) == 1
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
-    [({"zone": ""}, "This listener's clock is another one."),
+    [({"zone": "/etc/localtime"}, "This listener's clock is another one."),
      ({"version": "0.0.9"}, f"This listener is agentbus {__version__}.")],
 )  # fmt: skip
 async def test_of_another_clock_or_version_nothing_is_taken(here, line, relayed, told, said):

@@ -4,6 +4,7 @@
 import json
 import ssl
 import stat
+from pathlib import Path
 
 import pytest
 from certificates import Authority
@@ -55,6 +56,16 @@ def test_it_is_its_users_alone_and_says_its_secret_nowhere(made, files, tmp_path
     assert 'http: "127.0.0.1:8222"' in there[files.conf].decode()
     assert "\nmax_pending: 16MB\n" in there[files.conf].decode()
     assert "tls://bus.example.org:4222" in said
+
+
+def test_where_no_systemd_answers_it_says_what_to_keep_running_by_the_programs_own_place(files):
+    plan = init.plan(files.folder, Given(), UNITS)
+
+    said = init.text(plan, dry_run=False, by_hand=Path("/opt/a b/nats-server")).splitlines()
+
+    assert f"  '/opt/a b/nats-server' -c {files.conf}" in said
+    assert f"  agentbus server gate --dir {files.folder}" in said
+    assert not any("systemctl" in line for line in said)
 
 
 def test_nothing_is_written_before_it_is_carried_out(files):
