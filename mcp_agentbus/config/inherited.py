@@ -75,6 +75,7 @@ def of(
         environ: the listener's.
         chosen: where the host's login is chosen, if not in the same.
     """
+    environ = _with_path(rules, environ)
     if rules.profile == "answer":
         login = hosts.named(rules.host).login_variables(chosen or environ)
         names = (*_BUS, *_USER, *_MACHINE, *login, *rules.env)
@@ -83,6 +84,16 @@ def of(
         return _among(names, environ)
     named = {name: environ[name] for name in rules.env if name in environ}
     return of_users_own(environ) | named
+
+
+def _with_path(rules: Rules, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an environment by whose PATH a run finds no more than its profile lets it run."""
+    if "PATH" not in environ:
+        return environ
+    folders = programs.folders(environ)
+    if rules.profile == "answer":
+        folders = [folder for folder in folders if not rules.holds(folder)]
+    return {**environ, "PATH": os.pathsep.join(folders)}
 
 
 def of_users_own(environ: Mapping[str, str]) -> dict[str, str]:
@@ -111,15 +122,19 @@ def lasting(rules: Iterable[Rules], environ: Mapping[str, str]) -> tuple[dict[st
     needed = _among((*_MACHINE, *names, *added), environ)
     secret = sorted(name for name, value in needed.items() if is_secret(name, value))
     kept = {name: value for name, value in needed.items() if name not in secret}
-    if path := parted(kept.get("PATH", ""))[0]:
-        kept["PATH"] = os.pathsep.join(path)
-    plain = {name: kept[name] for name in sorted(kept) if not _UNPRINTABLE.search(kept[name])}
+    if "PATH" in kept:
+        kept["PATH"] = os.pathsep.join(parted(kept)[0])
+    plain = {
+        name: kept[name]
+        for name in sorted(kept)
+        if kept[name] and not _UNPRINTABLE.search(kept[name])
+    }
     return plain, secret
 
 
-def parted(path: str) -> tuple[list[str], list[str]]:
-    """Return the folders of PATH that are text, and those that are no UTF-8."""
-    folders = path.split(os.pathsep) if path else []
+def parted(environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the lasting folders of PATH that are text, and those that are no UTF-8."""
+    folders = programs.folders(environ)
     odd = [folder for folder in folders if NO_UTF8.search(folder)]
     return [folder for folder in folders if folder not in odd], odd
 

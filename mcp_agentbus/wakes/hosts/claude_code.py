@@ -65,7 +65,8 @@ def argv(call: WakeOrder, settings: Path | None = None) -> list[str]:
 async def wake(call: WakeOrder) -> Ended:
     """Start a run and wait for its end."""
     if not on_path(PROGRAMS, call.environ):
-        return Ended("not_started", "claude is not installed")
+        outside = "" if call.rules.profile == "work" else " outside of its folder"
+        return Ended("not_started", f"claude is not installed{outside}")
     if call.rules.profile == "work":
         return await _run(call, argv(call))
     if lacks := await folder_lacks(call.rules):  # before all of it is looked through

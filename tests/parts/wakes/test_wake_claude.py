@@ -195,7 +195,9 @@ def test_its_only_server_is_this_one_for_this_agent(call, home):
 async def test_a_host_that_is_not_installed_is_named(call):
     empty = {"PATH": "/nowhere"}
 
-    assert (await claude_code.wake(call(environ=empty))).said == "claude is not installed"
+    for profile, where in (("work", ""), ("answer", " outside of its folder")):
+        ended = await claude_code.wake(call(environ=empty, profile=profile))
+        assert ended.said == f"claude is not installed{where}"
     assert (await cursor.wake(call(environ=empty))).outcome == "not_started"
 
 
