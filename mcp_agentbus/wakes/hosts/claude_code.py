@@ -104,11 +104,6 @@ async def _run(call: WakeOrder, started: list[str]) -> Ended:
     )
 
 
-def user_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a login that the user's settings give to every session."""
-    return claude_settings.user_environ(environ)
-
-
 def clean_up(agent: str, environ: Mapping[str, str]) -> None:
     """Remove what a run of an agent has left that its listener did not see end.
 

@@ -35,10 +35,7 @@ WAKERS: Final[Mapping[str, Waker]] = MappingProxyType(
 
 def environ(rules: Rules, around: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of what is started for an agent, by the one of its listener."""
-    chosen = dict(around)
-    if user_environ := getattr(_FILES[rules.host], "user_environ", None):
-        chosen |= user_environ(around)
-    return {**inherited.of(rules, around, chosen), "AGENTBUS_AGENT": rules.agent}
+    return {**inherited.of(rules, around), "AGENTBUS_AGENT": rules.agent}
 
 
 def clean_up(agent: str, environ: Mapping[str, str]) -> None:

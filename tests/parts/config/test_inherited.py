@@ -11,7 +11,7 @@ import pytest
 import served
 from local_server import script
 
-from mcp_agentbus.config import inherited
+from mcp_agentbus.config import claude_user, inherited
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import programs
 from mcp_agentbus.relay import starter
@@ -62,7 +62,9 @@ def test_the_variables_of_a_cloud_are_for_who_logs_in_by_it(choice, variable):
     chosen = {choice: "1", variable: ALL[variable]}
 
     assert inherited.of(rules(), ALL | {choice: "1"}) == EVERYBODYS | LOGIN | chosen
-    assert inherited.of(rules(), ALL | {choice: ""}) == EVERYBODYS | LOGIN
+    for off in ("", "0", "false", " OFF", "no"):
+        assert variable not in inherited.of(rules(), ALL | {choice: off})
+    assert variable in inherited.of(rules(), ALL | {choice: " True "})
 
 
 @pytest.mark.parametrize("host", ["claude-code", "cursor", "command"])
@@ -166,6 +168,22 @@ def test_a_service_is_told_all_that_is_needed_and_no_secret():
         "ALL_PROXY", "ANTHROPIC_API_KEY", "ANTHROPIC_CUSTOM_HEADERS", "AWS_SECRET_ACCESS_KEY",
         "CLAUDE_CODE_OAUTH_TOKEN",
     ]  # fmt: skip
+
+
+def test_a_login_that_the_users_settings_of_the_host_choose_is_told_to_all(tmp_path):
+    (tmp_path / ".claude").mkdir()
+    given = {"env": {"CLAUDE_CODE_USE_BEDROCK": "1", "CLAUDE_CODE_USE_VERTEX": "0"}}
+    (tmp_path / ".claude" / "settings.json").write_text(json.dumps(given))
+    way = {"AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"}
+    around = {"HOME": str(tmp_path), **way, "AWS_SECRET_ACCESS_KEY": "s"}
+    switch = {"CLAUDE_CODE_USE_VERTEX": "1"}  # it is off by the settings
+    others = {**switch, "GOOGLE_CLOUD_PROJECT": "g"}
+
+    assert inherited.lasting([], around | others) == (way | switch, ["AWS_SECRET_ACCESS_KEY"])
+    assert inherited.logins(around | others) == sorted({*way, *switch, "AWS_SECRET_ACCESS_KEY"})
+    assert inherited.of(rules(), around | others) == around | switch
+    assert claude_user.environ(around | others) == given["env"]
+    assert inherited.logins(around, "cursor") == []
 
 
 def test_a_service_finds_its_programs_by_folders_that_are_the_same_everywhere():
