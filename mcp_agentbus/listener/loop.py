@@ -87,6 +87,8 @@ class Loop:
                     if desk.loop and desk.loop.done():
                         self._begin(desk)
                     await self._publish_here(desk)
+                if beat % _TIDY_BEATS == 0:
+                    await self._state.register_lost()
                 await self._runner.catch_up()
             await self._close_idle_desks()
             await asyncio.sleep(roster.BEAT_S)
