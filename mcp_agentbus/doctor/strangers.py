@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
@@ -26,6 +27,19 @@ from mcp_agentbus.store import streams, subjects, tasks
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.upkeep import anothers, copying, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
+
+_GONE: Final = "the tasks that waited there before are lost, and end as failed when senders look"
+# What went with a stream that was lost, of those that keep something.
+_LOST: Final = {
+    subjects.TASKS: _GONE,
+    subjects.SCHEDULE: _GONE,
+    subjects.RESULTS: "what was kept there of earlier tasks is lost, unread results too; tasks "
+    "that wait are read as before, and a result of theirs comes as UNASKED",
+    subjects.DEAD: "the tasks that were parked there are lost; their senders know of each that it "
+    "was set aside",
+    subjects.AGENTS: "agents of before cannot be sent to until a session of theirs calls, or the "
+    "listener that looks after them has registered them",
+}
 
 
 async def checks(settings: Settings) -> list[Check]:
@@ -194,20 +208,12 @@ async def _copies(bus: Bus) -> list[Check]:
 
 async def _losses(bus: Bus) -> list[Check]:
     """Tell of a stream that was made anew, without what it had held."""
-    made = await lost.made(bus)
-    gone = "the tasks that waited there before are lost, and end as failed when their senders look"
-    unknown = (
-        "what was kept there of earlier tasks is lost, unread results too; tasks that wait are "
-        "read as before, and a result of theirs comes as UNASKED"
-    )
+    made = await lost.made_at(bus, tuple(_LOST))
+    first = min(made.values())
     losses = [
         f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: {what}"
-        for name, at, what in (
-            (subjects.TASKS, made.tasks, gone),
-            (subjects.SCHEDULE, made.schedule, gone),
-            (subjects.RESULTS, made.results, unknown),
-        )
-        if made.is_anew(at)
+        for (name, what), at in zip(_LOST.items(), made.values(), strict=True)
+        if lost.is_anew(at, first)
     ]
     again = "Send again what is still wanted."
     return [Check("losses", "warning", "; ".join(losses), again)] if losses else []
