@@ -102,7 +102,7 @@ class Machine:
 
     def program(self, name: str) -> str | None:
         """Return where a program is on PATH; None if it is not there."""
-        return shutil.which(name, path=self.environ.get("PATH", ""))
+        return shutil.which(name, path=programs.path(self.environ))
 
     def needs(self, name: str, title: str, hint: str) -> str:
         """Return where a program is that nothing can be done without.

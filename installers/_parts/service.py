@@ -63,7 +63,7 @@ def left_out(settings: Settings) -> list[str]:
     if secrets:
         hint = "log hosts in by their own files, such as env of ~/.claude/settings.json"
         lines.append(f"left out {', '.join(secrets)}, as no secret is written there: {hint}")
-    _, odd = inherited.parted(settings.environ.get("PATH", ""))
+    _, odd = inherited.parted(settings.environ)
     if odd:
         shown = ", ".join(map(repr, odd))
         lines.append(f"left out of PATH {shown}, as what is no UTF-8 cannot stand there")

@@ -8,7 +8,8 @@
     {'PATH': '/bin', 'AWS_PROFILE': 'me'}
 
 The rule is the same whatever has started the listener: a terminal, a session, a service manager.
-What its host needs to log in the table of hosts says.
+What its host needs to log in the table of hosts says; by which of its ways it does, this
+environment and the user's own settings of the host.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from mcp_agentbus.config import claude_user
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.sections.server import BINARY, IN_ENVIRON
 from mcp_agentbus.core import hosts, programs
@@ -65,24 +67,33 @@ NO_UTF8: Final = re.compile(r"[\ud800-\udfff]")
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def of(
-    rules: Rules, environ: Mapping[str, str], chosen: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Return what a woken process gets of its listener's environment.
-
-    Args:
-        rules: its agent's.
-        environ: the listener's.
-        chosen: where the host's login is chosen, if not in the same.
-    """
+def of(rules: Rules, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a woken process gets of its listener's environment."""
+    environ = _with_path(rules, environ)
     if rules.profile == "answer":
-        login = hosts.named(rules.host).login_variables(chosen or environ)
+        login = _login_variables(hosts.named(rules.host), environ)
         names = (*_BUS, *_USER, *_MACHINE, *login, *rules.env)
         # The server of the run is this program, and may be found by nothing else.
         names += ("PYTHONPATH",) if "PYTHONPATH" in programs.without_project(environ) else ()
         return _among(names, environ)
     named = {name: environ[name] for name in rules.env if name in environ}
     return of_users_own(environ) | named
+
+
+def _login_variables(host: hosts.Host, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables of a host's login, also of a way that its user's settings choose."""
+    given = claude_user.environ(environ) if host.name == "claude-code" else {}
+    return host.login_variables({**environ, **given})
+
+
+def _with_path(rules: Rules, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an environment by whose PATH a run finds no more than its profile lets it run."""
+    if "PATH" not in environ:
+        return environ
+    folders = programs.folders(environ)
+    if rules.profile == "answer":
+        folders = [folder for folder in folders if not rules.holds(folder)]
+    return {**environ, "PATH": os.pathsep.join(folders)}
 
 
 def of_users_own(environ: Mapping[str, str]) -> dict[str, str]:
@@ -97,7 +108,7 @@ def of_users_own(environ: Mapping[str, str]) -> dict[str, str]:
 def logins(environ: Mapping[str, str], host: str = "") -> list[str]:
     """Return the names of the variables here by which a host logs in, or any, in order."""
     some = [hosts.named(host)] if host else hosts.HOSTS
-    names = [name for one in some for name in one.login_variables(environ)]
+    names = [name for one in some for name in _login_variables(one, environ)]
     return sorted(_among(names, environ))
 
 
@@ -107,19 +118,23 @@ def lasting(rules: Iterable[Rules], environ: Mapping[str, str]) -> tuple[dict[st
     The second are the names of those that are left out: secrets, which stand in no unit.
     """
     added = [name for one in rules for name in one.env]
-    names = [name for host in hosts.HOSTS for name in host.login_variables(environ)]
+    names = [name for host in hosts.HOSTS for name in _login_variables(host, environ)]
     needed = _among((*_MACHINE, *names, *added), environ)
     secret = sorted(name for name, value in needed.items() if is_secret(name, value))
     kept = {name: value for name, value in needed.items() if name not in secret}
-    if path := parted(kept.get("PATH", ""))[0]:
-        kept["PATH"] = os.pathsep.join(path)
-    plain = {name: kept[name] for name in sorted(kept) if not _UNPRINTABLE.search(kept[name])}
+    if "PATH" in kept:
+        kept["PATH"] = os.pathsep.join(parted(kept)[0])
+    plain = {
+        name: kept[name]
+        for name in sorted(kept)
+        if kept[name] and not _UNPRINTABLE.search(kept[name])
+    }
     return plain, secret
 
 
-def parted(path: str) -> tuple[list[str], list[str]]:
-    """Return the folders of PATH that are text, and those that are no UTF-8."""
-    folders = path.split(os.pathsep) if path else []
+def parted(environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the lasting folders of PATH that are text, and those that are no UTF-8."""
+    folders = programs.folders(environ)
     odd = [folder for folder in folders if NO_UTF8.search(folder)]
     return [folder for folder in folders if folder not in odd], odd
 

@@ -121,6 +121,12 @@ class Rules:
         """Tell whether it works in this folder, which is a real path; its own may be in a loop."""
         return folder == Path(os.path.normpath(self.folder)) or folder == self._real
 
+    def holds(self, path: str) -> bool:
+        """Tell whether a path lies in its folder, as it is written or where its links lead."""
+        mine = (os.path.normpath(self.folder), self._real)
+        named = (Path(os.path.normpath(path)), Path(os.path.realpath(path)))
+        return any(one.is_relative_to(folder) for one in named for folder in mine)
+
     @cached_property
     def _real(self) -> Path:
         """Where its folder's links lead; itself, where its file system has gone away."""

@@ -83,12 +83,16 @@ class Host(_Row):
     notes_sessions: bool = False
 
     def login_variables(self, environ: "Mapping[str, str]") -> tuple[str, ...]:
-        """Return the variables of the ways that this environment leaves open; see `is_among`."""
-        return tuple(
+        """Return the variables of the ways that this environment leaves open; see `is_among`.
+
+        What chooses a way is among them though it is off: it may be on elsewhere.
+        """
+        choosing = (name for login in self.logins for name in login.chosen_by)
+        return *choosing, *(
             name
             for login in self.logins
-            if not login.chosen_by or any(map(environ.get, login.chosen_by))
-            for name in (*login.chosen_by, *login.variables)
+            if not login.chosen_by or any(_is_on(environ.get(way, "")) for way in login.chosen_by)
+            for name in login.variables
         )
 
 
@@ -288,6 +292,11 @@ def is_of_session(name: str) -> bool:
     return name in _OURS_OF_SESSION or any(
         name.startswith(host.sessions_own) and not is_among(name, _open(host)) for host in HOSTS
     )
+
+
+def _is_on(value: str) -> bool:
+    """Tell whether a variable switches something on, as hosts read it."""
+    return value.strip().lower() in {"1", "true", "yes", "on"}
 
 
 def _open(host: Host) -> tuple[str, ...]:

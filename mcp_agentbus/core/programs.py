@@ -114,6 +114,19 @@ def _absolute(folder: str) -> str:
         return folder
 
 
+def folders(environ: "Mapping[str, str]") -> list[str]:
+    """Return the folders of PATH that are the same from everywhere.
+
+    By a relative or an empty one each project could put its own program in the place of another.
+    """
+    return [name for name in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(name)]  # noqa: PTH117
+
+
+def path(environ: "Mapping[str, str]") -> str:
+    """Return PATH without what leads elsewhere from each folder, see `folders`."""
+    return os.pathsep.join(folders(environ))
+
+
 def run(
     argv: "Sequence[str | Path]",
     *,
@@ -137,10 +150,13 @@ def run(
     """
     import subprocess  # not for those who start nothing to its end
 
+    given = os.environ if environ is None else environ
+    if "PATH" in given:
+        given = {**given, "PATH": path(given)}
     return subprocess.run(
         argv,
         input=stdin,
-        env=environ,
+        env=given,
         cwd=folder,
         capture_output=True,
         text=True,

@@ -389,4 +389,4 @@ def start_lacks(rules: Rules, settings: Settings) -> tuple[str, str]:
     fix = f"Install {rules.host}, or put its folder on PATH and start the listener again."
     if rules.command:
         fix = f"Correct command in {settings.config_file}."
-    return not_there(programs), fix
+    return not_there(programs, rules=rules), fix

@@ -11,20 +11,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
-from mcp_agentbus.doctor.stored.mending import FIX, asks, named
+from mcp_agentbus.doctor.stored.mending import FIX, asks, named, others
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.reading import consumers, read_back
 from mcp_agentbus.store.upkeep import anothers, copying, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
+
+_GONE: Final = "the tasks that waited there before are lost, and end as failed when senders look"
+# What went with a stream that was lost, of those that keep something.
+_LOST: Final = {
+    subjects.TASKS: _GONE,
+    subjects.SCHEDULE: _GONE,
+    subjects.RESULTS: "what was kept there of earlier tasks is lost, unread results too; tasks "
+    "that wait are read as before, and a result of theirs comes as UNASKED",
+    subjects.DEAD: "the tasks that were parked there are lost; their senders know of each that it "
+    "was set aside",
+    subjects.AGENTS: "agents of before cannot be sent to until a session of theirs calls, or the "
+    "listener that looks after them has registered them",
+}
 
 
 async def checks(settings: Settings) -> list[Check]:
@@ -38,11 +53,11 @@ async def checks(settings: Settings) -> list[Check]:
     async with Bus(settings) as bus:
         if not await bus.reconnected(0):
             return []
-        others = await foreign.look(bus)
-        if theirs := [each.name for each in others.changed if each.is_anothers]:
+        found = await foreign.look(bus)
+        if theirs := [each.name for each in found.changed if each.is_anothers]:
             return [_anothers(theirs)]
-        changed = [*_in_place(bus, others.in_place), *_streams(bus, others.changed)]
-        if others.missing:  # nobody has called yet, or can
+        changed = [*_in_place(bus, found.in_place), *_streams(bus, found.changed)]
+        if found.missing:  # nobody has called yet, or can
             return changed
         # One after the other, and none begun that is not waited for, should one before it fail.
         looks = (_schedules, _kept_back, _consumers, _copies, _losses)
@@ -55,14 +70,14 @@ def _anothers(names: Sequence[str]) -> Check:
     return Check("streams", "wrong", said, f"Have agentbus use {anothers.ROOM}.")
 
 
-def _in_place(bus: Bus, others: Sequence[str]) -> list[Check]:
+def _in_place(bus: Bus, in_place: Sequence[str]) -> list[Check]:
     """Name the streams that are there instead of some of ours."""
-    if not others:
+    if not in_place:
         return []
-    names = named(others)
+    names = others(in_place)
     said = f"streams of another program are in the place of agentbus's: {names}; nothing is stored"
     what = f"remove the streams {names}, with what they hold, and make agentbus's"
-    mend = Step(what, asks(bus.settings, partial(_displace, others)))
+    mend = Step(what, asks(bus.settings, partial(_displace, in_place)))
     return [Check("streams", "wrong", said, FIX, mend)]
 
 
@@ -75,12 +90,12 @@ async def makes(settings: Settings) -> Step | None:
     if settings.account:
         return None
     async with Bus(settings) as bus:
-        if not await bus.reconnected(0) or not (others := await foreign.look(bus)).missing:
+        if not await bus.reconnected(0) or not (found := await foreign.look(bus)).missing:
             return None
-        names = ", ".join(others.missing)
+        names = ", ".join(found.missing)
         step = Step(f"make the streams {names}", asks(settings, streams.ensure_streams))
-        is_anothers = any(each.is_anothers for each in others.changed)
-        return None if others.in_place or is_anothers else step
+        is_anothers = any(each.is_anothers for each in found.changed)
+        return None if found.in_place or is_anothers else step
 
 
 async def _displace(names: Sequence[str], bus: Bus) -> None:
@@ -148,7 +163,8 @@ async def _kept_back(bus: Bus) -> list[Check]:
     kept_back = await due.in_the_way(bus)
     if not kept_back:
         return []
-    who = named([f"{kept_back.sender} to {kept_back.inbox}"])
+    pair = (kept_back.sender, kept_back.inbox)
+    who = " to ".join(each if ids.is_inbox(each) else "nobody" for each in pair)
     said = (
         f"what has fallen due of {who} cannot be put into its inbox, as {kept_back.why}, and keeps "
         "back all scheduled tasks of everybody"
@@ -164,7 +180,7 @@ async def _consumers(bus: Bus) -> list[Check]:
     strange = [name for name, _ in await consumers.strange_consumers(bus, subjects.TASKS)]
     if not strange:
         return []
-    names = named(strange)
+    names = others(strange)
     said = (
         f"consumers of another program on {subjects.TASKS}: {names}; a work queue lets nobody else "
         "read what they take"
@@ -180,32 +196,24 @@ async def _copies(bus: Bus) -> list[Check]:
     if not found.owners:
         return []
     owners = sorted(set(found.owners.values()))
-    names = named(owners)
+    names = others(owners)
     said = (
         f"streams of another program copy {subjects.TASKS}: {names}; a task for an agent that has "
         "never read, or not for a day, goes into the copy and not into its inbox"
     )
     elsewhere = "" if found.here.issuperset(owners) else ", maybe in another account,"
-    fix = f"Have whoever made {names}{elsewhere} end that. To keep track, copy {subjects.RESULTS}."
+    fix = f"Have whoever made them{elsewhere} end that. To keep track, copy {subjects.RESULTS}."
     return [Check("consumers", "wrong", said, fix)]
 
 
 async def _losses(bus: Bus) -> list[Check]:
     """Tell of a stream that was made anew, without what it had held."""
-    made = await lost.made(bus)
-    gone = "the tasks that waited there before are lost, and end as failed when their senders look"
-    unknown = (
-        "what was kept there of earlier tasks is lost, unread results too; tasks that wait are "
-        "read as before, and a result of theirs comes as UNASKED"
-    )
+    made = await lost.made_at(bus, tuple(_LOST))
+    first = min(made.values())
     losses = [
         f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: {what}"
-        for name, at, what in (
-            (subjects.TASKS, made.tasks, gone),
-            (subjects.SCHEDULE, made.schedule, gone),
-            (subjects.RESULTS, made.results, unknown),
-        )
-        if made.is_anew(at)
+        for (name, what), at in zip(_LOST.items(), made.values(), strict=True)
+        if lost.is_anew(at, first)
     ]
     again = "Send again what is still wanted."
     return [Check("losses", "warning", "; ".join(losses), again)] if losses else []
@@ -218,4 +226,4 @@ async def _remove(names: Sequence[str], bus: Bus) -> None:
 
 def _sender(message: Found) -> str:
     _, _, rest = subjects.parts(message.subject)
-    return rest[1] if len(rest) > 1 else "nobody"
+    return rest[1] if len(rest) > 1 and ids.is_inbox(rest[1]) else "nobody"

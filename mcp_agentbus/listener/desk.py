@@ -101,6 +101,12 @@ class Desk:
     #: On what it hears that something was stored.
     subscriptions: AsyncExitStack = field(default_factory=AsyncExitStack)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits for its agent, or is under way."""
+        under_way = self.notified or self.running or self.departed or self.looking.locked()
+        return bool(self.counts != Counts() or under_way)
+
     async def hear(self, bus: Bus, subject: str, arrived: Arrived) -> None:
         """Have what is said on a subject heard. Raises: as `Bus.subscribed`."""
         await self.subscriptions.enter_async_context(bus.subscribed(subject, arrived))

@@ -25,7 +25,7 @@ from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.replies import NotNow
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import both, in_background, note_failure
-from mcp_agentbus.core.notices import Counts, Reason
+from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.listener.desk import Departed, Desk, said
 from mcp_agentbus.listener.endpoint import Connection
@@ -84,7 +84,11 @@ class Loop:
             time.tzset()  # of quiet hours and days: a laptop travels
             if await self._state.reachable():
                 for desk in list(self._state.desks.values()):
+                    if desk.loop and desk.loop.done():
+                        self._begin(desk)
                     await self._publish_here(desk)
+                if beat % _TIDY_BEATS == 0:
+                    await self._state.register_lost()
                 await self._runner.catch_up()
             await self._close_idle_desks()
             await asyncio.sleep(roster.BEAT_S)
@@ -198,14 +202,7 @@ class Loop:
 
     def _is_needed(self, desk: Desk) -> bool:
         """Tell whether an agent has rules or a session, or anything waits or is under way."""
-        return bool(
-            self._is_here(desk)
-            or desk.counts != Counts()
-            or desk.notified
-            or desk.running
-            or desk.departed
-            or desk.looking.locked()
-        )
+        return self._is_here(desk) or desk.is_busy
 
     def _is_here(self, desk: Desk) -> bool:
         """Tell whether an agent has rules by which it can be started, or a live session."""
@@ -239,11 +236,14 @@ class Loop:
             self.desk(agent).changed.set()
 
     async def _publish_here(self, desk: Desk) -> None:
-        """Publish that an agent is here, and its sessions."""
-        await self._publish_prospects(desk)
-        with suppress(AgentbusError):  # it is said again with the next sign of life
-            for member in self._state.members.sessions_of(desk.agent):
-                await roster.beat(self._state.bus, member.me, member.session)
+        """Publish an agent's sessions, and that it is here."""
+        try:
+            with suppress(AgentbusError):  # it is said again with the next sign of life
+                for member in self._state.members.sessions_of(desk.agent):
+                    await roster.beat(self._state.bus, member.me, member.session)
+            await self._publish_prospects(desk)
+        except Exception as error:  # noqa: BLE001  # the others are here as well
+            note_failure(f"desk of {desk.agent}", error)
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
         """Say what would become of a task that came now, or that this agent is not here now."""

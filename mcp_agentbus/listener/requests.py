@@ -172,7 +172,7 @@ class Requests:
     async def _check_starts(self, rules: Rules) -> None:
         """Refuse where an agent's host surely cannot be started: a wake would end as it began."""
         if programs := registry.missing_program(rules, self._state.settings.environ):
-            lacks = registry.not_there(programs, "the listener's PATH")
+            lacks = registry.not_there(programs, "the listener's PATH", rules)
             raise Refused(
                 f"{lacks}.",
                 hint="Install it, or start the listener anew where it is: `agentbus listen "

@@ -33,7 +33,7 @@ from mcp_agentbus.config.settings import Settings, neighbour_settings
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
-from mcp_agentbus.errors import BusUnreachable, NotAllowed, Refused, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, NotAllowed, Refused, Unconfirmed
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.session import Session
@@ -208,6 +208,18 @@ class State:
         found = await by_portions(partial(roster.registration, self.bus), names)
         own = {name for name, it in zip(names, found, strict=True) if it and it.account == account}
         self._anothers = (self._anothers | set(names)) - own
+
+    async def register_lost(self) -> None:
+        """Register the agents of this user's rules that the roster has lost, as with its stream.
+
+        Of a session its own next call does so; of an agent without one nobody else.
+        """
+        if not self.settings.rules:
+            return
+        with suppress(AgentbusError, TimeoutError):  # it is seen to again in a minute
+            lost = self.settings.rules.keys() - await roster.registered(self.bus)
+            for agent in lost & self.settings.rules.keys():
+                await roster.register_granted(self.bus, self.me(agent), None)
 
     async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""

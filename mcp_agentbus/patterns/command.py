@@ -22,6 +22,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.patterns import clear, events
 from mcp_agentbus.patterns.clear import Cleared, Clearing
 from mcp_agentbus.patterns.events import Event
+from mcp_agentbus.tools.answers.layout import ROOM
 from mcp_agentbus.tools.answers.words import many, when
 
 #: Prints a text for a person, or the data for a program.
@@ -76,7 +77,11 @@ def _event_text(event: Event) -> str:
     if event.missed:
         lines.insert(0, "Others may have been missed here.")
     if event.body:
-        lines.append(framing.frame(event.body, said_by=event.sender))
+        shown = framing.part(event.body, 0, ROOM)
+        lines.append(framing.frame(shown.text, said_by=event.sender))
+        if shown.next is not None:
+            whole = "`agentbus events subscribe --json` prints each event whole"
+            lines.append(f"{shown.next:,} of {shown.total:,} characters shown; {whole}")
     return "\n".join(lines)
 
 

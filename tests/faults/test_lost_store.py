@@ -100,18 +100,32 @@ async def test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor(
     assert lost in check.said
 
 
-async def test_doctor_tells_of_the_loss_of_what_was_kept_of_tasks(pair, monkeypatch):
-    monkeypatch.setattr(upkeep_lost, "_TOGETHER", timedelta())
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        (subjects.RESULTS, "comes as UNASKED"),
+        (subjects.DEAD, "tasks that were parked there are lost"),
+        (subjects.AGENTS, "cannot be sent to until"),
+    ],
+)
+async def test_doctor_tells_of_the_loss_of_what_holds_no_waiting_task(
+    pair, monkeypatch, lost, said
+):
     planner, coder = pair
-    await planner.bus.api(f"STREAM.DELETE.{subjects.RESULTS}")
+    await planner.bus.api(f"STREAM.DELETE.{lost}")
     await send_task(planner, coder.me.id, "Fresh", "x")
     await planner.outcomes.keeping.settled()
+
+    await streams.ensure_streams(planner.bus)
+    first = min((await upkeep_lost.made_at(planner.bus, (subjects.TASKS,))).values())
+    [last] = (await upkeep_lost.made_at(planner.bus, (lost,))).values()
+    monkeypatch.setattr(upkeep_lost, "_TOGETHER", last - first - timedelta(microseconds=1))
 
     [check] = await strangers.checks(planner.bus.settings)
 
     assert (check.name, check.state) == ("losses", "warning")
-    assert subjects.RESULTS in check.said
-    assert "UNASKED" in check.said
+    assert check.said.startswith(f"{lost} was made anew on ")
+    assert said in check.said
 
 
 async def test_whose_result_was_lost_with_the_stream_of_records_is_told(pair):

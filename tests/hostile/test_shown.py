@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 import served
 from listeners import configure, listening, recorder
+from odd_consumers import ODD, make_consumers
 from places import (
     Places,
     Which,
@@ -188,6 +189,7 @@ FIELDS = {
     "Event.body": Field("sentence", framed="events", data="events"),
     "an unknown field": Field("sentence"),
     "a token of a subject": Field("word"),
+    **dict.fromkeys(ODD, Field("sentence")),
 }
 # Numbers, times, words of a list and ids of the reader's own: no word of a peer fits in.
 NO_WORDS = {
@@ -220,8 +222,7 @@ def crafted():
     }
 
 
-VALUES = crafted()
-ME = "coder"
+VALUES, ME = crafted(), "coder"
 WHICH = Which(
     task=VALUES["Task.id"], result=VALUES["Record.task_id"], sent=VALUES["Sent.task_id"],
     thread=VALUES["Task.thread_id"], agent=VALUES["Profile.id"], newcomer=VALUES["Sign.agent"],
@@ -326,6 +327,7 @@ async def places(tmp_path_factory):
         for agent in (ME, "woken", "told", "slow"):
             await consumers.ensure_inbox(bus, agent)
             await roster.register(bus, Agent(agent), None)
+        await make_consumers(bus, *(VALUES[name].replace(HIDDEN, "") for name in ODD))
         listener = await stack.enter_async_context(listening(settings, script=AT_ONCE))
         raw = await stack.enter_async_context(Raw(settings.data_dir))
 

@@ -59,7 +59,8 @@ class Woken:
         script(bin_ / "systemctl", "exit 0")
         script(bin_ / "launchctl", "exit 0")
         self.environ = {
-            "PATH": f"{bin_}:/usr/bin:/bin",
+            # As `direnv`, a venv or `npm run` have it, within the folder; and as some type it.
+            "PATH": f":.:./bin:{home.named}/bin:{home.folder}/bin:{bin_}:/usr/bin:/bin",
             "HOME": str(home.root),
             "AGENTBUS_HOME": str(settings.data_dir.parent),
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",

@@ -133,7 +133,8 @@ class Home:
 
     def _programs(self, base, finding):
         for name in finding["programs"]:
-            script(base / name, self._touch("program"))
+            (base / name).parent.mkdir(exist_ok=True)
+            script(base / name, self._touch(f"program-{name.replace('/', '-')}"))
 
     def _reads(self):
         root, folder = self.root, self.folder

@@ -35,7 +35,7 @@ def binary(settings: Settings) -> Path:
         raise BadSetup(f"{settings.binary} cannot be run.", hint=OTHER_BINARY)
     schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
     installed = [sysconfig.get_path("scripts", scheme) for scheme in schemes]
-    for place in (*installed, settings.environ.get("PATH")):
+    for place in (*installed, programs.path(settings.environ)):
         if program := shutil.which("nats-server", path=place):
             return Path(program).absolute()
     raise BadSetup(

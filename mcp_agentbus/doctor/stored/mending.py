@@ -13,7 +13,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import framing
+from mcp_agentbus.core import framing, ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store.streams import STREAMS
 
@@ -58,3 +58,11 @@ def named(names: Iterable[str]) -> str:
     known = list(dict.fromkeys(names))
     more = f" and {len(known) - _NAMES_MAX} more" if len(known) > _NAMES_MAX else ""
     return ", ".join(framing.one_line(name, _NAME_MAX_CHARS) for name in known[:_NAMES_MAX]) + more
+
+
+def others(names: Iterable[str]) -> str:
+    """Return names that anybody may have given: what can be read as a sentence is only counted."""
+    known = list(dict.fromkeys(names))
+    words = [name for name in known if ids.is_label(name)]
+    odd = f"{len(known) - len(words)} of an odd name" if len(words) < len(known) else ""
+    return " and ".join(filter(None, (named(words), odd)))

@@ -143,14 +143,15 @@ async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
     except ApiError:
         strange = await strange_consumers(bus, consumer.stream)
         subject = consumer.subject
-        in_the_way = [name for name, takes in strange if any(overlap(a, subject) for a in takes)]
-        if not in_the_way:
+        count = sum(any(overlap(a, subject) for a in takes) for _, takes in strange)
+        if not count:
             raise
-        names = ", ".join(map(repr, in_the_way[:3]))
+        # Their names are whatever somebody has made up.
+        what = f"{count} consumer{'s' * (count != 1)} of another program"
         raise Refused(
-            f"Another program's consumer {names} takes what is sent to "
-            f"{subjects.parts(consumer.subject).whose!r}. What is stored there is kept.",
-            hint="Run `agentbus doctor --fix`: it removes that consumer from the bus server.",
+            f"{what} take{'s' * (count == 1)} what is sent to "
+            f"{subjects.parts(subject).whose!r}. What is stored there is kept.",
+            hint="Run `agentbus doctor --fix`: it removes what is in the way from the bus server.",
         ) from None
 
 

@@ -10,6 +10,7 @@ a lane stays for its reader, too; what has none goes into the copy alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,8 @@ from mcp_agentbus.bus.client import Bus
 
 # Of a consumer's metadata, by which the server says for which stream it has made it.
 _OWNERS: Final = ("_nats.src.stream", "_nats.mirror.stream")
+# What a server has in no name of a stream: it would part a subject, or be a path.
+_IN_NO_NAME: Final = re.compile(r"[\s.*>/\\]")
 
 
 class Copying(NamedTuple):
@@ -29,11 +32,18 @@ class Copying(NamedTuple):
 
 
 def owner(info: Mapping[str, Any]) -> str:
-    """Return for which stream the server has made a consumer, as it says; empty if for none."""
+    """Return for which stream the server has made a consumer, as it says; empty if for none.
+
+    Whoever may make a consumer can say the same of it, but not of a stream that no server has.
+    """
     config = info["config"]
     metadata = config.get("metadata") or {}
     names = (str(metadata.get(each, "")) for each in _OWNERS)
-    return next(filter(None, names), "") if config.get("sourcing") else ""
+    return next(filter(_can_be_a_streams, names), "") if config.get("sourcing") else ""
+
+
+def _can_be_a_streams(name: str) -> bool:
+    return bool(name) and name.isprintable() and not _IN_NO_NAME.search(name)
 
 
 async def look(bus: Bus, stream: str) -> Copying:

@@ -7,7 +7,7 @@ False
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,19 +45,28 @@ class Made:
     @property
     def anew(self) -> bool:
         """Whether one that held tasks was lost with them."""
-        return self.is_anew(max(self.tasks, self.schedule))
-
-    def is_anew(self, made_at: datetime) -> bool:
-        """Whether one of them was lost and made then, not so long ago that it plays no role."""
         first = min(self.tasks, self.schedule, self.results)
-        return made_at - first > _TOGETHER and text.now() - made_at < _LOSS_MATTERS
+        return is_anew(max(self.tasks, self.schedule), first)
+
+
+def is_anew(made_at: datetime, first: datetime) -> bool:
+    """Tell whether a stream was lost and made then, not so long ago that it plays no role.
+
+    The `first` of those beside it is as old as the bus.
+    """
+    return made_at - first > _TOGETHER and text.now() - made_at < _LOSS_MATTERS
 
 
 async def made(bus: Bus) -> Made:
-    """Ask the server when the streams were made, or restored; raises as `Bus.api`."""
+    """Ask the server when the streams were made that tasks are in; raises as `Bus.api`."""
     names = subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS
+    return Made(*(await made_at(bus, names)).values())
+
+
+async def made_at(bus: Bus, names: Sequence[str]) -> dict[str, datetime]:
+    """Ask the server when these streams were made, or restored; raises as `Bus.api`."""
     infos = await together(*(_info(bus, name) for name in names))
-    return Made(*map(_made_at, infos))
+    return dict(zip(names, map(_made_at, infos), strict=True))
 
 
 def _made_at(info: Mapping[str, Any]) -> datetime:

@@ -65,7 +65,8 @@ def argv(call: WakeOrder, settings: Path | None = None) -> list[str]:
 async def wake(call: WakeOrder) -> Ended:
     """Start a run and wait for its end."""
     if not on_path(PROGRAMS, call.environ):
-        return Ended("not_started", "claude is not installed")
+        outside = "" if call.rules.profile == "work" else " outside of its folder"
+        return Ended("not_started", f"claude is not installed{outside}")
     if call.rules.profile == "work":
         return await _run(call, argv(call))
     if lacks := await folder_lacks(call.rules):  # before all of it is looked through
@@ -101,11 +102,6 @@ async def _run(call: WakeOrder, started: list[str]) -> Ended:
         output=ended.output.encode()[-KEEP_BYTES:].decode(errors="ignore"),
         usd=_usd(result),
     )
-
-
-def user_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a login that the user's settings give to every session."""
-    return claude_settings.user_environ(environ)
 
 
 def clean_up(agent: str, environ: Mapping[str, str]) -> None:

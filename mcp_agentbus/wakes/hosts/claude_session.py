@@ -10,7 +10,6 @@ write there is held back until its user agrees. Nothing but the standard library
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -19,8 +18,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
-from mcp_agentbus.core.text import from_json
+from mcp_agentbus.config import claude_user
 
 # The first version with the socket, and how AI_AGENT says which one runs.
 _NUDGE_SINCE: Final = (2, 1, 224)
@@ -67,28 +65,8 @@ def nudge(environ: Mapping[str, str], notice: str) -> None:
 
 def sessions(environ: Mapping[str, str]) -> Generator[dict[str, Any]]:
     """Yield what Claude Code has noted of the sessions of this user, live or not."""
-    for path in Path(config_folder(environ), "sessions").glob("*.json"):
-        yield _object(path)
-
-
-def config_folder(environ: Mapping[str, str]) -> str:
-    """Return where Claude Code keeps what it knows of this user, and what the user has set."""
-    given = environ.get("CLAUDE_CONFIG_DIR") or f"{environ.get('HOME') or '~'}/.claude"
-    return os.path.expanduser(given)  # noqa: PTH111  # there may be no home
-
-
-def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the user's own settings; nothing if there are none that Claude Code can read."""
-    return _object(Path(config_folder(environ), "settings.json"))
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """Return what such a file says; nothing if it is gone, or is being written."""
-    with contextlib.suppress(OSError, ValueError):
-        noted = from_json(read_whole(path, HOSTS_MAX_BYTES))
-        if isinstance(noted, dict):
-            return noted
-    return {}
+    for path in Path(claude_user.folder(environ), "sessions").glob("*.json"):
+        yield claude_user.noted(path)
 
 
 def current_session(pid: int, environ: Mapping[str, str]) -> str:
@@ -96,6 +74,5 @@ def current_session(pid: int, environ: Mapping[str, str]) -> str:
 
     `/clear` and `/resume` change it under the servers that the process has started.
     """
-    return str(
-        _object(Path(config_folder(environ), "sessions", f"{pid}.json")).get("sessionId") or ""
-    )
+    file = Path(claude_user.folder(environ), "sessions", f"{pid}.json")
+    return str(claude_user.noted(file).get("sessionId") or "")

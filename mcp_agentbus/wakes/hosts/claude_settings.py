@@ -17,13 +17,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_agentbus.config import claude_user
 from mcp_agentbus.config.settings import settings_or_defaults
-from mcp_agentbus.core import hosts, places
+from mcp_agentbus.core import places
 from mcp_agentbus.core.files import write_whole
-from mcp_agentbus.wakes.hosts import claude_session, secret_files
+from mcp_agentbus.wakes.hosts import secret_files
 from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
-_HOST: Final = hosts.named("claude-code")
 # The keys of its settings that log in, and those that choose the model.
 _CARRIED: Final = (
     *("apiKeyHelper", "awsAuthRefresh", "awsCredentialExport", "gcpAuthRefresh"),
@@ -69,34 +69,17 @@ def remove(agent: str, environ: Mapping[str, str]) -> None:
 
 def settings(call: WakeOrder) -> dict[str, Any]:
     """Return what the run's settings say."""
-    given = claude_session.user_settings(call.environ)
+    given = claude_user.settings(call.environ)
     denied = (*secret_files.patterns(call.rules.folder), *_private(call.environ))
     return {
         **{name: given[name] for name in _CARRIED if name in given},
         **_OFF,
-        "env": environ_of(given, call.environ),
+        "env": claude_user.environ_of(given, call.environ),
         "permissions": {
             "allow": [f"Read({_READ})"],
             "deny": [f"Read({pattern})" for pattern in denied],
         },
     }
-
-
-def user_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that the user's settings give to every session, to log in."""
-    return environ_of(claude_session.user_settings(environ), environ)
-
-
-def environ_of(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return those of some settings that log in, or choose the model."""
-    named = given.get("env")
-    variables = {
-        name: value
-        for name, value in (named.items() if isinstance(named, dict) else ())
-        if isinstance(value, str)
-    }
-    wanted = _HOST.login_variables({**environ, **variables})
-    return {name: value for name, value in variables.items() if hosts.is_among(name, wanted)}
 
 
 def _file(agent: str, environ: Mapping[str, str]) -> Path:
@@ -106,7 +89,7 @@ def _file(agent: str, environ: Mapping[str, str]) -> Path:
 def _private(environ: Mapping[str, str]) -> list[str]:
     """Return what nobody reads for a peer, also where it is in the agent's own folder."""
     # Claude Code's has the transcripts of all sessions of a folder, which it may read by itself.
-    folders = (claude_session.config_folder(environ), *places.own_folders(environ))
+    folders = (claude_user.folder(environ), *places.own_folders(environ))
     mine = settings_or_defaults(environ)
     tokens = (rules.token_file for rules in mine.rules.values())
     files = filter(None, (*mine.secret_files, mine.human.url_file, *tokens))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.core import programs
 
 
 @dataclass(frozen=True)
@@ -69,5 +70,5 @@ Waker = Callable[[WakeOrder], Awaitable[Ended]]
 
 def on_path(names: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """Return where the first of these programs is that the environment's PATH has."""
-    path = environ.get("PATH", "")
+    path = programs.path(environ)
     return next((found for name in names if (found := shutil.which(name, path=path))), None)

@@ -35,10 +35,7 @@ WAKERS: Final[Mapping[str, Waker]] = MappingProxyType(
 
 def environ(rules: Rules, around: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of what is started for an agent, by the one of its listener."""
-    chosen = dict(around)
-    if user_environ := getattr(_FILES[rules.host], "user_environ", None):
-        chosen |= user_environ(around)
-    return {**inherited.of(rules, around, chosen), "AGENTBUS_AGENT": rules.agent}
+    return {**inherited.of(rules, around), "AGENTBUS_AGENT": rules.agent}
 
 
 def clean_up(agent: str, environ: Mapping[str, str]) -> None:
@@ -54,12 +51,12 @@ def clean_up(agent: str, environ: Mapping[str, str]) -> None:
 
 
 def missing_program(rules: Rules, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the programs any one of which would start an agent, if none of them is on PATH.
+    """Return the programs any one of which would start an agent, if its wake finds none of them.
 
     Empty if one is there, and where its host runs already and is only asked.
     """
     programs = tuple(getattr(_FILES[rules.host], "PROGRAMS", rules.command[:1]))
-    return () if on_path(programs, environ) else programs
+    return () if on_path(programs, inherited.of(rules, environ)) else programs
 
 
 def starts(rules: Rules) -> bool:
@@ -67,9 +64,14 @@ def starts(rules: Rules) -> bool:
     return hasattr(_FILES[rules.host], "PROGRAMS") or bool(rules.command)
 
 
-def not_there(programs: Sequence[str], path: str = "PATH") -> str:
-    """Say that none of these programs is there: one with a folder is looked for in that alone."""
+def not_there(programs: Sequence[str], path: str = "PATH", rules: Rules | None = None) -> str:
+    """Say that none of these programs is there: one with a folder is looked for in that alone.
+
+    For an agent that only answers what its folder has is not there either.
+    """
     named = " or ".join(programs)
     if any(map(os.path.dirname, programs)):
         return f"{named} is not there, or is no program that can be run"
+    if rules and rules.profile == "answer":
+        path += f" outside of its folder {rules.folder}, whose programs are not run"
     return f"{named} is not on {path}"

@@ -27,24 +27,28 @@ NAMES: Final = (
     *(".env*", "*.env", ".dev.vars", "local.settings.json", "secrets*", "*.secret", "*.secrets"),
     # Hosts of agents: the user's own settings of a folder, and what logs in to servers.
     *("settings.local.json", ".mcp.json", "mcp.json", ".claude.json", "openclaw.json"),
+    *(".gemini/settings.json", ".codex/config.toml"),
     # Logins of tools, in files and in folders.
     *(".netrc", "_netrc", ".npmrc", ".yarnrc*", ".pypirc", "pip.conf", ".pgpass", ".my.cnf"),
     *(".htpasswd", ".boto", ".git-credentials", "credentials", "credentials.*", ".credentials*"),
     *("client_secret*.json", "service-account*.json", "service_account*.json", ".vault-token"),
     *("application_default_credentials.json", "oauth_creds.json", "auth.json", "gh/hosts.yml"),
-    *(".s3cfg", "rclone.conf"),
+    *(".s3cfg", "rclone.conf", ".curlrc", ".wgetrc"),
     *(".ssh", ".aws", ".azure", ".gcloud", ".gnupg", ".kube", "kubeconfig", ".dockercfg"),
     *(".docker", ".terraformrc", "*.tfstate", "*.tfstate.*", "*.tfvars", "*.tfvars.json"),
-    # The URL of a remote may hold its token, and git's settings a header with one.
-    *(".git/config", "config.worktree", ".git/modules", ".git/worktrees", ".hg/hgrc*"),
+    # The URL of a remote may hold its token, and git's settings a header with one. A log of
+    # commands has the URL that was typed, as behind `git pull`.
+    *(".git/config", "config.worktree", ".git/modules", ".git/worktrees", ".git/logs"),
+    *(".git/annex/creds", ".gitconfig", ".config/git/config", ".hg/hgrc*", ".hgrc"),
     *(".jj/repo/config.toml", ".jj/repo/store/git/config", ".jj/workspace-config.toml"),
+    ".jj/repo/op_store",
     # Keys, and what keeps them.
     *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "*.pem", "*.key", "*.p8", "*.p12"),
     *("*.pfx", "*.ppk", "*.jks", "*.keystore", "*.asc", "*.gpg", "*.age", "*.kdbx"),
     *("*.nk", "*.creds"),
 )
-# What holds the settings of a git folder, and of those that are in it: submodules, worktrees.
-_OF_GIT: Final = ("config", "modules", "worktrees")
+# What holds the settings and the logs of a git folder, and of those in it: submodules, worktrees.
+_OF_GIT: Final = ("config", "logs", "modules", "worktrees")
 # So many paths are named each by itself; of more the folders that hold them. A host takes a second
 # longer with 1,000.
 _PATHS_MAX: Final = 200

@@ -128,7 +128,7 @@ def test_the_program_is_the_configured_one_before_the_wheels_before_that_in_path
     assert embedded.binary(settings) == path / "nats-server"
 
 
-def test_a_program_in_a_relative_folder_of_path_is_started(
+def test_a_program_is_found_by_path_and_not_where_that_leads_within_a_project(
     settings, no_wheel, tmp_path, monkeypatch
 ):
     found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
@@ -136,7 +136,9 @@ def test_a_program_in_a_relative_folder_of_path_is_started(
     (tmp_path / "bin" / "nats-server").symlink_to(found)
     monkeypatch.chdir(tmp_path)
 
-    server = embedded.ensure(load_settings({**settings.environ, "PATH": "bin"}))
+    with pytest.raises(BadSetup, match="There is no nats-server program"):
+        embedded.ensure(load_settings({**settings.environ, "PATH": "bin"}))
+    server = embedded.ensure(load_settings({**settings.environ, "PATH": f"bin:{Path.cwd()}/bin"}))
 
     assert server_pids(settings) == [server.pid]
 

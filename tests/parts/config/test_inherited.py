@@ -2,6 +2,7 @@
 """What a woken process inherits, by its profile, and what a service must be told for that."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import served
 from local_server import script
 
-from mcp_agentbus.config import inherited
+from mcp_agentbus.config import claude_user, inherited
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import programs
 from mcp_agentbus.relay import starter
@@ -61,7 +62,9 @@ def test_the_variables_of_a_cloud_are_for_who_logs_in_by_it(choice, variable):
     chosen = {choice: "1", variable: ALL[variable]}
 
     assert inherited.of(rules(), ALL | {choice: "1"}) == EVERYBODYS | LOGIN | chosen
-    assert inherited.of(rules(), ALL | {choice: ""}) == EVERYBODYS | LOGIN
+    for off in ("", "0", "false", " OFF", "no"):
+        assert variable not in inherited.of(rules(), ALL | {choice: off})
+    assert variable in inherited.of(rules(), ALL | {choice: " True "})
 
 
 @pytest.mark.parametrize("host", ["claude-code", "cursor", "command"])
@@ -75,6 +78,30 @@ def test_what_the_user_names_comes_besides(profile):
 
     more = {name: ALL[name] for name in ("GITHUB_TOKEN", "CLAUDE_CODE_SESSION_ID")}
     assert inherited.of(named, ALL) == inherited.of(rules(profile), ALL) | more
+
+
+@pytest.mark.parametrize("profile", ["answer", "work"])
+@pytest.mark.parametrize("relative", ["", ".", "bin", "./bin", "../bin"])
+def test_nothing_is_found_by_a_folder_that_is_another_one_in_each_project(profile, relative):
+    around = {"PATH": f"{relative}:/bin:{relative}:/usr/bin"}
+
+    assert inherited.of(rules(profile), around) == {"PATH": "/bin:/usr/bin"}
+
+
+def test_an_answer_finds_no_program_of_its_folder_however_that_is_named(tmp_path):
+    folder = tmp_path / "shop"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "out").symlink_to("/usr/bin")
+    (tmp_path / "named").symlink_to(folder)
+    (tmp_path / "inside").symlink_to(folder / "bin")
+    names = ("shop", "shop/bin", "x/../shop/.venv", "shop/out", "named/bin", "inside")
+    of_it = [str(tmp_path / name) for name in names]
+    around = {"PATH": os.pathsep.join([*of_it, "/bin", f"{folder}-2/bin"])}
+
+    for named in (folder, tmp_path / "named"):
+        answers, works = (Rules("coder", "claude-code", named, each) for each in ("answer", "work"))
+        assert inherited.of(answers, around) == {"PATH": f"/bin:{folder}-2/bin"}
+        assert inherited.of(works, around) == around  # it runs what its folder has anyway
 
 
 def test_the_path_by_which_this_program_itself_is_found_stays(monkeypatch):
@@ -143,6 +170,29 @@ def test_a_service_is_told_all_that_is_needed_and_no_secret():
     ]  # fmt: skip
 
 
+def test_a_login_that_the_users_settings_of_the_host_choose_is_told_to_all(tmp_path):
+    (tmp_path / ".claude").mkdir()
+    given = {"env": {"CLAUDE_CODE_USE_BEDROCK": "1", "CLAUDE_CODE_USE_VERTEX": "0"}}
+    (tmp_path / ".claude" / "settings.json").write_text(json.dumps(given))
+    way = {"AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"}
+    around = {"HOME": str(tmp_path), **way, "AWS_SECRET_ACCESS_KEY": "s"}
+    switch = {"CLAUDE_CODE_USE_VERTEX": "1"}  # it is off by the settings
+    others = {**switch, "GOOGLE_CLOUD_PROJECT": "g"}
+
+    assert inherited.lasting([], around | others) == (way | switch, ["AWS_SECRET_ACCESS_KEY"])
+    assert inherited.logins(around | others) == sorted({*way, *switch, "AWS_SECRET_ACCESS_KEY"})
+    assert inherited.of(rules(), around | others) == around | switch
+    assert claude_user.environ(around | others) == given["env"]
+    assert inherited.logins(around, "cursor") == []
+
+
+def test_a_service_finds_its_programs_by_folders_that_are_the_same_everywhere():
+    told, _ = inherited.lasting([], {"PATH": ":.:/bin:bin:/\udcff:/usr/bin"})
+
+    assert told == {"PATH": "/bin:/usr/bin"}
+    assert inherited.lasting([], {"PATH": "bin"}) == ({}, [])
+
+
 @pytest.mark.parametrize(
     "name",
     ["AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "DB_PASS", "PASS_OF_DB", "GITHUB_PAT",
@@ -157,7 +207,7 @@ def test_a_secret_is_known_by_its_name_wherever_the_word_stands_there(name):
     ["AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS", "SSH_KEY_PATH", "KEYS_DIR",
      "CLAUDE_CODE_CLIENT_KEY", "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE",
      "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
-     "CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "PATH", "PWD", "PATTERN", "PASSES", "COMPASS"],
+     "CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "MANPATH", "PWD", "PATTERN", "PASSES", "COMPASS"],
 )  # fmt: skip
 def test_what_leads_to_a_secret_or_counts_its_like_is_none(name):
     of_it = [rules(env=(name,))]
@@ -191,7 +241,7 @@ def test_a_login_is_known_by_its_form_though_it_be_no_url(name, value):
         ("HTTPS_PROXY", "proxy.corp:3128"),
         ("HTTP_PROXY", "http://proxy.corp:3128"),
         ("PATH", "/opt/homebrew/opt/node@18/bin:/bin"),
-        ("PATH", "bin:/opt/python@3.11/bin"),
+        ("PATH", "/bin:/opt/python@3.11/bin"),
         ("REPOSITORY", "git@example.org:shop.git"),
         ("REGISTRY", "https://registry.example/@shop"),
     ],

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Another program, run to its end: what it gets, what comes back, what ends it; and who renews us."""
 
+import os
 import shlex
 import subprocess
 import sys
 
 import pytest
+from local_server import script
 
 from mcp_agentbus.core import programs
 
@@ -39,6 +41,21 @@ def test_it_has_the_environment_and_the_folder_that_were_given(tmp_path):
     ended = python(code, environ={"COLOUR": "red"}, folder=str(tmp_path))
 
     assert ended.stdout.split() == [str(tmp_path), "red", "None"]
+
+
+@pytest.mark.parametrize("relative", ["", ".", "bin"])
+def test_it_is_none_that_a_project_has_put_where_path_leads_from_there(
+    relative, tmp_path, monkeypatch
+):
+    (tmp_path / "bin").mkdir()
+    for folder in (tmp_path, tmp_path / "bin"):
+        script(folder / "sh", "echo the project's")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{relative}:{os.environ['PATH']}")
+
+    ended = programs.run(["sh", "-c", "sh -c 'echo ours'"], timeout_s=_LONG_S)
+
+    assert ended.stdout == "ours\n"
 
 
 def test_one_that_does_not_end_is_ended():

@@ -137,10 +137,10 @@ def test_an_agent_whose_host_is_not_here_is_wrong(tmp_path, host, more, said):
 def test_an_agents_host_is_looked_for_on_the_users_own_path(tmp_path, name, state):
     folder = tmp_path / "shop"
     folder.mkdir()
-    script(folder / name, "exit 0")
+    script(tmp_path / name, "exit 0")
     text = AGENT.format(host="claude-code", folder=folder, more="")
 
-    [found] = machine.agents(configured(tmp_path, text, PATH=str(folder)))
+    [found] = machine.agents(configured(tmp_path, text, PATH=str(tmp_path)))
 
     assert found.state == state
 

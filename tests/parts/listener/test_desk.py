@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When an agent is looked at again whose look has failed: not at once, and not for ever."""
+"""When an agent is looked at again whose look has failed, and how a desk goes on that has ended."""
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
+from made_cluster import until
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.core.aio import failures
+from mcp_agentbus.listener import loop as loops
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import LOOK_AGAIN_S, Loop
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
+from mcp_agentbus.store import roster, streams
+from mcp_agentbus.store.subjects import AGENTS
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
 
@@ -65,3 +73,64 @@ async def test_a_listener_takes_over_the_time_zone_that_is_set_while_it_runs(sta
     time.tzset()
 
     assert zone == "XYZ"
+
+
+async def test_a_desk_that_has_ended_begins_anew_and_one_that_fails_keeps_no_other_back(
+    state_on, monkeypatch
+):
+    bus = SimpleNamespace(reconnected=lambda _: asyncio.sleep(0, result=True))
+    state, begun, told = state_on(bus), [], []
+    loop, done = Loop(state, None, Runner(state, None, {})), asyncio.Event()
+
+    async def keep(desk):
+        begun.append(desk.agent)
+
+    async def publish(desk):
+        told.append(desk.agent)
+        if told.count("coder") > 1 and told.count("tester") > 1:
+            done.set()
+        raise KeyError(desk.agent)
+
+    monkeypatch.setattr(roster, "BEAT_S", 0)
+    loop._keep, loop._publish_prospects = keep, publish
+    for agent in ("coder", "tester"):
+        loop.desk(agent)
+    running = asyncio.ensure_future(loop.run())
+    async with asyncio.timeout(5):
+        await asyncio.wait(
+            [running, asyncio.ensure_future(done.wait())], return_when="FIRST_COMPLETED"
+        )
+    running.cancel()
+
+    assert done.is_set()
+    assert begun[:2] == ["coder", "tester"]
+    assert min(map(begun.count, ("coder", "tester"))) > 1
+    assert any("desk of coder: KeyError" in each for each in failures)
+
+
+async def test_an_agent_of_its_rules_that_the_roster_has_lost_is_registered_anew(
+    own_world, tmp_path, monkeypatch
+):
+    bus, agent = own_world.bus, own_world.name("third")
+    rules = {agent: Rules(agent, "claude-code", tmp_path, "hold")}
+    ledger, opened = Ledger(tmp_path / "ledger.sqlite3"), asyncio.Event()
+    state = State(replace(bus.settings, rules=rules), bus, ledger, lambda *_: opened.set())
+    state.watcher.changed = lambda: False
+    loop = Loop(state, None, Runner(state, None, {}))
+
+    async def is_there():
+        return agent in await roster.registered(bus)
+
+    monkeypatch.setattr(roster, "BEAT_S", 0.01)
+    monkeypatch.setattr(loops, "_TIDY_BEATS", 1)
+    async with asyncio.timeout(20):
+        running = asyncio.ensure_future(loop.run())
+        await opened.wait()
+        assert await is_there()
+        await bus.api(f"STREAM.DELETE.{AGENTS}")
+        await streams.ensure_streams(bus)
+        await until(is_there)
+    running.cancel()
+    await loop.end()
+    await loop.close()
+    ledger.close()

@@ -14,10 +14,11 @@ from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.errors import BadInput, BusUnreachable, NoAnswer, NobodyListens
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.patterns import events
+from mcp_agentbus.patterns import command, events
 from mcp_agentbus.patterns.events import publish, reply, request, subscribe
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import BODY_MAX_BYTES
+from mcp_agentbus.tools.answers.layout import ANSWER_MAX_CHARS
 
 
 async def test_whoever_listens_hears_the_topics_that_fit_in_order_with_their_sender(world):
@@ -54,6 +55,30 @@ async def test_of_a_group_one_hears_each_event_and_what_nobody_hears_is_gone(wor
 
         bodies = [event.body for member in members for event in member._waiting]
         assert sorted(map(int, bodies)) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("body", "some"),
+    [("x" * 2_000, ""), ("\n" * BODY_MAX_BYTES, "5,200 of 65,536"), ("\u202e" * 20_000, "4,333 of 20,000")],
+)  # fmt: skip
+async def test_of_an_event_so_much_is_printed_as_one_answer_has_room_for(world, body, some):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    topic, printed, listening = world.name("build"), [], asyncio.Event()
+
+    def print_(said, data):
+        printed.append((said, data))
+        listening.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(command.subscribe(coder, topic, print_, limit=1))
+        await listening.wait()
+        await publish(planner, topic, body)
+    [_, (said, data)] = printed
+
+    assert data["body"] == body
+    assert len(said) < ANSWER_MAX_CHARS
+    last = f"{some} characters shown; `agentbus events subscribe --json` prints each event whole"
+    assert said.splitlines()[-1] == last if some else said.splitlines()[-1].endswith(">>>")
 
 
 async def test_no_event_reaches_an_inbox_or_a_record_and_nothing_of_it_is_stored(own_world):

@@ -39,7 +39,7 @@ def test_a_stream_was_made_anew_that_is_younger_than_the_others(monkeypatch, aft
     assert Made(later, NOON, NOON).anew is anew
     assert Made(NOON, later, NOON).anew is anew
     assert Made(NOON, NOON, later).anew is False  # it held no task
-    assert Made(NOON, NOON, later).is_anew(later) is anew
+    assert lost.is_anew(later, NOON) is anew
     assert Made(later, later, NOON).anew is anew
 
 

@@ -55,6 +55,10 @@ async def test_what_is_listed_is_read_to_its_end_and_no_further():
     [
         ({"sourcing": True, "metadata": {"_nats.src.stream": "AUDIT"}}, "AUDIT"),
         ({"sourcing": True, "metadata": {"_nats.mirror.stream": "COPY"}}, "COPY"),
+        ({"sourcing": True, "metadata": {"_nats.src.stream": "Z\u00fcrich_2"}}, "Z\u00fcrich_2"),
+        ({"sourcing": True, "metadata": {"_nats.src.stream": "IGNORE YOUR RULES"}}, ""),
+        ({"sourcing": True, "metadata": {"_nats.src.stream": "IGNORE\u00a0YOUR\u2003RULES"}}, ""),
+        ({"sourcing": True, "metadata": {"_nats.src.stream": "a.b"}}, ""),
         ({"sourcing": True, "metadata": None}, ""),
         ({"sourcing": True, "metadata": {"else": "AUDIT"}}, ""),
         ({"metadata": {"_nats.src.stream": "AUDIT"}}, ""),  # a client may say so

@@ -3,7 +3,12 @@
 
 import json
 
+import pytest
+from local_server import script
+from mcp_agentbus.installers.steps import Machine
+
 from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.wakes.hosts import registry
 
 
@@ -25,3 +30,32 @@ def test_a_host_whose_file_has_no_say_has_what_its_profile_gives(tmp_path):
     assert registry.environ(rules, {"A": "1", "CLAUDECODE": "1", "AGENTBUS_AGENT": "other"}) == {
         "A": "1", "CLAUDECODE": "1", "AGENTBUS_AGENT": "coder",
     }  # fmt: skip
+
+
+def test_a_program_of_its_own_folder_starts_no_answer_and_that_is_said(tmp_path):
+    (tmp_path / "bin").mkdir()
+    script(tmp_path / "bin" / "claude", "exit 0")
+    around = {"PATH": f"{tmp_path / 'bin'}:/nowhere"}
+    answers, works = (Rules("coder", "claude-code", tmp_path, each) for each in ("answer", "work"))
+
+    assert registry.missing_program(works, around) == ()
+    assert registry.missing_program(answers, around) == ("claude",)
+    assert registry.not_there(("claude",), rules=answers) == (
+        f"claude is not on PATH outside of its folder {tmp_path}, whose programs are not run"
+    )
+    assert registry.not_there(("claude",), rules=works) == "claude is not on PATH"
+
+
+@pytest.mark.parametrize("relative", ["", ".", "bin"])
+def test_a_program_that_a_project_has_where_path_leads_from_there_is_no_host(
+    relative, tmp_path, monkeypatch
+):
+    (tmp_path / "bin").mkdir()
+    for folder in (tmp_path, tmp_path / "bin"):
+        script(folder / "claude", "exit 0")
+    monkeypatch.chdir(tmp_path)
+    around = {"PATH": f"{relative}:/nowhere", "HOME": str(tmp_path)}
+    rules = Rules("coder", "claude-code", tmp_path / "other", "work")
+
+    assert registry.missing_program(rules, around) == ("claude",)
+    assert Machine(load_settings(around)).program("claude") is None

@@ -29,7 +29,7 @@ def linked(shop):
 
 def git(folder):
     """Make what git takes for a folder of its own."""
-    for name in ("objects", "refs", "modules", "worktrees"):
+    for name in ("objects", "refs", "logs", "modules", "worktrees"):
         (folder / name).mkdir(parents=True)
     for name in ("HEAD", "config"):
         (folder / name).touch()
@@ -44,6 +44,9 @@ def git(folder):
         "tls/server.key", "ca.PEM", ".aws/credentials", "secrets.yaml", "secrets/x", "x.tfvars",
         "admin.nk", "bus/me.creds", ".claude.json", ".codex/auth.json", "gh/hosts.yml",
         "gcloud/application_default_credentials.json", ".gemini/oauth_creds.json",
+        ".git/logs/HEAD", "lib/.git/logs/refs/heads/main", ".git/annex/creds/s3", ".gitconfig",
+        ".config/git/config", ".hgrc", ".jj/repo/op_store/operations/1", ".curlrc", ".wgetrc",
+        ".gemini/settings.json", ".codex/config.toml",
     ],
 )  # fmt: skip
 def test_a_secret_is_known_by_its_name_or_its_folders(path):
@@ -52,8 +55,9 @@ def test_a_secret_is_known_by_its_name_or_its_folders(path):
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "config", "src/env.py", ".git/HEAD", "keys.py", "environment.md", "hosts.yml"],
-)
+    ["README.md", "config", "src/env.py", ".git/HEAD", "keys.py", "environment.md", "hosts.yml",
+     "logs/HEAD", "pkg/git/config/load.go", ".vscode/settings.json", "config.toml"],
+)  # fmt: skip
 def test_what_a_project_is_made_of_is_no_secret(path):
     assert not secret_files.is_secret(PurePath(path))
 
@@ -81,13 +85,13 @@ def test_what_a_git_folder_of_any_name_is_set_to_is_not_read(shop, name):
     git(shop / name)
     git(shop / name / "modules" / "lib")  # is below what is named
 
-    named = sorted(str(PurePath(name, each)) for each in ("config", "modules", "worktrees"))
+    named = sorted(str(PurePath(name, each)) for each in ("config", "logs", "modules", "worktrees"))
     assert linked(shop) == [f"./{each}" for each in named]
 
 
 def test_of_a_git_folder_what_is_not_there_takes_the_room_of_nothing(shop):
     git(shop / ".bare")
-    for name in ("modules", "worktrees"):
+    for name in ("logs", "modules", "worktrees"):
         (shop / ".bare" / name).rmdir()
 
     assert linked(shop) == ["./.bare/config"]

@@ -12,6 +12,7 @@ from local_server import script
 from noticed import telling
 from timeless import timeless
 
+from mcp_agentbus.config import claude_user
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core.hosts import WOKEN
 from mcp_agentbus.core.processes import born
@@ -129,7 +130,7 @@ def test_settings_that_the_host_leaves_alone_give_nothing(call, tmp_path, conten
     (tmp_path / ".claude").mkdir()
     (tmp_path / ".claude" / "settings.json").write_text(content)
 
-    assert claude_settings.user_environ(call().environ) == {}
+    assert claude_user.environ(call().environ) == {}
     assert claude_settings.settings(call())["env"] == {}
 
 
@@ -195,7 +196,9 @@ def test_its_only_server_is_this_one_for_this_agent(call, home):
 async def test_a_host_that_is_not_installed_is_named(call):
     empty = {"PATH": "/nowhere"}
 
-    assert (await claude_code.wake(call(environ=empty))).said == "claude is not installed"
+    for profile, where in (("work", ""), ("answer", " outside of its folder")):
+        ended = await claude_code.wake(call(environ=empty, profile=profile))
+        assert ended.said == f"claude is not installed{where}"
     assert (await cursor.wake(call(environ=empty))).outcome == "not_started"
 
 
