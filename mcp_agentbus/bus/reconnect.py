@@ -36,6 +36,7 @@ from mcp_agentbus.errors import (
     NobodyListens,
     NotAllowed,
     OutOfReach,
+    StoreFull,
     Unconfirmed,
     Untrusted,
 )
@@ -243,12 +244,16 @@ class Reconnecting:
         """Whether the server is one of several, which have a leader or have none."""
         return len(self.settings.urls) > 1 or (self._link is not None and self._link.is_clustered)
 
-    async def _revive(self) -> None:
-        """Have our own server started anew if a write has failed there and would not any more."""
-        if self.settings.url is None:
+    async def _revive(self, refused: AgentbusError | None = None) -> None:
+        """Have our own server started anew where it then does again what it does not, or refuses.
+
+        Refused for want of room, that is: by a limit of when there was less.
+        """
+        anew = disk.widen if refused else disk.revive
+        if self.settings.url is None and (refused is None or isinstance(refused, StoreFull)):
             with contextlib.suppress(AgentbusError, OSError):
                 async with asyncio.timeout(budget.current().left_s):
-                    await in_thread(disk.revive, self.settings)
+                    await in_thread(anew, self.settings)
 
     def _gone(self) -> BusUnreachable:
         """Return the error for a connection that has ended; a server of our own is started anew."""
@@ -257,18 +262,13 @@ class Reconnecting:
     def _silent(self, what: str = "") -> BusUnreachable:
         """Return the error for a server that hangs, or is just starting: nobody can tell which."""
         what = what or (LEADERLESS if self.is_cluster else "The bus server does not answer.")
-        return BusUnreachable(
-            f"{what} Nothing was stored.", hint=f"Call again in a while. {self._mend}"
-        )
+        hint = f"Call again in a while. {self._mend}"
+        return BusUnreachable(f"{what} Nothing was stored.", hint=hint)
 
     @property
     def _mend(self) -> str:
         """What a person can do about a server that hangs."""
-        if self.is_cluster:
-            return "If it stays so, tell whoever runs its servers: more than half must run."
-        if self.settings.url:
-            return "If it stays so, tell whoever runs the shared server."
-        return "If it stays so, run `agentbus server stop`, then `agentbus server start`."
+        return said.MEND["several" if self.is_cluster else "one" if self.settings.url else "own"]
 
     async def _unconfirmed(self) -> Unconfirmed:
         """Say what is known about a server that took a message and did not answer."""
