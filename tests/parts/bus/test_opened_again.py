@@ -324,6 +324,13 @@ async def test_how_long_it_is_waited_for_and_why_it_is_away_is_told(servers, awa
     assert set(servers.may_start) == {False}
 
 
+async def test_who_is_not_let_in_waits_no_longer_if_that_was_not_asked_for(servers, awaited):
+    bus = servers.bus(AWAY, NotAllowed("Not you.", hint="Ask."))
+
+    assert await bus.reconnected(3600, if_let_in=True) is False
+    assert (servers.pauses, str(bus.away)) == ([0.25], "Not you. Hint: Ask.")
+
+
 async def test_it_is_waited_for_with_the_same_last_pause(servers, awaited):
     assert await servers.bus().reconnected(4.0) is False
     assert servers.pauses == [0.25, 0.5, 1.0, 1.0, 1.0]
