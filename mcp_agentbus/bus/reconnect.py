@@ -351,6 +351,7 @@ class Reconnecting:
             self._begin()
         if link := self._lasting():
             return link
+        before = self._refused
         try:
             async with asyncio.timeout(within_s), self._opening:
                 if link := self._lasting():
@@ -358,8 +359,8 @@ class Reconnecting:
                 if self._closed:
                     raise said.closed()
                 return await self._open(may_start=may_start)
-        except TimeoutError:  # others are trying: why the last of them failed is known
-            if self._refused:
+        except TimeoutError:  # others have tried meanwhile: why the last of them failed is known
+            if self._refused and self._refused is not before:
                 raise BusUnreachable(self._refused.message, hint=self._refused.hint) from None
             raise BusUnreachable(_LATE, hint=self._silent().hint) from None
 

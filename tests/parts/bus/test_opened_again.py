@@ -262,7 +262,8 @@ async def test_what_ends_as_a_connection_is_opened_ends_there_too(servers):
 
 
 async def test_whoever_waits_for_one_that_is_opened_knows_why_the_last_was_not(servers):
-    bus = servers.bus(asyncio.Event(), AWAY, asyncio.Event(), Link(), asyncio.Event())
+    """And of no earlier one: a server that hung was said not to run, as it had not before."""
+    bus = servers.bus(asyncio.Event(), AWAY, asyncio.Event())
 
     async def refused():
         with pytest.raises(BusUnreachable) as caught:
@@ -274,11 +275,24 @@ async def test_whoever_waits_for_one_that_is_opened_knows_why_the_last_was_not(s
     assert await refused() == late
     with pytest.raises(BusUnreachable, match="It is away"):
         await bus.send("a.b", b"", {})
-    assert await refused() == (AWAY.message, AWAY.hint)
-    link = await bus._live()
-    link.lost()
-    assert await refused() == late  # the last was opened
-    assert servers.may_start == [True, False, True, True, True]
+    assert await refused() == late
+    bus._opening = Opening(bus, BusUnreachable("They failed.", hint="Wait."))
+    assert await refused() == ("They failed.", "Wait.")
+    assert servers.may_start == [True, False, True]
+
+
+class Opening:
+    """The lock of who opens a connection, which others have until they have failed, for ever."""
+
+    def __init__(self, bus, failure):
+        self.bus, self.failure = bus, failure
+
+    async def __aenter__(self):
+        self.bus._refused = self.failure
+        await asyncio.Event().wait()
+
+    async def __aexit__(self, *_):
+        """Nobody gets here."""
 
 
 @pytest.fixture
