@@ -29,6 +29,11 @@ REPAIRS = {
         "starts the server anew, once its store takes something",
         "faults/test_disk_full.py::test_a_server_that_a_full_disk_has_left_dead_is_started_anew_by_a_fix",
     ),
+    "cramped store": Repair(
+        "there is no room left, since the server was started while the disk was nearly full",
+        "server", "starts the server anew",
+        "faults/test_disk_full.py::test_a_server_that_began_on_a_nearly_full_disk_takes_more_once_others_leave_some",
+    ),
     "torn consumer": Repair(
         "an inbox cannot be read: what the server keeps of it is damaged, as by a power cut",
         "server", "sets that aside, and starts the server anew; what waits is kept",

@@ -10,10 +10,9 @@ each step once.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
-from typing import Final
 
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, TaskStep
@@ -22,27 +21,28 @@ from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Sides, up_to_date, users
 from mcp_agentbus.bus.address import starting_no_server
+from mcp_agentbus.bus.away import reached, unsaid
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.text import check_time
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.store import streams
 
-# How long one look for a server may take that has gone, in seconds; then comes the next.
-_RECONNECT_S: Final = 60.0
 
-
-async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[TaskStep]:
+async def follow(
+    bus: Bus, *, since: datetime | None = None, say: Callable[[str], None] = unsaid
+) -> AsyncGenerator[TaskStep]:
     """Yield each step of a task of this user's agents: those since a time, then each new one.
 
     Args:
         bus: where they are; on a shared server only what this user's agents sent and received.
         since: a time with its zone; None: only what comes from now on.
+        say: gets a sentence when the bus is away, and when it is back.
 
     Raises:
         BadInput: the time has no zone.
         ArchiveBroken, BadSetup: the archive, or the book of names, cannot be read.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`, at the beginning; later only if
-            the bus was closed.
+            the bus was closed, or takes this login no more.
     """
     if since is not None:
         check_time(since, "since")
@@ -53,7 +53,7 @@ async def follow(bus: Bus, *, since: datetime | None = None) -> AsyncGenerator[T
         if since:
             async for step in _steps(current.archive, Span(until=after, since=since)):
                 yield step
-        async for span in news(bus, current.archive, agents, after):
+        async for span in news(bus, current.archive, agents, after, say):
             async for step in _steps(current.archive, span):
                 yield step
 
@@ -65,7 +65,7 @@ async def _steps(archive: Archive, span: Span) -> AsyncGenerator[TaskStep]:
 
 
 async def news(
-    bus: Bus, archive: Archive, agents: Collection[str], after: int
+    bus: Bus, archive: Archive, agents: Collection[str], after: int, say: Callable[[str], None]
 ) -> AsyncGenerator[Span]:
     """Yield which steps have become known since those that were yielded before.
 
@@ -74,15 +74,16 @@ async def news(
         archive: what reads them.
         agents: as `catch_up`.
         after: steps up to this number are not told.
+        say: as `follow`.
 
     Raises:
         BusUnreachable: the bus was closed.
+        NotAllowed: it takes this login no more.
         ArchiveBroken: the archive cannot be written.
     """
     while True:
         # Waiting for a server does not start one: `agentbus server stop` stands.
-        while not await bus.reconnected(_RECONNECT_S):
-            pass
+        await reached(bus, say)
         with suppress(BusUnreachable, Unconfirmed):
             async with AsyncExitStack() as stack:
                 with starting_no_server():

@@ -157,6 +157,7 @@ class Bus(Reconnecting):
         """Store a message; where a stream refuses that somebody has changed, it is set up anew."""
         answer = await self._asked(subject, data, headers, stored, stores=True)
         if isinstance(answer[0], ApiError) and answer[0].code != WRONG_REVISION:
+            await self._revive(refusal(answer[0]))
             with contextlib.suppress(AgentbusError, TimeoutError):
                 await self._repair()
             answer = await self._asked(subject, data, headers, stored, stores=True)
@@ -265,8 +266,9 @@ class Bus(Reconnecting):
         if not count:
             return out
         start, page = int(info["ack_floor"]["stream_seq"]) + 1, min(count, _PAGE)
-        stored = self.stored(stream, subject, start=start, page=page)
-        async with contextlib.aclosing(stored) as pages:
+        async with contextlib.aclosing(
+            self.stored(stream, subject, start=start, page=page)
+        ) as pages:
             async for messages in pages:
                 offered = [message for message in messages if message.seq <= last["stream_seq"]]
                 for message in offered:

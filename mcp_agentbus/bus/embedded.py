@@ -66,6 +66,7 @@ _SHARE_OF_FREE_DISK: Final = 4
 _APPENDING: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
 # What `_start` writes. An empty token would leave the server open to all.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_STORE_LIMIT: Final = re.compile(r"^ *max_file_store: *([0-9]{1,19})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,15 @@ def store_limit(settings: Settings) -> int:
                 used += Path(folder, name).stat().st_size
     free = shutil.disk_usage(files.root).free
     return min(_STORE_MAX_BYTES, (free + used) // _SHARE_OF_FREE_DISK)
+
+
+def given_limit(settings: Settings) -> int | None:
+    """Return how many bytes the server was told when it was started; None if that is unreadable."""
+    with suppress(OSError):
+        conf = read_whole(Files(settings.data_dir).conf).decode(errors="replace")
+        if told := _STORE_LIMIT.search(conf):
+            return int(told[1])
+    return None
 
 
 def holder(files: Files) -> Process | None:

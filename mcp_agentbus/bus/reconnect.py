@@ -36,6 +36,7 @@ from mcp_agentbus.errors import (
     NobodyListens,
     NotAllowed,
     OutOfReach,
+    StoreFull,
     Unconfirmed,
     Untrusted,
 )
@@ -56,7 +57,8 @@ class Reconnecting:
         self.settings = settings or load_settings()
         #: Makes anew what the server lost at its end: it keeps streams in memory for as long only.
         self.on_missing: Callable[[], Awaitable[None]] | None = None
-        #: Why `reconnected` had no connection when it was last asked; empty if it had one.
+        #: Why `reconnected` had no connection when it was last asked; None, and "", if it had one.
+        self.away: AgentbusError | None = None
         self.away_says = ""
         self.is_locked_out = False  #: It had none as the server does not take the login.
         self.connections = 0  #: How many were opened: what one has told, another may not.
@@ -135,12 +137,8 @@ class Reconnecting:
             raise CutOff(GONE, hint=self._gone().hint) from None
 
     async def _connected(self) -> None:
-        """Have a connection, tried for as long as a request is."""
-
-        async def nothing(_: Link, __: float) -> None:
-            """Ask nothing: that there is a link is the answer."""
-
-        await self._tried(nothing, stores=False)
+        """Have a connection, tried for as long as a request is; nothing is asked on it."""
+        await self._tried(lambda *_: asyncio.sleep(0), stores=False)
 
     async def _tried(
         self, ask: Callable[[Link, float], Awaitable[_T]], *, stores: bool
@@ -243,12 +241,13 @@ class Reconnecting:
         """Whether the server is one of several, which have a leader or have none."""
         return len(self.settings.urls) > 1 or (self._link is not None and self._link.is_clustered)
 
-    async def _revive(self) -> None:
-        """Have our own server started anew if a write has failed there and would not any more."""
-        if self.settings.url is None:
+    async def _revive(self, refused: AgentbusError | None = None) -> None:
+        """Have our own server started anew after a failed write, or a limit of a fuller disk."""
+        anew = disk.widen if refused else disk.revive
+        if self.settings.url is None and (refused is None or isinstance(refused, StoreFull)):
             with contextlib.suppress(AgentbusError, OSError):
                 async with asyncio.timeout(budget.current().left_s):
-                    await in_thread(disk.revive, self.settings)
+                    await in_thread(anew, self.settings)
 
     def _gone(self) -> BusUnreachable:
         """Return the error for a connection that has ended; a server of our own is started anew."""
@@ -257,18 +256,13 @@ class Reconnecting:
     def _silent(self, what: str = "") -> BusUnreachable:
         """Return the error for a server that hangs, or is just starting: nobody can tell which."""
         what = what or (LEADERLESS if self.is_cluster else "The bus server does not answer.")
-        return BusUnreachable(
-            f"{what} Nothing was stored.", hint=f"Call again in a while. {self._mend}"
-        )
+        hint = f"Call again in a while. {self._mend}"
+        return BusUnreachable(f"{what} Nothing was stored.", hint=hint)
 
     @property
     def _mend(self) -> str:
         """What a person can do about a server that hangs."""
-        if self.is_cluster:
-            return "If it stays so, tell whoever runs its servers: more than half must run."
-        if self.settings.url:
-            return "If it stays so, tell whoever runs the shared server."
-        return "If it stays so, run `agentbus server stop`, then `agentbus server start`."
+        return said.MEND["several" if self.is_cluster else "one" if self.settings.url else "own"]
 
     async def _unconfirmed(self) -> Unconfirmed:
         """Say what is known about a server that took a message and did not answer."""
@@ -317,8 +311,10 @@ class Reconnecting:
         with self._answering():
             await subscription.begin(link, min(_TRY_TIMEOUT_S, budget.current().left_s))
 
-    async def reconnected(self, within_s: float) -> bool:
+    async def reconnected(self, within_s: float, *, if_let_in: bool = False) -> bool:
         """Wait until there is a connection again, without starting a server.
+
+        With `if_let_in` no longer than until a server answers, be it that it takes not this login.
 
         Raises:
             BusUnreachable: this bus was closed; whoever waits for it would wait for ever.
@@ -328,14 +324,15 @@ class Reconnecting:
             try:
                 await self._live(may_start=False)
             except AgentbusError as error:
-                self.away_says = f"{error.cause} {error.hint}"
+                self.away, self.away_says = error, f"{error.cause} {error.hint}"
                 self.is_locked_out = isinstance(error, NotAllowed)
             else:
-                self.away_says, self.is_locked_out = "", False
+                self.away, self.away_says, self.is_locked_out = None, "", False
                 return True
             if self._closed:
                 raise said.closed()
-            if time.monotonic() + pause >= give_up:
+            is_in_vain = if_let_in and self.is_locked_out
+            if is_in_vain or time.monotonic() + pause >= give_up:
                 return False
             await asyncio.sleep(pause)
         raise AssertionError  # the chain of pauses has no end
@@ -354,6 +351,7 @@ class Reconnecting:
             self._begin()
         if link := self._lasting():
             return link
+        before = self._refused
         try:
             async with asyncio.timeout(within_s), self._opening:
                 if link := self._lasting():
@@ -361,8 +359,8 @@ class Reconnecting:
                 if self._closed:
                     raise said.closed()
                 return await self._open(may_start=may_start)
-        except TimeoutError:  # others are trying: why the last of them failed is known
-            if self._refused:
+        except TimeoutError:  # others have tried meanwhile: why the last of them failed is known
+            if self._refused and self._refused is not before:
                 raise BusUnreachable(self._refused.message, hint=self._refused.hint) from None
             raise BusUnreachable(_LATE, hint=self._silent().hint) from None
 

@@ -29,6 +29,13 @@ TAKES_NOTHING: Final = (
     "Call again; if it stays so, ask whoever runs it whether this login may do that.",
 )
 
+#: What a person can do about a server that hangs: of their own, a shared one, one of several.
+MEND: Final = {
+    "own": "If it stays so, run `agentbus server stop`, then `agentbus server start`.",
+    "one": "If it stays so, tell whoever runs the shared server.",
+    "several": "If it stays so, tell whoever runs its servers: more than half must run.",
+}
+
 #: The system's words for a disk that may not be written to.
 READ_ONLY: Final = "read-only file system"
 #: Of one that this process may not write to: its sandbox may say so, while a server writes there.

@@ -195,6 +195,7 @@ async def _subscribe(args: argparse.Namespace) -> int:
             session,
             args.topic,
             call.print,
+            say=call.say,
             group=args.group,
             limit=args.limit,
             within_s=args.timeout,

@@ -47,6 +47,7 @@ _FULL_BYTES: Final = 1 << 20
 _NEARLY_FULL: Final = 0.8
 #: Quiet hours, and what is sent while the server is away, go by this machine's clock.
 CLOCKS_DIFFER_S: Final = 2.0
+_ANEW: Final = "Run `agentbus server stop`, then `agentbus server start`"
 _START: Final = "Run `agentbus server start`."
 # Also where the server is a shared one, which no command of ours starts.
 _MAKE: Final = "Run `agentbus agents`: it makes them."
@@ -187,7 +188,7 @@ def _writing(settings: Settings, about: str) -> Check:
     ):
         return _torn(settings, about, [folder.name for folder in states])
     if not why:
-        return Check("server", "ok", about)
+        return _cramped(settings, about)
     where = shlex.quote(str(embedded.Files(settings.data_dir).store))
     if why == said.READ_ONLY_HERE:
         wrong = f"{about}: this process may not write to its disk ({said.READ_ONLY})"
@@ -201,11 +202,28 @@ def _writing(settings: Settings, about: str) -> Check:
         if why == said.READ_ONLY:
             fix = f"So is a disk mounted that has failed. See: df {where}; mount; dmesg"
         return Check("server", "wrong", wrong, f"{fix}. The next command starts it anew then.")
-    fix = "Run `agentbus server stop`, then `agentbus server start`; the next command does it, too."
+    fix = f"{_ANEW}; the next command does it, too."
     if not full:
         fix += " If it fails again, see its limits there (ulimit -f, ulimit -n), and dmesg."
     return Check(
         "server", "wrong", wrong, fix, Step("start the server anew", partial(_revive, settings))
+    )
+
+
+def _cramped(settings: Settings, about: str) -> Check:
+    """See that a server may store what its disk has room for."""
+    if not server_disk.is_cramped(settings):
+        return Check("server", "ok", about)
+    given, may = (
+        size(limit(settings) or 0) for limit in (embedded.given_limit, embedded.store_limit)
+    )
+    return Check(
+        "server",
+        "warning",
+        f"{about}: it was started while its disk was nearly full, and may store {given} until it "
+        f"is started anew; then {may}",
+        f"{_ANEW}; the next command that finds no room does it, too.",
+        Step("start the server anew", partial(_widen, settings)),
     )
 
 
@@ -229,13 +247,17 @@ def _revive(settings: Settings) -> str:
     return "" if server_disk.revive(settings) else "somebody else has"
 
 
+def _widen(settings: Settings) -> str:
+    return "" if server_disk.widen(settings) else "somebody else has"
+
+
 def durability(settings: Settings) -> Check:
     """See that what the server acknowledges is on the disk before."""
     durable = server_disk.is_durable(settings)
     how = status.DURABLE[durable]
     if durable:
         return Check("durability", "ok", how)
-    fix = "Run `agentbus server stop`, then `agentbus server start`: it writes it anew."
+    fix = f"{_ANEW}: it writes it anew."
     return Check("durability", "unknown" if durable is None else "wrong", how, fix)
 
 

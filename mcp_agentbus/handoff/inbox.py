@@ -160,8 +160,9 @@ async def _wait(
             inbox = await look(places, left_s <= 0)
         except (BusUnreachable, Unconfirmed):
             left_s = timeout_s - (time.monotonic() - began)
-            if left_s <= 0 or not await session.bus.reconnected(left_s):
+            if left_s <= 0:
                 raise
+            await _back(session, left_s)
             renew()
             places = EVERYTHING
             continue
@@ -175,9 +176,18 @@ async def _wait(
         places = news or EVERYTHING
         overtaken = iter(_OVERTAKEN_S) if news else overtaken
         # Only what was there before may come back by itself: `agentbus server stop` stands.
-        if not await session.bus.reconnected(max(timeout_s - (time.monotonic() - began), 0)):
-            raise BusUnreachable(hint=session.bus.away_says)
+        await _back(session, max(timeout_s - (time.monotonic() - began), 0))
         renew()
+
+
+async def _back(session: Session, within_s: float) -> None:
+    """Wait for the bus; whoever is not let in there any more does not wait on.
+
+    Raises:
+        AgentbusError: there is no connection, and why.
+    """
+    if not await session.bus.reconnected(within_s, if_let_in=True):
+        raise session.bus.away or BusUnreachable()
 
 
 async def _news(watch: Watch, within_s: float) -> AbstractSet[str]:

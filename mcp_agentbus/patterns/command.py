@@ -47,6 +47,7 @@ async def subscribe(
     topic: str,
     print_: Print,
     *,
+    say: Callable[[str], None],
     group: str = "",
     limit: int | None = None,
     within_s: float | None = None,
@@ -55,7 +56,7 @@ async def subscribe(
 
     Raises: as `events.subscribe`.
     """
-    async with events.subscribe(session, topic, group=group) as heard:
+    async with events.subscribe(session, topic, group=group, say=say) as heard:
         print_(
             f"Listening to {topic} as {session.me.id}, until you press Ctrl-C. {_LOSSY}",
             {"listening": topic, "agent": session.me.id},

@@ -18,11 +18,12 @@ import asyncio
 import math
 import re
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+from mcp_agentbus.bus.away import reached, unsaid
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core import ids
@@ -41,8 +42,6 @@ _HEARD_MAX: Final = 5_000
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Where answers go. Another subject in its place would be one that an answerer is made to write to.
 _ANSWER_TO: Final = re.compile(r"(_INBOX|agentbus-answers)\.[A-Za-z0-9_.-]{1,128}")
-# How long one look for a server may take that has gone, in seconds; then comes the next.
-_RECONNECT_S: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,11 @@ async def publish(session: Session, topic: str, body: str = "") -> None:
 
 @asynccontextmanager
 async def subscribe(
-    session: Session, topic: str = ">", *, group: str = ""
+    session: Session,
+    topic: str = ">",
+    *,
+    group: str = "",
+    say: Callable[[str], None] = unsaid,
 ) -> AsyncGenerator[Events, None]:
     """Hear events while the block lasts; those of this session, too.
 
@@ -95,6 +98,7 @@ async def subscribe(
         session: who listens.
         topic: as `publish`; `*` in it is any one word, and `>` at its end one word or more.
         group: of all that listen under this name each event is heard by one; empty: by everybody.
+        say: gets a sentence when the bus is away, and when it is back.
 
     Raises:
         BadInput: a value breaks its rule.
@@ -107,7 +111,7 @@ async def subscribe(
             hint="Use 1 to 64 letters, digits, '_' and '-'.",
         )
     await session.called()
-    events = Events(session)
+    events = Events(session, say)
     heard = session.bus.subscribed(subject, events.heard, group=group, most=_HEARD_MAX)
     async with heard as is_allowed:
         if not is_allowed:
@@ -168,8 +172,8 @@ async def reply(session: Session, event: Event, body: str = "") -> None:
 class Events:
     """What a subscription hears, in the order in which it comes. Made by `subscribe`."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, say: Callable[[str], None] = unsaid) -> None:
+        self._session, self._say = session, say
         self._waiting: deque[Event] = deque()
         self._came = asyncio.Event()
         #: Whether something may be missed before the next one that is heard.
@@ -194,12 +198,14 @@ class Events:
 
         Raises:
             BusUnreachable: the bus was closed.
+            NotAllowed: it takes this login no more.
         """
         while not self._waiting:
             if self._away:
                 self._away = is_back = False  # it may end once more before this is known
                 try:
-                    is_back = await self._session.bus.reconnected(_RECONNECT_S)
+                    await reached(self._session.bus, self._say)
+                    is_back = True
                 finally:
                     self._away |= not is_back
                 continue

@@ -15,6 +15,7 @@ library, and little of that: a relay keeps one beside each session.
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -33,21 +34,15 @@ class _Asked(NamedTuple):
     #: A server may have it, and have done it.
     is_said: bool = True
 
-    @property
-    def id(self) -> str | int:
-        """Its id, as its host chose it."""
-        given: str | int = self.message.content["id"]
-        return given
-
-    def is_about(self, request: object) -> bool:
-        """Tell whether that is its id: 1 and "1" are two, and so are 1 and true."""
-        return type(self.id) is type(request) and self.id == request
-
     def again(self, *, maybe_done: bool) -> bytes:
         """Return it as the next server is told it."""
         ago_s = round(time.monotonic() - self.at, 3)
         told = {lines.SAID_BEFORE: ago_s, lines.MAYBE_DONE: maybe_done and self.is_said}
         return messages.dump(messages.with_meta(self.message.content, told))
+
+
+# What a request is known by: 1 and "1" are two ids, and so are 1 and true.
+_Key = tuple[type, object]
 
 
 class Conversation:
@@ -60,8 +55,8 @@ class Conversation:
         #: The host's handshake, once it was accepted: `initialize`, and what ends it.
         self._initialize: HostMessage | None = None
         self._initialized = b""
-        #: The requests under way, as they came.
-        self._unanswered: list[_Asked] = []
+        #: The requests under way, of each id as they came.
+        self._unanswered: dict[_Key, deque[_Asked]] = {}
         #: Those of them that have waited for another of their id.
         self._due: list[HostMessage] = []
         #: How many answers to the handshake the host is not to hear: it has had one.
@@ -89,9 +84,9 @@ class Conversation:
         content = message.content
         with self._lock:
             if "id" in content:
-                waits = self._first(content["id"]) is not None
-                self._unanswered.append(_Asked(message, time.monotonic(), is_said=not waits))
-                return not waits
+                of_it = self._unanswered.setdefault(_key(content["id"]), deque())
+                of_it.append(_Asked(message, time.monotonic(), is_said=not of_it))
+                return len(of_it) == 1
             if content["method"] == "notifications/initialized":
                 self._initialized = message.line
             elif content["method"] == "notifications/cancelled":
@@ -135,7 +130,8 @@ class Conversation:
         with self._lock:
             maybe_done = self.server_says != lines.LEFT
             self._due = []
-            said = [asked for asked in self._unanswered if asked is self._first(asked.id)]
+            first = (of_it[0] for of_it in self._unanswered.values())
+            said = sorted(first, key=lambda asked: asked.at)
             told = [asked.again(maybe_done=maybe_done) for asked in said]
             self._note([asked.message for asked in said], is_said=True)
             self.server_says = ""
@@ -145,28 +141,33 @@ class Conversation:
             return b"".join(told)
 
     def _note(self, these: Sequence[HostMessage], *, is_said: bool) -> None:
-        self._unanswered = [
-            asked._replace(is_said=is_said)
-            if any(asked.message is each for each in these)
-            else asked
-            for asked in self._unanswered
-        ]
+        for message in these:
+            of_it = self._unanswered.get(_key(message.content["id"]), deque())
+            for place, asked in enumerate(of_it):
+                if asked.message is message:
+                    of_it[place] = asked._replace(is_said=is_said)
+                    break
 
     def _pop(self, request: object) -> HostMessage | None:
         """Return the oldest request of that id, which is no longer under way."""
-        asked = self._first(request)
-        if asked is None:
+        of_it = self._unanswered.get(_key(request))
+        if not of_it:
             return None
-        self._unanswered.remove(asked)
-        if waits := self._first(request):
-            self._due.append(waits.message)
+        asked = of_it.popleft()
+        if of_it:
+            self._due.append(of_it[0].message)
+        else:
+            del self._unanswered[_key(request)]
         return asked.message
 
-    def _first(self, request: object) -> _Asked | None:
-        return next((asked for asked in self._unanswered if asked.is_about(request)), None)
-
     def _is_handshake(self, request: object) -> bool:
-        return self._initialize is not None and _Asked(self._initialize, 0).is_about(request)
+        greeted = self._initialize
+        return greeted is not None and _key(greeted.content["id"]) == _key(request)
+
+
+def _key(request: object) -> _Key:
+    # Of a list, or an object, there is no request: it is the id of none.
+    return type(request), request if isinstance(request, str | int) else None
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -16,7 +16,6 @@ an object; in what is no text it puts U+FFFD, and tells the server so.
 import json
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from mcp_agentbus.core import lines
@@ -80,7 +79,7 @@ def read(line: bytes) -> HostMessage | NoMessage | None:
     except RecursionError:
         return _refused(_id_at_an_end(line), _TOO_DEEP)
     except ValueError as error:
-        told = _refused(None, f"it is no JSON, {error}", _PARSE_ERROR)
+        told = _refused(_id_at_an_end(line), f"it is no JSON, {error}", _PARSE_ERROR)
         return told if text.strip() else None
     if _is_response(content):
         return None
@@ -214,8 +213,12 @@ def _spelled_out(content: Any) -> str:
         return ""
     arguments = given = params.get("arguments")
     if isinstance(given, str):
-        with suppress(ValueError):
+        try:
             arguments = _decode(given or "{}")
+        except RecursionError:
+            return _TOO_DEEP
+        except ValueError:
+            return ""
     if arguments in (None, []):  # an empty list is how some languages write an empty object
         arguments = {}
     if given is None or given is arguments or not isinstance(arguments, dict):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own.disk import MUCH_MORE
 from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError, refusal
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull
@@ -193,10 +195,13 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
         configs = await together(*(_config(bus, stream) for stream in SETTINGS))
     calls = [_call(*each, newer=newer) for each in zip(SETTINGS, configs, strict=True)]
     if any(calls):
-        room = None if bus.settings.url else embedded.store_limit(bus.settings)
+        room = None if bus.settings.url else _room(bus.settings)
         for stream, call in zip(SETTINGS, calls, strict=True):  # in order: TASKS takes from SCHED
             if call:
                 await _make(bus, call, fitted(stream, room))
+    if not bus.settings.url:
+        found = zip(configs, calls, strict=True)
+        await _grow(bus, (has for has, call in found if has and not call))
     bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
 
 
@@ -231,15 +236,40 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
     return {**made, "max_bytes": stream["max_bytes"] * room // wanted}
 
 
+async def _grow(bus: Bus, configs: Iterable[Mapping[str, Any]]) -> None:
+    """Give more room to what this user's own server was given while its disk was nearly full."""
+    known = [*configs]
+    if _grown(known, embedded.given_limit(bus.settings)):  # else the disk need not be looked at
+        for config in _grown(known, _room(bus.settings)):
+            with suppress(ApiError):  # the others have reserved more than their part: it stays
+                await bus.api(f"STREAM.UPDATE.{config['name']}", config)
+
+
+def _grown(configs: Iterable[Mapping[str, Any]], room: int | None) -> list[dict[str, Any]]:
+    """Return with their part of the room those that have much less; a later version's stay."""
+    parts = {each["name"]: fitted(each, room)["max_bytes"] for each in SETTINGS}
+    return [
+        {**has, "max_bytes": parts[has["name"]]}
+        for has in configs
+        if 0 < has.get("max_bytes", -1) * MUCH_MORE <= parts[has["name"]] and not is_newer(has)
+    ]
+
+
+def _room(settings: Settings) -> int:
+    """Return what this user's own server can reserve: what it was told, or less on a full disk."""
+    room, given = embedded.store_limit(settings), embedded.given_limit(settings)
+    return room if given is None else min(room, given)
+
+
 async def _make(bus: Bus, call: str, stream: Mapping[str, Any]) -> None:
     """Create or update a stream, beside whoever does the same at this moment."""
     for pause_s in (*_BESIDE_OTHERS_S, None):
         try:
             await _set_up(bus, call, stream)
         except ApiError as error:
+            if call == "UPDATE" and error.code != NAME_IN_USE:
+                return  # it stays as it is, and doctor tells of it
             if error.code not in {NO_ROOM_TO_RESERVE, NAME_IN_USE}:
-                if call == "UPDATE":  # it stays as it is, and doctor tells of it
-                    return
                 raise _unmade(bus, refusal(error)) from None
             if pause_s is None and error.code == NAME_IN_USE:
                 what = f"{stream['name']} is being restored from a backup, or that was broken off."

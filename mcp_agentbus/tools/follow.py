@@ -19,12 +19,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Self, get_args
 
+from mcp_agentbus.bus.away import reached, unsaid
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent, Priority
-from mcp_agentbus.errors import AgentbusError, NotAllowed
+from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import streams, subjects, unseen, waiting
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import record_in
@@ -33,10 +34,6 @@ from mcp_agentbus.store.task import Moment, Record, State
 
 # In seconds: tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
-# How long one look for a server may take that has gone, in seconds; then comes the next.
-_RECONNECT_S: Final = 60.0
-# And the first one, after which it is said: a restart takes no longer.
-_FIRST_S: Final = 5.0
 # Records in one answer; each may have 1 MiB, and an answer has 64.
 _PAGE: Final = 50
 # Tasks of which it is known what was told of them last.
@@ -79,7 +76,7 @@ async def follow(
     agent: Agent,
     since: Position | None = None,
     *,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = unsaid,
 ) -> AsyncGenerator[Event, None]:
     """Yield an event when the waiting tasks change, or what became of a sent task.
 
@@ -104,7 +101,7 @@ async def follow(
             await stack.enter_async_context(bus.subscribed(subject, arrived))
         while True:
             # Waiting for a server does not start one: `agentbus server stop` stands.
-            await _reached(bus, say)
+            await reached(bus, say)
             changed.clear()
             try:
                 async with aclosing(following.news()) as news:
@@ -116,24 +113,6 @@ async def follow(
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_S):
                     await changed.wait()
-
-
-async def _reached(bus: Bus, say: Callable[[str], None]) -> None:
-    """Wait until the server is reached; whoever waits long is told why.
-
-    Raises:
-        BusUnreachable: as `Bus.reconnected`.
-        NotAllowed: the server takes this login no more, which no waiting mends.
-    """
-    is_said = False
-    while not await bus.reconnected(_RECONNECT_S if is_said else _FIRST_S):
-        if bus.is_locked_out:
-            raise NotAllowed(f"The bus is not to be followed any more: {bus.away_says}")
-        if not is_said:
-            say(f"The bus is away, and looked for again and again: {bus.away_says}")
-        is_said = True
-    if is_said:
-        say("The bus is back.")
 
 
 class _Following:

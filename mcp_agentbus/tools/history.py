@@ -196,7 +196,7 @@ class _Trail:
 
     async def follow(self) -> None:
         """Print each step as it becomes known, until it is cancelled."""
-        async for span in news(self.bus, self.archive, self.agents, self.step):
+        async for span in news(self.bus, self.archive, self.agents, self.step, self.call.say):
             self.step = span.until or 0
             await self.print(span)
             await self.go_on_from(self.step)

@@ -20,7 +20,7 @@ from mcp_agentbus.errors import StoreFull, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store import subjects
+from mcp_agentbus.store import streams, subjects
 
 PROMISED_S = 5
 
@@ -75,10 +75,6 @@ async def test_on_a_full_disk_nothing_is_called_stored_and_with_room_the_next_ca
 
 
 async def test_a_server_that_a_full_disk_has_left_dead_is_started_anew_by_a_fix(small_disk):
-    async def fixed(**options):
-        _, said = await printed(settings, fix=True, **options)
-        return [(each["state"], each["step"]) for each in json.loads(said)["steps"]]
-
     with server_folder(small_disk / "home") as settings:
         async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
             await read_inbox(coder)
@@ -88,13 +84,13 @@ async def test_a_server_that_a_full_disk_has_left_dead_is_started_anew_by_a_fix(
             fill(ballast)
             with pytest.raises((Unconfirmed, StoreFull)):
                 await send_many(coder)
-            full = await fixed()
+            full = await fixed(settings)
             ballast.unlink()
 
-            planned = await fixed(dry_run=True)
+            planned = await fixed(settings, dry_run=True)
             untouched = embedded.find(settings).pid
-            done = await fixed()
-            left = await fixed()
+            done = await fixed(settings)
+            left = await fixed(settings)
 
     assert (full, left) == ([("none", "")], [("none", "")])
     assert planned == [("would", "start the server anew")]
@@ -105,9 +101,46 @@ async def test_a_server_that_a_full_disk_has_left_dead_is_started_anew_by_a_fix(
     assert untouched == before
 
 
-async def send_many(session):
+@pytest.mark.parametrize("by_a_fix", [True, False])
+async def test_a_server_that_began_on_a_nearly_full_disk_takes_more_once_others_leave_some(
+    tmp_path, monkeypatch, by_a_fix
+):
+    """It was told a limit for good, and so were streams: nothing was stored until a stop."""
+    with server_folder(tmp_path / "home") as settings:
+        if by_a_fix:  # then its streams have their room
+            async with Bus.connect(settings) as bus:
+                await streams.ensure_streams(bus)
+            embedded.stop(settings)
+        with monkeypatch.context() as full:
+            full.setattr(embedded, "store_limit", lambda _: 3 << 20)
+            before = embedded.ensure(settings).pid
+            async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
+                with pytest.raises(StoreFull):
+                    await send_many(coder)
+        _, told = await report(settings)
+        steps = await fixed(settings) if by_a_fix else []
+        async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
+            await send_many(coder, 60)
+            after = embedded.find(settings).pid
+            room = (await streams.info(bus, subjects.TASKS))["config"]["max_bytes"]
+        _, healed = await report(settings)
+
+    assert steps[:1] == ([("done", "start the server anew")] if by_a_fix else [])
+    assert told["server"]["state"] == "warning"
+    assert "started while its disk was nearly full" in told["server"]["said"]
+    assert "agentbus server stop" in told["server"]["fix"]
+    assert (healed["server"]["state"], after != before, room > 1 << 24) == ("ok", True, True)
+
+
+async def fixed(settings, **options):
+    """Return what `agentbus doctor --fix` has done."""
+    _, said = await printed(settings, fix=True, **options)
+    return [(each["state"], each["step"]) for each in json.loads(said)["steps"]]
+
+
+async def send_many(session, count=200):
     """Send more than fits."""
-    for _ in range(200):
+    for _ in range(count):
         async with asyncio.timeout(PROMISED_S):
             await send_task(session, session.me.id, "Count", "x" * 60_000)
 

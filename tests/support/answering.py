@@ -105,7 +105,7 @@ class Reader:
 
         return note
 
-    async def _reconnected(self, within_s):
+    async def _reconnected(self, within_s, **_):
         self.asked.append(("reconnected", within_s))
         return True
 

@@ -181,7 +181,7 @@ class SessionBus(Server):
         """As `Bus.handed_out`."""
         return []
 
-    async def reconnected(self, within_s):
+    async def reconnected(self, within_s, **_):
         """As `Bus.reconnected`."""
         self.reached_within.append(within_s)
         return self.is_reached

@@ -89,7 +89,7 @@ class Shell:
     async def up_to_date(self, bus, agents):
         yield Current(self.archive, self.extent, self.notes)
 
-    async def news(self, bus, archive, agents, after):
+    async def news(self, bus, archive, agents, after, _):
         self.news_of.append(after)
         for change in self.later:
             self.note(change)

@@ -5,7 +5,8 @@
     ('no space left on device', True)
 
 nats-server stores nothing any more once a write has failed, for want of room or of anything else,
-and says so to nobody: it answers, and confirms nothing, until it is started anew.
+and says so to nobody: it answers, and confirms nothing, until it is started anew. How much it may
+store it is told once, as it is started: by a disk that was nearly full then.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ _REASON: Final = re.compile(r": ([a-z][a-z /-]{2,60})$")
 _SOME_REASON: Final = "a reason that its log names"
 # What is no want of room may be as it was: each start takes the server from all who use it.
 _ANEW_AFTER_S: Final = 60.0
+#: So many times as much room is worth a start anew, or another size of what is there.
+MUCH_MORE: Final = 2
 # Room for the server to start, and for one large task.
 _ROOM_BYTES: Final = 8 << 20
 _PROBE_BYTES: Final = 1 << 20
@@ -102,6 +105,29 @@ def revive(settings: Settings) -> bool:
         mark.touch(mode=0o600)
         start_anew(settings)
     return True
+
+
+def widen(settings: Settings) -> bool:
+    """Start a server anew that may store much more than it was told; return whether it was so.
+
+    For who is told that there is no room left.
+
+    Raises: as `embedded.stop` and `embedded.ensure`.
+    """
+    if not is_cramped(settings):
+        return False
+    with locks.held(Files(settings.data_dir).root / "revive.lock", wait=True):
+        if is_cramped(settings):  # else another has, meanwhile
+            start_anew(settings)
+    return True
+
+
+def is_cramped(settings: Settings) -> bool:
+    """Tell whether the running server was started while the disk was much fuller than it is."""
+    given = embedded.given_limit(settings)
+    if given is None or not locks.is_held(Files(settings.data_dir).lock):
+        return False
+    return embedded.store_limit(settings) >= MUCH_MORE * given
 
 
 def write_error(settings: Settings) -> str:

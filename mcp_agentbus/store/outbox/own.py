@@ -94,7 +94,7 @@ class Own:
         try:
             return await ask(await self._open())
         except StoreFull as error:
-            if not await in_thread(disk.revive, self.settings):
+            if not await in_thread(_is_anew, self.settings):
                 raise await in_thread(_of_this_machine, error, self.settings) from None
         budget.renew()
         return await ask(await self._open())
@@ -136,6 +136,11 @@ class Own:
 def own_server(settings: Settings) -> Settings:
     """Return the settings of this user's own server beside a shared one."""
     return replace(settings, url=None, account=None)
+
+
+def _is_anew(settings: Settings) -> bool:
+    """Have the server started anew if that gives it room; return whether it was."""
+    return disk.revive(settings) or disk.widen(settings)
 
 
 def _of_this_machine(error: StoreFull, settings: Settings) -> StoreFull:

@@ -37,7 +37,8 @@ def runs(files):
 @pytest.fixture
 def anew(runs, monkeypatch):
     done = []
-    monkeypatch.setattr(disk, "embedded", SimpleNamespace(stop=done.append, ensure=done.append))
+    monkeypatch.setattr(disk.embedded, "stop", done.append)
+    monkeypatch.setattr(disk.embedded, "ensure", done.append)
     return done
 
 
@@ -119,6 +120,36 @@ def test_one_whose_store_takes_nothing_is_left_alone(settings, files, anew):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not anew
+
+
+@pytest.mark.parametrize(
+    ("conf", "is_widened"),
+    [
+        ("  max_file_store: 3109752\n", True),
+        ("  max_file_store: 3109753\n", False),
+        ("  max_file_store: little\n", False),
+        (None, False),
+    ],
+)
+def test_one_that_began_on_a_nearly_full_disk_is_started_anew_for_much_more_room(
+    files, anew, monkeypatch, conf, is_widened
+):
+    settings = SimpleNamespace(data_dir=files.root, url=None)
+    if conf is not None:
+        files.conf.write_text(conf)
+    monkeypatch.setattr(disk.embedded, "store_limit", lambda _: 3109752 * 2)
+
+    assert disk.widen(settings) is is_widened
+    assert len(anew) == (2 if is_widened else 0)
+    check = doctor._writing(settings, "it runs")
+    assert (check.state, bool(check.mend)) == (("warning" if is_widened else "ok"), is_widened)
+
+
+def test_of_one_that_does_not_run_no_limit_is_too_low(settings, files):
+    files.store.mkdir(parents=True)
+    files.conf.write_text("max_file_store: 1\n")
+
+    assert not disk.widen(settings)
 
 
 def test_a_store_that_is_gone_has_no_room(settings, files):

@@ -262,7 +262,8 @@ async def test_what_ends_as_a_connection_is_opened_ends_there_too(servers):
 
 
 async def test_whoever_waits_for_one_that_is_opened_knows_why_the_last_was_not(servers):
-    bus = servers.bus(asyncio.Event(), AWAY, asyncio.Event(), Link(), asyncio.Event())
+    """And of no earlier one: a server that hung was said not to run, as it had not before."""
+    bus = servers.bus(asyncio.Event(), AWAY, asyncio.Event())
 
     async def refused():
         with pytest.raises(BusUnreachable) as caught:
@@ -274,11 +275,24 @@ async def test_whoever_waits_for_one_that_is_opened_knows_why_the_last_was_not(s
     assert await refused() == late
     with pytest.raises(BusUnreachable, match="It is away"):
         await bus.send("a.b", b"", {})
-    assert await refused() == (AWAY.message, AWAY.hint)
-    link = await bus._live()
-    link.lost()
-    assert await refused() == late  # the last was opened
-    assert servers.may_start == [True, False, True, True, True]
+    assert await refused() == late
+    bus._opening = Opening(bus, BusUnreachable("They failed.", hint="Wait."))
+    assert await refused() == ("They failed.", "Wait.")
+    assert servers.may_start == [True, False, True]
+
+
+class Opening:
+    """The lock of who opens a connection, which others have until they have failed, for ever."""
+
+    def __init__(self, bus, failure):
+        self.bus, self.failure = bus, failure
+
+    async def __aenter__(self):
+        self.bus._refused = self.failure
+        await asyncio.Event().wait()
+
+    async def __aexit__(self, *_):
+        """Nobody gets here."""
 
 
 @pytest.fixture
@@ -322,6 +336,13 @@ async def test_how_long_it_is_waited_for_and_why_it_is_away_is_told(servers, awa
     assert await bus.reconnected(0.1) is True
     assert (bus.away_says, bus.is_locked_out) == ("", False)
     assert set(servers.may_start) == {False}
+
+
+async def test_who_is_not_let_in_waits_no_longer_if_that_was_not_asked_for(servers, awaited):
+    bus = servers.bus(AWAY, NotAllowed("Not you.", hint="Ask."))
+
+    assert await bus.reconnected(3600, if_let_in=True) is False
+    assert (servers.pauses, str(bus.away)) == ([0.25], "Not you. Hint: Ask.")
 
 
 async def test_it_is_waited_for_with_the_same_last_pause(servers, awaited):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from answering import Reader, claim
 
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BusUnreachable, NotAllowed
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import EVERYTHING, read_inbox, watch_inbox
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
@@ -25,7 +25,7 @@ class Waiting:
         #: What each look takes, and what it finds; after these, nothing.
         self.look_s, self.finds = 0.0, []
         #: Where something comes in after so many seconds, wait by wait; after these, nothing.
-        self.comes, self.reconnects = [], True
+        self.comes, self.reconnects, self.away = [], True, None
         self.watch = Watch()
         monkeypatch.setattr(inbox, "time", SimpleNamespace(monotonic=lambda: self.at))
         monkeypatch.setattr(inbox, "renew", lambda: self.done.append("renew"))
@@ -48,7 +48,8 @@ class Waiting:
         self.watch.note({"low"})  # comes as the next look begins
         return frozenset(places)
 
-    async def _reconnected(self, within_s):
+    async def _reconnected(self, within_s, *, if_let_in):
+        assert if_let_in
         self.done.append(("reconnect", within_s))
         return self.reconnects
 
@@ -57,9 +58,8 @@ class Waiting:
 
     async def ended(self, timeout_s):
         """Return what a wait that may last so long ends with."""
-        session = SimpleNamespace(
-            bus=SimpleNamespace(away_says="Tell whoever runs it.", reconnected=self._reconnected)
-        )
+        bus = SimpleNamespace(reconnected=self._reconnected, away=self.away)
+        session = SimpleNamespace(bus=bus)
         return await inbox._wait(self._look, session, self.watch, timeout_s, self._waiting)
 
 
@@ -241,3 +241,11 @@ async def test_what_comes_besides_tasks_and_results_comes_with_what_waits(monkey
     answer = await watch_inbox(reader.session, timeout_s=9, priority="high")
 
     assert (answer.empty, answer.waiting, answer.held_elsewhere) == (False, {"low": 3}, 1)
+
+
+@pytest.mark.parametrize("finds", [[], [BusUnreachable()]])
+async def test_one_that_takes_the_login_no_more_is_told_of_in_its_own_words(waiting, finds):
+    waiting.reconnects, waiting.away, waiting.finds = False, NotAllowed("Not you."), finds
+
+    with pytest.raises(NotAllowed, match="Not you"):
+        await waiting.ended(60)

@@ -11,7 +11,7 @@ from local_server import kill_servers
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
-from mcp_agentbus.errors import BadInput, BusUnreachable, NoAnswer, NobodyListens
+from mcp_agentbus.errors import BadInput, BusUnreachable, NoAnswer, NobodyListens, NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.patterns import command, events
@@ -240,3 +240,23 @@ async def test_a_connection_that_ends_again_as_it_is_back_is_waited_for_again():
         event = await anext(heard)
 
     assert (event.topic, event.missed, waits) == ("build", True, [0, 1, 2])
+
+
+async def test_who_listens_is_told_of_a_server_that_is_away_and_of_one_that_locks_out():
+    said, looks = [], [False, False, True]
+
+    async def reconnected(_):
+        is_back = bool(looks) and looks.pop(0)
+        if is_back:
+            heard.heard(None)  # it goes once more
+        bus.is_locked_out = not looks
+        return is_back
+
+    bus = SimpleNamespace(reconnected=reconnected, is_locked_out=False, away_says="No server.")
+    heard = events.Events(SimpleNamespace(bus=bus), said.append)
+    heard.heard(None)
+    with pytest.raises(NotAllowed, match=r"No server\."):
+        await anext(heard)
+
+    away = "The bus is away, and looked for again and again: No server."
+    assert said == [away, "The bus is back."]

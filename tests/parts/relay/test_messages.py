@@ -56,6 +56,7 @@ def refused(line):
         (request(b'{"a":[' + b"0," * 10_000 + b"0]}"), 7),
         (request(rb'{"arguments":"{\"a\":%s}"}' % (rb"\u005b" * 200 + b"]" * 200)), 7),
         (request(rb'{"arguments":"{\"a\":[%s0]}"}' % (b"0," * 10_000)), 7),
+        (b'{"params":{"arguments":"%s"},"id":7,"method":"x"}\n' % (b"[" * 9_000), 7),
     ],
     ids=lambda value: value[:60] if isinstance(value, bytes) else None,
 )
@@ -108,10 +109,19 @@ def test_a_batch_is_refused_for_each_of_its_requests_and_once_for_what_has_no_id
 
 
 @pytest.mark.parametrize(
-    "line", [b"no JSON\n", b"\xff\xfe\x00\n", b"\x00\n", request()[:-2] + b"\n"]
+    ("line", "request_id"),
+    [
+        *((line, None) for line in (b"no JSON\n", b"\xff\xfe\x00\n", b"\x00\n")),
+        (request()[:-2] + b"\n", 7),
+        (request(b'{"a":"\t"}'), 7),
+        (request(b'{"a":1,}'), 7),
+        (request(rb'{"a":"\x"}'), 7),
+        (b'{"params":{"a":"\t"},"id":7}\n', 7),
+        (b'{"params":{"id":7},"a":"\t"}\n', None),
+    ],
 )
-def test_what_is_no_json_is_refused_as_such(line):
-    assert refused(line) == (None, PARSE_ERROR)
+def test_what_is_no_json_is_refused_as_such_for_the_id_at_an_end_of_it(line, request_id):
+    assert refused(line) == (request_id, PARSE_ERROR)
 
 
 @pytest.mark.parametrize(
