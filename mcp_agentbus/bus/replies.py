@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from mcp_agentbus.core.text import from_json
@@ -24,6 +24,7 @@ WRONG_REVISION: Final = 10071
 #: Of a batched direct get: over 1,024 subjects fit.
 TOO_MANY_RESULTS: Final = 413
 _CODE_MAX: Final = 99_999
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 # What each answer to these calls has: it is read without a look whether it is there.
 _HAS: Final[Mapping[str, Any]] = {
     "STREAM.INFO": {
@@ -327,7 +328,7 @@ def delivery(stream: str, message: Message) -> Delivery:
             stream=stream,
             seq=int(seq),
             offered=int(offered),
-            stored_at=datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC),
+            stored_at=_EPOCH + timedelta(microseconds=int(nanoseconds) // 1000),
             waiting=int(waiting),
         )
     except (ValueError, OverflowError, OSError):

@@ -45,6 +45,7 @@ _REVISION: Final = re.compile(r"[0-9]{1,19}")
 _MSG_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,63}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9]{1,64}")
+_STORED_AT: Final = "Nats-Time-Stamp"
 # How far off the clock of who sends may be.
 _CLOCKS_DIFFER: Final = timedelta(minutes=10)
 
@@ -73,7 +74,9 @@ def moved(wanted: Stored, stored: Mapping[str, str]) -> dict[str, str]:
     mover = (H_MSG_ID, H_STREAM, H_ACCOUNT, *reason)
     if scheduler := stored.get(subjects.H_SCHEDULER):
         kept[subjects.H_SCHEDULED_BY] = scheduler
-    said = wanted.say.headers
+    said = dict(wanted.say.headers)
+    # In a stream that is made anew its number is another's, whom the server would drop for it.
+    said[H_MSG_ID] += f"-{stored.get(_STORED_AT, '')}"
     return {**kept, **{name: said[name] for name in mover if name in said}}
 
 

@@ -32,9 +32,9 @@ from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
-from mcp_agentbus.handoff.taking import arrivals, lanes, only, references, rest
+from mcp_agentbus.handoff.taking import entrusted, lanes, only, references, rest
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.turn import Turn
+from mcp_agentbus.handoff.taking.turn import Turn, note_what_arrived
 from mcp_agentbus.handoff.taking.watches import Watch
 
 LIMIT_MAX: Final = 50
@@ -79,7 +79,7 @@ async def read_inbox(
         ids.label(thread_id, "thread id")
     with session.calls.within(call) as this:
         await session.called()
-        await _note_what_arrived(session, this)
+        await note_what_arrived(session, this)
         if session.only:
             if peek or thread_id is not None:
                 raise only.refused(session)
@@ -127,7 +127,7 @@ async def watch_inbox(
     _check_limit(limit)
     with session.calls.within(call) as this, session.watches.begun() as watch:
         await session.called()
-        await _note_what_arrived(session, this)
+        await note_what_arrived(session, this)
 
         def look(places: AbstractSet[str], *, last: bool) -> Coroutine[Any, Any, Inbox]:
             if awaited:
@@ -205,13 +205,6 @@ async def _given(session: Session, call: Call, look: _Look) -> Inbox:
         return turn.give(await turn.take(look()))
 
 
-async def _note_what_arrived(session: Session, call: Call) -> None:
-    """A session that calls again has got answers of its calls before, and what they gave."""
-    async with session.lock:
-        await session.outcomes.confirm(call)
-        await arrivals.confirm(session.bus, session.claims, call)
-
-
 def _check_limit(limit: int | None) -> None:
     if limit is not None:
         text.check_number(limit, "limit", 1, LIMIT_MAX, hint=f"Use 1 to {LIMIT_MAX}.", kind=int)
@@ -265,7 +258,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
         next_cursor=session.claims.cursor(named[-1].task.id) if goes_on and named else None,
         held=len(session.claims),
     )
-    return await questions.with_answers(session.bus, session.claims, call, inbox)
+    return await entrusted.with_answers(session, call, inbox, lines=after < 0)
 
 
 def _of_held(session: Session, limit: int, after: int) -> tuple[list[Item], bool]:
@@ -327,7 +320,7 @@ async def _new(
         notes=(*notes, *taken.notes),
         held=len(session.claims),
     )
-    inbox = await questions.with_answers(session.bus, session.claims, by, inbox)
+    inbox = await entrusted.with_answers(session, by, inbox)
     if left or inbox.empty:
         return inbox
     return replace(inbox, **(await rest.as_told(session, taken, told))._asdict())

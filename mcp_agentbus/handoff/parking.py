@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Conflict, Delivery, Found
+from mcp_agentbus.bus.replies import Conflict, Delivery, Found, Stored
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import (
     AgentbusError,
@@ -35,6 +35,7 @@ from mcp_agentbus.handoff.looking.own_agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come
+from mcp_agentbus.store.reading.numbered import numbered
 from mcp_agentbus.store.records import Written, read_record, record_key, sent_key, write_record
 from mcp_agentbus.store.steps import Lost, Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD
@@ -46,6 +47,7 @@ from mcp_agentbus.store.upkeep.room import make_room
 _PAGE: Final = 100
 # Headers that belong to the first storing, not to the task.
 _NOT_REPLAYED: Final = ("Nats-", subjects.H_REASON, subjects.H_MOVED)
+_LISTED: Final = "`agentbus parked` lists what is parked, with its id and number."
 # The server takes any name of a header, and a client says those that HTTP would.
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -84,19 +86,9 @@ async def park(
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     inbox, _, (lane, sender) = subjects.parts(delivery.subject)
-    stored = partial(
-        bus.publish,
-        subjects.dead_subject(inbox, lane, sender),
-        delivery.data,
-        {
-            **_kept(delivery.headers),
-            **_scheduled_by(delivery),
-            subjects.H_REASON: reason,
-            subjects.H_MOVED: str(delivery.seq),
-        },
-        message_id=f"dead-{delivery.stream}-{delivery.seq}",
-        stream=DEAD,
-    )
+    said = {**_scheduled_by(delivery), subjects.H_REASON: reason}
+    aside = subjects.dead_subject(inbox, lane, sender)
+    stored = partial(_store, bus, delivery, aside, said, f"dead-{delivery.stream}", stream=DEAD)
     try:
         await stored()
     except StoreFull:
@@ -110,6 +102,41 @@ async def park(
         with suppress(Conflict):  # another reader parked it at the same moment
             await write_record(bus, ended, revision)
     await removal.finish(bus, delivery)
+
+
+async def _store(
+    bus: Bus,
+    moved: Delivery | Found,
+    subject: str,
+    said: Mapping[str, str],
+    by: str,
+    *,
+    stream: str,
+) -> Stored:
+    """Store what is moved from another stream, once, however often that is begun.
+
+    It is known by when it was stored, too: a stream that is made anew, or restored, gives the same
+    numbers to others, which the server would drop and acknowledge.
+
+    Raises:
+        Refused: it was moved before, and what was moved has gone on from there.
+        StoreFull, ...: as `Bus.publish`.
+    """
+    once = f"{by}-{moved.seq}-{text.stamp(moved.stored_at, timespec='microseconds')}"
+    headers = {**_kept(moved.headers), **said, subjects.H_MOVED: str(moved.seq)}
+    for message_id in (once, None):  # a gate gives its own
+        stored = await bus.publish(
+            subject, moved.data, headers, message_id=message_id, stream=stream
+        )
+        if not stored.duplicate:
+            return stored
+        there = await numbered(bus, stream, stored.seq, subject)
+        if there and there.data == moved.data:
+            return stored
+    raise Refused(
+        "It was moved from there a few minutes ago, and has gone on since. Nothing was changed.",
+        hint="Look what became of it; the same again does it in ten minutes.",
+    )
 
 
 def why_not(refused: Refused) -> str:
@@ -181,7 +208,7 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     Raises:
         BadInput: several parked tasks begin with it.
         UnknownTask: nothing parked in these inboxes has that id or number.
-        Refused: its deadline has passed.
+        Refused: its deadline has passed, or it was offered again before and has gone on since.
         AlreadyEnded: it has another end; what was parked of it is there no more.
         InboxFull, ...: as `Bus.publish`; then it stays parked.
     """
@@ -191,21 +218,19 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
             f"The deadline of task {chosen.task.id} has passed; it would expire at once.",
             hint="Send it anew; `agentbus parked --json` shows its text.",
         )
-    [stored] = await bus.many(DEAD, {"seq": chosen.number, "batch": 1})
+    stored = await _stands(bus, chosen)
+    if stored is None:
+        what = f"{which[:70]!r} is parked no more: somebody else has just offered it again."
+        raise UnknownTask(what, hint=_LISTED)
     lane, sender = subjects.parts(stored.subject).rest
-    removed = partial(bus.api, f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
+    removed = partial(_remove, bus, chosen)
     begun = chosen.task and await _begin_anew(bus, sender, chosen.inbox, chosen.task.id)
     if isinstance(begun, Lost):
         await removed()
         raise _is_over(begun.record)
     try:
-        offered = await bus.publish(
-            subjects.task_subject(chosen.inbox, lane, sender),
-            stored.data,
-            {**_kept(stored.headers), subjects.H_MOVED: str(chosen.number)},
-            message_id=f"replay-{chosen.number}",
-            stream=subjects.TASKS,
-        )
+        lies_in = subjects.task_subject(chosen.inbox, lane, sender)
+        offered = await _store(bus, stored, lies_in, {}, "replay", stream=subjects.TASKS)
     except Refused:
         if begun:
             with suppress(AgentbusError, Conflict):  # it says `stored` until it is offered again
@@ -216,6 +241,17 @@ async def replay(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
         await _renew_sent(bus, sender, chosen.inbox, chosen.task.id, lies_at)
     await removed()
     return chosen
+
+
+async def _stands(bus: Bus, chosen: Parked) -> Found | None:
+    """Return the message of a parked task; None if what has its number is gone, or another."""
+    message = await numbered(bus, DEAD, chosen.number)
+    return message if message and message.stored_at == chosen.parked_at else None
+
+
+async def _remove(bus: Bus, chosen: Parked) -> None:
+    if await _stands(bus, chosen):
+        await bus.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": chosen.number})
 
 
 def _is_over(record: Record) -> AlreadyEnded:
@@ -234,8 +270,7 @@ async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     said = f"No task {which[:70]!r} is parked for {whose}"
     other = await _parked_as(bus, mine, which)
     if other is None or not ids.is_inbox(other.inbox):
-        hint = "`agentbus parked` lists what is parked, with its id and number."
-        raise UnknownTask(f"{said}.", hint=hint)
+        raise UnknownTask(f"{said}.", hint=_LISTED)
     to = ids.address_of(other.inbox)
     who = "An agent that holds" if to.startswith("role:") else "A session of"
     raise UnknownTask(f"{said}, but one is for {to}.", hint=f"{who} {to} can replay it.")

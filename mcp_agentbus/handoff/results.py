@@ -25,7 +25,7 @@ from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.sending import memory, outgoing
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
-from mcp_agentbus.handoff.taking import only
+from mcp_agentbus.handoff.taking import entrusted, only
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.reading.clock import now_about
@@ -153,8 +153,10 @@ async def _publish(
 
 
 async def _go_on(session: Session, claim: Claim) -> Published:
-    if claim.record.session == session.id:  # else it outlives this session
+    if claim.record.session == session.id:
         session.claims.hold(claim)
+    else:  # it outlives this session
+        entrusted.note(session, claim.record)
     if not roster.is_lease(claim.record):
         with suppress(AgentbusError):  # the session's keeper says it again
             await session.bus.extend(claim.delivery)

@@ -87,6 +87,8 @@ class Session:
     #: The id of the session that its host has begun in its place; empty if none.
     successor: str = field(default="", init=False)
     claims: Claims = field(init=False)
+    #: What was left to its agent's shell, as far as it was looked at: not its own, see `entrusted`.
+    entrusted: Claims = field(init=False)
     outcomes: Outcomes = field(init=False)
     #: Agents and roles that it has sent to.
     known: Addressees = field(init=False)
@@ -118,6 +120,7 @@ class Session:
         """Be this agent, with nothing claimed, sent or met yet."""
         self.me = me
         self.claims = Claims(self.bus, self.me.id, self.id)
+        self.entrusted = Claims(self.bus, self.me.id, "")
         self.outcomes = Outcomes(self.bus, self.me.id, self.id)
         self.known = Addressees(self.bus, self.me.id)
 
@@ -386,6 +389,7 @@ class Session:
         """Give back what it holds, and say that it leaves: each step, whatever the others do."""
         for step in (
             partial(arrivals.leave, self.bus, self.claims, self.calls.ended),
+            partial(arrivals.leave, self.bus, self.entrusted, self.calls.ended),
             partial(self.claims.give_all_back, "its session ended"),
             partial(roster.beat, self.bus, self.me, self.id, leaving=True),
             partial(self.outcomes.leave, self.calls.ended),

@@ -4,8 +4,10 @@
 from datetime import timedelta
 
 import pytest
+from set_aside import set_aside
 
 from mcp_agentbus.doctor import strangers
+from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -179,3 +181,31 @@ async def test_so_is_who_had_not_looked_before(own_world):
     told = (await watch_inbox(planner, timeout_s=5)).results
 
     assert [(each.task_id, each.state) for each in told] == [(gone.task_id, "failed")]
+
+
+@pytest.mark.promise(18)
+async def test_what_is_set_aside_in_a_stream_made_anew_is_offered_again_as_what_was_before(
+    own_world,
+):
+    bus = own_world.bus
+    for _ in range(2):  # the first of its stream each time
+        _, coder, task_id = await set_aside(own_world)
+
+        await parking.replay(bus, [coder.me.id], task_id)
+
+        assert [item.task.id for item in (await watch_inbox(coder, timeout_s=5)).tasks] == [task_id]
+        await publish_result(coder, task_id, "completed")
+        await bus.api(f"STREAM.DELETE.{subjects.DEAD}")
+
+
+@pytest.mark.promise(16)
+async def test_what_cannot_be_read_in_a_stream_made_anew_is_set_aside_as_what_was_before(pair):
+    planner, coder = pair
+    lane = subjects.task_subject(coder.me.id, "normal", planner.me.id)
+    for rubbish in (b"of before", b"of a new store"):
+        await planner.bus.publish(lane, rubbish, stream=subjects.TASKS)
+
+        await watch_inbox(coder, timeout_s=5)
+
+        await planner.bus.api(f"STREAM.DELETE.{subjects.TASKS}")
+    assert [each.size for each in await parking.parked(coder.bus, coder.me.id)] == [9, 14]

@@ -8,6 +8,7 @@ import json
 import select
 import signal
 import subprocess
+from functools import partial
 
 import forking
 import mcp_types as types
@@ -17,13 +18,16 @@ from served import Pipes
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed
 from mcp_agentbus.handoff import shell, shells
-from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.decisions import Decision
 
 
 @pytest.fixture
@@ -74,6 +78,68 @@ async def test_one_that_is_kept_outlives_its_session_as_a_shells_does(world, wai
     async with Session(world.bus, agent) as second:
         assert (await publish_result(second, task_id, "working", progress=50)).state == "working"
     assert (await publish_result(coder, task_id, "completed")).state == "completed"
+
+
+@pytest.mark.parametrize("call", [read_inbox, partial(watch_inbox, timeout_s=0)], ids=["r", "w"])
+async def test_the_reply_to_what_is_asked_reaches_the_next_session_of_its_agent_once(
+    world, waiting, call
+):
+    planner, coder, task_id = await waiting()
+
+    async def anew(called, *said, **more):
+        async with Session(world.bus, coder.me) as session:
+            return await called(session, *said, **more)
+
+    await anew(publish_result, task_id, "needs_input", body="Which branch?")
+    [line] = (await anew(read_inbox)).tasks
+    quiet = await anew(watch_inbox, timeout_s=0)
+    await publish_result(planner, task_id, "answered", body="main")
+    [told] = (await anew(call)).tasks
+    once = await anew(read_inbox), await anew(watch_inbox, timeout_s=0)
+
+    shell_of_it = f"{coder.me.id}/{shells.session_id(coder.me.id, world.bus.settings.state_dir)}"
+    assert (line.task.id, line.state, line.holder) == (task_id, "needs_input", shell_of_it)
+    assert (line.given_at is None, quiet.tasks) == (False, ())
+    assert (told.task.id, told.question, told.holder) == (task_id, "Which branch?", shell_of_it)
+    assert [answer.body for answer in told.answers] == ["main"]
+    assert [[each.answers for each in inbox.tasks] for inbox in once] == [[()], []]
+    assert await steps(coder, task_id) == ["stored", "claimed", "needs_input", "working"]
+    assert (await anew(publish_result, task_id, "completed")).state == "completed"
+    assert (await anew(read_inbox)).tasks == ()
+
+
+async def test_what_its_user_decides_reaches_the_next_session_of_its_agent_and_no_other(
+    world, waiting
+):
+    planner, coder, task_id = await waiting()
+    async with Session(world.bus, coder.me) as first:
+        await publish_result(first, task_id, "needs_approval", summary="May I?")
+    record = (await task_life(coder, task_id)).record
+    decisions.keep(world.bus.settings.state_dir, record, Decision(False, "no", now()))
+
+    [told] = (await watch_inbox(coder, timeout_s=0)).tasks
+    again = await watch_inbox(coder, timeout_s=0)
+    others = await read_inbox(planner), await read_inbox(await world.session("other"))
+
+    assert (told.decision.word, told.decision.note) == ("DENIED", "no")
+    assert (again.tasks, [inbox.tasks for inbox in others]) == ((), [(), ()])
+    assert (await publish_result(coder, task_id, "completed")).state == "completed"
+    assert decisions.is_against("completed", (await task_life(coder, task_id)).record.reason)
+
+
+async def test_what_a_shell_has_claimed_itself_is_no_other_sessions_to_read(world, waiting):
+    planner, coder, task_id = await waiting()
+    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as typed:
+        await read_inbox(typed)
+        await publish_result(typed, task_id, "needs_input", body="Which branch?")
+    await publish_result(planner, task_id, "answered", body="main")
+
+    read = await read_inbox(coder)
+    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as typed:
+        [told] = (await read_inbox(typed)).tasks
+
+    assert (read.tasks, read.held_elsewhere) == ((), 1)
+    assert [answer.body for answer in told.answers] == ["main"]
 
 
 async def test_one_that_is_kept_can_be_given_back_and_what_is_back_stays_so(world, waiting):
@@ -160,6 +226,13 @@ async def test_a_server_for_each_call_reads_works_and_ends(world, home, way):
         assert one in await call("read_inbox")
         assert "completed" in await call("publish_result", task_id=one, status="completed")
         assert "working" in await call("publish_result", task_id=two, status="working")
+        asked = {"task_id": two, "status": "needs_input", "summary": "Which branch?"}
+        assert "needs_input" in await call("publish_result", **asked)
+        await publish_result(planner, two, "answered", body="only main")
+        told = [await call("read_inbox") for _ in range(2)]
+        assert ["only main" in each for each in told] == [True, False]
+        assert [f"{state} by {agent}/shell-" in each for state, each in zip(
+            ("needs_input", "working"), told, strict=True)] == [True, True]  # fmt: skip
         assert "completed" in await call("publish_result", task_id=two, status="completed")
         results = (await read_inbox(planner)).results
 

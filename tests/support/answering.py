@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 from messages import read_record, read_task
@@ -21,7 +23,7 @@ from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.ends.news import Results
 from mcp_agentbus.handoff.looking import glances
 from mcp_agentbus.handoff.looking.glances import Glance
-from mcp_agentbus.handoff.taking import only
+from mcp_agentbus.handoff.taking import arrivals, only
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.taking.rest import InboxRest
 from mcp_agentbus.handoff.taking.watches import Watches
@@ -55,8 +57,12 @@ class Reader:
         claims = Claims(None, "coder", "session-1")
         claims.check = self._check
         self.session = SimpleNamespace(
-            bus=SimpleNamespace(reconnected=self._reconnected),
+            bus=SimpleNamespace(
+                reconnected=self._reconnected, settings=SimpleNamespace(state_dir=Path(os.devnull))
+            ),
             claims=claims,
+            entrusted=Claims(None, "coder", ""),
+            leased=False,
             outcomes=SimpleNamespace(
                 confirm=self._confirm, give=self._give, results_of=self._results_of
             ),
@@ -84,7 +90,7 @@ class Reader:
         monkeypatch.setattr(inbox.rest, "_looks", self._looks)
         monkeypatch.setattr(glances, "peek", self._peek)
         monkeypatch.setattr(only, "claim", self._claim)
-        monkeypatch.setattr(inbox.arrivals, "confirm", self._arrived)
+        monkeypatch.setattr(arrivals, "confirm", self._arrived)
 
     def held(self, *task_ids, **more):
         """Have the session hold tasks; return the claims."""
@@ -113,7 +119,8 @@ class Reader:
         self.asked.append("results arrived")
 
     async def _arrived(self, bus, claims, call):
-        self.asked.append("tasks arrived")
+        if claims is self.session.claims:
+            self.asked.append("tasks arrived")
 
     def _give(self, records, call):
         self.asked.append(("given", [record.task_id for record in records]))

@@ -50,11 +50,11 @@ class Results:
 
 
 def shown(session: Session, things: Collection[str]) -> frozenset[str]:
-    """Return those of these that a session shows: results, or answers about tasks that it holds.
+    """Return those of these that a session shows: results, or answers to what its agent asked.
 
     A result is named by its task's id, answers by that and their mark: `ID 2`.
     """
-    answers = session.claims.answers.items()
+    answers = (session.claims.answers | session.entrusted.answers).items()
     told = {f"{task_id} {each.mark}" for task_id, each in answers if each.is_given}
     return session.outcomes.shown(things) | told.intersection(things)
 

@@ -18,7 +18,16 @@ from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call, is_over
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.answer import Inbox
+
+
+async def note_what_arrived(session: Session, call: Call) -> None:
+    """A session that calls again has got answers of its calls before, and what they gave."""
+    async with session.lock:
+        await session.outcomes.confirm(call)
+        for claims in (session.claims, session.entrusted):
+            await arrivals.confirm(session.bus, claims, call)
 
 
 class Turn:
@@ -62,6 +71,7 @@ class Turn:
         if not inbox.peeked:
             tasks = [item.task.id for item in inbox.tasks]
             self._session.claims.give(tasks, self._call)
+            self._session.entrusted.give(tasks, self._call)
         self._session.outcomes.give(inbox.results, self._call)
         return inbox.lacking(self._session.ungranted)
 

@@ -192,7 +192,11 @@ def _task_block(item: Item, reader: Reader) -> Block:
     task, what = item.task, "Task" if item.task.expect == "answer" else "Word"
     facts = [f"{what} {task.id} from {task.sender}", task.priority]
     if item.given_at:
-        facts += [item.state, f"given to a call of this session {words.ago(item.given_at)}"]
+        ago = words.ago(item.given_at)
+        if item.holder:
+            facts += [f"{item.state} by {item.holder}", f"reported on {ago}"]
+        else:
+            facts += [item.state, f"given to a call of this session {ago}"]
         subject = Said(f"Subject: {task.subject}", task.sender)
         return Block(words.line(facts), subject, _way(task.id, reader), is_reminder=True)
     state = item.state if not item.new else "claimed now"

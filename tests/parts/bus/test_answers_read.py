@@ -11,7 +11,7 @@ from mcp_agentbus.bus.replies import ApiError, Delivery, Found, Garbled, Message
 from mcp_agentbus.errors import InboxFull, Refused, StoreFull, TooLarge
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
-NANOSECONDS = str(int(NOON.timestamp() * 1e9))
+NANOSECONDS = str(int(NOON.timestamp()) * 10**9 + NOON.microsecond * 1000)
 
 
 def refused(code, description=""):
@@ -256,6 +256,15 @@ def test_what_a_pull_brought_is_read_from_where_it_is_finished(token):
 
     assert brought == Delivery("a.b", b"x", {"h": "1"}, token, "TASKS", 17, 3, NOON, 2)
     assert brought.consumer == "TASKS.coder_high"
+
+
+def test_a_message_is_stored_at_one_time_whether_it_is_pulled_or_read():
+    at = "1795262400999999999"  # by a float of seconds it were of the next
+    token = f"$JS.ACK.TASKS.coder_high.3.17.5.{at}.2"
+
+    pulled = replies.delivery("TASKS", Message("a.b", b"x", {}, token)).stored_at
+
+    assert pulled == replies.server_time(f"{pulled:%Y-%m-%dT%H:%M:%S}.{at[-9:]}Z")
 
 
 @pytest.mark.parametrize(

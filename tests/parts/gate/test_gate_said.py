@@ -102,6 +102,7 @@ def test_what_is_moved_keeps_what_its_sender_has_said_of_it():
     stored = {
         "Agentbus-Task": ID, "Agentbus-Chain": "coder", "Agentbus-Reason": "before",
         "Nats-Scheduler": "agentbus.planner.sched.high.coder.9d", "Nats-Sequence": "7",
+        "Nats-Time-Stamp": "2026-05-18T10:00:00.5Z",
     }  # fmt: skip
     given = {
         "Agentbus-Task": "other", "Agentbus-Chain": "forged", "Agentbus-Reason": "now",
@@ -115,8 +116,10 @@ def test_what_is_moved_keeps_what_its_sender_has_said_of_it():
     }  # fmt: skip
 
     assert (parked.stream, parked.seq, again.stream, again.seq) == (TASKS, 7, DEAD, 7)
-    to_dead = {"Nats-Expected-Stream": DEAD, "Nats-Msg-Id": f"moved-{TASKS}-7"}
-    to_tasks = {"Nats-Expected-Stream": TASKS, "Nats-Msg-Id": f"moved-{DEAD}-7"}
+    # Of the seventh that is stored there at another time, as in a stream made anew, it is another.
+    known = [f"moved-{stream}-7-{stored['Nats-Time-Stamp']}" for stream in (TASKS, DEAD)]
+    to_dead = {"Nats-Expected-Stream": DEAD, "Nats-Msg-Id": known[0]}
+    to_tasks = {"Nats-Expected-Stream": TASKS, "Nats-Msg-Id": known[1]}
     assert said.moved(parked, stored) == {**kept, **to_dead, "Agentbus-Reason": "now"}
     assert said.moved(again, stored) == {**kept, **to_tasks}
 

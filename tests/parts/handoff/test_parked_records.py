@@ -277,6 +277,7 @@ async def test_where_it_lies_is_kept_also_if_who_offered_it_again_was_cut_off_be
     bus = Bus(PARKED, record=step(stepped("parked"), "stored", "coder", "", NOON, attempts=0))
     bus.keep(KEPT, SENT.model_copy(update={"seq": 3}))
     bus.ack = Stored(9, duplicate=True)
+    bus.messages.append(replace(PARKED, subject=LANE, seq=9))
 
     await parking.replay(bus, ["coder"], "t1")
 

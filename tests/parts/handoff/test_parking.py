@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is stored as a task is set aside and offered again: all of it, there and nowhere else."""
 
-from datetime import UTC, datetime
+from dataclasses import replace as changed
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 import strategies
 from messages import TASK
 
-from mcp_agentbus.bus.replies import Delivery, Found
+from mcp_agentbus.bus.replies import Delivery, Found, Stored
 from mcp_agentbus.errors import Refused, StoreFull, UnknownTask
 from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.parking import Parked
@@ -24,11 +25,14 @@ OF_ITS_STORING = {"Nats-Msg-Id": "m1", subjects.H_REASON: "of before", subjects.
 
 
 class Bus:
-    """Notes what is stored, finished and asked of a server, which has what stands in `found`."""
+    """Notes what is stored, finished and asked of a server, which has what stands in `found`.
 
-    def __init__(self, *found, fails=0, account=None, url=None):
+    It says of so many messages as are `known` that it has them already, under `at`.
+    """
+
+    def __init__(self, *found, fails=0, account=None, url=None, known=0, at=9):
         self.kept, self.finished, self.asked = [], [], []
-        self.found, self.fails = found, fails
+        self.found, self.fails, self.known, self.at = found, fails, known, at
         self.settings = SimpleNamespace(account=account, url=url)
 
     async def publish(self, *what, **how):
@@ -36,13 +40,14 @@ class Bus:
             self.fails -= 1
             raise StoreFull
         self.kept.append((what, how))
+        return Stored(self.at, duplicate=len(self.kept) <= self.known)
 
     async def finish(self, delivery):
         self.finished.append(delivery)
 
     async def many(self, stream, request):
         self.asked.append((stream, request))
-        return [each for each in self.found if each.seq == request["seq"]]
+        return [each for each in self.found if each.seq >= request["seq"]][:1]
 
     async def api(self, call, request):
         self.asked.append((call, request))
@@ -73,7 +78,7 @@ async def test_what_is_set_aside_is_the_task_with_why_and_from_where(headers, ke
     await parking.park(bus, taken, "coder", "too often", None)
 
     said = {**OF_THE_TASK, **kept, subjects.H_REASON: "too often", subjects.H_MOVED: "7"}
-    known = {"message_id": f"dead-{TASKS}-7", "stream": DEAD}
+    known = {"message_id": f"dead-{TASKS}-7-2026-05-18T10:00:00.000000Z", "stream": DEAD}
     assert bus.kept == [((ASIDE, b"{}", said), known)]
     assert bus.finished == [taken]
 
@@ -115,10 +120,60 @@ async def test_what_is_offered_again_is_what_was_sent_and_lies_there_no_more():
 
     said = {**OF_THE_TASK, subjects.H_MOVED: "2"}
     assert offered.number == 2
-    assert bus.kept == [((LANE, b"rubbish", said), {"message_id": "replay-2", "stream": TASKS})]
-    assert bus.asked == [
-        (DEAD, {"seq": 2, "batch": 1}), (f"STREAM.MSG.DELETE.{DEAD}", {"seq": 2}),
-    ]  # fmt: skip
+    known = {"message_id": "replay-2-2026-05-18T10:00:00.000000Z", "stream": TASKS}
+    assert bus.kept == [((LANE, b"rubbish", said), known)]
+    asked = (DEAD, {"seq": 2, "batch": 1})
+    assert bus.asked == [asked, asked, (f"STREAM.MSG.DELETE.{DEAD}", {"seq": 2})]
+
+
+LATER = AT + timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("now_there", [(), (aside(3),), (changed(aside(2), stored_at=LATER),)])
+async def test_what_is_gone_from_there_or_is_another_by_now_is_neither_offered_nor_removed(
+    monkeypatch, now_there
+):
+    bus = Bus(*now_there)
+    seen = [parking._parked(aside(2))]
+
+    async def parked(*_):
+        return seen
+
+    monkeypatch.setattr(parking, "parked", parked)
+    with pytest.raises(UnknownTask, match="'2' is parked no more"):
+        await parking.replay(bus, ["coder"], "2")
+    assert (bus.kept, bus.asked) == ([], [(DEAD, {"seq": 2, "batch": 1})])
+
+
+@pytest.mark.parametrize(
+    ("there", "tries"),
+    [
+        ([changed(aside(9, on=LANE), data=b"rubbish")], 1),
+        ([changed(aside(9, on=LANE), data=b"of another")], 2),
+        ([changed(aside(10, on=LANE), data=b"rubbish")], 2),
+        ([], 2),
+    ],
+    ids=["lies there", "another does", "gone", "the last, and gone"],
+)
+async def test_what_a_server_says_to_have_is_removed_only_where_it_lies_there(there, tries):
+    bus = Bus(aside(1), *there, known=1)
+
+    await parking.replay(bus, ["coder"], "1")
+
+    assert [how["message_id"] is None for _, how in bus.kept] == [False, True][:tries]
+    assert bus.asked[-1] == (f"STREAM.MSG.DELETE.{DEAD}", {"seq": 1})
+
+
+async def test_what_can_be_moved_under_no_id_stays_where_it_is():
+    bus, offering = Bus(known=2), Bus(aside(1), known=2)
+
+    with pytest.raises(Refused, match="has gone on since"):
+        await parking.park(bus, delivery(), "coder", "too often", None)
+    with pytest.raises(Refused, match="has gone on since"):
+        await parking.replay(offering, ["coder"], "1")
+
+    assert bus.finished == []
+    assert not any("DELETE" in call for call, _ in offering.asked)
 
 
 async def test_what_is_past_its_deadline_is_not_offered_again(elapse):

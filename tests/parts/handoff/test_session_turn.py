@@ -52,6 +52,7 @@ def session():
     background = []
     return SimpleNamespace(
         claims=Claims(),
+        entrusted=Claims(),
         outcomes=Outcomes(),
         lock=asyncio.Lock(),
         successor="",

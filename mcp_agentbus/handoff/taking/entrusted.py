@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What sessions of an agent have reported on and left to its shell's session, which goes on.
+
+    >>> note(session, claim.record)  # "needs_input", by a server that is started for one call
+    >>> (await with_answers(another, call, inbox)).tasks[0].answers[0].body
+    'main'
+
+No process of a shell's session is there to be told of a reply. So whoever of the agent reads on
+this machine is shown these tasks as lines, and what was said to their questions until that has
+arrived. None of it is claimed: it stays with the shell's session. An empty file a task, in a folder
+of this user's own, is the sign that there is one: without a sign nothing is asked.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from mcp_agentbus.core import ids
+from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.files import forget_older, own_folder
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.call import Call
+from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.publishing import questions
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shells import session_id
+from mcp_agentbus.handoff.taking.answer import Inbox, Item
+from mcp_agentbus.store.records import read_record
+from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record
+
+# Of so many a read tells.
+_TOLD_MAX: Final = 20
+
+
+def note(session: Session, record: Record) -> None:
+    """Note that a session has left a task to its agent's shell."""
+    place = record.owner, record.inbox, record.task_id
+    # Those who write plain NATS choose names, and never a path.
+    if not (ids.is_agent(place[0]) and ids.is_inbox(place[1]) and ids.is_task_id(place[2])):
+        return
+    folder = _folder(session)
+    with suppress(OSError, AgentbusError):  # then it is shown to whoever asks for it by its id
+        own_folder(folder)
+        forget_older(folder, "*", EXPIRES_MAX_S, record.updated_at.timestamp())
+        (folder / ".".join(place)).touch(mode=0o600)
+
+
+async def with_answers(
+    session: Session, by: Call | None, inbox: Inbox, *, lines: bool = False
+) -> Inbox:
+    """Return an answer of the inbox with what was said to questions about tasks, as `questions`.
+
+    About those that the session holds and those that were left to its agent's shell, which it may
+    name in `lines` besides.
+
+    Raises: as `questions.with_answers`.
+    """
+    inbox = await questions.with_answers(session.bus, session.claims, by, inbox)
+    if session.leased or session.only or not (claims := await _looked_at(session)):
+        return inbox
+    held = claims.values() if lines else ()
+    named = [Item(each.task, each.record.state, each.record.attempts) for each in held]
+    told = await questions.with_answers(session.bus, claims, by, Inbox(tasks=tuple(named)))
+    left = (_as_left(item, claims[item.task.id].record) for item in told.tasks)
+    return replace(inbox, tasks=(*left, *inbox.tasks))
+
+
+async def _looked_at(session: Session) -> Claims:
+    """Return what was left to the shell, as the records say by now."""
+    claims, folder = session.entrusted, _folder(session)
+    try:
+        signs = sorted(sign.name for sign in folder.iterdir())[:_TOLD_MAX]
+    except OSError:
+        return claims
+    held = await together(*(_look(session, tuple(sign.split("."))) for sign in signs))
+    kept = {claim.task.id for claim in held if claim}
+    for task_id in [each for each in claims if each not in kept]:
+        claims.let_go(task_id)
+    return claims
+
+
+async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
+    """Return a task's claim if it is the shell's still; else take its sign away."""
+    owner, inbox, task_id = place
+    record, revision = await read_record(session.bus, owner, inbox, task_id)
+    if record is None:  # it may be on another bus of the same user
+        return None
+    claims = session.entrusted
+    shell = session_id(session.me.id, session.bus.settings.state_dir)
+    if record.session != shell or record.state not in HELD:
+        with suppress(OSError):
+            (_folder(session) / ".".join(place)).unlink()
+        return None
+    claim = claims.get(task_id)
+    if claim and claim.revision == revision:
+        return claim
+    found = claim.written(record, revision) if claim else await claims.take_up(record, revision)
+    return claims.hold(found) if found else None
+
+
+def _as_left(item: Item, record: Record) -> Item:
+    """Return a task as one that was reported on, and that another session holds."""
+    return replace(item, given_at=record.updated_at, holder=f"{record.agent}/{record.session}")
+
+
+def _folder(session: Session) -> Path:
+    return session.bus.settings.state_dir / "entrusted" / session.me.id

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What sessions have left to their agent's shell, by its signs and the records."""
+
+import os
+from datetime import timedelta
+
+import pytest
+from local_server import settings_at
+from messages import TASK
+from server_stand_in import NOON, Server
+
+from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.taking import entrusted
+from mcp_agentbus.handoff.taking.answer import Inbox
+from mcp_agentbus.store.records import record_key
+from mcp_agentbus.store.task import EXPIRES_MAX_S, Moment, Record
+
+NOTHING = Inbox()
+
+
+class Bus(Server):
+    """Has the records of some tasks, and knows how often one was asked for."""
+
+    def __init__(self, home):
+        super().__init__()
+        self.settings, self.read = settings_at(home), 0
+
+    def put(self, record):
+        key = record_key(record.owner, record.inbox, record.task_id)
+        self.messages = [Found(key.subject, len(self.messages) + 7, NOON, {}, key.encode(record))]
+
+    async def last(self, stream, subject):
+        self.read += 1
+        return await super().last(stream, subject)
+
+
+@pytest.fixture
+def coder(tmp_path):
+    return Session(Bus(tmp_path), Agent("coder"))
+
+
+def record(coder, state="working", **said):
+    """Return the record of a task that the shell's session of an agent holds."""
+    held = {
+        "task_id": TASK["id"], "owner": "planner", "inbox": "coder", "state": state,
+        "agent": "coder", "subject": "Count", "thread_id": "t1", "updated_at": NOON,
+        "session": shells.session_id("coder", coder.bus.settings.state_dir),
+        "history": (Moment(state=state, at=NOON, by="coder"),),
+    }  # fmt: skip
+    return Record(**{**held, **said})
+
+
+def signs(coder):
+    folder = coder.bus.settings.state_dir / "entrusted" / "coder"
+    return sorted(sign.name for sign in folder.iterdir()) if folder.exists() else []
+
+
+async def shown(coder, **how):
+    return await entrusted.with_answers(coder, None, NOTHING, lines=True, **how)
+
+
+async def test_where_nothing_was_left_nothing_is_asked(coder):
+    assert (await shown(coder), coder.bus.read) == (NOTHING, 0)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"task_id": "../x"}, {"owner": "a/b"}, {"inbox": "role-"}], ids=["task", "owner", "in"]
+)
+def test_what_others_have_named_is_no_path(coder, odd):
+    entrusted.note(coder, record(coder, **odd))
+
+    assert signs(coder) == []
+
+
+@pytest.mark.parametrize(
+    "later", [{"state": "completed"}, {"state": "stored", "session": ""}, {"session": "s2"}]
+)
+async def test_the_sign_of_what_the_shell_holds_no_more_is_taken_away(coder, later):
+    entrusted.note(coder, record(coder))
+    assert signs(coder) == [f"planner.coder.{TASK['id']}"]
+    coder.bus.put(record(coder, **later))
+
+    assert ((await shown(coder)).tasks, signs(coder)) == ((), [])
+
+
+async def test_the_sign_of_what_another_bus_has_stays(coder):
+    entrusted.note(coder, record(coder))
+
+    assert ((await shown(coder)).tasks, len(signs(coder))) == ((), 1)
+
+
+async def test_a_sign_that_no_task_can_need_any_more_makes_room(coder):
+    entrusted.note(coder, record(coder, task_id="old"))
+    [sign] = (coder.bus.settings.state_dir / "entrusted" / "coder").iterdir()
+    then = NOON - timedelta(seconds=EXPIRES_MAX_S + 1)
+    os.utime(sign, (then.timestamp(), then.timestamp()))
+
+    entrusted.note(coder, record(coder))
+
+    assert signs(coder) == [f"planner.coder.{TASK['id']}"]
+
+
+async def test_a_place_where_no_sign_can_be_keeps_nobody_from_reporting(coder):
+    coder.bus.settings.state_dir.mkdir(parents=True)
+    (coder.bus.settings.state_dir / "entrusted").write_text("no folder")
+
+    entrusted.note(coder, record(coder))
+
+    assert await shown(coder) == NOTHING
+
+
+@pytest.mark.parametrize("which", [{"leased": True}, {"only": "t1"}])
+async def test_a_shell_and_whoever_has_one_task_are_shown_none_of_it(coder, which):
+    entrusted.note(coder, record(coder))
+    coder.bus.put(record(coder))
+    other = Session(coder.bus, Agent("coder"), **which)
+
+    assert (await shown(other), coder.bus.read) == (NOTHING, 0)
