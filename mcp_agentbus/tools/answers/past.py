@@ -154,6 +154,8 @@ def _facts(past: Past, name_chars: int) -> str:
         # A long one stands on this line already.
         typed = task_id if is_whole or len(task_id) <= _LABEL_CHARS else "ID"
         how = _COMMANDS[past.question.state].format(typed)
+        if past.asked_by and past.question.state == "needs_input":
+            how = f"{name(past.asked_by)} answers that"
         question = replace(past.question, by=name(past.question.by))
         facts += words.asked(question, past.state, [how])
     facts += [words.ELSEWHERE] * is_elsewhere

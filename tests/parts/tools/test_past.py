@@ -84,6 +84,16 @@ def test_a_row_has_its_names_whole_where_there_is_room_and_else_both_ends_of_eac
     assert " to coder " in row(longer)
 
 
+def test_who_got_a_result_as_well_is_told_who_answers_what_is_asked():
+    question = Question("needs_input", "coder", before(hours=1))
+    own = past(state="needs_input", agent="coder", question=question)
+
+    assert "to answer: agentbus answer 9d0c2f1a" in row(own)
+    copy = row(replace(own, owner="third", asked_by="planner"))
+    assert "planner answers that" in copy
+    assert "agentbus answer" not in copy
+
+
 def test_what_its_deadline_ended_is_over_since_then_whoever_has_written_that_down():
     at = now() - timedelta(minutes=1, seconds=1)
     task = past(state="expired", updated_at=at - timedelta(minutes=10), expires_at=at)
