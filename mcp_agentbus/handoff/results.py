@@ -240,7 +240,9 @@ async def _not_held(
     holder = f"session {record.session}" if ids.is_session(record.session) else "another session"
     raise NotClaimed(
         f"Task {task_id} is held by {holder} of {record.agent}. Nothing was stored.",
-        hint="Leave it to that session; if it dies, read_inbox offers the task again.",
+        hint="Leave it to that session; if it dies, read_inbox offers the task again. A program "
+        "that a worker runs for it says all by what it prints on standard output, also what it has "
+        "to ask: that is stored as the result.",
     )
 
 
