@@ -18,7 +18,7 @@ from typing import Any, Literal
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import is_probe
 from mcp_agentbus.store import records
-from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Record, Sent, Undecodable
+from mcp_agentbus.store.task import Moment, Record, Sent, Undecodable
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ def change_in(message: Found) -> Change | None:
 def _by_owner(sent: Sent, message: Found) -> Change:
     stored = Moment(state="stored", at=sent.created_at, by=sent.owner)
     answered = (
-        Moment(state="answered", at=each.at, by=sent.owner, note=each.body[:NOTE_MAX_CHARS])
-        for each in sent.answers
+        Moment(state="answered", at=each.at, by=sent.owner, note=each.body) for each in sent.answers
     )
     names = (
         "subject", "thread_id", "priority", "task_type", "in_reply_to", "created_at", "expires_at",

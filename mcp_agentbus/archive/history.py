@@ -15,12 +15,14 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.archive.kept.place import PageStart, cursor_of, only_here, place_of
+from mcp_agentbus.archive.kept.sought import Way, ways_to
 from mcp_agentbus.archive.past import ONCE, Past, as_held, outgoing, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
@@ -45,7 +47,6 @@ VIEWS: Final[tuple[View, ...]] = get_args(View)
 LIMIT_MAX: Final = 100
 # Seconds of a call in which older records are read into the archive; the next call goes on.
 _OLDER_S: Final = 1.0
-_SNIPPET_WORDS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,8 @@ class _Select:
 
     def __init__(self, archive: Archive) -> None:
         self._archive, self.now = archive, archive.now()
-        self.columns, self.source = "tasks.*, '' AS snippet", "tasks"
+        #: How rows are looked for, the best first: one is found by any of them.
+        self.ways = [Way()]
         self._conditions: list[str] = []
         self._values: list[Any] = []
         # Of which one is enough; each is asked by itself, since each has an index of its own.
@@ -288,17 +290,18 @@ class _Select:
     def put(self, limit: int) -> list[sqlite3.Row]:
         """Return the rows, the latest first."""
         found: dict[int, sqlite3.Row] = {}
-        for condition, values in self._either or [("1", [])]:
-            where = " AND ".join([condition, *self._conditions])
+        for (condition, values), way in product(self._either or [("1", [])], self.ways):
+            where = " AND ".join([condition, way.condition, *self._conditions])
             # All of it but the values is this module's own.
             rows = self._archive.rows(
-                f"SELECT {self.columns} FROM {self.source} WHERE {where}"  # noqa: S608
+                f"SELECT {way.columns} FROM {way.source} WHERE {where}"  # noqa: S608
                 " ORDER BY tasks.created_at DESC, tasks.n DESC LIMIT ?",
                 *values,
+                *way.values,
                 *self._values,
                 limit,
             )
-            found |= {row["n"]: row for row in rows}
+            found = {row["n"]: row for row in rows} | found
         latest = sorted(found.values(), key=lambda row: (row["created_at"], row["n"]), reverse=True)
         return latest[:limit]
 
@@ -306,11 +309,9 @@ class _Select:
 def _ask_for(select: _Select, wanted: Wanted, sides: Sides) -> None:
     """Put what is wanted into conditions."""
     _ask_for_view(select, wanted.view, sides)
-    if match := _match(wanted.words):
-        found = f"snippet(words, -1, '', '', ' \u2026 ', {_SNIPPET_WORDS})"
-        select.columns = f"tasks.*, {found} AS snippet"
-        select.source = "words CROSS JOIN tasks ON tasks.n = words.rowid"  # in this order
-        select.ask("words MATCH ?", match)
+    # At a zero byte a query of the index would end; in what is searched there is none.
+    if words := wanted.words.replace("\0", " ").split():
+        select.ways = list(ways_to(words))
     if wanted.other:
         select.ask("? IN (tasks.owner, tasks.inbox, tasks.agent)", wanted.other)
     if wanted.thread_id:
@@ -370,13 +371,6 @@ def _in_state(state: str, at: datetime) -> tuple[str, list[str]]:
 
 def _marks(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _match(words: str) -> str:
-    """Return words as FTS5 takes them: each of them, quoted, so that none is its syntax."""
-    # At a zero byte its query would end; in what is searched there is none.
-    each = words.replace("\0", " ").split()
-    return " ".join('"' + word.replace('"', '""') + '"' for word in each)
 
 
 def of_id(archive: Archive, sides: Sides, task_id: str, *, is_short: bool) -> tuple[Past, ...]:

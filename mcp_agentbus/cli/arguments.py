@@ -258,7 +258,8 @@ class Parser(argparse.ArgumentParser):
         from mcp_agentbus.cli.typed import elsewhere
 
         if line := elsewhere.here(self.whole):
-            self._end(f"this is typed otherwise here. Try: {line}")
+            why = elsewhere.left_out(self.whole)
+            self._end(f"this is typed otherwise here{why}. Try: {line}")
         if line := self._misplaced():
             self._end(line)
         if message.startswith(_LACKS) and (strange := self._strange()):

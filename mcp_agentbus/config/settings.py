@@ -100,7 +100,8 @@ ARCHIVE_KEYS: Final = (
         "Whether what became of tasks is kept on this machine, for `agentbus tasks` and `search`.",
         "false"),
     Key("texts", boolean, Keeps,
-        "Whether the texts of requests, notes and results are kept, and not their subjects alone.",
+        "Whether the texts of requests, notes and results are kept, and not their subjects alone; "
+        "[those that are kept already stay](history.md#where-it-comes-from).",
         "false"),
     Key("days", Within(1, 3_650), Keeps,
         "A task is removed when nothing has happened to it for so long, it is over, and the bus "

@@ -20,7 +20,7 @@ from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed, NotYour
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.looking.whose import unknown_task
 from mcp_agentbus.handoff.publishing import questions
-from mcp_agentbus.handoff.publishing.details import Details, checked, in_one
+from mcp_agentbus.handoff.publishing.details import Details, checked
 from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.sending import memory, outgoing
 from mcp_agentbus.handoff.session import Session
@@ -41,7 +41,16 @@ from mcp_agentbus.store.records import (
     with_room,
     write_sent,
 )
-from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record
+from mcp_agentbus.store.steps import (
+    Lost,
+    Same,
+    Step,
+    Write,
+    first_record,
+    in_one,
+    next_record,
+    said_with,
+)
 from mcp_agentbus.store.task import (
     HELD,
     NOTE_MAX_CHARS,
@@ -149,10 +158,11 @@ async def _publish(
         return await _end(session, claim, outcome.record)
     if outcome.value.ended:
         return await _end(session, claim, outcome.value)
-    return await _go_on(session, claim.written(outcome.value, outcome.revision))
+    is_long = len(said_with(changes)) > NOTE_MAX_CHARS
+    return await _go_on(session, claim.written(outcome.value, outcome.revision), unkept=is_long)
 
 
-async def _go_on(session: Session, claim: Claim) -> Published:
+async def _go_on(session: Session, claim: Claim, *, unkept: bool) -> Published:
     if claim.record.session == session.id:
         session.claims.hold(claim)
     else:  # it outlives this session
@@ -160,7 +170,7 @@ async def _go_on(session: Session, claim: Claim) -> Published:
     if not roster.is_lease(claim.record):
         with suppress(AgentbusError):  # the session's keeper says it again
             await session.bus.extend(claim.delivery)
-    return Published(claim.task.id, claim.record.state)
+    return Published(claim.task.id, claim.record.state, unkept=unkept)
 
 
 async def _end(session: Session, claim: Claim, record: Record) -> Published:
@@ -233,7 +243,9 @@ async def _not_held(
     holder = f"session {record.session}" if ids.is_session(record.session) else "another session"
     raise NotClaimed(
         f"Task {task_id} is held by {holder} of {record.agent}. Nothing was stored.",
-        hint="Leave it to that session; if it dies, read_inbox offers the task again.",
+        hint="Leave it to that session; if it dies, read_inbox offers the task again. A program "
+        "that a worker runs for it says all by what it prints on standard output, also what it has "
+        "to ask: that is stored as the result.",
     )
 
 

@@ -35,6 +35,7 @@ from mcp_agentbus.handoff.sending import memory, outgoing
 from mcp_agentbus.handoff.sending.addressees import Addressee
 from mcp_agentbus.handoff.sending.draft import Draft, Options, Route, drawn
 from mcp_agentbus.handoff.sending.receipts import receipt_of
+from mcp_agentbus.handoff.sending.threads import thread_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.outbox.outbox import KeptHere
@@ -264,13 +265,13 @@ def _in_held_thread(session: Session, draft: Draft) -> Draft:
 
 
 async def _in_thread(session: Session, draft: Draft) -> Draft:
-    """Return the draft in the conversation of the task that it answers, held or sent here."""
+    """Return the draft in the conversation of the task that it answers, sent or received here."""
     draft = _in_held_thread(session, draft)
     if draft.thread_id or draft.in_reply_to is None:
         return draft
     await session.outcomes.keeping.settled()
-    sent, _ = await read_sent(session.bus, session.me.id, "*", draft.in_reply_to)
-    return replace(draft, thread_id=sent.thread_id or None) if sent else draft
+    thread = await thread_of(session.bus, session.me.id, session.inboxes, draft.in_reply_to)
+    return replace(draft, thread_id=thread or None)
 
 
 async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str, Sent]:

@@ -24,7 +24,7 @@ from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.human import needs
 from mcp_agentbus.human.needs import Need
-from mcp_agentbus.store.task import utc
+from mcp_agentbus.store.task import Record, utc
 
 # What is remembered of things that were told: more do not need a person within a month.
 _KEYS_MAX: Final = 5_000
@@ -113,6 +113,13 @@ class TapBook:
         self.waiting = self.waiting.and_(NextTap((need,)))
         self.save()
         return True
+
+    def settle(self, record: Record) -> None:
+        """Leave out what waits and is needed no more, now that a task's record is this one."""
+        left = tuple(need for need in self.waiting.needs if needs.stands(need, record))
+        if len(left) < len(self.waiting.needs):
+            self.waiting = NextTap(left, self.waiting.more)
+            self.save()
 
     def take(self, at: datetime) -> NextTap:
         """Return what is to be told; from now on it counts as told."""

@@ -22,6 +22,7 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.store.asked.decisions import is_against
+from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.task import Record
 
 # Among agents it is all of them.
@@ -124,6 +125,20 @@ def of_hold(reason: Reason, agent: str, inbox: str, task_id: str, at: datetime) 
         return None
     about = f"{at:%Y-%m-%d}" if kind == "budget" else f"{inbox} {task_id}"
     return Need(kind, agent, _shown(task_id), f"{kind} {agent} {about}")
+
+
+def stands(need: Need, record: Record) -> bool:
+    """Tell whether what was needed is so still, as far as this record of a task tells.
+
+    A question stands until its worker goes on, also while a next session has its task.
+    """
+    about = f"{record.inbox} {record.task_id}"
+    if need.kind == "held":
+        return record.state == "stored" or not need.key.endswith(f" {about}")
+    begins = f"{need.kind} {about} "
+    question = question_of(record)
+    at = question.at if question else record.updated_at
+    return need.key == f"{begins}{stamp(at)}" or not need.key.startswith(begins)
 
 
 def line(needs: Sequence[Need], more: Mapping[str, int] = MappingProxyType({})) -> str:

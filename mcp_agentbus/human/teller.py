@@ -182,6 +182,8 @@ class Teller:
             async for messages in pages:
                 for message in messages:
                     record = record_in(message)
+                    if record:
+                        self._book.settle(record)
                     if record and (since is None or message.stored_at >= since):
                         self._add(of_record(record))
 
@@ -198,6 +200,7 @@ class Teller:
             self._new.clear()
             if not self._book.waiting:
                 await self._new.wait()
+                continue  # what has come may be settled by then
             if (pause_s := self._pause_s()) > 0:
                 await asyncio.sleep(min(pause_s, _RECONNECT_S))  # clocks are set, laptops sleep
                 continue

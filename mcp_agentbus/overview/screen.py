@@ -191,6 +191,8 @@ def _next(now: Situation) -> str:
 def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Part]:
     agents = _table([_agent_row(agent, now) for agent in now.agents], columns, in_one=is_small)
     above = {(need.about, need.what) for need in now.needs if is_small}
+    # Where not all has room, whoever waits for a person's word stands before what wakes nobody.
+    needs = sorted(now.needs, key=_first) if is_small else now.needs
     waits = _table([_waits_row(some, now, above) for some in now.waits], columns)
     ended = _table([_ended_row(each, now) for each in now.ended], columns)
     open_ = sum(agent.state == "live session" for agent in now.agents)
@@ -198,7 +200,7 @@ def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Par
     return [
         _Part(
             f"NEEDS YOU: {len(now.needs) + now.more_needs:,}",
-            [_need(need, now, columns, is_small=is_small) for need in now.needs],
+            [_need(need, now, columns, is_small=is_small) for need in needs],
             "agentbus tasks --all --open" if now.more_needs else "agentbus status | less",
             goes_on=now.more_needs > 0,
             first=4,
@@ -224,6 +226,10 @@ def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Par
             goes_on=now.more_ended,
         ),
     ]
+
+
+def _first(need: Need) -> int:
+    return ("broken", "asks").index(need.kind) if need.kind in {"broken", "asks"} else 2
 
 
 def _items(

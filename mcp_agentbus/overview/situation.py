@@ -43,6 +43,8 @@ from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 _WAITS_MAX: Final = 30
 _ENDED_MAX: Final = 10
 _NEEDS_MAX: Final = 30
+# Of those that nothing starts.
+_NAMES_MAX: Final = 3
 # A task is over by then, whatever became of it.
 _OPEN_FOR: Final = timedelta(seconds=EXPIRES_MAX_S + DELIVER_MAX_S)
 _WELL: Final = {"completed", "cancelled"}
@@ -278,31 +280,43 @@ def _asked(here: Known) -> Iterable[Need]:
 
 
 def _unwoken(here: Known, waits: Iterable[Rests]) -> Iterable[Need]:
-    """Tell of what is to wake an agent where no session is open, and nothing starts one."""
-    if here.bus is None or here.listener.state in {"silent", "foreign"}:
+    """Tell of what is to wake agents where no session is open, and nothing starts one: in one."""
+    urgent = [some for some in waits if _is_unwoken(here, some)]
+    tasks = [some.oldest for some in urgent if some.oldest]
+    if not tasks:
         return
-    urgent: dict[tuple[str, str], list[Rests]] = {}
-    for some in waits:
-        entry = here.entry(some.inbox)
-        wakes = some.priority in here.wake_on(some.inbox)
-        if not wakes or some.is_word or some.is_early or some.oldest is None:
-            continue
-        if not here.is_here(some.inbox) or entry is None or entry.state not in AWAY:
-            continue
-        cause = "no listener runs", "`agentbus listen --install` keeps one running."
-        if here.listener.state != "stopped":
-            if here.word(some.inbox):  # which says itself why it is held
-                continue
-            cause = f"nothing starts {address_of(some.inbox)}", why(here.case(some.oldest)).todo
-        urgent.setdefault(cause, []).append(some)
-    for (reason, todo), lanes in urgent.items():
-        tasks = (some.oldest for some in lanes if some.oldest)
-        first = min(tasks, key=lambda task: task.created_at)
-        more = sum(some.count for some in lanes) - 1
-        priorities = {some.priority for some in lanes}
-        which = " or ".join(lane for lane in LANES if lane in priorities)
-        what = f"and {more} more are {which} and wake" if more else f"is {which} and wakes"
-        yield Need("held", first.task_id, f"{what} nobody: {reason}", todo, first, first.created_at)
+    first = min(tasks, key=lambda task: task.created_at)
+    reason, todo = "no listener runs", "`agentbus listen --install` keeps one running."
+    if here.listener.state != "stopped":
+        names = list(dict.fromkeys(address_of(task.inbox) for task in (first, *tasks)))
+        more = [f"{len(names) - _NAMES_MAX} more"] * (len(names) > _NAMES_MAX)
+        *some, last = [*names[:_NAMES_MAX], *more]
+        reason = f"nothing starts {' or '.join([*[', '.join(some)] * bool(some), last])}"
+        todo = why(here.case(first)).todo
+    priorities = {some.priority for some in urgent}
+    which = " or ".join(lane for lane in LANES if lane in priorities)
+    count = sum(some.count for some in urgent) - 1
+    what = f"and {count} more are {which} and wake" if count else f"is {which} and wakes"
+    about = first, first.created_at, _typed_first(todo)
+    yield Need("held", first.task_id, f"{what} nobody: {reason}", todo, *about)
+
+
+def _is_unwoken(here: Known, some: Rests) -> bool:
+    if here.bus is None or here.listener.state in {"silent", "foreign"}:
+        return False
+    entry = here.entry(some.inbox)
+    wakes = some.priority in here.wake_on(some.inbox)
+    if not wakes or some.is_word or some.is_early or some.oldest is None:
+        return False
+    if not here.is_here(some.inbox) or entry is None or entry.state not in AWAY:
+        return False
+    # A listener that looks after it says itself why it is held.
+    return here.listener.state == "stopped" or not here.word(some.inbox)
+
+
+def _typed_first(todo: str) -> str:
+    """Return the command with which it begins, if it does."""
+    return todo.split("`")[1] if todo.startswith("`") else ""
 
 
 def _parked(here: Known) -> Iterable[Need]:
@@ -322,8 +336,8 @@ def _held_back(here: Known) -> Iterable[Need]:
         if said["reason"] in FOR_A_PERSON:
             agent, reason = said["agent"], said["reason"]
             todo = todo_for(reason, agent, host=said.get("host") or "")
-            command = todo.split("`")[1] if todo.startswith("`") else ""
-            yield Need("held", agent, f"wake held: {WHY[reason]}", todo, command=command)
+            what = f"wake held: {WHY[reason]}"
+            yield Need("held", agent, what, todo, command=_typed_first(todo))
 
 
 def _broken(here: Known) -> Iterable[Need]:

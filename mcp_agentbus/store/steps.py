@@ -132,10 +132,11 @@ def step(
 ) -> Record:
     """Return the record one step further on, taken by `agent`.
 
-    The step's note is `note`, or the summary of a step that keeps the task.
+    The step's note is `note`, or what was said with a step that keeps the task: the record has that
+    until the next one.
     """
-    if state in HELD:  # an end's summary is the record's for good
-        note = note or str(changes.get("summary", ""))
+    if state in HELD:  # an end's texts are the record's for good
+        note = note or said_with(changes)
     moment = Moment(
         state=state,
         at=at,
@@ -154,6 +155,19 @@ def step(
             **changes,
         }
     )
+
+
+def in_one(said: Mapping[str, Any]) -> str:
+    """Return all texts that were said with a step as one, for where a single text is kept."""
+    artifacts = "\n".join(f"Artifact: {artifact}" for artifact in said.get("artifacts", ()))
+    return "\n\n".join(filter(None, (said.get("summary"), said.get("body"), artifacts)))
+
+
+def said_with(changes: Mapping[str, Any]) -> str:
+    """Return the same behind the percent done, which are said of a step that keeps the task."""
+    progress = changes.get("progress")
+    percent = "" if progress is None else f"{progress:g} %"
+    return "\n\n".join(filter(None, (percent, in_one(changes))))
 
 
 def sent_of(task: Task) -> Sent:

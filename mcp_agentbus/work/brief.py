@@ -15,6 +15,7 @@ wrote stands in frames, and this program's own words before them. Pure: it start
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -26,6 +27,12 @@ from mcp_agentbus.store.task import Task
 
 #: In an argument of a worker's program, the place of the brief.
 PLACE: Final = "{input}"
+# An argument that has nothing but the brief, or an option whose value is nothing else.
+_WHOLE: Final = re.compile(r"(-{1,2}[\w.-]+=)?" + re.escape(PLACE))
+# Programs that run an argument which follows -c, also as the last of several letters.
+_SHELLS: Final = ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh")
+_OPTION: Final = re.compile("[-+]")
+_SCRIPT: Final = re.compile(r"-\w*c\w*")
 #: What Linux takes as one argument (MAX_ARG_STRLEN), in bytes, without the zero at its end.
 ARGUMENT_MAX_BYTES: Final = 128 * 1024 - 1
 #: What holds for each task.
@@ -85,6 +92,34 @@ def _written(task: Task) -> str:
 def has_place(argv: Sequence[str]) -> bool:
     """Tell whether a program gets its tasks as an argument."""
     return any(PLACE in word for word in argv)
+
+
+def check_place(argv: Sequence[str]) -> None:
+    """Refuse a program by whose arguments a peer's text could be part of a script.
+
+    No shell is started here, but a program may be one. So the text is an argument of its own, or
+    all that is behind an option's name, and never what a shell is told to run.
+
+    Raises:
+        BadInput: it is neither.
+    """
+    for number, word in enumerate(argv):
+        if PLACE in word and (not _WHOLE.fullmatch(word) or _is_script(argv[:number])):
+            raise BadInput(
+                f"The program has {PLACE} within a script or another text, where what a peer "
+                "writes could be run.",
+                hint=f'Let it be an argument of its own, "{PLACE}", or stand right behind an '
+                f'option, "--ask={PLACE}"; a script reads its task on standard input: '
+                "agentbus work -- PROGRAM.",
+            )
+
+
+def _is_script(before: Sequence[str]) -> bool:
+    """Tell whether what follows these words is what a shell is told to run."""
+    names = [word.rpartition("/")[2] for word in before]
+    shell = next((at for at, name in enumerate(names) if name in _SHELLS), len(names))
+    options = names[shell + 1 :]
+    return all(map(_OPTION.match, options)) and any(map(_SCRIPT.fullmatch, options))
 
 
 def filled(argv: Sequence[str], text: str) -> list[str]:

@@ -32,6 +32,7 @@ from mcp_agentbus.handoff import shells
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import BODY_MAX_BYTES, Task
 from mcp_agentbus.work import log, worker_file
+from mcp_agentbus.work.brief import check_place
 from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.intake import Patience
 from mcp_agentbus.work.program import TIME_LIMIT_S, Program
@@ -82,7 +83,8 @@ def work(
         uninstall: undo that.
 
     Raises:
-        BadInput: there is no program, or the instruction is no text, or over 64 KiB.
+        BadInput: there is no program, or a task could be run in its arguments, or the instruction
+            is no text, or over 64 KiB.
         BadSetup: it is not there, or the settings make no sense.
         BusUnreachable, Unconfirmed, NotAllowed: with `once`, the bus cannot be read.
     """
@@ -92,6 +94,7 @@ def work(
         raise BadInput(
             "There is no program.", hint="Write it behind --: agentbus work -- PROGRAM ARGUMENTS"
         )
+    check_place(plan.argv)
     check_size(plan.instruction, "instruction", BODY_MAX_BYTES)
     if install is not None:
         return _kept(plan, _as_typed(plan), install, show)

@@ -13,10 +13,16 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mcp_agentbus.handoff.publishing.details import Details
-from mcp_agentbus.store.task import SUMMARY_MAX_CHARS, WORKER_ENDS
+from mcp_agentbus.store.task import ASKING, SUMMARY_MAX_CHARS, WORKER_ENDS
+
+# It takes the next task, and this one goes to whoever is free.
+_NO_ANSWER: Final = (
+    "and no worker waits for an answer: it ends a task as rejected, with what it has to ask, and "
+    "is sent another one with the answer"
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Result:
     >>> Result(summary="2 of 214 tests fail", body=report, artifacts=("/srv/shop/report.html",))
     """
 
-    #: `failed`: it was tried in vain; `rejected`: it is not for this worker, or needs a yes first.
+    #: `failed`: it was tried in vain; `rejected`: it is not for this worker, or needs a yes or an
+    #: answer first.
     status: Literal["completed", "failed", "rejected"] = "completed"
     #: One paragraph for a reader in a hurry; at most 2,000 characters.
     summary: str = ""
@@ -44,9 +51,11 @@ class Result:
 def of_answer(answer: Any) -> Result:
     """Return what a handler has returned: a `Result`, or a text, which is the body of one."""
     if isinstance(answer, Result):
+        if answer.status in WORKER_ENDS:
+            return answer
         # Another word would keep the task, or withdraw it.
-        is_end = answer.status in WORKER_ENDS
-        return answer if is_end else not_done(f"the handler ended it as {answer.status!r:.40}")
+        why = f"the handler ended it as {answer.status!r:.40}"
+        return not_done(f"{why}, {_NO_ANSWER}" if answer.status in ASKING else why)
     if isinstance(answer, str):
         return Result(body=answer)
     kind = type(answer).__name__

@@ -28,7 +28,7 @@ from mcp_agentbus.config.values import Within, string, strings
 from mcp_agentbus.core import files, places
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup
-from mcp_agentbus.work.brief import PLACE
+from mcp_agentbus.work.brief import PLACE, check_place, has_place
 from mcp_agentbus.work.log import LogFile
 from mcp_agentbus.work.program import TIME_LIMIT_S
 
@@ -91,12 +91,16 @@ def _program(value: Any) -> tuple[str, ...]:
     argv = strings(value)
     if not argv or not argv[0] or PLACE in argv[0]:
         raise Wrong("names no program", "Write the program first, then its arguments.")
-    if not any(PLACE in word for word in argv):
+    if not has_place(argv):
         raise Wrong(
             f"has no {PLACE}, where the task would stand",
             f'Add it as an argument: "{PLACE}"; for a program that reads its task on standard '
             "input there is `agentbus work -- PROGRAM`.",
         )
+    try:
+        check_place(argv)
+    except BadInput as error:
+        raise Wrong(error.message.removeprefix("The program ").rstrip("."), error.hint) from None
     return argv
 
 
@@ -145,7 +149,7 @@ KEYS: Final[Mapping[str, tuple[Key, ...]]] = {
             '"coder"', "none: it is needed", field="agent"),
         Key("chat_cmd", _program, WorkerFile,
             "The program, run once for each task without a shell; `{input}` is the place of the "
-            "task.",
+            "task, an argument of its own or all behind an option.",
             '["agent-cli", "chat", "--oneshot", "{input}"]', "none: it is needed", field="argv"),
         Key("extra_instruction", _instruction, WorkerFile,
             "What the program is told besides, for each task.",

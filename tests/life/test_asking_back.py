@@ -194,6 +194,18 @@ async def test_a_task_that_answers_one_that_was_sent_is_in_its_thread(world):
     assert item.task.thread_id == task_id
 
 
+async def test_a_task_that_answers_one_that_was_received_and_is_over_is_in_its_thread(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [first] = await send_task(planner, coder.me.id, "Fix it", "please", thread_id="release-7")
+    await read_inbox(coder)
+    await publish_result(coder, first.task_id, "completed")
+
+    await send_task(coder, planner.me.id, "One thing more", "x", in_reply_to=first.task_id)
+
+    [item] = (await read_inbox(planner)).tasks
+    assert item.task.thread_id == "release-7"
+
+
 async def test_it_is_so_while_what_is_kept_of_that_one_is_still_being_written(world, monkeypatch):
     planner, coder = await world.session("planner"), await world.session("coder")
     may_be_kept, asked_for, keep = asyncio.Event(), asyncio.Event(), tasks.keep

@@ -80,6 +80,9 @@ async def test_what_is_no_program_is_told_with_the_line_to_try(home):
     code, told = await typed(home, "work", "--jobs", "2", "claude", "-p", "it")
     assert code == 2
     assert "a program stands behind --. Try: agentbus work --jobs 2 -- claude -p it" in told
+    code, told = await typed(home, "work", "--", "sh", "-c", 'echo "{input}" | wc')
+    assert code == 2
+    assert told.startswith("agentbus: The program has {input} within a script")
     code, told = await typed(home, "work", "--", "no-such-program")
     assert (code, told.splitlines()[0]) == (
         1,

@@ -75,23 +75,23 @@ def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
         ("send --to broadcast --subject=s --body-file -", "agentbus send all s --body-file -"),
         (
             "task publish --to a --to 'b c' --server-url nats://x hello",
-            "AGENTBUS_URL=nats://x:4222 agentbus send 'a,b c' hello --no-body --agent main",
+            "agentbus send 'a,b c' hello --no-body --agent main",
         ),
         (
             "--server-url tls://me:word@host:7422 task publish --to coder hi",
-            "AGENTBUS_URL=tls://host:7422 agentbus send coder hi --no-body --agent main",
+            "agentbus send coder hi --no-body --agent main",
         ),
         (
             "result get --server-url=nats://main:word@host:7422 --agent main --limit 20 --watch",
-            "AGENTBUS_URL=nats://host:7422 agentbus watch --follow --agent main",
+            "agentbus watch --follow --agent main",
         ),
-        ("tasks --server-url me:word@host", "AGENTBUS_URL=URL agentbus tasks"),
-        ("tasks --server-url", "AGENTBUS_URL=URL agentbus tasks"),
+        ("tasks --server-url me:word@host", "agentbus tasks"),
+        ("tasks --server-url", "agentbus tasks"),
         (
             "publish --to coder --from boss hello",
             "agentbus send coder hello --no-body --agent boss",
         ),
-        ("--server-url nats://host agents", "AGENTBUS_URL=nats://host:4222 agentbus agents"),
+        ("--server-url nats://host agents", "agentbus agents"),
         ("init --agent-id planner", "agentbus setup"),
         (
             "init --agent-id planner --host-type cc",
@@ -116,6 +116,8 @@ def test_what_is_typed_otherwise_elsewhere_is_told_as_it_is_typed_here(typed, li
 
     said = capsys.readouterr().err
     assert (ended.value.code, said.splitlines()[-1].partition("Try: ")[2]) == (2, line)
+    assert ("leads to the task bus agentbus 0.1" in said) == ("--server-url" in typed)
+    assert "word" not in said
     parser().parse_args(shlex.split(line.partition("agentbus ")[2]))
 
 

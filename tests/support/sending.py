@@ -61,8 +61,8 @@ class Sender:
         monkeypatch.setattr(send, "secrets", SimpleNamespace(token_hex=lambda _: "own"))
         claims = Claims(None, "planner", "session-1")
         self.session = SimpleNamespace(
-            bus=server, me=Agent("planner"), id="session-1", leased=False, claims=claims,
-            calls=Calls(), outbox=None, called=self._called, known=self,
+            bus=server, me=Agent("planner"), inboxes=("planner",), id="session-1", leased=False,
+            claims=claims, calls=Calls(), outbox=None, called=self._called, known=self,
             refreshed=lambda: Agent("planner"),
             task_id=lambda inbox, key: f"{inbox}-{key}",
             rate=SimpleNamespace(check=lambda *each: self.counted.append(each)),

@@ -74,7 +74,7 @@ class Server:
 
     async def last(self, stream, subject):
         self.asked.append((stream, subject))
-        of_it = [each for each in self.messages if each.subject == subject]
+        of_it = [each for each in self.messages if subjects.overlap(subject, each.subject)]
         return max(of_it, key=lambda each: each.seq, default=None)
 
     async def publish(self, subject, data, headers, *, message_id=None, stream=None):

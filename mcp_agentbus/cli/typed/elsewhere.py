@@ -15,7 +15,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 #: Of an option there, the one here.
 _OPTIONS: Final = {
@@ -65,13 +64,9 @@ def here(typed: Sequence[str]) -> str:
 
     What it lacks stands in capitals.
     """
-    for at, word in enumerate(typed):
-        option, is_joined, url = word.partition("=")
-        if option == "--server-url":
-            behind = at + 1 if is_joined else at + 2
-            url = _server(url if is_joined else " ".join(typed[at + 1 : behind]))
-            rest = [*typed[:at], *typed[behind:]]
-            return f"AGENTBUS_URL={url} {here(rest) or shlex.join(['agentbus', *rest])}"
+    rest = _without_server(typed)
+    if len(rest) < len(typed):
+        return here(rest) or shlex.join(["agentbus", *rest])
     if typed[:1] == ["agents"] and not _OF_AGENT.isdisjoint(typed[1:2]):
         return shlex.join(["agentbus", "agent", *typed[1:]])
     for words, ours in _LINES.items():
@@ -82,14 +77,26 @@ def here(typed: Sequence[str]) -> str:
     return ""
 
 
-def _server(url: str) -> str:
-    """Return the URL of a server without its login, which stands in a file here."""
-    try:
-        parts = urlsplit(url)
-        at = f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}" if parts.hostname else "URL"
-    except ValueError:  # not shown: its text may hold a piece of a secret
-        at = "URL"
-    return shlex.quote(at)
+def left_out(typed: Sequence[str]) -> str:
+    """Return why that line has no server though one was typed; empty if none was.
+
+    The one of another bus is no server for this one: it may be without TLS, and has other streams.
+    """
+    if len(_without_server(typed)) == len(typed):
+        return ""
+    return (
+        ", without --server-url: if that leads to the task bus agentbus 0.1, it is no server of "
+        "this one. A server of your own stands as url in [server] of config.toml, or for one "
+        "command as AGENTBUS_URL=URL before it"
+    )
+
+
+def _without_server(typed: Sequence[str]) -> list[str]:
+    for at, word in enumerate(typed):
+        option, is_joined, _ = word.partition("=")
+        if option == "--server-url":
+            return [*typed[:at], *typed[at + (1 if is_joined else 2) :]]
+    return list(typed)
 
 
 def _behind(typed: Sequence[str]) -> _Typed:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from mcp_agentbus.core import text
@@ -72,9 +72,3 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
 
 def _is_long(artifact: str) -> bool:
     return len(artifact) > ARTIFACT_MAX_CHARS
-
-
-def in_one(said: Mapping[str, Any]) -> str:
-    """Return all texts of what `checked` returned as one, for where a single text is kept."""
-    artifacts = "\n".join(f"Artifact: {artifact}" for artifact in said["artifacts"])
-    return "\n\n".join(filter(None, (said["summary"], said["body"], artifacts)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcp_agentbus.handoff.taking import arrivals
-from mcp_agentbus.store.task import NOTE_MAX_CHARS, State
+from mcp_agentbus.store.task import HELD, NOTE_MAX_CHARS, State
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Published:
     is_answer: bool = False
     #: It is a word: there is nothing to be answered, and nothing was stored.
     is_word: bool = False
-    #: What was said with a release stands nowhere, or but for its beginning.
+    #: What was said stands nowhere, or but for its beginning: with a release at once, with a step
+    #: that keeps the task after its next one.
     unkept: bool = False
 
     @property
@@ -38,21 +39,30 @@ class Published:
             return arrivals.NOTHING_TO_ANSWER
         if self.is_answer and not self.unchanged:
             return "The answer is stored; its worker is shown it at its next call."
-        if self.state == "needs_approval" and not self.is_answer:
-            return (
-                f"Your user decides: `agentbus approve {self.task_id}`, or deny, typed outside of "
-                "any agent. The decision comes on this task."
-            )
+        if self.state in HELD and not self.is_answer:
+            return " ".join(filter(None, (self._who_decides, self._first)))
         if self.state == "stored":
             if self.unchanged:
                 lost = " What was said with that was not stored." if self.unkept else ""
                 return f"The task is in the inbox as before.{lost}"
-            first = (
-                f" Of what was said, {NOTE_MAX_CHARS} characters are kept." if self.unkept else ""
-            )
-            return f"The task is back in the inbox.{first}"
+            return " ".join(filter(None, ("The task is back in the inbox.", self._first)))
         notes = (
             "It had been published before; nothing was stored again." if self.unchanged else "",
             "It came after the task's deadline and is marked late." if self.late else "",
         )
         return " ".join(filter(None, notes))
+
+    @property
+    def _who_decides(self) -> str:
+        if self.state != "needs_approval":
+            return ""
+        return (
+            f"Your user decides: `agentbus approve {self.task_id}`, or deny, typed outside of any "
+            "agent. The decision comes on this task."
+        )
+
+    @property
+    def _first(self) -> str:
+        later = "" if self.state == "stored" else " after the task's next step"
+        said = f"Of what was said, {NOTE_MAX_CHARS} characters are kept{later}."
+        return said if self.unkept else ""

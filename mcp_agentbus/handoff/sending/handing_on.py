@@ -27,6 +27,7 @@ from mcp_agentbus.errors import (
     StoreFull,
 )
 from mcp_agentbus.handoff.sending.addressees import Addressees
+from mcp_agentbus.handoff.sending.threads import thread_of
 from mcp_agentbus.store import roster, tasks
 from mcp_agentbus.store.outbox.letter import Letter
 from mcp_agentbus.store.reading import read_back
@@ -131,7 +132,7 @@ async def _store(bus: Bus, letter: Letter, known: Addressees) -> tasks.Kept | ta
         Refused: that call would have been refused.
         BusUnreachable, Unconfirmed: as `Bus.publish`.
     """
-    task = await _in_thread(bus, letter.task)
+    task = await _in_thread(bus, letter)
     others = [task.reply_to] if task.reply_to else []
     addressee, *_ = await known.find([ids.address_of(task.to), *others])
     if refusal := addressee.refusal(letter.sender):
@@ -139,14 +140,13 @@ async def _store(bus: Bus, letter: Letter, known: Addressees) -> tasks.Kept | ta
     return await tasks.put(bus, task)
 
 
-async def _in_thread(bus: Bus, task: Task) -> Task:
+async def _in_thread(bus: Bus, letter: Letter) -> Task:
     """Return a task in the conversation of the one that it answers, as far as that is known now."""
+    task = letter.task
     if task.in_reply_to is None or task.thread_id != task.id:
         return task
-    answered, _ = await read_sent(bus, task.sender, "*", task.in_reply_to)
-    if answered is None or not answered.thread_id:
-        return task
-    return task.model_copy(update={"thread_id": answered.thread_id})
+    thread = await thread_of(bus, task.sender, letter.sender.inboxes, task.in_reply_to)
+    return task.model_copy(update={"thread_id": thread or task.thread_id})
 
 
 def _reason(error: Refused) -> str:

@@ -154,6 +154,8 @@ def _facts(past: Past, name_chars: int) -> str:
         # A long one stands on this line already.
         typed = task_id if is_whole or len(task_id) <= _LABEL_CHARS else "ID"
         how = _COMMANDS[past.question.state].format(typed)
+        if past.asked_by and past.question.state == "needs_input":
+            how = f"{name(past.asked_by)} answers that"
         question = replace(past.question, by=name(past.question.by))
         facts += words.asked(question, past.state, [how])
     facts += [words.ELSEWHERE] * is_elsewhere
@@ -281,8 +283,7 @@ def step_markdown(entry: TaskStep) -> str:
         f"- by: {entry.by if is_inbox(entry.by) else 'nobody who can be one'}",
     ]
     if said := _said_with(entry):
-        by = task.owner if entry.state in {"stored", "cancelled"} else task.agent or task.inbox
-        lines += ["", frame(said, said_by=by)]
+        lines += ["", frame(said, said_by=entry.by if is_inbox(entry.by) else task.inbox)]
     return "\n".join([*lines, ""])
 
 
@@ -296,7 +297,8 @@ def _said_with(entry: TaskStep) -> str:
         if text and len(task.request) < task.request_chars:
             text.append(f"({len(task.request):,} of {task.request_chars:,} characters are kept)")
         return "\n".join([*about, "", *text]).rstrip()
-    if entry.state in ENDS:
+    # An end that was not the last, as of a task that was sent again, has only what was said then.
+    if entry.state in ENDS and (entry.state, entry.at) == (task.state, task.updated_at):
         about = [f"Why: {task.reason}"] * bool(task.reason)
         about += [f"Summary: {task.summary}"] * bool(task.summary)
         about += [f"Artifact: {artifact}" for artifact in task.artifacts]

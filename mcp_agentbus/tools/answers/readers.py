@@ -77,9 +77,13 @@ class Reader:
         """Return how the rest of a task's text is read, from this character on."""
         return self.reads_on.format(task_id=task_id, cursor=cursor)
 
-    def answers(self, task_id: str, state: str) -> list[str]:
-        """Return how its sender answers what a task's worker has asked, and its user decides."""
+    def answers(self, task_id: str, state: str, asked_by: str = "") -> list[str]:
+        """Return how its sender answers what a task's worker has asked, and its user decides.
+
+        `asked_by` is that sender where another reads it, who cannot.
+        """
         answer = f"to answer: {self.answers_by.format(task_id=task_id)}"
+        answer = f"{asked_by} answers that" if asked_by else answer
         decide = "its worker's user decides: agentbus approve {0}, or agentbus deny {0}"
         return {"needs_input": [answer], "needs_approval": [answer, decide.format(task_id)]}.get(
             state, []

@@ -269,7 +269,7 @@ def _results_block(
     if question := replied.get(first.task_id):
         facts += words.asked(question, first.state, ())
     else:
-        facts += reader.answers(first.task_id, first.state)
+        facts += reader.answers(first.task_id, first.state, first.asked_by)
     by = "" if more else f"by {first.agent or first.inbox}, "
     facts.append(f"{by}{words.when(first.updated_at)}")
     return Block(words.line(facts), _of_record(first), _way(first.task_id, reader))
@@ -323,7 +323,8 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
     facts += [words.AGAINST] * is_against(life.state, record.reason)
     question = life.question
-    how = reader.answers(record.task_id, question.state) if question else ()
+    about = record.task_id, question.state if question else "", record.asked_by
+    how = reader.answers(*about)
     facts += words.asked(question, life.state, how)
     lines = [words.line(facts)]
     if sent and record.expect == "answer":

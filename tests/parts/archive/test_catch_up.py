@@ -10,11 +10,13 @@ from server_stand_in import NOON
 
 from mcp_agentbus.archive import catch_up as module
 from mcp_agentbus.archive.catch_up import Extent, catch_up
+from mcp_agentbus.archive.entries import change_in
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.store import codec
+from mcp_agentbus.store.task import Answer
 
 ALL, MADE = "agentbus.*.*.*.*", "2026-11-01T00:00:00Z"
 PAGE = 3
@@ -137,3 +139,13 @@ def test_what_lies_between_two_that_read_at_once_counts_as_read_by_neither(archi
     for low, high in ((500, 600), (600, 620), (100, 500), (300, 400)):
         archive.note([], Reached(ALL, low, high), of=MADE)
     assert archive.reached(MADE, ALL) == Reached(ALL, 100, 620)
+
+
+def test_an_answer_is_kept_whole():
+    answers = (Answer(question=NOON, at=NOON, body="x" * 9_000),)
+    sent = SENT.model_copy(update={"answers": answers})
+    stored = Found(
+        f"agentbus.planner.sent.coder.{SENT.task_id}", 1, NOON, {}, codec.encode_sent(sent)
+    )
+
+    assert [step.note for step in change_in(stored).steps] == ["", "x" * 9_000]

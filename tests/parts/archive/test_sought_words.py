@@ -16,11 +16,17 @@ from mcp_agentbus.errors import BadInput
 HALVES = ["\udcff", "flaky \ud800test"]
 
 
+ID = "9d0c2f1a" + 24 * "0"
+
+
 @pytest.fixture
 def archive():
     with Archive(None, Keeps()) as archive:
-        values = {"subject": "A flaky test", "created_at": now(), "request": "It \0fails."}
-        change = Change("planner", "coder", "9d0c2f1a", now(), 1, "sent_seq", values)
+        values = {
+            "subject": "A flaky test", "created_at": now(), "request": "It \0fails: 测试失败了 im Bücherregal.",
+            "artifacts": ("src/total_zeta.py", "https://ci/1?a=50%"),
+        }  # fmt: skip
+        change = Change("planner", "coder", ID, now(), 1, "sent_seq", values)
         archive.note([change], Reached("agentbus.*.*.*.*", 1, 2), of="made")
         yield archive
 
@@ -47,3 +53,44 @@ def test_a_zero_byte_parts_words_and_ends_nothing(archive, words, count):
     found = look(Current(archive, Extent()), Wanted(words=words), Sides(), None)
 
     assert len(found.tasks) == count
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "flak", "FLAK tes", "Bücher", "bucher", "测试", "失败了", "flaky 失败", "total_zeta", "src/TOTAL",
+        "zeta.py flak", "ci/1?a=50%", ID[:6], ID[:8], ID
+    ],
+)  # fmt: skip
+def test_a_task_is_found_by_the_beginning_of_a_word_by_what_has_no_blanks_and_by_its_id(
+    archive, words
+):
+    found = look(Current(archive, Extent()), Wanted(words=words), Sides(), None)
+
+    assert [past.task_id for past in found.tasks] == [ID]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "laky",
+        "失试",
+        "flaky 败失",
+        "other 失败",
+        "totalXzeta",
+        "src/%",
+        "src/total_zeta_",
+        "9d0c2",
+        "d0c2f1",
+        "*",
+    ],
+)
+def test_a_task_is_not_found_by_what_is_not_in_it(archive, words):
+    assert not look(Current(archive, Extent()), Wanted(words=words), Sides(), None).tasks
+
+
+def test_a_word_of_the_index_is_shown_with_the_text_around_it_whatever_else_finds_its_task(archive):
+    archive.note([], Reached("agentbus.*.*.*.*", 1, 3), of="made")
+    [past] = look(Current(archive, Extent()), Wanted(words="测试失败了"), Sides(), None).tasks
+
+    assert "fails: 测试失败了" in past.snippet

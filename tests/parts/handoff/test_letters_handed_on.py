@@ -207,8 +207,16 @@ async def test_what_the_bus_takes_is_stored_once_all_whom_it_names_are_known(ser
         (("t1", "t0"), None, "t1"),
         (("hotfix", "t0"), "release-7", "hotfix"),
         (("t1", None), "release-7", "t1"),
+        (("t1", "t2"), None, "of-received"),
     ],
-    ids=["of what it answers", "that has none", "not known", "its own", "answers none"],
+    ids=[
+        "of what it answers",
+        "that has none",
+        "not known",
+        "its own",
+        "answers none",
+        "that came to its sender",
+    ],
 )
 async def test_it_is_in_the_conversation_of_what_it_answers_unless_it_names_one(
     server, monkeypatch, said, of_it, thread
@@ -217,17 +225,21 @@ async def test_it_is_in_the_conversation_of_what_it_answers_unless_it_names_one(
 
     async def read_sent(_, *whose):
         asked.append(whose)
+        if whose == ("*", "planner", "t2"):
+            return SENT.model_copy(update={"thread_id": "of-received"}), 4
         is_it = whose == ("planner", "*", "t0") and of_it is not None
         return (SENT.model_copy(update={"thread_id": of_it}), 4) if is_it else (None, 0)
 
-    monkeypatch.setattr("mcp_agentbus.handoff.sending.handing_on.read_sent", read_sent)
+    for module in ("handing_on", "threads"):
+        monkeypatch.setattr(f"mcp_agentbus.handoff.sending.{module}.read_sent", read_sent)
     task = TASK.model_copy(update=dict(zip(("thread_id", "in_reply_to"), said, strict=True)))
     await hand_on(server, replace(LETTER, task=task), Known())
 
     expected = task.model_copy(update={"thread_id": thread})
     assert server.done[0][-1] == codec.encode_task(expected)
     assert server.done[0][3]["Agentbus-Thread"] == thread
-    assert asked[1:] == [("planner", "*", "t0")] * (said == ("t1", "t0"))
+    looks = [("planner", "*", said[1]), ("*", "planner", said[1])][: 2 if of_it is None else 1]
+    assert asked[1:] == looks * (said[0] == "t1" and said[1] is not None)
 
 
 def registered(**more):

@@ -3,15 +3,16 @@
 
 import pytest
 
-from mcp_agentbus.handoff.publishing.details import in_one
 from mcp_agentbus.handoff.results import Published
 from mcp_agentbus.handoff.taking import arrivals
+from mcp_agentbus.store.steps import in_one
 
 DECIDES = (
     "Your user decides: `agentbus approve t1`, or deny, typed outside of any agent. The decision "
     "comes on this task."
 )
 BEFORE = "It had been published before; nothing was stored again."
+FIRST = "Of what was said, 500 characters are kept after the task's next step."
 LATE = "It came after the task's deadline and is marked late."
 ANSWER = "The answer is stored; its worker is shown it at its next call."
 
@@ -25,7 +26,10 @@ ANSWER = "The answer is stored; its worker is shown it at its next call."
         ("completed", {"unchanged": True}, BEFORE),
         ("completed", {"unchanged": True, "late": True}, f"{BEFORE} {LATE}"),
         ("completed", {"unchanged": True, "is_word": True}, arrivals.NOTHING_TO_ANSWER),
+        ("working", {"unkept": True}, FIRST),
+        ("needs_input", {"unkept": True}, FIRST),
         ("needs_approval", {}, DECIDES),
+        ("needs_approval", {"unkept": True}, f"{DECIDES} {FIRST}"),
         ("needs_input", {"is_answer": True}, ANSWER),
         ("needs_approval", {"is_answer": True}, ANSWER),
         ("needs_approval", {"is_answer": True, "unchanged": True}, BEFORE),

@@ -117,12 +117,13 @@ async def test_an_id_that_another_has_got_at_this_moment_is_refused(sender):
         ({"in_reply_to": "t2"}, "of-sent", True),
         ({"in_reply_to": "t3"}, "coder-own", True),
         ({"in_reply_to": "t4"}, "coder-own", True),
+        ({"in_reply_to": "t5"}, "of-received", True),
         ({"in_reply_to": "t1", "thread_id": "own"}, "own", False),
         ({"in_reply_to": "t2", "thread_id": "own"}, "own", False),
         ({}, "coder-own", False),
     ],
 )
-async def test_an_answer_is_in_the_conversation_of_what_was_sent_or_is_held_unless_it_names_one(
+async def test_an_answer_is_in_the_conversation_of_what_was_sent_or_received_unless_it_names_one(
     sender, options, thread, asks
 ):
     held = TASK.model_copy(update={"id": "t1", "thread_id": "of-held"})
@@ -131,6 +132,10 @@ async def test_an_answer_is_in_the_conversation_of_what_was_sent_or_is_held_unle
         sent = sent_of(TASK).model_copy(update={"task_id": task_id, "thread_id": of_it})
         at = f"agentbus.planner.sent.coder.{task_id}"
         sender.server.messages.append(Found(at, 3, NOON, {}, codec.encode_sent(sent)))
+    came = {"task_id": "t5", "owner": "coder", "inbox": "planner", "thread_id": "of-received"}
+    sent = sent_of(TASK).model_copy(update=came)
+    at = "agentbus.coder.sent.planner.t5"
+    sender.server.messages.append(Found(at, 3, NOON, {}, codec.encode_sent(sent)))
     await sender(**options)
 
     [task] = sender.stored

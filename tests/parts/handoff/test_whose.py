@@ -44,6 +44,7 @@ async def test_each_that_may_not_end_or_withdraw_a_task_is_told_what_to_do_inste
     assert by_worker.hint.startswith("Publish 'rejected' if you will not do it, or 'released'")
     assert by_other.message.startswith(f"Task {task_id} is held by session {coder.id} of coder")
     assert by_other.hint.startswith("Leave it to that session; if it dies, read_inbox offers")
+    assert "what it prints on standard output, also what it has to ask" in by_other.hint
     assert by_stranger.message.endswith(f"; {planner.me.id} sent it to {coder.me.id}.")
     assert by_stranger.hint == f"A session of {coder.me.id} can answer it."
     assert withdrawn.hint == f"A session of {planner.me.id} can withdraw it."

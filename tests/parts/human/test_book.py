@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person was told outlives the listener, so that each thing is told once."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mcp_agentbus.core.text import stamp
 from mcp_agentbus.human.book import Bookmark, TapBook
 from mcp_agentbus.human.needs import Need
+from mcp_agentbus.store.task import Record
 
 AT = datetime(2026, 11, 27, 10, tzinfo=UTC)
 
@@ -84,3 +86,16 @@ def test_who_wants_to_be_told_nothing_hears_later_of_nothing_that_came_meanwhile
 
     after = TapBook(file)
     assert (after.bookmark, after.waiting.count) == (None, 0)
+
+
+def test_what_is_settled_meanwhile_is_told_to_nobody_nor_asked_again(file):
+    book = TapBook(file)
+    asked = Need("needs_input", "coder", "9d0c2f1e", f"needs_input coder t1 {stamp(AT)}")
+    book.add(asked)
+    book.add(need())
+
+    gone_on = {"state": "working", "agent": "coder", "updated_at": AT + timedelta(minutes=1)}
+    book.settle(Record(task_id="t1", owner="planner", inbox="coder", **gone_on))
+
+    assert TapBook(file).waiting.needs == (need(),)
+    assert not book.add(asked)

@@ -7,9 +7,9 @@ import pytest
 
 from mcp_agentbus.config.sections.human import NEEDS
 from mcp_agentbus.core.notices import Reason
-from mcp_agentbus.human.needs import Need, line, of_hold, of_record
+from mcp_agentbus.human.needs import Need, line, of_hold, of_record, stands
 from mcp_agentbus.store.asked import decisions
-from mcp_agentbus.store.task import Record
+from mcp_agentbus.store.task import Moment, Record
 
 ID = "9d0c2f1e" * 4
 OURS = {"coder", "role-review"}
@@ -85,6 +85,49 @@ def test_another_question_on_the_same_task_is_another_need():
     )
 
     assert of_record(first, {"*"}, OURS).key != of_record(again, {"*"}, OURS).key
+
+
+def asked_then(*states):
+    """The record of a task whose worker asked at noon, then went these steps, a minute each."""
+    went = [Moment(state="needs_input", at=AT, by="coder")]
+    went += [
+        Moment(state=state, at=AT + timedelta(minutes=n), by="coder")
+        for n, state in enumerate(states, 1)
+    ]
+    return record(went[-1].state, updated_at=went[-1].at, history=tuple(went))
+
+
+@pytest.mark.parametrize(
+    ("states", "is_needed"),
+    [
+        ((), True),
+        (("stored",), True),
+        (("stored", "claimed"), True),
+        (("working",), False),
+        (("working", "needs_input"), False),
+        (("completed",), False),
+    ],
+)
+def test_a_question_needs_a_person_until_its_worker_goes_on(states, is_needed):
+    question = of_record(asked_then(), {"*"}, OURS)
+
+    assert stands(question, asked_then(*states)) is is_needed
+
+
+def test_a_task_that_goes_on_needs_nobody_as_one_that_was_set_aside_or_held():
+    aside, hold = (
+        of_record(record("parked"), {"*"}, OURS),
+        of_hold(Reason.PROFILE, "coder", "coder", ID, AT),
+    )
+    later = {"updated_at": AT + timedelta(minutes=1)}
+
+    assert stands(aside, record("parked"))
+    assert not stands(aside, record("stored", **later))
+    assert stands(hold, record("stored", **later))
+    assert not stands(hold, record("claimed", **later))
+    other = record("claimed", task_id="1" * 32, **later)
+    assert stands(aside, other)
+    assert stands(hold, other)
 
 
 def test_a_hold_needs_a_person_where_one_can_do_something():

@@ -4,20 +4,26 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
+from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config import names
 from mcp_agentbus.config.sections.human import Human
 from mcp_agentbus.config.values import Hours
 from mcp_agentbus.config.watcher import Watcher
 from mcp_agentbus.core import files
 from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.human import needs
 from mcp_agentbus.human.book import Tap, TapBook
 from mcp_agentbus.human.needs import Need
 from mcp_agentbus.human.tap import Tapped
 from mcp_agentbus.human.teller import Teller
+from mcp_agentbus.store import codec
+from mcp_agentbus.store.steps import step
+from mcp_agentbus.store.task import Moment, Record
 
 RING = Human(command=("ring",))
 
@@ -95,6 +101,35 @@ async def test_what_waits_is_told_though_the_bus_is_away(teller, lines, monkeypa
     one = teller()
     one._book.add(Need("held", "coder", "9d0c2f1e", "before"))
     telling = asyncio.ensure_future(one._tell())
+    async with asyncio.timeout(5):
+        assert await lines.get() == "a wake of coder is held: agentbus task 9d0c2f1e"
+    telling.cancel()
+
+
+async def test_what_was_settled_before_it_could_be_told_is_told_to_nobody(teller, lines):
+    one, at = teller(), datetime(2026, 11, 27, 10, tzinfo=UTC)
+    asked = Record(
+        task_id="t1", owner="planner", inbox="coder", state="needs_input", agent="coder",
+        updated_at=at, history=(Moment(state="needs_input", at=at, by="coder"),),
+    )  # fmt: skip
+    gone_on = step(asked, "completed", "coder", "", at + timedelta(minutes=1))
+
+    async def stored(*_, **__):
+        data = (codec.encode_record(asked), codec.encode_record(gone_on))
+        subject = "agentbus.planner.results.coder.t1"
+        yield [Found(subject, n, at, {}, each) for n, each in enumerate(data, 1)]
+
+    async def read():
+        of_record = partial(needs.of_record, users={"*"}, named={"coder"})
+        await one._read_from("*", 1, None, of_record)
+
+    one._bus = SimpleNamespace(stored=stored)
+    one._is_read = SimpleNamespace(wait=read)
+    telling = asyncio.ensure_future(one._tell())
+    for _ in range(3):  # it is woken for what is settled by then
+        await asyncio.sleep(0)
+        one._new.set()
+    one._add(Need("held", "coder", "9d0c2f1e", "since"))
     async with asyncio.timeout(5):
         assert await lines.get() == "a wake of coder is held: agentbus task 9d0c2f1e"
     telling.cancel()

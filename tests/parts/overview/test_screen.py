@@ -85,6 +85,17 @@ def test_all_that_needs_a_person_is_on_a_small_screen_in_a_line_each():
     assert len(lines) <= 23
 
 
+def test_on_a_small_screen_who_asks_stands_before_what_wakes_nobody():
+    now = situation()
+    high = replace(number(100), priority="high")
+    need = Need("held", high.task_id, "is high and wakes nobody: nothing starts shop", "`add it`",
+        high, before(minutes=1), "agentbus agent add shop --host HOST --dir FOLDER")  # fmt: skip
+
+    lines = shown(replace(now, needs=(need, *now.needs)), columns=80, rows=24).split("\n")
+
+    assert [line[:10] for line in lines[2:4]] == ["  00000063", "  00000064"]
+
+
 def test_on_a_small_screen_no_agent_is_out_of_sight_for_how_much_there_is_to_say_of_another():
     now = situation()
     held = tuple((number(n), before(minutes=3)) for n in range(1, 10))

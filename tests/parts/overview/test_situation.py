@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from local_server import settings_at
-from situations import NOW, before, entry
+from situations import NOW, before, entry, past
 
 from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.catch_up import Extent
@@ -18,6 +18,8 @@ from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import locks
 from mcp_agentbus.overview import document, screen, situation
 from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.overview.resting import Rests
+from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.store.waiting import Lane
 
@@ -110,3 +112,37 @@ async def test_a_word_needs_nobody_and_hides_no_task_that_does(monkeypatch, by_r
     ]  # fmt: skip
     [agent] = now.agents
     assert agent.waiting == {"high": 3}
+
+
+@pytest.mark.parametrize(
+    ("away", "said"),
+    [
+        (["coder"], "is high and wakes nobody: nothing starts coder"),
+        (["coder", "shop"], "and 1 more are high and wake nobody: nothing starts coder or shop"),
+        (
+            ["coder", "shop", "api", "web", "ops"],
+            "and 4 more are high and wake nobody: nothing starts coder, shop, api or 2 more",
+        ),
+    ],
+)
+def test_what_nothing_starts_is_one_need_with_what_is_typed_first(away, said):
+    entries = {name: Entry(name, "offline", before(days=3)) for name in away}
+    waits = [
+        Rests(
+            name,
+            "high",
+            False,
+            1,
+            past(inbox=name, priority="high", created_at=before(minutes=9 - n)),
+        )
+        for n, name in enumerate(away)
+    ]
+    with Archive(None, Keeps()) as archive:
+        here = Known(
+            settings_at("/nowhere"), NOW, Current(archive, Extent()),
+            Listener("runs", "", {"agents": []}), OnBus(entries),
+        )  # fmt: skip
+        [need] = situation._unwoken(here, waits)
+
+    assert need.what == said
+    assert need.command == "agentbus agent add coder --host HOST --dir FOLDER"

@@ -150,6 +150,10 @@ def test_a_long_life_keeps_its_beginning_and_its_latest_steps():
     [
         ("working", {"summary": "half"}, "half"),
         ("working", {"summary": "half", "note": "to you"}, "to you"),
+        ("working", {"summary": "half", "body": "the first"}, "half\n\nthe first"),
+        ("working", {"progress": 20.0}, "20 %"),
+        ("working", {"progress": 0, "artifacts": ("a.md",)}, "0 %\n\nArtifact: a.md"),
+        ("needs_input", {"body": "Which one?"}, "Which one?"),
         ("completed", {"summary": "all"}, ""),  # that stays in the record itself
         ("completed", {"summary": "all", "note": "to you"}, "to you"),
         ("working", {"summary": "x" * 500}, "x" * 500),

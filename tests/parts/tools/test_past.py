@@ -8,15 +8,24 @@ from typing import get_args
 import strategies
 from hypothesis import example, given
 from hypothesis import strategies as st
+from places import outside_and_inside
 from situations import ID, before, number, past
 
+from mcp_agentbus.archive.audit import TaskStep
 from mcp_agentbus.archive.history import History
 from mcp_agentbus.core.ids import LANES, is_agent, is_inbox
 from mcp_agentbus.core.text import now
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import Expect, State
-from mcp_agentbus.tools.answers.past import fact_line, history_text, row, said_line, unlike
+from mcp_agentbus.tools.answers.past import (
+    fact_line,
+    history_text,
+    row,
+    said_line,
+    step_markdown,
+    unlike,
+)
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL
 
 # Beside what was written; a token is taken for 3.5 characters, as in test_tools_snapshot.py.
@@ -75,6 +84,16 @@ def test_a_row_has_its_names_whole_where_there_is_room_and_else_both_ends_of_eac
     assert " to coder " in row(longer)
 
 
+def test_who_got_a_result_as_well_is_told_who_answers_what_is_asked():
+    question = Question("needs_input", "coder", before(hours=1))
+    own = past(state="needs_input", agent="coder", question=question)
+
+    assert "to answer: agentbus answer 9d0c2f1a" in row(own)
+    copy = row(replace(own, owner="third", asked_by="planner"))
+    assert "planner answers that" in copy
+    assert "agentbus answer" not in copy
+
+
 def test_what_its_deadline_ended_is_over_since_then_whoever_has_written_that_down():
     at = now() - timedelta(minutes=1, seconds=1)
     task = past(state="expired", updated_at=at - timedelta(minutes=10), expires_at=at)
@@ -99,3 +118,29 @@ def test_of_a_page_behind_the_last_task_is_said_that_none_comes_after_that():
     assert (
         history_text(History(()), "of planner", none=none) == "No task of planner comes after that."
     )
+
+
+def told(state, at, by="coder", reason="", note="", **task):
+    """What a diary has of a step, of a task that another has completed by now."""
+    ended = past(
+        state="completed",
+        updated_at=before(minutes=1),
+        agent="reviewer",
+        result="All pass.",
+        **task,
+    )
+    return outside_and_inside(step_markdown(TaskStep(1, at, state, by, reason, note, ended)))
+
+
+def test_a_step_is_told_with_what_was_said_then_and_the_last_end_with_the_tasks_texts():
+    parked = told("parked", before(hours=1), reason="claimed 5 times")
+    assert parked[1].endswith("claimed 5 times")
+    assert "All pass." not in parked[1]
+
+    assert told("completed", before(minutes=1), by="reviewer")[1].endswith("All pass.")
+
+
+def test_what_was_said_with_a_step_is_told_as_its_own_agents():
+    released = told("stored", before(hours=1), reason="its worker released it", note="Too large")
+
+    assert "text from agent coder" in released[0] + released[1]

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import Inbox, Item, read_inbox, watch_inbox
-from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.lookup import Life, task_life
 from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
-from mcp_agentbus.store.task import Receipt
+from mcp_agentbus.store.asked.question import Question
+from mcp_agentbus.store.task import Moment, Receipt, Record
 from mcp_agentbus.tools.answers import documents, layout, render
 from mcp_agentbus.tools.answers.roster import roster_text
 
@@ -295,3 +297,18 @@ async def test_a_value_that_this_version_does_not_know_is_shown(world):
     text = render.inbox_text(Inbox(tasks=(Item(task, "claimed"),)), "coder")
 
     assert "Priority as written: cosmic" in _inside_frames(text)
+
+
+@pytest.mark.parametrize(("state", "decides"), [("needs_input", 0), ("needs_approval", 1)])
+def test_who_got_a_result_as_well_is_told_who_answers_what_is_asked(state, decides):
+    at = datetime(2026, 11, 27, tzinfo=UTC)
+    asked = Record(
+        task_id="t1", owner="third", asked_by="planner", inbox="coder", state=state, agent="coder",
+        updated_at=at, history=(Moment(state=state, at=at, by="coder"),),
+    )  # fmt: skip
+    life = Life(state, asked, None, None, question=Question(state, "coder", at))
+
+    for shown in (render.inbox_text(Inbox(results=(asked,)), "third"), render.life_text(life)):
+        assert "planner answers that" in shown
+        assert "answered" not in shown
+        assert shown.count("agentbus approve t1") == decides

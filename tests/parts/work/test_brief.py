@@ -12,7 +12,7 @@ from places import outside_and_inside
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import Answer, Task
-from mcp_agentbus.work.brief import ARGUMENT_MAX_BYTES, brief, filled, has_place
+from mcp_agentbus.work.brief import ARGUMENT_MAX_BYTES, brief, check_place, filled, has_place
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 HOSTILE = json.loads((Path(__file__).parents[1] / "hostile.json").read_text())
@@ -76,4 +76,32 @@ def test_an_argument_that_the_system_does_not_take_is_refused_and_says_what_to_d
 
     with pytest.raises(BadInput, match="131,072 bytes, and the system takes 131,071") as refused:
         filled(["ai", "{input}"], "x" * (ARGUMENT_MAX_BYTES + 1))
+    assert "agentbus work -- PROGRAM" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "word", ["{input}", "--ask={input}", "-p={input}", "--agent.ask={input}", "--json"]
+)
+def test_the_brief_may_be_an_argument_or_stand_right_behind_an_option(word):
+    check_place(["ai", "-c", word])
+    check_place(["sh", "-c", 'ai "$1"', "sh", word])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["sh", "-c", 'echo "{input}" | wc'],
+        ["/bin/bash", "-c", "{input}"],
+        ["env", "LANG=C", "zsh", "-lc", "{input}"],
+        ["sh", "-c", "--", "{input}"],
+        ["sh", "-c", "--ask={input}"],
+        ["python", "-c", "print('{input}')"],
+        ["ai", "x={input};"],
+        ["ai", "--ask={input};"],
+        ["ai", "--ask={input}{input}"],
+    ],
+)
+def test_the_brief_is_no_part_of_a_script(argv):
+    with pytest.raises(BadInput, match=r"has \{input\} within a script") as refused:
+        check_place(argv)
     assert "agentbus work -- PROGRAM" in refused.value.hint
