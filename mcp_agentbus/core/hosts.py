@@ -56,8 +56,8 @@ class Host(_Row):
     runs_in: tuple[str, ...] = ()
     #: What its processes are called, by which `said` tells it among several; see `are_around`.
     programs: tuple[str, ...] = ()
-    #: Variables that are one session's, as `HostLogin.variables`: a listener which inherits them
-    #: would be taken for that session.
+    #: How the names of variables begin that are one session's: a listener which inherits them would
+    #: be taken for that session.
     sessions_own: tuple[str, ...] = ()
     #: How it reaches its model. What is named here is never one session's.
     logins: tuple[HostLogin, ...] = ()
@@ -129,7 +129,7 @@ HOSTS: "Final" = (
         marks=("CLAUDECODE",),
         runs_in=("cursor",),
         programs=("claude", "claude-code"),
-        sessions_own=("CLAUDECODE", "CLAUDE_", "AI_AGENT"),
+        sessions_own=("CLAUDE", "AI_AGENT"),
         session_id="CLAUDE_CODE_SESSION_ID",
         logins=_CLAUDE_LOGINS,
         has_folder=True,
@@ -167,31 +167,9 @@ HOSTS: "Final" = (
         installer="openclaw",
         hands_on=True,
     ),
-    # Seen in Codex 0.171, Copilot CLI 1.0.102 and Gemini CLI 0.61.
-    Host(
-        "codex",
-        "Codex",
-        marks=("CODEX_THREAD_ID", "CODEX_CI"),
-        programs=("codex",),
-        sessions_own=("CODEX_THREAD_ID", "CODEX_CI", "CODEX_SANDBOX", "CODEX_SANDBOX_"),
-        installer="any_host:CODEX",
-    ),
-    Host(
-        "copilot",
-        "Copilot CLI",
-        marks=("COPILOT_AGENT_SESSION_ID", "COPILOT_CLI"),
-        programs=("copilot",),
-        sessions_own=("COPILOT_AGENT_SESSION_ID", "COPILOT_CLI"),
-        installer="any_host:COPILOT",
-    ),
-    Host(
-        "gemini",
-        "Gemini CLI",
-        marks=("GEMINI_CLI",),
-        programs=("gemini", "gemini-cli"),
-        sessions_own=("GEMINI_CLI",),
-        installer="any_host:GEMINI",
-    ),
+    Host("codex", "Codex", programs=("codex",), installer="any_host:CODEX"),
+    Host("copilot", "Copilot CLI", programs=("copilot",), installer="any_host:COPILOT"),
+    Host("gemini", "Gemini CLI", programs=("gemini",), installer="any_host:GEMINI"),
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),
 )
@@ -312,7 +290,7 @@ def is_of_session(name: str) -> bool:
     Who inherits it would be taken for that session.
     """
     return name in _OURS_OF_SESSION or any(
-        is_among(name, host.sessions_own) and not is_among(name, _open(host)) for host in HOSTS
+        name.startswith(host.sessions_own) and not is_among(name, _open(host)) for host in HOSTS
     )
 
 

@@ -123,7 +123,6 @@ async def test_a_live_session_is_told_of_it_like_of_an_answer(world):
         ("yes", {}, "not how the task's id begins"),
         ("\x04", {}, "Nothing was typed. Nothing was stored. Hint: Nothing is decided"),
         ("", {"CLAUDECODE": "1"}, "from within an agent's host"),
-        ("", {"GEMINI_CLI": "1"}, "from within an agent's host"),
         ("", {"AGENTBUS_WORKER": "coder"}, "from within an agent's host"),
         ("", {"ancestors": ["node", "claude"]}, "from within an agent's host"),
         ("", {"ancestors": ["codex"]}, "from within an agent's host"),

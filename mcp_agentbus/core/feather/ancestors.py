@@ -23,9 +23,6 @@ ANCESTORS_MAX = 64
 # In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 4.
 _PARENT = 1
 _LINUX = sys.platform == "linux"
-# Options of node, Python and shells: behind these is code, behind those a word that is no script.
-_CODE = ("-e", "-p", "-pe", "--eval", "--print")
-_WITH_VALUE = ("-r", "--require", "--import", "--loader", "-C", "--conditions", "-X", "-W", "-o")
 
 
 def ancestors() -> "Iterator[set[str]]":
@@ -90,26 +87,8 @@ def _names(pid: int) -> list[str]:
         return [ps(pid, "comm").rpartition("/")[2]]
     with open(f"/proc/{pid}/comm", "rb") as comm:  # noqa: PTH123
         name = os.fsdecode(comm.read()).strip()
-    program, *others = words(pid) or [""]
-    return [name, program.rpartition("/")[2], *script(others).split("/")]
-
-
-def script(words: "list[str]") -> str:
-    """Return which script is run by a program with these arguments; empty if none.
-
-    `#!/usr/bin/env -S node --no-warnings` puts options before it. What is behind -c or -e is code.
-    """
-    is_value = False
-    for word in words:
-        if is_value:
-            is_value = False
-        elif not word.startswith("-"):
-            return word
-        elif word in _CODE or (word.endswith("c") and not word.startswith("--")):
-            return ""
-        else:
-            is_value = word in _WITH_VALUE
-    return ""
+    program, script = (*words(pid), "", "")[:2]
+    return [name, program.rpartition("/")[2], *script.split("/")]
 
 
 def ps(pid: int, field: str) -> str:

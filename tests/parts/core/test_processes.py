@@ -72,38 +72,6 @@ def test_the_name_of_a_process_does_not_matter(name, tmp_path):
             child.kill()
 
 
-@pytest.mark.parametrize(
-    ("line", "script"),
-    [
-        ("/opt/gemini", "/opt/gemini"),
-        ("--no-warnings=DEP0040 /opt/gemini -p x", "/opt/gemini"),
-        ("--max-old-space-size=4096 -r ts-node /opt/gemini", "/opt/gemini"),
-        ("-B -X utf8 /opt/gemini", "/opt/gemini"),
-        ("-m gemini", "gemini"),
-        ("-c gemini", ""),
-        ("-lc gemini", ""),
-        ("--eval gemini", ""),
-        ("--version", ""),
-        ("", ""),
-    ],
-)
-def test_a_script_is_found_behind_the_options_of_what_runs_it(line, script):
-    assert ancestors.script(line.split()) == script
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the script stands in /proc only")
-def test_a_process_is_called_as_its_script_though_options_stand_before_it(tmp_path):
-    file = tmp_path / "gemini"
-    file.write_text(
-        "import subprocess, sys\n"
-        "told = 'from mcp_agentbus.core.feather.ancestors import *; print(next(ancestors()))'\n"
-        "subprocess.run([sys.executable, '-c', told])\n"
-    )
-    told = subprocess.run([sys.executable, "-B", file], capture_output=True, text=True, check=True)
-
-    assert "'gemini'" in told.stdout
-
-
 def test_of_a_process_that_has_ended_nothing_is_told():
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         child.wait()
