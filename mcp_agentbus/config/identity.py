@@ -187,12 +187,13 @@ def plain_name() -> str:
 def folders_name(folder: Path, book: NameBook, settings: Settings) -> str | None:
     """Return the name that a folder has had for what is typed in it; None if it has none.
 
-    Names in use stay: somebody sends to them, and what is typed there may be a script's.
+    Names from before the book stay: somebody sends to them, and what is typed there may be a
+    script's. One that is in the book was taken by what is no person's, such as a session of a host
+    that nobody knows.
     """
     plain = default_id(folder, SHELL)
     was = plain in book.before and plain not in book.renamed
-    was = was and not _other(plain, book, settings, folder)
-    return book.of(folder, SHELL) or (plain if was else None)
+    return plain if was and not _other(plain, book, settings, folder) else None
 
 
 def _persons(book: NameBook, settings: Settings, elsewhere: Collection[str]) -> tuple[str, str]:

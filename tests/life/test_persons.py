@@ -133,10 +133,12 @@ async def test_a_person_answers_for_the_agent_that_sent_the_task_and_is_not_aske
 
 
 async def test_a_folder_that_had_a_name_keeps_it_until_its_user_joins_it_to_theirs(
-    world, way, typed, me, folders
+    world, way, home, typed, me, folders
 ):
     shop, _ = folders
     old = f"{shop.name}-shell"
+    with names.writing(home) as book:
+        book.before |= {old}
     _, before = await typed("inbox", folder=shop, **FOLDERS)
     planner = await world.session("planner")  # who is there before anything is typed may be joined
     [sent] = await send_task(planner, old, "For the shop", "b")
