@@ -54,7 +54,7 @@ class Host(_Row):
     around: tuple[str, ...] = ()
     #: Hosts that start what is this one's, such as its hooks: beside their marks its own are void.
     runs_in: tuple[str, ...] = ()
-    #: What its processes are called, by which `said` tells it among several; see `are_around`.
+    #: What its processes are called, by which `said` tells it.
     programs: tuple[str, ...] = ()
     #: How the names of variables begin that are one session's: a listener which inherits them would
     #: be taken for that session.
@@ -207,20 +207,19 @@ def marked(environ: "Mapping[str, str]") -> Host | None:
 
 
 def said(environ: "Mapping[str, str]") -> dict[str, str]:
-    """Return AGENTBUS_HOST for this process if its environment has the marks of several hosts.
+    """Return AGENTBUS_HOST for this process, as its ancestors tell it.
 
-    Each leaves its marks to all that is started in it, so the nearest among this process's
-    ancestors counts. Returns nothing if the variable is set, or if none of them is an ancestor:
-    then `marked` says which is likely.
+    A host leaves its marks to all that is started in it, other hosts too, and some leave none to
+    some of what they start; so the nearest host among the ancestors counts. Returns nothing if the
+    variable is set, or if no host is an ancestor: then `marked` says which is likely.
     """
-    candidates = [host for host in HOSTS if any(map(environ.get, (*host.marks, *host.around)))]
-    if environ.get("AGENTBUS_HOST") or len(candidates) < 2:
+    if environ.get("AGENTBUS_HOST"):
         return {}
-    # Imported late: few are in two hosts.
+    # Imported late: what hosts start mostly has the variable.
     from mcp_agentbus.core.feather import ancestors
 
     for words in ancestors.ancestors():
-        for host in candidates:
+        for host in HOSTS:
             if not words.isdisjoint(host.programs):
                 return {"AGENTBUS_HOST": host.name}
     return {}
@@ -229,16 +228,9 @@ def said(environ: "Mapping[str, str]") -> dict[str, str]:
 def are_around(environ: "Mapping[str, str]") -> bool:
     """Tell whether this process was started within any host, as far as can be told.
 
-    By variables, or where those say nothing by the names of its ancestors: some hosts leave no mark
-    to what they start.
+    By variables, or where those say nothing by the names of its ancestors.
     """
-    if environ.get("AGENTBUS_HOST") or marked(environ):
-        return True
-    # Imported late: a relayed session does without it.
-    from mcp_agentbus.core.feather import ancestors
-
-    programs = {program for host in HOSTS for program in host.programs}
-    return any(not words.isdisjoint(programs) for words in ancestors.ancestors())
+    return bool(environ.get("AGENTBUS_HOST") or marked(environ) or said(environ))
 
 
 def begun_with() -> dict[str, str]:

@@ -174,7 +174,7 @@ async def test_what_runs_below_a_host_that_leaves_no_variables_is_no_person(way,
         home.data_dir.parent, *served.AGENTBUS, "inbox", program=[str(codex)], folder=shop
     )
 
-    assert inbox[1].startswith(f"Inbox of {shop.name}-shell:")
+    assert inbox[1].startswith(f"Inbox of {shop.name}-codex:")
     assert "codex" in hosts.named("codex").programs
 
 
