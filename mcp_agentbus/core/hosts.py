@@ -56,8 +56,8 @@ class Host(_Row):
     runs_in: tuple[str, ...] = ()
     #: What its processes are called, by which `said` tells it.
     programs: tuple[str, ...] = ()
-    #: How the names of variables begin that are one session's: a listener which inherits them would
-    #: be taken for that session.
+    #: How the names of variables begin that, like its marks, are one session's: a listener which
+    #: inherits them would be taken for that session.
     sessions_own: tuple[str, ...] = ()
     #: How it reaches its model. What is named here is never one session's.
     logins: tuple[HostLogin, ...] = ()
@@ -163,9 +163,27 @@ HOSTS: "Final" = (
         installer="openclaw",
         hands_on=True,
     ),
-    Host("codex", "Codex", programs=("codex",), installer="any_host:CODEX"),
-    Host("copilot", "Copilot CLI", programs=("copilot",), installer="any_host:COPILOT"),
-    Host("gemini", "Gemini CLI", programs=("gemini",), installer="any_host:GEMINI"),
+    Host(
+        "codex",
+        "Codex",
+        marks=("CODEX_THREAD_ID", "CODEX_CI"),
+        programs=("codex",),
+        installer="any_host:CODEX",
+    ),
+    Host(
+        "copilot",
+        "Copilot CLI",
+        marks=("COPILOT_CLI", "COPILOT_AGENT_SESSION_ID"),
+        programs=("copilot",),
+        installer="any_host:COPILOT",
+    ),
+    Host(
+        "gemini",
+        "Gemini CLI",
+        marks=("GEMINI_CLI",),
+        programs=("gemini", "gemini-cli"),
+        installer="any_host:GEMINI",
+    ),
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),
 )
@@ -277,7 +295,7 @@ def is_of_session(name: str) -> bool:
 
     Who inherits it would be taken for that session.
     """
-    return name in _OURS_OF_SESSION or any(
+    return name in (*_OURS_OF_SESSION, *MARKS) or any(
         name.startswith(host.sessions_own) and not is_among(name, _open(host)) for host in HOSTS
     )
 

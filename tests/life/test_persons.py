@@ -132,8 +132,9 @@ async def test_a_person_answers_for_the_agent_that_sent_the_task_and_is_not_aske
     assert " answered " in steps
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_folder_that_had_a_name_keeps_it_until_its_user_joins_it_to_theirs(
-    world, way, home, typed, me, folders
+    world, home, typed, me, folders
 ):
     shop, _ = folders
     old = f"{shop.name}-shell"

@@ -39,6 +39,9 @@ ROWS = pytest.mark.parametrize("host", hosts.HOSTS, ids=lambda host: host.name)
         # A user may have set these for every shell.
         ("CLAUDECODE OPENCLAW_STATE_DIR", "claude-code"),
         ("CURSOR_VERSION OPENCLAW_SHELL", "cursor"),
+        ("CODEX_THREAD_ID", "codex"),
+        ("COPILOT_CLI", "copilot"),
+        ("GEMINI_CLI CURSOR_TRACE_ID", "gemini"),
         ("CLAUDECODE CURSOR_VERSION OPENCLAW_STATE_DIR", "cursor"),
     ],
 )
@@ -97,8 +100,13 @@ def test_the_files_that_a_row_names_are_there(host):
 
 @ROWS
 def test_whatever_tells_a_host_stays_with_its_session(host):
-    assert all(mark.startswith(host.sessions_own) for mark in (*host.marks, *host.around))
-    assert not host.session_id or host.session_id.startswith(host.sessions_own)
+    own = filter(None, (*host.marks, *host.around, host.session_id))
+    assert all(map(hosts.is_of_session, own))
+
+
+def test_what_a_user_sets_for_a_host_is_no_sessions_own():
+    assert not hosts.is_of_session("GEMINI_CLI_HOME")
+    assert not hosts.is_of_session("CODEX_HOME")
 
 
 def _defined(file):
