@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.installers._parts.json_text import (
     Piece,
@@ -29,6 +29,7 @@ from mcp_agentbus.installers._parts.json_text import (
     has,
     is_empty,
     is_nothing,
+    loaded,
     put,
     take_out,
 )
@@ -36,7 +37,7 @@ from mcp_agentbus.installers._parts.json_text import (
 from mcp_agentbus.core import files, locks
 from mcp_agentbus.errors import BadSetup
 
-__all__ = ["Piece", "has_any", "holds", "merge", "record_of", "remove"]
+__all__ = ["Piece", "document", "has_any", "holds", "merge", "record_of", "remove"]
 
 #: Hosts' settings have a few KB; what is larger is something else.
 MAX_BYTES: Final = 5_000_000
@@ -123,6 +124,17 @@ def holds(path: Path, *pieces: Piece) -> bool:
     with _failing(path):
         now = _read(path)
         return now is not None and _edited(path, now.content, put, pieces) == now.content
+
+
+def document(path: Path) -> dict[str, Any]:
+    """Return what the file says; empty if there is none.
+
+    Raises:
+        BadSetup: it cannot be read, or `merge` would refuse it.
+    """
+    with _failing(path):
+        now = _read(path)
+        return loaded(_text(path, now.content)) if now else {}
 
 
 def record_of(path: Path) -> Path:
