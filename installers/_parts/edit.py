@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_agentbus.installers._parts.files import FOLDER_MODE, missing
 from mcp_agentbus.installers._parts.json_text import (
     Piece,
     Unfit,
@@ -319,14 +320,14 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = missing(folder)
     try:
-        for place in reversed(missing):
-            place.mkdir(exist_ok=True)
+        for place in made:
+            place.mkdir(FOLDER_MODE, exist_ok=True)
     except BaseException:
-        _remove_folders(folder, len(missing))
+        _remove_folders(folder, len(made))
         raise
-    return missing
+    return made
 
 
 def _remove_folders(folder: Path, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
 from urllib.parse import parse_qs, urlsplit
 
@@ -87,6 +88,18 @@ def change_entry(machine, env, args=(), **more):
     entry = document["mcpServers"]["agentbus"]
     entry.update(env={**entry["env"], **env}, args=[*entry["args"], *args], **more)
     file.write_text(json.dumps(document))
+
+
+def test_what_is_made_is_open_to_nobody_else_whatever_the_umask(machine):
+    umask = os.umask(0)
+    try:
+        run(cursor.install(machine))
+    finally:
+        os.umask(umask)
+
+    made = list(machine.home.rglob("*"))
+    assert {path.name for path in made} >= {".cursor", "references", "mcp.json"}
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
 
 
 @pytest.mark.parametrize("comment", ["// my servers\n{0}", "/* {{ */ {0}", "\ufeff{0}"])
