@@ -75,6 +75,28 @@ def test_no_two_folders_are_one_agent_and_each_keeps_its_name(first, second, fol
 
 
 @pytest.mark.parametrize(
+    ("git", "is_its_own"),
+    [
+        ("gitdir: {shop}/.git/worktrees/fix\n", True),
+        ("gitdir: ../../../.git/worktrees/fix\n", True),
+        ("gitdir: {shop}/.git/modules/fix\n", False),
+        ("gitdir: /elsewhere/.git/worktrees/fix\n", False),
+        ("", False),
+    ],
+)
+def test_a_worktree_within_its_repository_is_no_part_of_what_the_repositorys_file_says(
+    git, is_its_own, folder, call
+):
+    shop = folder("shop", 'agent = "reviewer"')
+    fix = folder("shop/.claude/worktrees/fix")
+    (fix / ".git").write_text(git.format(shop=shop))
+
+    found = call(folder("shop/.claude/worktrees/fix/src"))
+
+    assert found.me.id == ("src-claude" if is_its_own else "reviewer")
+
+
+@pytest.mark.parametrize(
     ("name", "plain", "has_hash"),
     [
         ("shop", "shop-claude", False),
