@@ -27,7 +27,6 @@ from mcp_agentbus.installers.steps import Machine, Step
 
 from mcp_agentbus.core import places
 from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
-from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
 NAME: Final = "cursor"
@@ -81,11 +80,7 @@ def uninstall(machine: Machine) -> list[Step]:
 
 
 def gone(machine: Machine) -> str:
-    """Return the program that our entry or a hook of ours starts, if it is not there; or nothing.
-
-    Raises:
-        BadSetup: a file cannot be read.
-    """
+    """Return the program that our entry or a hook of ours starts, if that is gone; or nothing."""
     if program := entry.gone(_entry_there(machine)):
         return program
     for element in _hooks_there(machine):
@@ -160,21 +155,20 @@ def _server(machine: Machine, agent: str | None = None) -> dict[str, Any]:
 
 
 def _entry_there(machine: Machine) -> dict[str, Any]:
-    """Return our entry as it is; empty without one, or if the file is not plain JSON."""
+    """Return our entry as it is; empty without one, or if the file cannot be edited."""
     try:
-        document = from_json(read_whole(_folder_of(machine) / "mcp.json", HOSTS_MAX_BYTES))
-        server = document["mcpServers"][SERVER]
-    except (OSError, ValueError, LookupError, TypeError):
+        server = edit.document(_folder_of(machine) / "mcp.json")["mcpServers"][SERVER]
+    except (BadSetup, LookupError, TypeError):
         return {}  # whoever writes it says what is wrong
     return server if isinstance(server, dict) and entry.is_ours(server) else {}
 
 
 def _hooks_there(machine: Machine) -> list[dict[str, Any]]:
-    """Return our hooks as they are; none if the file is not plain JSON."""
+    """Return our hooks as they are; none if the file cannot be edited."""
     try:
-        document = from_json(read_whole(_folder_of(machine) / "hooks.json", HOSTS_MAX_BYTES))
-        hooks = [each for event in EVENTS for each in document["hooks"].get(event, ())]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        there = edit.document(_folder_of(machine) / "hooks.json")["hooks"]
+        hooks = [each for event in EVENTS for each in there.get(event, ())]
+    except (BadSetup, LookupError, TypeError, AttributeError):
         return []
     return list(filter(_is_ours, hooks))
 

@@ -20,8 +20,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from mcp_agentbus.installers._parts.files import FOLDER_MODE, missing
 from mcp_agentbus.installers._parts.json_text import (
     Piece,
     Unfit,
@@ -29,6 +30,7 @@ from mcp_agentbus.installers._parts.json_text import (
     has,
     is_empty,
     is_nothing,
+    loaded,
     put,
     take_out,
 )
@@ -36,7 +38,7 @@ from mcp_agentbus.installers._parts.json_text import (
 from mcp_agentbus.core import files, locks
 from mcp_agentbus.errors import BadSetup
 
-__all__ = ["Piece", "has_any", "holds", "merge", "record_of", "remove"]
+__all__ = ["Piece", "document", "has_any", "holds", "merge", "record_of", "remove"]
 
 #: Hosts' settings have a few KB; what is larger is something else.
 MAX_BYTES: Final = 5_000_000
@@ -123,6 +125,17 @@ def holds(path: Path, *pieces: Piece) -> bool:
     with _failing(path):
         now = _read(path)
         return now is not None and _edited(path, now.content, put, pieces) == now.content
+
+
+def document(path: Path) -> dict[str, Any]:
+    """Return what the file says; empty if there is none.
+
+    Raises:
+        BadSetup: it cannot be read, or `merge` would refuse it.
+    """
+    with _failing(path):
+        now = _read(path)
+        return loaded(_text(path, now.content)) if now else {}
 
 
 def record_of(path: Path) -> Path:
@@ -307,14 +320,14 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = missing(folder)
     try:
-        for place in reversed(missing):
-            place.mkdir(exist_ok=True)
+        for place in made:
+            place.mkdir(FOLDER_MODE, exist_ok=True)
     except BaseException:
-        _remove_folders(folder, len(missing))
+        _remove_folders(folder, len(made))
         raise
-    return missing
+    return made
 
 
 def _remove_folders(folder: Path, count: int) -> None:

@@ -11,10 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from mcp_agentbus.core.files import read_whole, write_whole
 from mcp_agentbus.core.places import make_private
 from mcp_agentbus.errors import BadSetup
+
+#: Of folders that are made among a host's: what is in them is executed, so others may not write
+#: there, whatever the umask.
+FOLDER_MODE: Final = 0o755
 
 
 @contextmanager
@@ -43,6 +48,11 @@ def content(file: Path) -> bytes | None:
             return None
 
 
+def missing(folder: Path) -> list[Path]:
+    """Return which of a folder and those above it are not there, the highest first."""
+    return [place for place in (*reversed(folder.parents), folder) if not place.exists()]
+
+
 def write(file: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file and the folders above it; everybody may read it unless `mode` says otherwise.
 
@@ -51,7 +61,8 @@ def write(file: Path, content: bytes, *, mode: int = 0o644) -> None:
     """
     with told(file, "written"):
         if mode & 0o044:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            for place in missing(file.parent):
+                place.mkdir(FOLDER_MODE, exist_ok=True)
         else:
             make_private(file.parent)
         write_whole(file, content, mode=mode)

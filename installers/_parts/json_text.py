@@ -89,6 +89,12 @@ def check(text: str) -> None:
         raise Unfit("must be one object, {...}, and is not")
 
 
+def loaded(text: str) -> dict[str, Any]:
+    """Return what a document says that `check` has let pass."""
+    document: dict[str, Any] = {} if is_nothing(text) else _DECODER.decode(_plain(text))
+    return document
+
+
 def is_nothing(text: str) -> bool:
     """Tell whether a document says nothing: it is empty, or null."""
     return _plain(text).strip(_BLANKS) in {"", "null"}

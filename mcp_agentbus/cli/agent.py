@@ -282,6 +282,11 @@ async def _forget(args: argparse.Namespace, settings: Settings) -> None:
 
 
 def _allow(args: argparse.Namespace, settings: Settings) -> None:
+    from mcp_agentbus.core.feather import ancestors
+    from mcp_agentbus.human.person import check_is_person
+
+    # A model reads this command in its answers, and a repository's file may be what asks for it.
+    check_is_person(settings.environ, ancestors.ancestors())
     folder = Path(places.absolute(args.folder, settings.environ)).resolve()
     file = folder_file.nearest(folder)
     if file.folder != folder:

@@ -89,8 +89,13 @@ def passed_over(folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the folders that have a file, from this one up, and why it does not count, if so."""
+    """Yield the folders that have a file, from this one up, and why it does not count, if so.
+
+    What lies above a worktree that is kept within its repository is said of another one, with an
+    agent of its own: `shop/.claude/worktrees/fix`.
+    """
     way = (folder, *folder.parents)
+    way = way[: next((n for n, place in enumerate(way, 1) if _is_worktree_within(place)), None)]
     for depth, place in enumerate(way, 1):
         try:
             about = what_lies_at(place / FOLDER_FILE)
@@ -109,6 +114,16 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
             yield place, f"is larger than {BYTES_MAX // 1024} KiB"
         else:
             yield place, ""
+
+
+def _is_worktree_within(folder: Path) -> bool:
+    """Tell whether a folder is a worktree of git's, somewhere in the folder of its repository."""
+    try:
+        said = os.fsdecode(read_whole(folder / ".git", BYTES_MAX))
+    except OSError:  # mostly it is not there, or is a folder
+        return False
+    git, _, kept = said.removeprefix("gitdir:").strip().rpartition("/worktrees/")
+    return bool(git and kept) and Path(os.path.normpath(folder / git)).parent in folder.parents
 
 
 def _is_open(folder: Path) -> bool:

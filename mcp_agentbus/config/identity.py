@@ -33,6 +33,10 @@ from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_agent, is_inb
 _ID_MAX: Final = 63
 #: The host of what no host has started.
 SHELL: Final = "shell"
+# These are told from each other by what stands before a dash; of any other nobody knows that.
+_HOSTS: Final = frozenset(host.name for host in hosts.HOSTS)
+# How much of another host's name stands in an id at most.
+_HOST_MAX: Final = 24
 # How persons' names begin.
 _ME: Final = "me-"
 # How much of the hash stands in a name: as little as tells it from the others here.
@@ -187,12 +191,13 @@ def plain_name() -> str:
 def folders_name(folder: Path, book: NameBook, settings: Settings) -> str | None:
     """Return the name that a folder has had for what is typed in it; None if it has none.
 
-    Names in use stay: somebody sends to them, and what is typed there may be a script's.
+    Names from before the book stay: somebody sends to them, and what is typed there may be a
+    script's. One that is in the book was taken by what is no person's, such as a session of a host
+    that nobody knows.
     """
     plain = default_id(folder, SHELL)
     was = plain in book.before and plain not in book.renamed
-    was = was and not _other(plain, book, settings, folder)
-    return book.of(folder, SHELL) or (plain if was else None)
+    return plain if was and not _other(plain, book, settings, folder) else None
 
 
 def _persons(book: NameBook, settings: Settings, elsewhere: Collection[str]) -> tuple[str, str]:
@@ -204,7 +209,7 @@ def _persons(book: NameBook, settings: Settings, elsewhere: Collection[str]) -> 
     def is_free(name: str) -> bool:
         return name not in elsewhere and not _other(name, book, settings, settings.state_dir)
 
-    if _loses_nothing(login) and is_free(plain):
+    if _keeps_all(login, plain) and is_free(plain):
         return plain, ""
     # The machine is in it: on a shared server many machines have a user of that name.
     digest = hashlib.sha256(f"{platform.node()} {login}".encode(errors="surrogateescape"))
@@ -214,7 +219,7 @@ def _persons(book: NameBook, settings: Settings, elsewhere: Collection[str]) -> 
         hashed.insert(0, _spelled_name(slug, settings.account))
     name = next(filter(is_free, hashed), hashed[-1])
     why = "letters of your user's name cannot stand in an id"
-    if _loses_nothing(login):
+    if _keeps_all(login, plain):
         why = f"{plain} is somebody's already"
     return name, f"You are {name}: {why}. A better name: agentbus agent rename {name} NAME"
 
@@ -257,7 +262,7 @@ def _own(book: NameBook, asked: Asked, elsewhere: Collection[str]) -> tuple[str,
     taken_by = _other(plain, book, settings, folder)
     if _is_others(plain, settings, elsewhere):
         return _of_account(plain, book, asked, elsewhere)
-    if not taken_by and (plain in book.before or _loses_nothing(folder.name)):
+    if not taken_by and (plain in book.before or _keeps_all(folder.name, plain.rpartition("-")[0])):
         return plain, ""
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()
     slug = _slug(folder.name) or "agent"
@@ -298,14 +303,15 @@ def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
 
 
-def _loses_nothing(name: str) -> bool:
-    """Tell whether an id keeps all of a folder's name but case, dots, blanks and dashes around."""
+def _keeps_all(name: str, spelled: str) -> bool:
+    """Tell whether an id made of a name keeps all but case, dots, blanks and dashes around."""
     kept = re.sub(r"[ .]+", "-", name.lower()).strip("-_")
-    return kept == _slug(name) and len(kept) <= _ID_MAX - len("-claude")
+    return kept == _slug(name) and kept in spelled
 
 
 def _spelled(name: str, host: str, digest: str = "") -> str:
-    ending = "-".join(filter(None, (host.partition("-")[0], digest)))
+    short = host.partition("-")[0] if host in _HOSTS else host[:_HOST_MAX]
+    ending = "-".join(filter(None, (short, digest)))
     room = _ID_MAX - 1 - len(ending)
     name = name[:room]
     if f"{name}-".startswith(ROLE_PREFIX):  # reserved, and so is what a folder `role` would give

@@ -54,10 +54,10 @@ class Host(_Row):
     around: tuple[str, ...] = ()
     #: Hosts that start what is this one's, such as its hooks: beside their marks its own are void.
     runs_in: tuple[str, ...] = ()
-    #: What its processes are called, by which `said` tells it among several; see `are_around`.
+    #: What its processes are called, by which `said` tells it.
     programs: tuple[str, ...] = ()
-    #: How the names of variables begin that are one session's: a listener which inherits them would
-    #: be taken for that session.
+    #: How the names of variables begin that, like its marks, are one session's: a listener which
+    #: inherits them would be taken for that session.
     sessions_own: tuple[str, ...] = ()
     #: How it reaches its model. What is named here is never one session's.
     logins: tuple[HostLogin, ...] = ()
@@ -167,9 +167,27 @@ HOSTS: "Final" = (
         installer="openclaw",
         hands_on=True,
     ),
-    Host("codex", "Codex", programs=("codex",), installer="any_host:CODEX"),
-    Host("copilot", "Copilot CLI", programs=("copilot",), installer="any_host:COPILOT"),
-    Host("gemini", "Gemini CLI", programs=("gemini",), installer="any_host:GEMINI"),
+    Host(
+        "codex",
+        "Codex",
+        marks=("CODEX_THREAD_ID", "CODEX_CI"),
+        programs=("codex",),
+        installer="any_host:CODEX",
+    ),
+    Host(
+        "copilot",
+        "Copilot CLI",
+        marks=("COPILOT_CLI", "COPILOT_AGENT_SESSION_ID"),
+        programs=("copilot",),
+        installer="any_host:COPILOT",
+    ),
+    Host(
+        "gemini",
+        "Gemini CLI",
+        marks=("GEMINI_CLI",),
+        programs=("gemini", "gemini-cli"),
+        installer="any_host:GEMINI",
+    ),
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),
 )
@@ -211,20 +229,19 @@ def marked(environ: "Mapping[str, str]") -> Host | None:
 
 
 def said(environ: "Mapping[str, str]") -> dict[str, str]:
-    """Return AGENTBUS_HOST for this process if its environment has the marks of several hosts.
+    """Return AGENTBUS_HOST for this process, as its ancestors tell it.
 
-    Each leaves its marks to all that is started in it, so the nearest among this process's
-    ancestors counts. Returns nothing if the variable is set, or if none of them is an ancestor:
-    then `marked` says which is likely.
+    A host leaves its marks to all that is started in it, other hosts too, and some leave none to
+    some of what they start; so the nearest host among the ancestors counts. Returns nothing if the
+    variable is set, or if no host is an ancestor: then `marked` says which is likely.
     """
-    candidates = [host for host in HOSTS if any(map(environ.get, (*host.marks, *host.around)))]
-    if environ.get("AGENTBUS_HOST") or len(candidates) < 2:
+    if environ.get("AGENTBUS_HOST"):
         return {}
-    # Imported late: few are in two hosts.
+    # Imported late: what hosts start mostly has the variable.
     from mcp_agentbus.core.feather import ancestors
 
     for words in ancestors.ancestors():
-        for host in candidates:
+        for host in HOSTS:
             if not words.isdisjoint(host.programs):
                 return {"AGENTBUS_HOST": host.name}
     return {}
@@ -233,16 +250,9 @@ def said(environ: "Mapping[str, str]") -> dict[str, str]:
 def are_around(environ: "Mapping[str, str]") -> bool:
     """Tell whether this process was started within any host, as far as can be told.
 
-    By variables, or where those say nothing by the names of its ancestors: some hosts leave no mark
-    to what they start.
+    By variables, or where those say nothing by the names of its ancestors.
     """
-    if environ.get("AGENTBUS_HOST") or marked(environ):
-        return True
-    # Imported late: a relayed session does without it.
-    from mcp_agentbus.core.feather import ancestors
-
-    programs = {program for host in HOSTS for program in host.programs}
-    return any(not words.isdisjoint(programs) for words in ancestors.ancestors())
+    return bool(environ.get("AGENTBUS_HOST") or marked(environ) or said(environ))
 
 
 def begun_with() -> dict[str, str]:
@@ -289,7 +299,7 @@ def is_of_session(name: str) -> bool:
 
     Who inherits it would be taken for that session.
     """
-    return name in _OURS_OF_SESSION or any(
+    return name in (*_OURS_OF_SESSION, *MARKS) or any(
         name.startswith(host.sessions_own) and not is_among(name, _open(host)) for host in HOSTS
     )
 

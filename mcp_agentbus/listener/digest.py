@@ -30,6 +30,7 @@ from mcp_agentbus.listener.members import Member
 from mcp_agentbus.listener.memory import Memory, Told
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
+from mcp_agentbus.tools.answers.readers import MODEL
 from mcp_agentbus.wakes import answers, backlog, demand
 from mcp_agentbus.wakes.backlog import UnofferedLane
 from mcp_agentbus.wakes.facts import Waiting
@@ -134,7 +135,8 @@ class Digest:
         if not found.remarks or is_probe or conversation in self._remarked:
             return answer
         self._remarked.add(conversation)
-        return {**answer, "text": " ".join(filter(None, (answer.get("text"), *found.remarks)))}
+        told = filter(None, (answer.get("text"), *map(MODEL.hint, found.remarks)))
+        return {**answer, "text": " ".join(told)}
 
     def _answer(self, asking: _Asking, mail: _Mail) -> dict[str, Any]:
         first = asking.told == Told()

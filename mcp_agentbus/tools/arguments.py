@@ -12,6 +12,7 @@ tool does not have, is left as it is, for the schema to refuse.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from mcp_agentbus.core import text
 
 # What stands for nothing where it is no value; any other text may be meant as it is.
 _NOTHING: Final = frozenset({"null", "none", "undefined"})
+# Beside one of these words `none` may be meant as that one.
+_SAY_NONE: Final = frozenset({"never", "nothing"})
 _ZERO: Final = (0, "0")
 # The defaults which say that there is none.
 _NONE: Final = (None, "any")
@@ -43,8 +46,8 @@ class _Shape:
     kind: _Kind
     #: It has a default.
     may_be_left_out: bool
-    #: `null` and `none` are no value that it may have, or there is none unless one is given.
-    has_no_null: bool = False
+    #: Texts that are no value which it may have, or there is none unless one is given: `null`.
+    nothing: frozenset[str] = frozenset()
     #: Nor is 0.
     has_no_zero: bool = False
     #: Of a `word`: those that there are.
@@ -53,14 +56,16 @@ class _Shape:
     or_text: bool = False
     #: Of a `number`: it is a duration, which may have units.
     in_seconds: bool = False
+    #: Nor may it have a part of one.
+    is_whole: bool = False
 
 
 def as_meant(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that a client has given, without those that it has not given really.
 
     Not given are null, and for what may be left out an empty text, and also 0, `null` and `none`
-    where they are no value: where the default is that there is none, or the kind or the least
-    number rules them out.
+    where they are no value: where the default is that there is none, or the kind, the words that
+    there are or the least number rule them out; and for a priority `any`.
     """
     shapes = _shapes(model)
     meant: dict[str, Any] = {}
@@ -79,14 +84,16 @@ def _meant(shape: _Shape, value: Any) -> Any:
             return _word(shape.words, value)
         case "list":
             return _list(value, or_text=shape.or_text)
-    return _seconds(value) if shape.in_seconds else value  # pydantic reads "5" and "true"
+    if shape.in_seconds:
+        return _seconds(value, is_whole=shape.is_whole)
+    return value  # pydantic reads "5" and "true"
 
 
 def _is_empty(shape: _Shape, value: Any) -> bool:
     """Tell whether a value stands for none at all."""
     if isinstance(value, str):
         word = value.strip().casefold()
-        if (not word and shape.may_be_left_out) or (word in _NOTHING and shape.has_no_null):
+        if (not word and shape.may_be_left_out) or word in shape.nothing:
             return True
     is_zero = value in _ZERO and not isinstance(value, bool) if _is_plain(value) else False
     return is_zero and shape.has_no_zero
@@ -108,15 +115,20 @@ def _word(words: tuple[str, ...], value: Any) -> Any:
     return word if word in words else value
 
 
-def _seconds(value: Any) -> Any:
+def _seconds(value: Any, *, is_whole: bool) -> Any:
     with suppress(ValueError):
-        return text.seconds(value) if isinstance(value, str) else value
-    return value
+        value = text.seconds(value) if isinstance(value, str) else value
+    # Up: half a second is not none.
+    return math.ceil(value) if is_whole and _is_finite(value) else value
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _list(value: Any, *, or_text: bool) -> Any:
-    """Return the list that is meant by a list, its JSON, or one value."""
-    is_json = isinstance(value, str) and value.lstrip().startswith("[")
+    """Return the list that is meant by a list, one value, or the JSON of either."""
+    is_json = isinstance(value, str) and value.lstrip().startswith(("[", '"'))
     if is_json and len(value) <= _LIST_MAX_CHARS:
         with suppress(ValueError):
             value = text.from_json(value)
@@ -151,12 +163,19 @@ def _shape(name: str, schema: dict[str, Any], field: FieldInfo) -> _Shape:
     return _Shape(
         kind,
         may_be_left_out=not required,
-        has_no_null=none or (not required and kind in {"number", "boolean", "list"}),
+        nothing=_nothing(name, words) if none or (not required and kind != "text") else frozenset(),
         has_no_zero=kind == "number" and (none or (not required and schema.get("minimum", 0) > 0)),
         words=words,
         or_text="string" in kinds,
         in_seconds=name.endswith("_s"),
+        is_whole="integer" in kinds,
     )
+
+
+def _nothing(name: str, words: tuple[str, ...]) -> frozenset[str]:
+    """Return the texts that stand for no value of an argument, which may have these words."""
+    some = _NOTHING - {"none"} if _SAY_NONE.intersection(words) else _NOTHING
+    return some | ({"any"} if name == "priority" else set()) - {*words}
 
 
 def complaints(error: ValidationError) -> str:

@@ -184,7 +184,7 @@ class _Handlers:
 
     async def _begin(self) -> None:
         """Tell of a call."""
-        self._remarks += await self._called()
+        self._remarks += map(MODEL.hint, await self._called())
 
     async def list_resources(
         self, _: _Context, __: types.PaginatedRequestParams | None

@@ -163,13 +163,17 @@ def _as_typed(plan: Plan) -> tuple[str, ...]:
 def _kept(plan: Plan, words: tuple[str, ...], form: str, show: Show) -> int:
     """Have a worker kept by a service manager."""
     from mcp_agentbus.installers import worker as installer  # not for those who work
+    from mcp_agentbus.installers.steps import Machine
 
     _found(plan.argv[0])
     me = _who(plan.settings, plan.agent)
     kept = installer.Kept(me, words, Path.cwd(), plan.time_limit_s)
     by: Any = form or None  # argparse has checked it
     lines = installer.install(kept, plan.settings, by)
-    show("\n".join(lines), {"done": lines}, verbatim=form == "supervisor")
+    warnings, is_section = Machine(plan.settings).warnings, form == "supervisor"
+    first = [f"; {line}" for line in warnings] if is_section else warnings
+    data = {"done": lines} | ({"warnings": warnings} if warnings else {})
+    show("\n".join([*first, *lines]), data, verbatim=is_section)
     return 0
 
 

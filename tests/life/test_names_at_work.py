@@ -3,6 +3,7 @@
 
 import functools
 import json
+import sys
 import uuid
 
 import hooking
@@ -25,6 +26,8 @@ from mcp_agentbus.store.task import ATTEMPTS_MAX
 ERA = served.MODERN
 # With it what is typed is not a person's own, and has its folder's name.
 FOLDERS = {"AGENTBUS_HOST": "shell"}
+# Whoever runs the tests may be within a host itself.
+OUTSIDE = [sys.executable, *served.changed("core.feather.ancestors.ANCESTORS_MAX = 0")]
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_two_new_folders_of_one_name_are_open_at_once_and_are_two_agents(home, w
     assert second == f"{word}-claude"
     assert first.startswith(f"{word}-claude-")
     assert (nothing, silent, again) == ([], [], first)
-    assert f"agentbus agent rename {first} NAME" in remark
+    assert f"ask your user to run: agentbus agent rename {first} NAME" in remark
     assert sent["structuredContent"]["receipts"][0]["to"] == second
     with serving(home, folder(f"b/{word}")) as other:
         other.greet(ERA)
@@ -88,7 +91,7 @@ async def test_what_is_said_of_a_name_is_in_the_data_that_claude_code_shows(
         sent = session.call("send_task", to=f"{word}-claude", subject="Count", body="x")
         [remark] = sent["structuredContent"]["remarks"]
 
-    assert f"agentbus agent allow {clone}" in remark
+    assert f"ask your user to run: agentbus agent allow {clone}" in remark
 
 
 async def test_a_listener_knows_a_session_by_the_name_that_it_took(house, folder, word):
@@ -297,8 +300,11 @@ async def test_an_agent_that_was_renamed_reads_on_a_bus_that_has_no_streams_yet(
 
 @pytest.fixture
 def typed(home):
-    async def type_(folder, *argv):
-        return await served.typed(home.data_dir.parent, *argv, folder=folder, **FOLDERS)
+    async def type_(folder, *argv, program=served.AGENTBUS, **more):
+        variables = {**FOLDERS, **more}
+        return await served.typed(
+            home.data_dir.parent, *argv, program=program, folder=folder, **variables
+        )
 
     return type_
 
@@ -308,11 +314,16 @@ async def test_a_folders_file_counts_once_its_user_has_allowed_it(home, way, fol
     clone = folder(f"clone-{word}", f'agent = "{word}"\nroles = ["r-{word}"]')
 
     before = (await typed(clone, "inbox"))[1]
-    code, allowed = await typed(clone, "agent", "allow", ".")
+    refused, why = await typed(clone, "agent", "allow", ".", CLAUDECODE="1", AGENTBUS_HOST="")
+    still = (await typed(clone, "inbox"))[1]
+    code, allowed = await typed(clone, "agent", "allow", ".", program=OUTSIDE, AGENTBUS_HOST="")
     after = (await typed(clone, "inbox"))[1]
-    nothing = await typed(folder(f"x-{word}"), "agent", "allow", ".")
+    there = folder(f"x-{word}")
+    nothing = await typed(there, "agent", "allow", ".", program=OUTSIDE, AGENTBUS_HOST="")
 
-    assert before.startswith(f"Inbox of clone-{word}-shell:")
+    for each in (before, still):
+        assert each.startswith(f"Inbox of clone-{word}-shell:")
+    assert (refused, "for its user alone to decide" in why) == (1, True)
     assert (code, f"its sessions are {word} and they read role:r-{word}." in allowed) == (0, True)
     assert after == f"Inbox of {word}: ok, nothing new. Waiting: none.\n"
     assert nothing[0] == 2

@@ -132,11 +132,14 @@ async def test_a_person_answers_for_the_agent_that_sent_the_task_and_is_not_aske
     assert " answered " in steps
 
 
+@pytest.mark.usefixtures("way")
 async def test_a_folder_that_had_a_name_keeps_it_until_its_user_joins_it_to_theirs(
-    world, way, typed, me, folders
+    world, home, typed, me, folders
 ):
     shop, _ = folders
     old = f"{shop.name}-shell"
+    with names.writing(home) as book:
+        book.before |= {old}
     _, before = await typed("inbox", folder=shop, **FOLDERS)
     planner = await world.session("planner")  # who is there before anything is typed may be joined
     [sent] = await send_task(planner, old, "For the shop", "b")
@@ -172,7 +175,7 @@ async def test_what_runs_below_a_host_that_leaves_no_variables_is_no_person(way,
         home.data_dir.parent, *served.AGENTBUS, "inbox", program=[str(codex)], folder=shop
     )
 
-    assert inbox[1].startswith(f"Inbox of {shop.name}-shell:")
+    assert inbox[1].startswith(f"Inbox of {shop.name}-codex:")
     assert "codex" in hosts.named("codex").programs
 
 

@@ -17,7 +17,8 @@ from collections.abc import MutableMapping
 # A developer's own bus must never be touched by a test, nor say who the tests are; nor may the
 # host be asked for, in whose shell they run, nor a service manager, nor a terminal's taste.
 _NOT_OURS = (
-    *("AGENTBUS_", "AI_AGENT", "ANTHROPIC_", "CLAUDE", "CURSOR_", "OPENCLAW_", "XDG_"),
+    *("AGENTBUS_", "AI_AGENT", "ANTHROPIC_", "CLAUDE", "CODEX_", "COPILOT_", "CURSOR_"),
+    *("GEMINI_", "OPENCLAW_", "XDG_"),
     *("INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_", "MAINPID", "NOTIFY_SOCKET"),
     *("CLICOLOR", "COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM"),
     *("LANG", "LC_", "PYTHON"),

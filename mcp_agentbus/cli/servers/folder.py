@@ -90,6 +90,7 @@ def init(args: argparse.Namespace) -> int:
         BadSetup: a file cannot be used.
     """
     from mcp_agentbus.installers import server as service
+    from mcp_agentbus.installers.steps import Machine
     from mcp_agentbus.shared import cluster
     from mcp_agentbus.shared import init as made
     from mcp_agentbus.shared.server_folder import Units
@@ -123,5 +124,7 @@ def init(args: argparse.Namespace) -> int:
         data, carry_out = made.data(plan), plan.carry_out
     if not args.dry_run:
         carry_out()
+    if warnings := Machine(settings).warnings:
+        said, data = "\n".join([*warnings, said]), data | {"warnings": warnings}
     show(args, said, data, verbatim=not args.json)
     return 0

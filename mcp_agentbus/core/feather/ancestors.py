@@ -22,6 +22,13 @@ _PS_TIMEOUT_S = 5.0
 ANCESTORS_MAX = 64
 # In /proc/PID/stat behind the name, counted from 0; proc(5) counts them from 1, as 4.
 _PARENT = 1
+# How what runs a script is called, at the beginning: node, Python.
+_INTERPRETERS = ("bun", "deno", "node", "python")
+# Their options whose value is the next word.
+_WITH_VALUE = {"-C", "-W", "-X", "-r", "--conditions", "--env-file", "--import", "--loader"}
+_WITH_VALUE |= {"--experimental-loader", "--require"}
+# Behind these stands code; `-m` has the name of a module, which is a script's as well.
+_WITH_CODE = {"-c", "-e", "-p", "--eval", "--print"}
 _LINUX = sys.platform == "linux"
 
 
@@ -83,12 +90,28 @@ def _names(pid: int) -> list[str]:
     Raises:
         OSError: it has ended.
     """
-    if not _LINUX:
-        return [ps(pid, "comm").rpartition("/")[2]]
-    with open(f"/proc/{pid}/comm", "rb") as comm:  # noqa: PTH123
-        name = os.fsdecode(comm.read()).strip()
-    program, script = (*words(pid), "", "")[:2]
-    return [name, program.rpartition("/")[2], *script.split("/")]
+    name = ""
+    if _LINUX:
+        with open(f"/proc/{pid}/comm", "rb") as comm:  # noqa: PTH123
+            name = os.fsdecode(comm.read()).strip()
+    path, *given = words(pid)
+    program = path.rpartition("/")[2]
+    if program.lower().startswith(_INTERPRETERS):
+        return [name, program, *_script(given).split("/")]
+    return [name, program, *(*given, "")[0].split("/")]
+
+
+def _script(given: list[str]) -> str:
+    """Return which script an interpreter was given; empty if it runs something else."""
+    rest = iter(given)
+    for word in rest:
+        if not word.startswith("-"):
+            return word
+        if word in _WITH_CODE:
+            return ""
+        if word in _WITH_VALUE:
+            next(rest, "")
+    return ""
 
 
 def ps(pid: int, field: str) -> str:

@@ -155,14 +155,16 @@ def _taken(listener: "_Listener", typed: "Sequence[str]", begun: Begun) -> "Fram
 def _typed(typed: "Sequence[str]", begun: Begun) -> words.Typed:
     """Return what was typed, and what only this process knows of itself."""
     environ = os.environ
+    told = words.variables(environ)
     return words.Typed(
         typed,
         places.working_folder(environ),
-        words.variables(environ),
+        told,
         request_id=begun.request_id,
         terminal=(printing.columns(), printing.rows(), int(printing.is_styled())),
         zone=environ.get("TZ", words.LOCAL),
-        is_hosted=hosts.are_around(environ),
+        # As `hosts.are_around`; its ancestors were asked for what is told.
+        is_hosted=bool(told.get("AGENTBUS_HOST") or hosts.marked(told)),
     )
 
 

@@ -75,6 +75,28 @@ def test_no_two_folders_are_one_agent_and_each_keeps_its_name(first, second, fol
 
 
 @pytest.mark.parametrize(
+    ("git", "is_its_own"),
+    [
+        ("gitdir: {shop}/.git/worktrees/fix\n", True),
+        ("gitdir: ../../../.git/worktrees/fix\n", True),
+        ("gitdir: {shop}/.git/modules/fix\n", False),
+        ("gitdir: /elsewhere/.git/worktrees/fix\n", False),
+        ("", False),
+    ],
+)
+def test_a_worktree_within_its_repository_is_no_part_of_what_the_repositorys_file_says(
+    git, is_its_own, folder, call
+):
+    shop = folder("shop", 'agent = "reviewer"')
+    fix = folder("shop/.claude/worktrees/fix")
+    (fix / ".git").write_text(git.format(shop=shop))
+
+    found = call(folder("shop/.claude/worktrees/fix/src"))
+
+    assert found.me.id == ("src-claude" if is_its_own else "reviewer")
+
+
+@pytest.mark.parametrize(
     ("name", "plain", "has_hash"),
     [
         ("shop", "shop-claude", False),
@@ -86,6 +108,7 @@ def test_no_two_folders_are_one_agent_and_each_keeps_its_name(first, second, fol
         ("バス", "agent-claude", True),
         ("x" * 57, "x" * 51 + "-claude", True),
         ("x" * 56, "x" * 56 + "-claude", False),
+        ("role-" + "x" * 49, "my-role-" + "x" * 43 + "-claude", True),
     ],
 )
 def test_a_name_that_loses_letters_has_a_hash_and_one_that_loses_case_or_dots_has_none(
@@ -97,6 +120,27 @@ def test_a_name_that_loses_letters_has_a_hash_and_one_that_loses_case_or_dots_ha
     rename = f"agentbus agent rename {found.me.id} NAME"
     assert (rename in found.news) is has_hash
     assert call(folder(name)).news == ""  # it is said once
+
+
+@pytest.mark.parametrize(
+    ("host", "room"), [("claude-code", 56), ("copilot", 55), ("my-agent", 54), ("h" * 63, 38)]
+)
+def test_a_name_may_be_as_long_as_its_host_leaves_room(host, room, folder, call):
+    cut, fits = (call(folder("x" * room + more), AGENTBUS_HOST=host) for more in ("y", ""))
+
+    assert (fits.me.id[: room + 1], fits.news) == ("x" * room + "-", "")
+    assert re.search(r"-[0-9a-f]{4}$", cut.me.id)
+    assert "letters of" in cut.news
+
+
+def test_two_hosts_of_a_folder_are_two_agents_whatever_their_names_begin_with(folder, call):
+    given = ("claude-code", "claude-desktop", "my-editor", "my-agent", "mcp")
+
+    ids = [call(folder("shop"), AGENTBUS_HOST=host).me.id for host in given]
+
+    assert ids == [
+        "shop-claude", "shop-claude-desktop", "shop-my-editor", "shop-my-agent", "shop-mcp",
+    ]  # fmt: skip
 
 
 def test_who_calls_first_has_the_name_and_who_is_only_open_has_none(folder, call, configure):

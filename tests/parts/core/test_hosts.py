@@ -39,6 +39,9 @@ ROWS = pytest.mark.parametrize("host", hosts.HOSTS, ids=lambda host: host.name)
         # A user may have set these for every shell.
         ("CLAUDECODE OPENCLAW_STATE_DIR", "claude-code"),
         ("CURSOR_VERSION OPENCLAW_SHELL", "cursor"),
+        ("CODEX_THREAD_ID", "codex"),
+        ("COPILOT_CLI", "copilot"),
+        ("GEMINI_CLI CURSOR_TRACE_ID", "gemini"),
         ("CLAUDECODE CURSOR_VERSION OPENCLAW_STATE_DIR", "cursor"),
     ],
 )
@@ -97,8 +100,13 @@ def test_the_files_that_a_row_names_are_there(host):
 
 @ROWS
 def test_whatever_tells_a_host_stays_with_its_session(host):
-    assert all(mark.startswith(host.sessions_own) for mark in (*host.marks, *host.around))
-    assert not host.session_id or host.session_id.startswith(host.sessions_own)
+    own = filter(None, (*host.marks, *host.around, host.session_id))
+    assert all(map(hosts.is_of_session, own))
+
+
+def test_what_a_user_sets_for_a_host_is_no_sessions_own():
+    assert not hosts.is_of_session("GEMINI_CLI_HOME")
+    assert not hosts.is_of_session("CODEX_HOME")
 
 
 def _defined(file):
@@ -124,8 +132,10 @@ def _within(folder, *names):
         (["claude", "cursor-agent"], {"CURSOR_VERSION": "x", "CLAUDECODE": "1"}, "cursor"),
         (["openclaw", "claude"], {"OPENCLAW_SHELL": "exec", "CLAUDECODE": "1"}, "claude-code"),
         (["claude", "openclaw"], {"OPENCLAW_SHELL": "exec", "CLAUDECODE": "1"}, "openclaw"),
-        # Whose marks are not there is not asked for.
-        (["claude", "cursor"], {"CLAUDECODE": "1"}, "claude-code"),
+        # Not all that a host starts has its marks.
+        (["claude", "gemini"], {"CLAUDECODE": "1"}, "gemini"),
+        (["codex"], {}, "codex"),
+        (["copilot", "editor"], {}, "copilot"),
         # What is said counts, and where no ancestor tells, what is likely.
         (["cursor", "claude"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1",
                                 "AGENTBUS_HOST": "codex"}, "codex"),
@@ -135,10 +145,12 @@ def _within(folder, *names):
         (["cursor"], {"CURSOR_TRACE_ID": "x", "CLAUDECODE": "1"}, "cursor"),
     ],
 )  # fmt: skip
-def test_of_two_hosts_the_nearest_ancestor_counts(within, environ, host, tmp_path):
+def test_of_hosts_the_nearest_ancestor_counts(within, environ, host, tmp_path):
     shop = tmp_path / "shop"
     shop.mkdir()
     code = (
+        "from mcp_agentbus.core.feather import ancestors\n"
+        f"ancestors.ANCESTORS_MAX = {len(within)}\n"  # whoever runs the tests
         "from mcp_agentbus.config import identity, settings\n"
         "from mcp_agentbus.relay import local_socket\n"
         "import os\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
 from urllib.parse import parse_qs, urlsplit
 
@@ -87,6 +88,41 @@ def change_entry(machine, env, args=(), **more):
     entry = document["mcpServers"]["agentbus"]
     entry.update(env={**entry["env"], **env}, args=[*entry["args"], *args], **more)
     file.write_text(json.dumps(document))
+
+
+def test_what_is_made_is_open_to_nobody_else_whatever_the_umask(machine):
+    umask = os.umask(0)
+    try:
+        run(cursor.install(machine))
+    finally:
+        os.umask(umask)
+
+    made = list(machine.home.rglob("*"))
+    assert {path.name for path in made} >= {".cursor", "references", "mcp.json"}
+    assert [path for path in made if path.stat().st_mode & 0o022] == []
+
+
+@pytest.mark.parametrize("comment", ["// my servers\n{0}", "/* {{ */ {0}", "\ufeff{0}"])
+def test_what_a_user_has_added_stays_beside_a_comment_too(machine, comment):
+    run(cursor.install(machine))
+    change_entry(machine, {"MY_VAR": "1"}, ["--agent", "reviewer"])
+    for name in ("mcp.json", "hooks.json"):
+        file = machine.home / ".cursor" / name
+        file.write_text(comment.format(file.read_text()), encoding="utf-8")
+
+    assert run(cursor.install(machine))[0] == "it is there already"
+    assert "AGENTBUS_AGENT=reviewer" in (machine.home / ".cursor" / "hooks.json").read_text()
+    assert "answers with 5 tools" in cursor.verify(machine)
+
+
+@pytest.mark.parametrize("name", ["mcp.json", "hooks.json"])
+def test_a_program_that_is_gone_is_named_beside_a_comment_too(machine, name):
+    run(cursor.install(machine))
+    file = machine.home / ".cursor" / name
+    text = file.read_text().replace(machine.agentbus[0], "/gone/agentbus")
+    file.write_text(f"// mine\n{text}")
+
+    assert cursor.gone(machine) == "/gone/agentbus"
 
 
 def test_an_entry_of_another_project_is_not_mixed_with_ours(machine):

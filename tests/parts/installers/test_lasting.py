@@ -114,6 +114,10 @@ def cached(tmp_path):
         ("install cursor --dry-run --json", True),
         ("install --print", True),
         ("listen --install", False),
+        ("work --agent coder --install supervisor -- /bin/cat", False),
+        ("work --agent coder --install supervisor --json -- /bin/cat", True),
+        ("server init --shared --dry-run --name bus.example.org", False),
+        ("server init --shared --dry-run --name bus.example.org --json", True),
     ],
 )
 def test_whoever_sets_up_from_a_cache_is_told_and_how_to_install_it_to_stay(
@@ -123,7 +127,7 @@ def test_whoever_sets_up_from_a_cache_is_told_and_how_to_install_it_to_stay(
     ran = subprocess.run(
         [cached, "-m", "mcp_agentbus", *argv.split()],
         cwd=tmp_path,
-        env={"HOME": str(tmp_path), "PATH": "/gone"},
+        env={"HOME": str(tmp_path), "PATH": "/gone", "AGENTBUS_NATS_SERVER": "/bin/cat"},
         capture_output=True,
         text=True,
         check=False,

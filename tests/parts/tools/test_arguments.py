@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What clients write for an argument is taken if it has one meaning, and is left as it is if not."""
 
+import math
+
 import pytest
 
 from mcp_agentbus.tools.arguments import as_meant
@@ -17,6 +19,8 @@ SPELLED = [
     ("send_task", "to", ["coder", None, "", 7], ["coder", "7"]),
     ("send_task", "to", 7, ["7"]),
     ("send_task", "to", "[coder", "[coder"),
+    ("send_task", "to", '"coder"', "coder"),
+    ("send_task", "to", '"coder', '"coder'),
     ("send_task", "to", DEEP, DEEP),
     ("send_task", "to", {"0": "coder"}, {"0": "coder"}),
     ("send_task", "subject", 7, "7"),
@@ -30,9 +34,14 @@ SPELLED = [
     ("send_task", "priority", " Low\n", "low"),
     ("send_task", "priority", "", NOT_GIVEN),
     ("send_task", "priority", None, NOT_GIVEN),
-    ("send_task", "priority", "any", "any"),
+    ("send_task", "priority", "any", NOT_GIVEN),
+    ("send_task", "priority", "none", NOT_GIVEN),
     ("send_task", "priority", True, True),
-    ("send_task", "notify", "none", "none"),
+    ("send_task", "notify", "null", NOT_GIVEN),
+    ("send_task", "notify", "none", "none"),  # it may be `never`
+    ("send_task", "expect", "undefined", NOT_GIVEN),
+    ("send_task", "expect", "none", "none"),  # or `nothing`
+    ("send_task", "content_type", "null", NOT_GIVEN),
     ("send_task", "task_type", "", NOT_GIVEN),
     ("send_task", "task_type", "none", "none"),
     ("send_task", "thread_id", "None", NOT_GIVEN),
@@ -48,6 +57,11 @@ SPELLED = [
     ("send_task", "expires_in_s", "60", 60),
     ("send_task", "expires_in_s", "2d", 172_800),
     ("send_task", "expires_in_s", "soon", "soon"),
+    ("send_task", "expires_in_s", 90.5, 91),
+    ("send_task", "expires_in_s", 0.4, 1),
+    ("send_task", "expires_in_s", math.inf, math.inf),
+    ("watch_inbox", "timeout_s", 90.5, 90.5),
+    ("read_inbox", "limit", 1.5, 1.5),
     ("send_task", "deliver_in_s", 0.0, NOT_GIVEN),
     ("send_task", "deliver_in_s", -1, -1),
     ("send_task", "urgent", None, None),
@@ -58,6 +72,9 @@ SPELLED = [
     ("read_inbox", "peek", "", NOT_GIVEN),
     ("read_inbox", "peek", None, NOT_GIVEN),
     ("read_inbox", "detail", "Full", "full"),
+    ("read_inbox", "detail", "none", NOT_GIVEN),
+    ("read_inbox", "view", "null", NOT_GIVEN),
+    ("read_inbox", "view", "any", "any"),
     ("read_inbox", "cursor", 2000, "2000"),
     ("watch_inbox", "timeout_s", 0, 0),
     ("watch_inbox", "timeout_s", None, NOT_GIVEN),
@@ -72,6 +89,7 @@ SPELLED = [
     ("publish_result", "status", "Needs approval", "needs_approval"),
     ("publish_result", "status", "NEEDS-APPROVAL", "needs_approval"),
     ("publish_result", "status", "done", "done"),
+    ("publish_result", "status", "null", "null"),
     ("publish_result", "status", "", ""),
     ("publish_result", "artifacts", "a, b.py", ["a, b.py"]),
     ("publish_result", "artifacts", '["a", 1]', ["a", "1"]),

@@ -10,6 +10,7 @@ import pytest
 
 import mcp_agentbus
 from mcp_agentbus import errors
+from mcp_agentbus.core import ids
 from mcp_agentbus.handoff.inbox import Inbox, read_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
@@ -94,6 +95,23 @@ def test_a_model_is_told_to_type_nothing(hints):
             assert "our user " in said[: command.start()], said
         assert "user to ask" not in said
         assert MODEL.hint(said) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ids.PARKED_NUMBER,
+        "You are me-a: b. A better name: agentbus agent rename me-a NAME",
+        "/a/.agentbus.toml asks for role:b. To let it: agentbus agent allow /a",
+        "Under a, which b was before, waits: 1 task. To have that here: agentbus agent rename a b",
+    ],
+)
+def test_a_command_that_a_model_reads_is_its_users_to_type(said):
+    told = MODEL.hint(said)
+
+    assert re.search(r"our user \w[^.]*agentbus |agentbus [^.]* your user ", told), told
+    assert MODEL.hint(told) == told
+    assert SHELL.hint(said) == said
 
 
 @pytest.mark.parametrize(
