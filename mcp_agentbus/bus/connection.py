@@ -115,7 +115,7 @@ class Link:
                 raise
             if isinstance(error, nats.errors.AuthorizationError) or _LOGIN.search(str(error)):
                 raise login.refused(server, str(error)) from None
-            why = client.unreachable(error, server, login, by_tls=trust is not None)
+            why = client.unreachable(error, server, login.unanswered, by_tls=trust is not None)
             why = why or (await trust.refused(error, url) if trust else None)
             raise why or not_let_in(server, str(error)) from None
         return link

@@ -26,7 +26,6 @@ from nats.aio.transport import TcpTransport
 from nats.errors import MaxPayloadError, StaleConnectionError
 from nats.protocol import parser
 
-from mcp_agentbus.bus.login.login import Login
 from mcp_agentbus.bus.login.trust import NoTls, Trust
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import BusUnreachable
@@ -119,7 +118,7 @@ class MendedClient(Client):
         )
 
     def unreachable(
-        self, error: BaseException, server: str, login: Login, *, by_tls: bool
+        self, error: BaseException, server: str, hint: str, *, by_tls: bool
     ) -> BusUnreachable | None:
         """Return why there is no connection, of a client whose `connect` failed.
 
@@ -128,14 +127,14 @@ class MendedClient(Client):
         Args:
             error: by which it failed.
             server: HOST:PORT, for people.
-            login: what was to open it.
+            hint: what to do where nobody answers there.
             by_tls: its URL says tls.
         """
         port = "See that AGENTBUS_URL, or url in config.toml, has the port of the bus"
         if not self._reached:
             why = f": {self._refused}" if self._refused else " in time"
             said = f"No server answers at {server}{why}. Nothing was stored."
-            return BusUnreachable(said, hint=login.unanswered)
+            return BusUnreachable(said, hint=hint)
         if self._wants_tls and not by_tls:
             return BusUnreachable(
                 f"The server at {server} wants TLS, and its URL does not say tls. "

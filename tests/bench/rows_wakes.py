@@ -28,6 +28,7 @@ import peers
 from filling import raw_client
 from measure import Bar, Row, Side, Size, interleaved, missing, row
 from rows_bus import make_raw_stream, publish_raw, session_of
+from slow_disk import CannotSlow, noted
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -37,6 +38,9 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 
 _WAKES = "send (high) -> wake command has started"
+_SYNCS = "wake's ledger: syncs per wake"
+_ONE_SYNC = "that it is noted before it begins"
+_SYNC_BAR = Bar(1)
 _PEER = "swarmbus 0.2.0"
 _PEER_BAR = Bar(2.6)
 _LEAST_BAR = Bar(1.5)
@@ -95,6 +99,7 @@ async def rows(size: Size, *, with_peers: bool) -> list[Row]:
         await _wake_row(size),
         await _least_row(size),
         await _peer_row(size, with_peers=with_peers),
+        await _sync_row(size),
     ]
 
 
@@ -224,14 +229,20 @@ async def bare_listener(
 
 
 @asynccontextmanager
-async def _ours(settings: Settings, size: Size) -> AsyncIterator[Side]:
-    """Give what sends a task, waits for the command, and does the task."""
+async def _ours(
+    settings: Settings, size: Size, begun: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[Side]:
+    """Give what sends a task, waits for the command, and does the task.
+
+    Its listener's pid is told as that has `begun`.
+    """
     async with AsyncExitStack() as stack:
         gate = stack.enter_context(_Gate())
         planner = await stack.enter_async_context(session_of(settings, "planner"))
         async with session_of(settings, "coder", reads=True):
             pass  # one that stays might join the new listener, which would wait 15 s for that
         process = await stack.enter_async_context(listener(settings, ["coder"], gate.argv))
+        begun(process.pid)
 
         async def send() -> int:
             began = time.monotonic_ns()
@@ -304,6 +315,22 @@ async def _least_row(size: Size) -> Row:
             figures = await interleaved(size.waits, ours, floor)
     floor_is = "js.publish -> nats-py subscriber -> one synced row of SQLite -> Popen there"
     return row(_WAKES, *figures, unit="ms", floor_is=floor_is, bar=_LEAST_BAR)
+
+
+async def _sync_row(size: Size) -> Row:
+    """Return how often the ledger waits for the disk: each time the process starts the later."""
+    pids = list[int]()
+    with embedded.ephemeral() as settings:
+        async with _ours(settings, size, pids.append) as wake:
+            await wake()  # the first one makes the file
+            try:
+                with noted(*pids) as syncs:
+                    for _ in range(size.waits):
+                        await wake()
+            except CannotSlow as error:
+                return missing(_SYNCS, _ONE_SYNC, _SYNC_BAR, str(error))
+    of_ledger = sum(settings.ledger_file.name in line for line in syncs)
+    return row(_SYNCS, [of_ledger / size.waits], [1.0], unit="", floor_is=_ONE_SYNC, bar=_SYNC_BAR)
 
 
 async def _wake_row(size: Size) -> Row:

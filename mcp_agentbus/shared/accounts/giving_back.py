@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of what the agents of an account have to do that has gone.
+"""What becomes of what the agents of an account have to do that has gone, and of a lost role.
 
-What waits for them ends, and its senders are told; what they hold of a role's is others' to do.
+What waits for them ends, and its senders are told; what they hold of a role's is others' to do. A
+role that the account has no more goes off the roster.
 
 >>> await give_back_all(bus, "coder", "laptop")
 2
@@ -21,8 +22,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.records import Written, record_in, record_key, sent_in, update
-from mcp_agentbus.store.registered.profile import decode_profile
+from mcp_agentbus.store.records import Key, Written, record_in, record_key, sent_in, update
+from mcp_agentbus.store.registered.profile import Profile, decode_profile
 from mcp_agentbus.store.steps import Lost, Same, Step, Write, first_record, next_record, step
 from mcp_agentbus.store.task import HELD, Record, Sent, Undecodable
 from mcp_agentbus.store.upkeep import removal
@@ -117,3 +118,29 @@ async def _rejected(bus: Bus, sent: Sent, account: str) -> bool:
     with suppress(AgentbusError):  # whoever reads the inbox removes it
         await removal.remove(bus, sent, everywhere=not isinstance(outcome, Lost))
     return isinstance(outcome, Written)
+
+
+async def take_roles(bus: Bus, account: str, roles: Collection[str]) -> None:
+    """Take roles out of the registrations of an account's agents, by which others let them in.
+
+    One that means ill registers anew never again.
+
+    Raises:
+        ApiError, BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
+    """
+
+    def without(standing: Profile | None) -> Write[Profile] | None:
+        if standing is None or standing.forgotten or standing.account != account:
+            return None
+        kept = tuple(role for role in standing.roles if role not in roles)
+        is_less = kept != standing.roles
+        return Write(standing.model_copy(update={"roles": kept})) if is_less else None
+
+    for agent, theirs in (await agents_of(bus)).get(account, {}).items():
+        if not set(roles).isdisjoint(theirs):
+            await update(bus, _key(agent), without)
+
+
+def _key(agent: str) -> Key[Profile]:
+    subject = subjects.profile_subject(agent)
+    return Key(subjects.AGENTS, subject, decode_profile, lambda it: it.model_dump_json().encode())

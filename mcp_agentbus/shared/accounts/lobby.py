@@ -38,9 +38,9 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.shared.accounts import admin, apply, owner, store
+from mcp_agentbus.shared.accounts import admin, apply, store
+from mcp_agentbus.shared.accounts.giving_back import take_roles
 from mcp_agentbus.shared.accounts.record import AccountRecord, Invitation, is_invitation_id
-from mcp_agentbus.shared.accounts.taken import take_roles
 
 #: Why nobody joins: of these a bearer can do nothing about but `too-many`, which passes, and
 #: `not-applied`, which the server's owner has to mend.
@@ -164,7 +164,7 @@ class Lobby:
         _check(invitation, account)
         await self._check_key(asked.key, invitation.name)
         if invitation.replaces:  # an earlier line may lie where somebody finds it
-            await owner.revoke(self._bus, invitation.name, but=invitation.id)
+            await store.revoke(self._bus, invitation.name, but=invitation.id)
         now = text.now()
         if invitation.state == "open":
             used = replace(invitation, state="used", used_by=asked.key, used_at=now)

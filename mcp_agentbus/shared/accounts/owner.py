@@ -29,14 +29,18 @@ from mcp_agentbus.core.files import read_whole, unusable
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.shared.accounts import admin, store
 from mcp_agentbus.shared.accounts.apply import apply, hosts
-from mcp_agentbus.shared.accounts.giving_back import agents_of, give_back_all, offer_again
+from mcp_agentbus.shared.accounts.giving_back import (
+    agents_of,
+    give_back_all,
+    offer_again,
+    take_roles,
+)
 from mcp_agentbus.shared.accounts.record import (
     AccountRecord,
     AccountState,
     Invitation,
     account_name,
 )
-from mcp_agentbus.shared.accounts.taken import take_roles
 from mcp_agentbus.shared.joining.invitation import Line, encode
 from mcp_agentbus.shared.server_folder import Files
 from mcp_agentbus.shared.typed import typed
@@ -183,31 +187,14 @@ async def _invited(
     return Invited(encode(line), invitation)
 
 
-async def revoke(bus: Bus, name: str, *, but: str = "") -> int:
-    """Have the open invitations to an account, `but` one, open nothing any more; return how many.
+async def revoke(bus: Bus, name: str) -> int:
+    """Have the open invitations to an account open nothing any more; return how many.
 
     Raises:
         BusUnreachable, NotAllowed: as `Bus.publish`.
     """
     await store.ensure(bus)
-    count = 0
-    for each in await store.invitations(bus):
-        if each.name == name and each.state == "open" and each.id != but:
-            count += await _revoked(bus, each.id)
-    return count
-
-
-async def _revoked(bus: Bus, id_: str) -> bool:
-    for _ in range(_LOST_MAX):
-        invitation, revision = await store.invitation(bus, id_)
-        if invitation is None or invitation.state != "open":
-            return False  # somebody has used it just now
-        try:
-            await store.put(bus, replace(invitation, state="revoked"), revision)
-        except Conflict:
-            continue
-        return True
-    return False
+    return await store.revoke(bus, name)
 
 
 async def standing(bus: Bus, folder: Path) -> list[AccountListed]:

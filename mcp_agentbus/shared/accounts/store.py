@@ -14,10 +14,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.bus.replies import Conflict, Found
 from mcp_agentbus.shared.accounts import leader
 from mcp_agentbus.shared.accounts.record import (
     ACCOUNTS,
@@ -39,6 +40,8 @@ _T = TypeVar("_T")
 # A server of several that lags longer than this is as one that is away.
 _LAGS_S: Final = 2.0
 _LOOK_AGAIN_S: Final = 0.05
+# More than tries that lose in a row.
+_LOST_MAX: Final = 20
 _log = logging.getLogger(__name__)
 
 STREAM: Final = "AGENTBUS_ACCOUNTS"
@@ -144,6 +147,29 @@ async def put(bus: Bus, record: AccountRecord | Invitation, revision: int) -> in
         BusUnreachable, Unconfirmed, NotAllowed, StoreFull: as `Bus.publish`.
     """
     return await bus.replace(STREAM, record.subject, encoded(record), revision)
+
+
+async def revoke(bus: Bus, name: str, *, but: str = "") -> int:
+    """Have the open invitations to an account, `but` one, open nothing any more; return how many.
+
+    Raises: as `accounts`, and `put` but for Conflict.
+    """
+    count = 0
+    for each in await invitations(bus):
+        if each.name == name and each.state == "open" and each.id != but:
+            count += await _revoked(bus, each.id)
+    return count
+
+
+async def _revoked(bus: Bus, id_: str) -> bool:
+    for _ in range(_LOST_MAX):
+        there, revision = await invitation(bus, id_)
+        if there is None or there.state != "open":
+            return False  # somebody has used it just now
+        with suppress(Conflict):
+            await put(bus, replace(there, state="revoked"), revision)
+            return True
+    return False
 
 
 async def forget(bus: Bus, record: AccountRecord | Invitation) -> None:
