@@ -28,9 +28,11 @@ from nats.protocol import parser
 
 from mcp_agentbus.bus.login.trust import NoTls, Trust
 from mcp_agentbus.core.aio import in_thread
-from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.errors import BusUnreachable, Untrusted
 
 _STATUS_LINE: Final = b"NATS/1.0 "
+# What to do about a server that took the connection, and may do so again in a while.
+_HANGS: Final = "Call again in a while; if it stays so, tell whoever runs the server."
 # Two pings without an answer end the connection: a machine that went to sleep, a pulled cable.
 _PING_INTERVAL_S: Final = 15
 # A connection that cannot get rid of what it has to say, as its server hangs, is dropped then.
@@ -122,7 +124,8 @@ class MendedClient(Client):
     ) -> BusUnreachable | None:
         """Return why there is no connection, of a client whose `connect` failed.
 
-        None if it failed later than where this tells: the server has greeted, with TLS as asked.
+        None if it failed later than where this tells: the server has greeted, with TLS as asked,
+        and has then said no or gone. It is `Untrusted` where trying again changes nothing.
 
         Args:
             error: by which it failed.
@@ -136,14 +139,16 @@ class MendedClient(Client):
             said = f"No server answers at {server}{why}. Nothing was stored."
             return BusUnreachable(said, hint=hint)
         if self._wants_tls and not by_tls:
-            return BusUnreachable(
+            return Untrusted(
                 f"The server at {server} wants TLS, and its URL does not say tls. "
                 "Nothing was stored.",
                 hint=f"Write tls://{server} in AGENTBUS_URL, or as url in config.toml.",
             )
+        hangs = isinstance(error, TimeoutError)
         if self._greeted:
-            return None
-        if not isinstance(error, TimeoutError):
+            what = f"The server at {server} greets, and does not go on in time. Nothing was stored."
+            return BusUnreachable(what, hint=_HANGS) if hangs else None
+        if not hangs:
             return BusUnreachable(
                 f"What listens at {server} is no NATS server, or ends at once. Nothing was stored.",
                 hint=f"{port}.",

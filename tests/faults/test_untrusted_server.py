@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import ssl
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from local_server import configured
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.connection import Link
 from mcp_agentbus.bus.login.login import Login
+from mcp_agentbus.bus.login.trust import Trust
 from mcp_agentbus.errors import BusUnreachable, Untrusted
 
 ASKS_FOR_A_CERTIFICATE = 'ca_file: "{}", verify: true, '
@@ -109,15 +111,20 @@ async def test_the_self_test_says_of_a_bad_certificate_that_there_is_no_server(b
 
 
 @pytest.mark.parametrize(
-    ("greeting", "said"),
+    ("greeting", "said", "kind"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no NATS server, or ends at once"),
-        (b"", "is no NATS server, or ends at once"),
-        (b'INFO {"max_payload":1048576,"tls_required":true}\r\n', "its URL does not say tls"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no NATS server, or ends", BusUnreachable),
+        (b"", "is no NATS server, or ends at once", BusUnreachable),
+        # It is not tried again: waiting changes nothing.
+        (
+            b'INFO {"max_payload":1048576,"tls_required":true}\r\n',
+            "its URL does not say tls",
+            Untrusted,
+        ),
     ],
     ids=["web", "closed", "tls"],
 )
-async def test_what_listens_there_and_is_no_bus_for_us_is_told_from_nobody(greeting, said):
+async def test_what_listens_there_and_is_no_bus_for_us_is_told_from_nobody(greeting, said, kind):
     async def greet(reader, writer):
         writer.write(greeting)
         writer.close()
@@ -125,8 +132,9 @@ async def test_what_listens_there_and_is_no_bus_for_us_is_told_from_nobody(greet
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
         [listens] = server.sockets
         url = f"nats://127.0.0.1:{listens.getsockname()[1]}"
-        with pytest.raises(BusUnreachable, match=said):
+        with pytest.raises(BusUnreachable, match=said) as refused:
             await Link.open(url, Login())
+        assert type(refused.value) is kind
     with pytest.raises(
         BusUnreachable, match=r"No server answers at 127\S+: Connection refused"
     ) as no:
@@ -209,6 +217,28 @@ async def test_a_server_without_tls_is_told_nothing_by_who_was_to_speak_tls(tmp_
     assert (code, said.count("\n")) == (3, 2)
     assert "offers no TLS, and its URL says tls. Nothing was read, and no token" in said
     assert set(told) == {b""}
+
+
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
+async def test_a_server_that_greets_and_hangs_is_said_to_be_so_and_not_tried_at_once_again(scheme):
+    async def greet(reader, writer):
+        writer.write(b'INFO {"max_payload":1048576,"tls_required":%s}\r\n' % tls)
+        await reader.read()
+        writer.close()
+
+    tls = b"true" if scheme == "tls" else b"false"
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        trust = Trust(ssl.create_default_context(), f"127.0.0.1:{port}", None, None)
+        with pytest.raises(BusUnreachable, match="greets, and does not go on in time") as hangs:
+            await Link.open(
+                f"{scheme}://127.0.0.1:{port}",
+                Login(),
+                trust if scheme == "tls" else None,
+                within_s=0.2,
+            )
+
+    assert type(hangs.value) is BusUnreachable
 
 
 async def test_a_server_that_goes_is_no_news_for_standard_error(bus, authority, caplog):

@@ -78,8 +78,10 @@ async def test_a_listener_takes_over_the_time_zone_that_is_set_while_it_runs(sta
 async def test_a_desk_that_has_ended_begins_anew_and_one_that_fails_keeps_no_other_back(
     state_on, monkeypatch
 ):
-    bus = SimpleNamespace(reconnected=lambda _: asyncio.sleep(0, result=True))
-    state, begun, told = state_on(bus), [], []
+    async def reconnected(_):
+        return True
+
+    state, begun, told = state_on(SimpleNamespace(reconnected=reconnected)), [], []
     loop, done = Loop(state, None, Runner(state, None, {})), asyncio.Event()
 
     async def keep(desk):
