@@ -123,13 +123,21 @@ async def test_what_was_settled_before_it_could_be_told_is_told_to_nobody(teller
         of_record = partial(needs.of_record, users={"*"}, named={"coder"})
         await one._read_from("*", 1, None, of_record)
 
-    one._bus = SimpleNamespace(stored=stored)
+    class New(asyncio.Event):
+        """Wakes the first time for what is settled by then."""
+
+        is_first = True
+
+        async def wait(self):
+            if self.is_first:
+                self.is_first = False
+                return True
+            one._add(Need("held", "coder", "9d0c2f1e", "since"))
+            return await super().wait()
+
+    one._bus, one._new = SimpleNamespace(stored=stored), New()
     one._is_read = SimpleNamespace(wait=read)
     telling = asyncio.ensure_future(one._tell())
-    for _ in range(3):  # it is woken for what is settled by then
-        await asyncio.sleep(0)
-        one._new.set()
-    one._add(Need("held", "coder", "9d0c2f1e", "since"))
     async with asyncio.timeout(5):
         assert await lines.get() == "a wake of coder is held: agentbus task 9d0c2f1e"
     telling.cancel()
