@@ -2,7 +2,7 @@
 """Hosts that need no more than one entry: as JSON to be pasted, or by their own one-line command.
 
     >>> [step.what for step in CODEX.install(machine)]
-    ['run `codex mcp add agentbus -- /home/me/.venv/bin/python -E -P -m mcp_agentbus serve`']
+    ['run `codex mcp add agentbus -- /home/me/.venv/bin/python ... serve`']
 
 It writes no file of a host: Codex, Copilot and Gemini write their own.
 """

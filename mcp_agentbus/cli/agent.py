@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_agentbus.cli.output import agreed, show
-from mcp_agentbus.config import folder_file, identity, names
+from mcp_agentbus.config import identity
 from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, places
@@ -59,7 +59,9 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
         case "forget":
             await _forget(args, settings)
         case "allow":
-            _allow(args, settings)
+            from mcp_agentbus.cli import allow  # it needs a terminal's module
+
+            allow.allow(args, settings)
     return 0
 
 
@@ -279,33 +281,6 @@ async def _forget(args: argparse.Namespace, settings: Settings) -> None:
     where = f" It is no sender in {settings.config_file} any more." if named else ""
     data = {"id": args.id, "forgotten": True, "roles_left": left}
     show(args, f"{args.id} is forgotten.{where}{about}", data)
-
-
-def _allow(args: argparse.Namespace, settings: Settings) -> None:
-    from mcp_agentbus.core.feather import ancestors
-    from mcp_agentbus.human.person import check_is_person
-
-    # A model reads this command in its answers, and a repository's file may be what asks for it.
-    check_is_person(settings.environ, ancestors.ancestors())
-    folder = Path(places.absolute(args.folder, settings.environ)).resolve()
-    file = folder_file.nearest(folder)
-    if file.folder != folder:
-        why = " ".join(folder_file.passed_over(folder)[:1])
-        raise BadInput(
-            why or f"There is no {folder / folder_file.FOLDER_FILE}.",
-            hint="Name the folder in which the file lies, and that only you can write into.",
-        )
-    with names.writing(settings) as book:
-        book.allowed[str(folder)] = file.asks
-    roles = [f"role:{role}" for role in file.roles]
-    means = [f"its sessions are {file.agent}"] if file.agent else []
-    means += [f"they read {', '.join(roles)}"] if roles else []
-    show(
-        args,
-        f"{folder} is allowed: {' and '.join(means) or 'it asks for nothing'}. Sessions that are "
-        "open learn of it when you start them again; what the file says later is asked again.",
-        {"folder": str(folder), "agent": file.agent or None, "roles": list(file.roles)},
-    )
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> None:
