@@ -59,9 +59,7 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
         case "forget":
             await _forget(args, settings)
         case "allow":
-            from mcp_agentbus.cli import allow  # it needs a terminal's module
-
-            allow.allow(args, settings)
+            _allow(args, settings)
     return 0
 
 
@@ -281,6 +279,22 @@ async def _forget(args: argparse.Namespace, settings: Settings) -> None:
     where = f" It is no sender in {settings.config_file} any more." if named else ""
     data = {"id": args.id, "forgotten": True, "roles_left": left}
     show(args, f"{args.id} is forgotten.{where}{about}", data)
+
+
+def _allow(args: argparse.Namespace, settings: Settings) -> None:
+    from mcp_agentbus.human.allow import allow
+
+    folder = Path(places.absolute(args.folder, settings.environ)).resolve()
+    file = allow(settings, folder)
+    roles = [f"role:{role}" for role in file.roles]
+    means = [f"its sessions are {file.agent}"] if file.agent else []
+    means += [f"they read {', '.join(roles)}"] if roles else []
+    show(
+        args,
+        f"{folder} is allowed: {' and '.join(means) or 'it asks for nothing'}. Sessions that are "
+        "open learn of it when you start them again; what the file says later is asked again.",
+        {"folder": str(folder), "agent": file.agent or None, "roles": list(file.roles)},
+    )
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> None:
