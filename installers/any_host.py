@@ -2,7 +2,7 @@
 """Hosts that need no more than one entry: as JSON to be pasted, or by their own one-line command.
 
     >>> [step.what for step in CODEX.install(machine)]
-    ['run `codex mcp add agentbus -- /usr/bin/agentbus serve`']
+    ['run `codex mcp add agentbus -- /home/me/.venv/bin/python ... serve`']
 
 It writes no file of a host: Codex, Copilot and Gemini write their own.
 """
@@ -226,7 +226,8 @@ class Host:
         shown = self._shown(machine)
         if _OFF.search(shown):
             raise SwitchedOff("Its entry is disabled.", hint=f"To enable it: {self.enable}")
-        if server["command"] not in shown:
+        # An earlier agentbus wrote the script, which is this one, too.
+        if not any(each in shown for each in (server["command"], machine.program_file)):
             raise BadSetup(
                 f"`{' '.join([self.program, *self.show])}` does not show {server['command']}.",
                 hint=f"Run `agentbus install {self.name}`.",

@@ -276,7 +276,7 @@ def _add_plugin(machine: Machine, program: str, added: list[Path]) -> Step:
 def _write_note(machine: Machine) -> Step:
     # A launcher that gets a Python starts `-m mcp_agentbus` with it. The last line is the Python
     # for the plugin's scripts: that of PATH may be a shim, or none.
-    lines = [machine.agentbus[0], places.home(machine.environ) or "", sys.executable]
+    lines = [machine.program_file, places.home(machine.environ) or "", sys.executable]
     file, note = plugins.data(machine) / NOTE, os.fsencode("".join(f"{line}\n" for line in lines))
 
     def do() -> str:

@@ -88,11 +88,19 @@ class Machine:
 
     @property
     def agentbus(self) -> list[str]:
-        """The command that starts agentbus, with absolute paths, from any folder."""
-        script = Path(sys.executable).with_name("agentbus")
-        if script.is_file() and os.access(script, os.X_OK):
-            return [str(script)]
+        """The command by which a host starts agentbus, from any folder.
+
+        Hosts start it with what a project has exported, whose modules a script would take for its
+        own.
+        """
         return programs.ourselves()
+
+    @property
+    def program_file(self) -> str:
+        """Where the script is that its user types; the Python that has agentbus without one."""
+        script = Path(sys.executable).with_name("agentbus")
+        is_there = script.is_file() and os.access(script, os.X_OK)
+        return str(script) if is_there else sys.executable
 
     @property
     def warnings(self) -> list[str]:

@@ -2,7 +2,7 @@
 """The entry by which a host starts the server, and the id of an agent that it may hold.
 
     >>> made(machine, agent="reviewer")
-    {'command': '/usr/bin/agentbus', 'args': ['serve', '--agent', 'reviewer']}
+    {'command': '/usr/bin/python3', 'args': ['-E', '-P', '-m', 'mcp_agentbus', 'serve', ...]}
 
 What its user has added to an entry of ours stays: another id would be another inbox.
 """

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_agentbus.cli.output import agreed, show
-from mcp_agentbus.config import folder_file, identity, names
+from mcp_agentbus.config import identity
 from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, places
@@ -282,21 +282,10 @@ async def _forget(args: argparse.Namespace, settings: Settings) -> None:
 
 
 def _allow(args: argparse.Namespace, settings: Settings) -> None:
-    from mcp_agentbus.core.feather import ancestors
-    from mcp_agentbus.human.person import check_is_person
+    from mcp_agentbus.human.allow import allow
 
-    # A model reads this command in its answers, and a repository's file may be what asks for it.
-    check_is_person(settings.environ, ancestors.ancestors())
     folder = Path(places.absolute(args.folder, settings.environ)).resolve()
-    file = folder_file.nearest(folder)
-    if file.folder != folder:
-        why = " ".join(folder_file.passed_over(folder)[:1])
-        raise BadInput(
-            why or f"There is no {folder / folder_file.FOLDER_FILE}.",
-            hint="Name the folder in which the file lies, and that only you can write into.",
-        )
-    with names.writing(settings) as book:
-        book.allowed[str(folder)] = file.asks
+    file = allow(settings, folder)
     roles = [f"role:{role}" for role in file.roles]
     means = [f"its sessions are {file.agent}"] if file.agent else []
     means += [f"they read {', '.join(roles)}"] if roles else []

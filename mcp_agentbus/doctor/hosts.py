@@ -99,7 +99,7 @@ def _stale(check: Check, machine: Machine) -> Check:
     connect = f"agentbus install {check.name}"
     if warnings := machine.warnings:  # it would be gone again
         return replace(check, fix=" ".join(warnings))
-    what = f"have {check.name} start {machine.agentbus[0]}, as by {connect}"
+    what = f"have {check.name} start {machine.program_file}, as by {connect}"
     mend = Step(what, partial(_renewed, machine.settings, check.name))
     return replace(check, fix=f"{FIX} Or: {connect}", mend=mend)
 

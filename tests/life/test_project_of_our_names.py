@@ -85,6 +85,15 @@ def test_a_command_takes_nothing_that_is_exported(command, tmp_path, given):
     assert "agents" in ran(project, [command, "agents", "--json"], PYTHONPATH=exported)
 
 
+def test_a_command_that_is_typed_takes_a_package_of_our_name_that_is_exported(command, tmp_path):
+    """By nothing in it can that be helped: it is what Python finds. Hosts and units do without."""
+    project = Trap(tmp_path / "project")
+
+    subprocess.run([command, "--version"], env={"PYTHONPATH": str(project.folder)}, check=False)
+
+    assert "mcp_agentbus" in project.sprung()
+
+
 def test_a_module_that_is_run_takes_nothing_of_its_folder(python, tmp_path):
     project = Trap(tmp_path / "project", ours=False)
 

@@ -7,12 +7,14 @@ import base64
 import json
 import os
 import shlex
+import subprocess
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from local_server import settings_at
 from mcp_agentbus.installers import cursor
 from mcp_agentbus.installers.steps import Machine
+from trap import Trap
 
 
 @pytest.fixture
@@ -88,6 +90,19 @@ def change_entry(machine, env, args=(), **more):
     entry = document["mcpServers"]["agentbus"]
     entry.update(env={**entry["env"], **env}, args=[*entry["args"], *args], **more)
     file.write_text(json.dumps(document))
+
+
+def test_what_cursor_starts_takes_nothing_that_a_project_has_exported(machine, tmp_path):
+    run(cursor.install(machine))
+    project = Trap(tmp_path / "project")
+    entry = read(machine, "mcp.json")["mcpServers"]["agentbus"]
+    [hook] = read(machine, "hooks.json")["hooks"]["stop"]
+    environ = {"PYTHONPATH": str(project.folder)}
+
+    for words in ([entry["command"], *entry["args"][:-1]], shlex.split(hook["command"])[:-3]):
+        subprocess.run([*words, "--version"], env=environ, cwd=project.folder, check=True)
+
+    assert project.sprung() == []
 
 
 def test_what_is_made_is_open_to_nobody_else_whatever_the_umask(machine):
