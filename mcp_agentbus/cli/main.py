@@ -142,7 +142,7 @@ def _beside_listener(error: AgentbusError, args: argparse.Namespace) -> Agentbus
         return error
     # Imported late: few commands meet a sandbox.
     from mcp_agentbus.core import places
-    from mcp_agentbus.listener import outside
+    from mcp_agentbus.listener.typed import outside
 
     with suppress(BadSetup):
         here = places.Place(places.runtime_folder(os.environ), os.environ)
