@@ -85,7 +85,7 @@ LEFT: dict[str, str] = {
     'made.get("max_bytes", 0) * _TOO_SMALL): it is 1': "Of one byte the 1,024th part is no whole one.",
     "mcp_agentbus/bus/reconnect.py: self._closed, self._repairs = False, 0: it is 1": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: self._repairs += 1: it is 2": "It is compared with what it was before alone.",
-    "mcp_agentbus/bus/reconnect.py: await self._tried(nothing, stores=False): it is True": "Nothing is asked, so nothing is handed over.",
+    "mcp_agentbus/bus/reconnect.py: await self._tried(lambda *_: asyncio.sleep(0), stores=False): it is True": "Nothing is asked, so nothing is handed over.",
     "mcp_agentbus/handoff/taking/references.py: return -1: it is 2": "Claims are numbered from 1 on.",
     "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",

@@ -21,10 +21,10 @@ from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Sides, up_to_date, users
 from mcp_agentbus.bus.address import starting_no_server
-from mcp_agentbus.bus.away import reached, unsaid
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.text import check_time
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
+from mcp_agentbus.handoff.taking.watches import reached, unsaid
 from mcp_agentbus.store import streams
 
 

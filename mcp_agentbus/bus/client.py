@@ -240,8 +240,7 @@ class Bus(Reconnecting):
                 raise ApiError(NO_SUCH_CONSUMER) from None
             return [delivery(stream, message) for message in pulled]
 
-        deliveries, _ = await self._tried(taken, stores=False)
-        return deliveries
+        return (await self._tried(taken, stores=False))[0]
 
     async def handed_out(self, stream: str, consumer: str, subject: str) -> list[Delivery]:
         """Return what a consumer has handed out and nobody has finished, oldest first.
@@ -266,9 +265,8 @@ class Bus(Reconnecting):
         if not count:
             return out
         start, page = int(info["ack_floor"]["stream_seq"]) + 1, min(count, _PAGE)
-        async with contextlib.aclosing(
-            self.stored(stream, subject, start=start, page=page)
-        ) as pages:
+        stored = self.stored(stream, subject, start=start, page=page)
+        async with contextlib.aclosing(stored) as pages:
             async for messages in pages:
                 offered = [message for message in messages if message.seq <= last["stream_seq"]]
                 for message in offered:

@@ -28,7 +28,9 @@ _EVERYWHERE: Final = ("lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_v
 # On loopback an answer takes microseconds, if one comes.
 _LOOPBACK_S: Final = 0.5
 _THROUGH: Final = "commands and sessions in here then go through its socket."
-_LISTEN: Final = f"Run `agentbus listen` outside this sandbox: {_THROUGH}"
+#: Where none runs outside; `listener.typed.outside` knows of one.
+#: Where no listener runs outside, see `listener.typed.outside`.
+LISTEN: Final = f"Run `agentbus listen` outside this sandbox: {_THROUGH}"
 _BRING_OUT: Final = (
     "Run `agentbus server stop && agentbus listen` outside all sandboxes: what is stored is kept, "
     f"and {_THROUGH}"
@@ -60,7 +62,7 @@ def cut_off(server: Process, lock: Path) -> OutOfReach | None:
             hint=_BRING_OUT,
         )
     if is_isolated():
-        return OutOfReach(f"{who} outside this sandbox, whose network leads nowhere.", hint=_LISTEN)
+        return OutOfReach(f"{who} outside this sandbox, whose network leads nowhere.", hint=LISTEN)
     return OutOfReach(
         f"{who} in another network, as a sandbox or a container has one of its own: nothing out "
         "here reaches it.",
@@ -139,7 +141,7 @@ def mends(end: str, binary: Path | None) -> str:
 def no_loopback() -> OutOfReach:
     """Return the error of a process that may not even speak to itself."""
     message = "This sandbox has no network, not even loopback: no bus server can be reached in it."
-    return OutOfReach(message, hint=_LISTEN)
+    return OutOfReach(message, hint=LISTEN)
 
 
 def loopback_works() -> bool:

@@ -17,6 +17,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from mcp_agentbus.cli.output import complain, retold
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.feather import printing, typed
 from mcp_agentbus.core.feather.printing import be_patient, flush, spell_out, to_nowhere, unwritable
-from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
+from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, OutOfReach
 from mcp_agentbus.relay.typed.command import COMMANDS as DONE_FIRST
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None, *, begun: Begun | None = None) -> in
         flush()
     except AgentbusError as error:
         as_json = getattr(args, "json", False)
-        return complain(error, as_json=as_json, command=args.command)
+        return complain(_beside_listener(error, args), as_json=as_json, command=args.command)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except OSError as error:
@@ -133,6 +134,20 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
         except OSError as error:
             sys.exit(_unprinted(error, argparse.Namespace(command="", last=("", None))))
         raise
+
+
+def _beside_listener(error: AgentbusError, args: argparse.Namespace) -> AgentbusError:
+    """Return what a command has run into, as it is said where a listener runs."""
+    if not isinstance(error, OutOfReach):
+        return error
+    # Imported late: few commands meet a sandbox.
+    from mcp_agentbus.core import places
+    from mcp_agentbus.listener.typed import outside
+
+    with suppress(BadSetup):
+        here = places.Place(places.runtime_folder(os.environ), os.environ)
+        return outside.beside(error, here, args.command)
+    return error
 
 
 def _unusable(error: OSError, args: argparse.Namespace) -> int:

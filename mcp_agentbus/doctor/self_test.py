@@ -39,6 +39,7 @@ from mcp_agentbus.handoff import inbox, lookup, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human import standing
 from mcp_agentbus.human.tap import TIME_LIMIT_S
+from mcp_agentbus.listener.typed import outside
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.registered import forgotten
 
@@ -101,6 +102,8 @@ async def _server(settings: Settings) -> str:
             return f"shared server {settings.url}"
     server = await asyncio.to_thread(embedded.find, settings)
     if not server:
+        if away := await asyncio.to_thread(embedded.absence, settings):
+            raise outside.beside(away, settings)
         # Not started here: whoever has stopped it is to hear that it does not run.
         raise BusUnreachable("The server is not running.", hint="Run `agentbus server start`.")
     return f"runs at {server.url}"

@@ -37,6 +37,7 @@ from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account, cluster, room
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
 from mcp_agentbus.installers.steps import Step
+from mcp_agentbus.listener.typed import outside
 from mcp_agentbus.store import status, streams
 
 _ANSWER_S: Final = 3.0
@@ -109,7 +110,8 @@ def _unreachable(settings: Settings, error: AgentbusError) -> Check:
     if settings.url or not isinstance(error, BusUnreachable):
         return Check("server", "wrong", error.message, error.hint)
     if away := embedded.absence(settings):
-        return Check("server", "wrong", away.message, away.hint)
+        hint = outside.beside(away, settings).hint
+        return Check("server", "wrong", away.message, hint)
     anew = Step("start this user's server", partial(_start, settings))
     if astray := strays.told(embedded.Files(settings.data_dir)):
         return Check("server", "wrong", astray.message, astray.hint, anew)

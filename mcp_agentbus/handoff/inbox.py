@@ -35,7 +35,7 @@ from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.handoff.taking import entrusted, lanes, only, references, rest
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.handoff.taking.turn import Turn, note_what_arrived
-from mcp_agentbus.handoff.taking.watches import Watch
+from mcp_agentbus.handoff.taking.watches import Watch, back
 
 LIMIT_MAX: Final = 50
 # What nobody asked for more of: as many tasks are held then, as many results shown.
@@ -162,7 +162,7 @@ async def _wait(
             left_s = timeout_s - (time.monotonic() - began)
             if left_s <= 0:
                 raise
-            await _back(session, left_s)
+            await back(session.bus, left_s)
             renew()
             places = EVERYTHING
             continue
@@ -176,18 +176,8 @@ async def _wait(
         places = news or EVERYTHING
         overtaken = iter(_OVERTAKEN_S) if news else overtaken
         # Only what was there before may come back by itself: `agentbus server stop` stands.
-        await _back(session, max(timeout_s - (time.monotonic() - began), 0))
+        await back(session.bus, max(timeout_s - (time.monotonic() - began), 0))
         renew()
-
-
-async def _back(session: Session, within_s: float) -> None:
-    """Wait for the bus; whoever is not let in there any more does not wait on.
-
-    Raises:
-        AgentbusError: there is no connection, and why.
-    """
-    if not await session.bus.reconnected(within_s, if_let_in=True):
-        raise session.bus.away or BusUnreachable()
 
 
 async def _news(watch: Watch, within_s: float) -> AbstractSet[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -27,9 +28,17 @@ from mcp_agentbus.core.feather import ancestors
 from mcp_agentbus.core.files import own_folder, read_whole, write_whole
 from mcp_agentbus.core.ids import SHELL_PREFIX
 from mcp_agentbus.core.processes import Process
+from mcp_agentbus.store.task import CLAIM_MAX_S
 
 # What tells one Linux from another, see machine-id(5); the second is of those without systemd.
 _MACHINE_IDS: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+# What Docker, Podman, systemd and Kubernetes put into each container.
+_IN_CONTAINERS: Final = (
+    "/.dockerenv",
+    "/run/.containerenv",
+    "/run/systemd/container",
+    "/var/run/secrets/kubernetes.io",
+)
 # They go on when no shell is left below them.
 _OUTLIVE: Final = frozenset({"systemd", "init", "login", "sshd", "sshd-session", "tmux", "SCREEN"})
 # Commands from so many shells are noted; those that are gone make room.
@@ -41,21 +50,38 @@ def session_id(agent: str, folder: Path) -> str:
 
     Two users, or two homes of one, differ by the folder in which its file lies.
     """
-    named = "\0".join((_machine(), os.path.realpath(folder), agent))
+    if uuid := processes.machine():
+        return _id_of(uuid, agent, folder)
+    number = _number()
+    named = _id_of(f"{number} {socket.gethostname()}", agent, folder)
+    # A container has its image's number, or none, and a name of its own.
+    if not number or any(map(os.path.exists, _IN_CONTAINERS)):
+        return named
+    # An earlier version took the name of every machine, which its user may change.
+    return named if _may_hold(folder, named) else _id_of(number, agent, folder)
+
+
+def _id_of(machine: str, agent: str, folder: Path) -> str:
+    """Return the id by what no other machine has."""
+    named = "\0".join((machine, os.path.realpath(folder), agent))
     digest = hashlib.sha256(named.encode(errors="surrogateescape"))
     return SHELL_PREFIX + digest.hexdigest()[:16]
 
 
-def _machine() -> str:
-    """Return what no other machine has, and this one has for good."""
-    if uuid := processes.machine():
-        return uuid
+def _number() -> str:
+    """Return what this Linux has for good; empty if it has nothing of that kind."""
     number = ""
     for path in _MACHINE_IDS:
         with suppress(OSError, ValueError):
             number = number or read_whole(path).decode("ascii").strip()
-    # A container has its image's number, or none, and a name of its own.
-    return f"{number} {socket.gethostname()}"
+    return number
+
+
+def _may_hold(folder: Path, session: str) -> bool:
+    """Tell whether tasks may be held by a session: it noted that as it claimed the last."""
+    with suppress(OSError):
+        return time.time() - _noted_in(folder, session).stat().st_mtime < CLAIM_MAX_S
+    return False
 
 
 def file_of(folder: Path, agent: str) -> Path:

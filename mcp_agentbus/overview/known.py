@@ -292,7 +292,7 @@ async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerat
                 kept = up_to_date(bus, users(settings), older_s=_OLDER_S)
                 current, on_bus = await stack.enter_async_context(kept), await _ask(bus)
         except (BusUnreachable, Unconfirmed) as error:
-            says = error.message
+            says = f"{error.cause} {error.hint}"
         if on_bus is None:
             says = says or bus.away_says
             current = stack.enter_context(_as_it_is(settings))
@@ -309,7 +309,7 @@ async def _outgoing(here: Known) -> Outgoing:
     try:
         waits = await read_outbox(here.settings, may_start=False)
     except AgentbusError as error:
-        why = f"{error.message} {error.hint}"
+        why = f"{error.cause} {error.hint}"
         return Outgoing((), f"What this machine has in its outbox cannot be read: {why}")
     said = (here.listener.answer.get("outbox") or {}).get("says", "")
     said = "; ".join(each for each in said.split("; ") if each != ANOTHER_BUS)

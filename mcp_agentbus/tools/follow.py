@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Self, get_args
 
-from mcp_agentbus.bus.away import reached, unsaid
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.taking.watches import reached, unsaid
 from mcp_agentbus.store import streams, subjects, unseen, waiting
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import record_in

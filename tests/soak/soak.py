@@ -84,7 +84,8 @@ def main() -> int:
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # a child that was reaped twice is no news
     seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     again = f"python tests/soak/soak.py --minutes {args.minutes} --seed {seed}"
-    print(f"seed {seed}; again: {again}{' --shared' * args.shared}", flush=True)
+    again += f" --only {args.only}" * bool(args.only) + " --shared" * args.shared
+    print(f"seed {seed}; again: {again}", flush=True)
     there = SHARED_FAULTS if args.shared else FAULTS
     kinds = args.only.split(",") if args.only else list(there)
     if unknown := set(kinds) - set(there):

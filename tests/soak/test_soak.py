@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chaos run, a minute of it, with other faults each time; it says by which seed."""
+"""The chaos run, 25 seconds of faults, with others each time; it says by which seed."""
 
 import os
 import subprocess

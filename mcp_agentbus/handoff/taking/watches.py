@@ -4,13 +4,24 @@
 >>> with watches.begun() as watch:
 ...     await watch.wait()
 frozenset({'high'})
+
+And how whoever waits, or follows something, waits for a bus that is away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from typing import Final
+
+from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.errors import BusUnreachable, NotAllowed
+
+# How long one look for a server may take that has gone, in seconds; then comes the next.
+_RECONNECT_S: Final = 60.0
+# And the first one, after which it is said: a restart takes no longer.
+_FIRST_S: Final = 5.0
 
 
 class Watch:
@@ -61,3 +72,35 @@ class Watches:
         """Note that something came in there."""
         for watch in reversed(self._all):
             watch.note(places)
+
+
+async def back(bus: Bus, within_s: float) -> None:
+    """Wait for the bus; whoever is not let in there any more does not wait on.
+
+    Raises:
+        AgentbusError: there is no connection, and why.
+    """
+    if not await bus.reconnected(within_s, if_let_in=True):
+        raise bus.away or BusUnreachable()
+
+
+async def reached(bus: Bus, say: Callable[[str], None]) -> None:
+    """Wait until the server is reached, which starts none; whoever waits long is told why.
+
+    Raises:
+        BusUnreachable: as `Bus.reconnected`.
+        NotAllowed: the server takes this login no more, which no waiting mends.
+    """
+    is_said = False
+    while not await bus.reconnected(_RECONNECT_S if is_said else _FIRST_S):
+        if bus.is_locked_out:
+            raise NotAllowed(f"The bus is not to be followed any more: {bus.away_says}")
+        if not is_said:
+            say(f"The bus is away, and looked for again and again: {bus.away_says}")
+        is_said = True
+    if is_said:
+        say("The bus is back.")
+
+
+def unsaid(_: str) -> None:
+    """Say nothing: for a program that only wants to know when it is over."""

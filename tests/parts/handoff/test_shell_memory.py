@@ -211,31 +211,60 @@ def test_the_id_of_a_shells_session_differs_by_agent_folder_and_machine(tmp_path
     assert re.fullmatch(r"shell-[0-9a-f]{16}", session_id("coder", tmp_path))
     first = [session_id("coder", tmp_path) for _ in range(2)]
     others = [session_id("tester", tmp_path), session_id("coder", Path(odd))]
-    monkeypatch.setattr(shells, "_machine", lambda: "another")
+    monkeypatch.setattr(processes, "machine", lambda: "another")
     others.append(session_id("coder", tmp_path))
     assert len({*first, *others}) == 4
 
 
-@pytest.mark.parametrize(
-    ("files", "number"),
-    [((b"7\n", b"8\n"), "7"), ((None, b"8\n"), "8"), ((b"\xff", None), "")],
-)
-def test_a_machine_is_known_by_its_number_and_its_name(tmp_path, monkeypatch, files, number):
-    paths = [tmp_path / str(each) for each in range(2)]
-    for path, content in zip(paths, files, strict=True):
-        if content is not None:
-            path.write_bytes(content)
-    monkeypatch.setattr(shells, "_MACHINE_IDS", tuple(map(str, paths)))
-    monkeypatch.setattr(shells.socket, "gethostname", lambda: "pi")
+@pytest.fixture
+def ids(tmp_path, monkeypatch):
+    """What a shell's session is on a machine of that name, with these files."""
+    monkeypatch.setattr(shells, "_MACHINE_IDS", (str(tmp_path / "0"), str(tmp_path / "1")))
+    monkeypatch.setattr(shells, "_IN_CONTAINERS", (str(tmp_path / "container"),))
     monkeypatch.setattr(processes, "machine", str)
 
-    assert shells._machine() == f"{number} pi"
+    def called(name):
+        monkeypatch.setattr(shells.socket, "gethostname", lambda: name)
+        return session_id("coder", tmp_path)
+
+    return called
 
 
-@pytest.mark.parametrize(("uuid", "known"), [("00ff", "00ff"), ("", " pi")])
-def test_a_mac_is_known_by_its_number_whatever_its_name_is_now(monkeypatch, uuid, known):
-    monkeypatch.setattr(shells, "_MACHINE_IDS", ())
-    monkeypatch.setattr(shells.socket, "gethostname", lambda: "pi")
-    monkeypatch.setattr(processes, "machine", lambda: uuid)
+@pytest.mark.parametrize(
+    ("files", "is_container", "number"),
+    [
+        ((b"7\n", b"8\n"), False, "7"),
+        ((None, b"8\n"), False, "8"),
+        ((b"\xff", None), False, " {}"),
+        ((b"7\n", None), True, "7 {}"),
+    ],
+)
+def test_a_machine_is_known_by_its_number_and_by_its_name_where_others_may_have_that(
+    tmp_path, ids, files, is_container, number
+):
+    """A laptop that was renamed left its tasks to nobody for two hours."""
+    for place, content in enumerate(files):
+        if content is not None:
+            (tmp_path / str(place)).write_bytes(content)
+    if is_container:
+        (tmp_path / "container").touch()
 
-    assert shells._machine() == known
+    known = [shells._id_of(number.format(name), "coder", tmp_path) for name in ("pi", "pea")]
+    assert [ids("pi"), ids("pea")] == known
+
+
+def test_what_an_earlier_version_has_claimed_by_the_machines_name_stays_in_hand(tmp_path, ids):
+    (tmp_path / "0").write_bytes(b"7\n")
+    before, after = (shells._id_of(each, "coder", tmp_path) for each in ("7 pi", "7"))
+    noted = tmp_path / f"{before}.above"
+    noted.touch()
+    assert (ids("pi"), ids("pea")) == (before, after)
+
+    os.utime(noted, (0, 0))
+    assert ids("pi") == after
+
+
+def test_a_mac_is_known_by_its_number_whatever_its_name_is(tmp_path, ids, monkeypatch):
+    monkeypatch.setattr(processes, "machine", lambda: "00ff")
+
+    assert ids("pi") == ids("pea") == shells._id_of("00ff", "coder", tmp_path)

@@ -14,7 +14,8 @@ from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps
-from mcp_agentbus.errors import UnknownTask
+from mcp_agentbus.errors import BusUnreachable, UnknownTask
+from mcp_agentbus.overview import known
 from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, Listener, OnBus
 from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope
@@ -50,8 +51,8 @@ def test_a_task_of_the_outbox_is_told_as_one_of_the_bus_that_has_it(is_at_bus, i
     told = Change("planner", "coder", ID, NOW, 1, "sent_seq", {})
     with Archive(None, Keeps()) as archive:
         archive.note([told] * is_at_bus, Reached("agentbus.*.*.*.*", 1, 2), of="made")
-        known = Known(settings_at("/nowhere"), NOW, Current(archive, Extent()), Listener())
-        here = replace(known, outgoing=Outgoing((waits,), "No server answers."))
+        bare = Known(settings_at("/nowhere"), NOW, Current(archive, Extent()), Listener())
+        here = replace(bare, outgoing=Outgoing((waits,), "No server answers."))
         task = here.task(ID)
         case = here.case(task)
 
@@ -88,3 +89,28 @@ def test_nobody_is_told_as_woken_whose_wake_failed_or_is_held_since(steps, minut
         woken_at = here.case(standing.named(archive, ID)).woken_at
 
     assert woken_at == (before(minutes=minutes) if minutes else None)
+
+
+async def test_a_read_that_failed_is_not_told_as_something_that_was_not_stored(
+    tmp_path, monkeypatch
+):
+    class Silent:
+        """A bus that is reached, and whose server then hangs."""
+
+        away_says = ""
+
+        async def reconnected(self, _):
+            return True
+
+    async def hangs(*_, **__):
+        raise BusUnreachable("It does not answer. Nothing was stored.", hint="Wait.")
+
+    settings = settings_at(tmp_path, HOME=str(tmp_path))
+    monkeypatch.setattr(known.streams, "ensure_streams", hangs)
+    monkeypatch.setattr(known, "read_outbox", hangs)
+    monkeypatch.setattr(known, "ask_listener", lambda _: Listener())
+    async with known.known(settings, Silent()) as here:
+        says = here.away_says, here.outgoing.all_says
+
+    cannot = "What this machine has in its outbox cannot be read:"
+    assert says == ("It does not answer. Wait.", (f"{cannot} It does not answer. Wait.",))
