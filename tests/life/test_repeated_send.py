@@ -6,11 +6,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from set_aside import set_aside
 
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import subjects
+from mcp_agentbus.handoff.taking.answer import Inbox
+from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_sent
 
 
@@ -111,3 +115,26 @@ async def test_a_request_id_used_for_another_task_to_one_of_several_stores_none(
 
     receipts = await send_task(planner, [other.me.id, coder.me.id], **_REQUEST)
     assert [receipt.duplicate for receipt in receipts] == [False, True]
+
+
+@pytest.mark.promise(18)
+@pytest.mark.parametrize("reads_between", [False, True])
+async def test_a_task_that_lies_in_its_inbox_again_as_it_is_offered_again_is_done_once(
+    own_world, reads_between
+):
+    """Its sender has stored it once more, after the server had forgotten that it knew it."""
+    planner, coder, task_id = await set_aside(own_world)
+    bus = own_world.bus
+    [parked] = await parking.parked(bus, coder.me.id)
+    await tasks.store(bus, parked.task, message_id="once more")
+
+    before = await read_inbox(coder) if reads_between else Inbox()
+    await parking.replay(bus, [coder.me.id], task_id)
+    [item] = (await watch_inbox(coder, timeout_s=5)).tasks
+    await publish_result(coder, task_id, "completed")
+    after = await read_inbox(coder)
+
+    assert (before.tasks, item.task.id, item.attempt) == ((), task_id, 1)
+    assert (after.tasks, after.waiting, await parking.parked(bus, coder.me.id)) == ((), {}, [])
+    states = [each.state for each in (await watch_inbox(planner, timeout_s=0)).results]
+    assert states == ["completed"]
