@@ -23,6 +23,8 @@ from mcp_agentbus.core import lines
 from mcp_agentbus.relay import messages
 from mcp_agentbus.relay.messages import HostMessage
 
+_INTERNAL_ERROR = -32603
+
 
 class _Asked(NamedTuple):
     """A request without an answer."""
@@ -143,6 +145,13 @@ class Conversation:
                 self._answered_before = 1
                 told = [self._initialize.line, self._initialized, *told]
             return b"".join(told)
+
+    def refused(self, why: str) -> list[bytes]:
+        """Return what tells the host, of each request under way, why it gets no answer."""
+        with self._lock:
+            error = {"code": _INTERNAL_ERROR, "message": why}
+            answers = [{"jsonrpc": "2.0", "id": one.id, "error": error} for one in self._unanswered]
+            return [messages.dump(answer) for answer in answers]
 
     def _note(self, these: Sequence[HostMessage], *, is_said: bool) -> None:
         self._unanswered = [

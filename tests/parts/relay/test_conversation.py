@@ -169,3 +169,9 @@ def test_each_server_in_turn_is_told_the_same_and_each_answer_to_that_is_kept_ba
         assert conversation.so_far() == HELLO + GREETED
         assert conversation.answered(result(0)) is False
     assert conversation.answered(result(0)) is True
+
+
+def test_each_request_under_way_is_told_why_it_gets_no_answer():
+    conversation = talk(HELLO, result(0), GREETED, call(1), call(2), result(1))
+
+    assert conversation.refused("no") == [error(2)]
