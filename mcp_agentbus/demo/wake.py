@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -78,7 +78,7 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
         *programs.ourselves("listen"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "AGENTBUS_HOME": str(settings.data_dir.parent)},
+        env={**_not_ours(os.environ), "AGENTBUS_HOME": str(settings.data_dir.parent)},
     )  # fmt: skip
     log = process.stderr
     if log is None:
@@ -104,6 +104,11 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
         process.terminate()
         await process.wait()
         await following
+
+
+def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what says who and where this user is on the bus."""
+    return {name: value for name, value in environ.items() if not name.startswith("AGENTBUS_")}
 
 
 async def _work() -> None:
