@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from mcp_types import TextContent
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import programs
+from mcp_agentbus.core import processes, programs
+from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.feather.printing import columns, tell
 from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.text import folded, from_json, stamp
@@ -66,14 +68,45 @@ class _Timeline:
 async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:
     """Run the demo about `folder`, or that of a wake; return the exit code.
 
+    Told to end, it first ends what it has started: the server is in no session that ends with it.
+
     Raises:
         BadInput: there is no such folder.
         AgentbusError, OSError: something of it failed.
     """
+    running = part(_run(folder, as_json=as_json, wake=wake))
+    with _ended_when_told(running) as told:
+        try:
+            return await running
+        except (ExceptionGroup, asyncio.CancelledError) as error:
+            if told:
+                return 128 + told[0]
+            if isinstance(error, ExceptionGroup):  # of each library between here and there
+                raise _cause(error) from None
+            raise
+
+
+@contextmanager
+def _ended_when_told(running: asyncio.Task[int]) -> Generator[list[int], None, None]:
+    """End it at each signal that would kill this process; yield those that came.
+
+    At that of Ctrl-C asyncio does the same.
+    """
+    told, loop = list[int](), asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        if not told:  # told again, it goes on with its end
+            running.cancel()
+        told.append(number)
+
+    numbers = [number for number in processes.ending() if number != signal.SIGINT]
+    for number in numbers:
+        loop.add_signal_handler(number, end, number)
     try:
-        return await _run(folder, as_json=as_json, wake=wake)
-    except ExceptionGroup as group:  # of each library between here and there
-        raise _cause(group) from None
+        yield told
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:
