@@ -33,7 +33,7 @@ from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.feather.printing import columns, tell
 from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.text import folded, from_json, stamp
-from mcp_agentbus.demo.survey import survey
+from mcp_agentbus.demo.survey import NAME_MAX, many, shown, survey
 from mcp_agentbus.demo.wake import woken
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.store import subjects
@@ -163,12 +163,13 @@ async def _hand_over(settings: Settings, folder: Path, timeline: _Timeline) -> s
         await _call(coder, "list_agents")  # its first call registers it
         async with asyncio.TaskGroup() as group:
             group.create_task(_work(coder, timeline))
-            timeline.tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
+            name = shown(folder.name, NAME_MAX)
+            timeline.tell("planner", f"send_task: survey {name}, to coder, high priority")
             sent = await _call(
                 planner,
                 "send_task",
                 to="coder",
-                subject=f"Survey {folder.name}",
+                subject=f"Survey {name}",
                 body=json.dumps({"folder": str(folder)}),
                 priority="high",
             )
@@ -177,6 +178,8 @@ async def _hand_over(settings: Settings, folder: Path, timeline: _Timeline) -> s
             answer = await _call(
                 planner, "watch_inbox", task_id=receipt["task_id"], timeout_s=_RESULT_WITHIN_S
             )
+        if (answer.structured_content or {}).get("timed_out"):
+            raise AgentbusError("No result came.", hint="See `agentbus doctor`.")
         timeline.tell("planner", "watch_inbox: the result is here")
         return _text(answer)
 
@@ -191,7 +194,7 @@ async def _work(coder: Client, timeline: _Timeline) -> None:
     folder = Path(from_json(in_frame[-1])["folder"])
     await _call(coder, "publish_result", task_id=task["task_id"], status="working", progress=10)
     counts = await asyncio.to_thread(survey, folder)
-    timeline.tell("coder", f"surveyed {counts.files:,} files")
+    timeline.tell("coder", f"surveyed {many(counts.files, 'file')}")
     published = await _call(
         coder,
         "publish_result",
