@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from typing import Any, Final, Literal
 
 from mcp_agentbus.cli.output import asked, beforehand
+from mcp_agentbus.cli.staying import stays
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printing import say, tell
@@ -153,6 +154,8 @@ class _Work:
         for name in names:
             here = self._removes or await self._found(name) is not None
             await self._host(name, here=here, given=True)
+        for line in stays(self._machine.settings) if self._removes else ():
+            self._say(line)
         return self._code()
 
     async def setup(self) -> int:
