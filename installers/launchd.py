@@ -109,6 +109,17 @@ def keep(
     return [*done, f"started {label}, now and at each login"]
 
 
+def plan(settings: Settings, run: Run = run_program) -> list[str]:
+    """Return what `install` would do.
+
+    Raises:
+        BadSetup: as `install`, before anything is written.
+    """
+    _launchctl(run, "print", _domain(), by_hand=BY_HAND)
+    file = plist_file(settings.environ)
+    return [f"write {file}", f"run launchctl bootstrap {_domain()} {file}"]
+
+
 def is_current(settings: Settings) -> bool:
     """Tell whether the plist is what `install` would write now, but for what shells vary."""
     try:

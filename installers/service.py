@@ -20,7 +20,8 @@ def manager() -> ModuleType:
     """Return the module for this system's service manager, whether or not that answers.
 
     Both have NAME, LOG (the command that shows what the listener wrote, if one does), `install`,
-    `uninstall`, `restart`, which returns the command that starts the listener anew, and
-    `is_current`, which tells whether `install` would write the same again.
+    `plan`, which returns what that would do, `uninstall`, `restart`, which returns the command that
+    starts the listener anew, and `is_current`, which tells whether `install` would write the same
+    again.
     """
     return launchd if starter.by_launchd() else systemd

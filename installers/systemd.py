@@ -122,6 +122,17 @@ def keep(
     return done
 
 
+def plan(settings: Settings, run: Run = run_program) -> list[str]:
+    """Return what `install` would do.
+
+    Raises:
+        BadSetup: as `install`, before anything is written.
+    """
+    _systemctl(run, UNIT, BY_HAND, "show-environment")
+    file = unit_file(settings.environ)
+    return [f"write {file}", f"run systemctl --user enable --now {UNIT}"]
+
+
 def is_current(settings: Settings) -> bool:
     """Tell whether the unit is what `install` would write now, but for what shells vary."""
 

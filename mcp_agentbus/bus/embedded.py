@@ -38,6 +38,7 @@ from mcp_agentbus.bus.own import strays, torn
 from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
 from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
 from mcp_agentbus.bus.server_conf import jetstream, quoted
+from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
 from mcp_agentbus.core import locks, places, processes
@@ -193,7 +194,11 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
 def ephemeral() -> Generator[Settings]:
     """Start a private server in a temporary folder; stop it and remove the folder at the end."""
     with tempfile.TemporaryDirectory(prefix="agentbus-") as home:
-        settings = load_settings({**os.environ, "AGENTBUS_HOME": home, "AGENTBUS_URL": ""})
+        # What says which server is this user's, and by what it is opened, is not about this one.
+        environ = {
+            name: value for name, value in os.environ.items() if name not in IN_ENVIRON.values()
+        }
+        settings = load_settings({**environ, "AGENTBUS_HOME": home})
         try:
             ensure(settings)
             yield settings

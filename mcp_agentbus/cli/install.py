@@ -20,6 +20,7 @@ from contextlib import nullcontext
 from typing import Any, Final, Literal
 
 from mcp_agentbus.cli.output import asked, beforehand
+from mcp_agentbus.cli.staying import stays
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printing import say, tell
@@ -153,6 +154,8 @@ class _Work:
         for name in names:
             here = self._removes or await self._found(name) is not None
             await self._host(name, here=here, given=True)
+        for line in stays(self._machine.settings) if self._removes else ():
+            self._say(line)
         return self._code()
 
     async def setup(self) -> int:
@@ -327,18 +330,16 @@ class _Work:
 
     async def _listener(self) -> None:
         """Have the service manager keep a listener, where there is one."""
-        if self._dry:
-            self._planned.append("have systemd or launchd keep a listener, if one is here")
-            self._say("listener: would be kept running by systemd or launchd, if one is here")
-            return
+        manager = service.manager()
+        do = manager.plan if self._dry else manager.install
         try:
-            steps = await asyncio.to_thread(service.manager().install, self._machine.settings)
+            steps = await asyncio.to_thread(do, self._machine.settings)
         except BadSetup as error:
             self._say(f"listener: not kept by a service manager ({error.message}). Sessions start")
             self._say("  one by themselves; to have one without them, run `agentbus listen`.")
             return
-        self._done += steps
-        self._say(f"listener: {'; '.join(steps)}")
+        (self._planned if self._dry else self._done).extend(steps)
+        self._say(f"listener: {'would ' * self._dry}{'; '.join(steps)}")
 
     async def _doctor(self) -> bool:
         """Look whether all of it works; tell what `agentbus doctor` tells."""

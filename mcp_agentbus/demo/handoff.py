@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from mcp_types import TextContent
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core import programs
+from mcp_agentbus.core import processes, programs
+from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.feather.printing import columns, tell
 from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.text import folded, from_json, stamp
-from mcp_agentbus.demo.survey import survey
+from mcp_agentbus.demo.survey import NAME_MAX, many, shown, survey
 from mcp_agentbus.demo.wake import woken
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.store import subjects
@@ -66,14 +68,45 @@ class _Timeline:
 async def run(folder: Path, *, as_json: bool, wake: bool = False) -> int:
     """Run the demo about `folder`, or that of a wake; return the exit code.
 
+    Told to end, it first ends what it has started: the server is in no session that ends with it.
+
     Raises:
         BadInput: there is no such folder.
         AgentbusError, OSError: something of it failed.
     """
+    running = part(_run(folder, as_json=as_json, wake=wake))
+    with _ended_when_told(running) as told:
+        try:
+            return await running
+        except (ExceptionGroup, asyncio.CancelledError) as error:
+            if told:
+                return 128 + told[0]
+            if isinstance(error, ExceptionGroup):  # of each library between here and there
+                raise _cause(error) from None
+            raise
+
+
+@contextmanager
+def _ended_when_told(running: asyncio.Task[int]) -> Generator[list[int], None, None]:
+    """End it at each signal that would kill this process; yield those that came.
+
+    At that of Ctrl-C asyncio does the same.
+    """
+    told, loop = list[int](), asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        if not told:  # told again, it goes on with its end
+            running.cancel()
+        told.append(number)
+
+    numbers = [number for number in processes.ending() if number != signal.SIGINT]
+    for number in numbers:
+        loop.add_signal_handler(number, end, number)
     try:
-        return await _run(folder, as_json=as_json, wake=wake)
-    except ExceptionGroup as group:  # of each library between here and there
-        raise _cause(group) from None
+        yield told
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def _cause(group: ExceptionGroup[Exception]) -> Exception:
@@ -130,12 +163,13 @@ async def _hand_over(settings: Settings, folder: Path, timeline: _Timeline) -> s
         await _call(coder, "list_agents")  # its first call registers it
         async with asyncio.TaskGroup() as group:
             group.create_task(_work(coder, timeline))
-            timeline.tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
+            name = shown(folder.name, NAME_MAX)
+            timeline.tell("planner", f"send_task: survey {name}, to coder, high priority")
             sent = await _call(
                 planner,
                 "send_task",
                 to="coder",
-                subject=f"Survey {folder.name}",
+                subject=f"Survey {name}",
                 body=json.dumps({"folder": str(folder)}),
                 priority="high",
             )
@@ -144,6 +178,8 @@ async def _hand_over(settings: Settings, folder: Path, timeline: _Timeline) -> s
             answer = await _call(
                 planner, "watch_inbox", task_id=receipt["task_id"], timeout_s=_RESULT_WITHIN_S
             )
+        if (answer.structured_content or {}).get("timed_out"):
+            raise AgentbusError("No result came.", hint="See `agentbus doctor`.")
         timeline.tell("planner", "watch_inbox: the result is here")
         return _text(answer)
 
@@ -158,7 +194,7 @@ async def _work(coder: Client, timeline: _Timeline) -> None:
     folder = Path(from_json(in_frame[-1])["folder"])
     await _call(coder, "publish_result", task_id=task["task_id"], status="working", progress=10)
     counts = await asyncio.to_thread(survey, folder)
-    timeline.tell("coder", f"surveyed {counts.files:,} files")
+    timeline.tell("coder", f"surveyed {many(counts.files, 'file')}")
     published = await _call(
         coder,
         "publish_result",

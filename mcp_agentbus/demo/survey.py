@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core.files import read_whole
+from mcp_agentbus.core.framing import one_line
 
+#: How much of a folder's name a subject has, which may have 200 characters.
+NAME_MAX: Final = 100
 _FILES_MAX: Final = 20_000
 _FILE_MAX_BYTES: Final = 1 << 20
 # Besides folders whose name begins with a dot.
@@ -53,16 +56,16 @@ class Survey:
     def summary(self) -> str:
         """One line for a reader in a hurry."""
         common = self.languages.most_common(1)
-        mostly = f"; mostly {common[0][0]} ({_many(common[0][1], 'file')})" if common else ""
-        counted = f"{_many(self.files, 'file')}, {_many(self.lines, 'line')}"
-        return f"{counted}{mostly}; {_many(self.notes, 'TODO note')}"
+        mostly = f"; mostly {common[0][0]} ({many(common[0][1], 'file')})" if common else ""
+        counted = f"{many(self.files, 'file')}, {many(self.lines, 'line')}"
+        return f"{counted}{mostly}; {many(self.notes, 'TODO note')}"
 
     @property
     def report(self) -> str:
         """The whole result."""
-        rows = [f"Survey of {self.folder}", "", self.summary]
+        rows = [f"Survey of {shown(self.folder)}", "", self.summary]
         if self.left_out:
-            left_out = _many(self.left_out, "file")
+            left_out = many(self.left_out, "file")
             rows.append(f"Not read: {left_out}, too many, too large or not readable")
         common = self.languages.most_common(8)
         rows += ["", "Languages"] * bool(common)
@@ -72,7 +75,13 @@ class Survey:
         return "\n".join(rows)
 
 
-def _many(count: int, what: str) -> str:
+def shown(path: Path | str, limit: int = 200) -> str:
+    """Return a path as text of one line that any reader takes, whatever bytes it has."""
+    return one_line(os.fsencode(path).decode(errors="replace"), limit)
+
+
+def many(count: int, what: str) -> str:
+    """Return how many there are, in words."""
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
@@ -91,7 +100,7 @@ def survey(folder: Path) -> Survey:
             counts.left_out += 1
             continue
         counts.files += 1
-        sizes.append((size, str(path.relative_to(folder))))
+        sizes.append((size, shown(path.relative_to(folder))))
         counts.languages[_LANGUAGES.get(path.suffix.lower(), "other")] += 1
         counts.left_out += size > _FILE_MAX_BYTES
         if b"\0" not in data:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -25,8 +25,8 @@ from mcp_agentbus.core import programs
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.demo.survey import survey
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.demo.survey import NAME_MAX, shown, survey
+from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.handoff import lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
@@ -45,8 +45,14 @@ async def woken(folder: Path, tell: Tell) -> str:
     `tell` takes who does something, and what, as it happens.
 
     Raises:
+        BadInput: an agent cannot have that folder.
         AgentbusError: no result came.
     """
+    if shown(folder, len(str(folder))) != str(folder):
+        raise BadInput(
+            f"{shown(folder)} cannot be the folder of an agent: a letter of it is no text.",
+            hint="Name another one, or leave out --wake.",
+        )
     with embedded.ephemeral() as settings:
         argv = programs.ourselves(module="mcp_agentbus.demo.wake")
         settings.config_file.write_text(
@@ -59,9 +65,10 @@ async def woken(folder: Path, tell: Tell) -> str:
             Session(bus, Agent("planner")) as planner,
             _listener(settings, tell),
         ):
-            tell("planner", f"send_task: survey {folder.name}, to coder, high priority")
+            name = shown(folder.name, NAME_MAX)
+            tell("planner", f"send_task: survey {name}, to coder, high priority")
             [receipt] = await send_task(
-                planner, "coder", f"Survey {folder.name}", "Of your folder.", priority="high"
+                planner, "coder", f"Survey {name}", "Of your folder.", priority="high"
             )
             tell("planner", f"receipt: stored; coder is {receipt.recipient}, wake {receipt.wake}")
             answer = await watch_inbox(planner, timeout_s=_WITHIN_S, task_id=receipt.task_id)
@@ -78,7 +85,7 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
         *programs.ourselves("listen"),
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "AGENTBUS_HOME": str(settings.data_dir.parent)},
+        env={**_not_ours(os.environ), "AGENTBUS_HOME": str(settings.data_dir.parent)},
     )  # fmt: skip
     log = process.stderr
     if log is None:
@@ -104,6 +111,11 @@ async def _listener(settings: Settings, tell: Tell) -> AsyncGenerator[None, None
         process.terminate()
         await process.wait()
         await following
+
+
+def _not_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what says who and where this user is on the bus."""
+    return {name: value for name, value in environ.items() if not name.startswith("AGENTBUS_")}
 
 
 async def _work() -> None:

@@ -122,6 +122,12 @@ def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
     for part, grade, does, fix in _PARTS:
         if (says := answer[part]) != "ok":
             return Check("listener", grade, f"{who}: {does}. {says}", fix.format(settings=settings))
+    manager = service.manager()
+    if starter.keeps(settings.environ) and not manager.is_current(settings):
+        # Such as one that names a Python which was moved: nobody would see that before it ends.
+        wrong = f"{who}, which has another service than this agentbus writes and may not come back"
+        mend = _mend(settings, f"have {manager.NAME} keep the listener of this agentbus")
+        return Check("listener", "warning", wrong, "Run `agentbus listen --install`.", mend)
     return Check("listener", "ok", who)
 
 

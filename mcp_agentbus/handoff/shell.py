@@ -13,19 +13,25 @@ and any number of commands may run at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.files import unusable
-from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.ids import ROLE_PREFIX, Agent
 from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.sending.memory import CauseMemory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of, session_id
+from mcp_agentbus.store import roster
+from mcp_agentbus.store.task import ASKING
 
 _log = logging.getLogger(__name__)
+_GONE: Final = "the program that had claimed it is gone"
 
 
 @asynccontextmanager
@@ -52,12 +58,43 @@ async def shell_session(
             yield session
         finally:
             if pid and session.claims:  # while its command waits, so that its shell is there
-                _note_shell(path, session.id, pid)
+                _note_shell(path, session, pid)
 
 
-def _note_shell(path: Path, session: str, pid: int) -> None:
+async def held(bus: Bus, agent: str) -> Claims:
+    """Return what the session of an agent's shells holds, by the records.
+
+    Raises:
+        BusUnreachable, Unconfirmed, NotAllowed: as `Claims.find`.
+    """
+    profile = await roster.registration(bus, agent)
+    claims = Claims(bus, agent, session_id(agent, bus.settings.state_dir))
+    roles = profile.roles if profile else ()
+    await claims.find([agent, *(ROLE_PREFIX + role for role in roles)])
+    return claims
+
+
+async def give_back(bus: Bus, agent: str, tasks: Collection[str], until: datetime) -> None:
+    """Let others have those of these tasks that the shells of an agent hold, as an attempt each.
+
+    What was touched after `until` somebody goes on with, and what its worker has asked about waits
+    for an answer.
+
+    Raises:
+        Refused, BusUnreachable, Unconfirmed, NotAllowed: as `Claims.give_back`; call it again.
+    """
+    claims = await held(bus, agent)
+    for claim in list(claims.values()):
+        record = claim.record
+        is_left = record.updated_at <= until and record.state not in ASKING
+        if claim.task.id in tasks and is_left:
+            await claims.give_back(claim, counts=True, reason=_GONE)
+
+
+def _note_shell(path: Path, session: Session, pid: int) -> None:
     """Write down from which shell the command was typed after which a session holds tasks."""
+    claimed = [task_id for task_id, claim in session.claims.items() if not claim.found]
     try:
-        shells.note(path.parent, session, shells.above(pid))
+        shells.note(path.parent, session.id, shells.above(pid), claimed)
     except OSError as error:
         _log.warning("%s", unusable(error, path, done="written"))

@@ -5,6 +5,8 @@
     frozenset({'planner'})
     >>> gone_since(folder, session_id) is None  # some shell is left
     True
+    >>> claimed_below(folder, session_id, program)
+    frozenset({'7f3a9c21'})
 
 No process of a shell's session is there between two commands. What keeps one alive is above them: a
 shell in a terminal, a program that works by commands. Where none of that is left, nobody goes on.
@@ -16,11 +18,11 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes
@@ -43,6 +45,15 @@ _IN_CONTAINERS: Final = (
 _OUTLIVE: Final = frozenset({"systemd", "init", "login", "sshd", "sshd-session", "tmux", "SCREEN"})
 # Commands from so many shells are noted; those that are gone make room.
 _SHELLS_MAX: Final = 64
+# What stands before the id of a task: no process has such a number.
+_TASK: Final = "task"
+
+
+class _Noted(NamedTuple):
+    """A shell with what is above it, and tasks that were claimed from it."""
+
+    shell: Sequence[Process]
+    tasks: frozenset[str] = frozenset()
 
 
 def session_id(agent: str, folder: Path) -> str:
@@ -98,7 +109,8 @@ def agents(settings: Settings) -> frozenset[str]:
 def above(pid: int) -> list[Process]:
     """Return the processes above a command that end with its shell, the nearest first.
 
-    None where the system does not tell.
+    None where the system does not tell. This process, which does the command for it, is none of
+    them: a listener outlives the programs that it has woken.
     """
     shell = []
     for each in processes.above(pid):
@@ -106,14 +118,14 @@ def above(pid: int) -> list[Process]:
             # Some write what they do behind their name: `sshd: me@pts/0`.
             program = ancestors.words(each)[0].partition(": ")[0]
             name = program.rpartition("/")[2].partition(" ")[0].rstrip(":")
-            if each == 1 or name in _OUTLIVE:
+            if each in {1, os.getpid()} or name in _OUTLIVE:
                 break
             shell.append(processes.known(each))
     return shell
 
 
-def note(folder: Path, session: str, shell: Sequence[Process]) -> None:
-    """Note from which shell a command of a session was typed, as `above`.
+def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection[str] = ()) -> None:
+    """Note from which shell a command of a session was typed, as `above`, and what it has claimed.
 
     Raises:
         OSError: the file cannot be written.
@@ -121,23 +133,37 @@ def note(folder: Path, session: str, shell: Sequence[Process]) -> None:
     """
     if not shell:
         return
-    file, known = _noted_in(folder, session), _noted(folder, session)
-    if _line(shell) in map(_line, known):
+    file, known, new = _noted_in(folder, session), _noted(folder, session), frozenset(tasks)
+    if any(_line(one.shell) == _line(shell) and one.tasks >= new for one in known):
         os.utime(file)
         return
     own_folder(folder)
     if len(known) >= _SHELLS_MAX:
-        kept = [one for one in known if not _is_gone(one)][-_SHELLS_MAX // 2 :]
+        left = {_line(one.shell): one for one in known if not _is_gone(one.shell)}
+        kept = [*left.values()][-_SHELLS_MAX // 2 :]
         # A loss of power ends all shells.
-        write_whole(file, b"".join(map(_line, [*kept, shell])), durable=False)
+        lines = [_line(*one) for one in (*kept, _Noted(shell, new))]
+        write_whole(file, b"".join(lines), durable=False)
         return
     # In one go, and beside others that do the same.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(file, flags, 0o600)
     try:
-        os.write(descriptor, _line(shell))
+        os.write(descriptor, _line(shell, new))
     finally:
         os.close(descriptor)
+
+
+def claimed_below(folder: Path, session: str, process: Process) -> frozenset[str]:
+    """Return the tasks that commands below a process have claimed, if it and they are gone.
+
+    What it has started and that has left its group may go on with them.
+    """
+    tasks, wanted = set[str](), Process.marked(process.pid, process.mark)
+    for noted in _noted(folder, session):
+        if wanted in noted.shell and _is_gone(noted.shell[: noted.shell.index(wanted) + 1]):
+            tasks |= noted.tasks
+    return frozenset(tasks)
 
 
 def gone_since(folder: Path, session: str) -> datetime | None:
@@ -147,7 +173,7 @@ def gone_since(folder: Path, session: str) -> datetime | None:
     """
     known = _noted(folder, session)
     with suppress(OSError):
-        if known and all(map(_is_gone, known)):
+        if known and all(_is_gone(one.shell) for one in known):
             return datetime.fromtimestamp(_noted_in(folder, session).stat().st_mtime, UTC)
     return None
 
@@ -156,21 +182,28 @@ def _noted_in(folder: Path, session: str) -> Path:
     return folder / f"{session}.above"
 
 
-def _line(shell: Sequence[Process]) -> bytes:
-    return "\t".join(f"{each.pid} {each.mark}" for each in shell).encode() + b"\n"
+def _line(shell: Sequence[Process], tasks: Collection[str] = ()) -> bytes:
+    fields = [f"{each.pid} {each.mark}" for each in shell]
+    fields += [f"{_TASK} {task_id}" for task_id in sorted(tasks)]
+    return "\t".join(fields).encode() + b"\n"
 
 
-def _noted(folder: Path, session: str) -> list[list[Process]]:
+def _noted(folder: Path, session: str) -> list[_Noted]:
     """Return what was noted, a shell with what is above it each; none if it cannot be read."""
     try:
         lines = read_whole(_noted_in(folder, session)).decode().splitlines()
-        return [list(map(_marked, line.split("\t"))) for line in lines]
+        return [_read(line.split("\t")) for line in lines]
     except (OSError, ValueError):
         return []
 
 
-def _marked(noted: str) -> Process:
-    pid, _, mark = noted.partition(" ")
+def _read(fields: Sequence[str]) -> _Noted:
+    each = [field.partition(" ") for field in fields]
+    tasks = frozenset(task_id for kind, _, task_id in each if kind == _TASK)
+    return _Noted([_marked(*field) for field in each if field[0] != _TASK], tasks)
+
+
+def _marked(pid: str, _: str, mark: str) -> Process:
     if not mark.strip():  # a number alone names no process
         raise ValueError
     return Process.marked(int(pid), mark)

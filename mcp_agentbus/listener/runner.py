@@ -29,6 +29,7 @@ from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.listener import abandoned
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
@@ -178,6 +179,7 @@ class Runner:
                 self._behind = False
                 try:
                     for row in self._state.ledger.ends_unwritten():
+                        await abandoned.give_back(self._state, row)
                         await lives.write_end(self._state.bus, row)
                         self._state.ledger.end_written(row.id)
                         self._behind = True
@@ -255,6 +257,7 @@ class Runner:
         except OSError as error:  # no descriptor is left: else its agent would never be woken again
             ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
         self._clean_up(desk.agent)
+        await abandoned.give_back_soon(self._state, row.agent, process, ended)
         self._end(desk, row.id, ended, read_within_s=0.0)
 
     def _left_s(self, row: Row) -> float:
@@ -360,10 +363,12 @@ class Runner:
             rules = replace(rules, profile=decision.alone, resume=False)
         step = f"starts {rules.host}, profile {rules.profile}{only and ', for this task alone'}"
         writing = part(self._write(desk, decision.covers, "waking", step))
+        begun = list[Process]()
 
         def started(pid: int) -> None:
             self._state.emit("started", desk.agent, {"wake": wake, "pid": pid})
-            self._state.ledger.started(wake, pid, processes.known(pid).mark)
+            begun.append(processes.known(pid))
+            self._state.ledger.started(wake, pid, begun[0].mark)
             self._state.emit("known", desk.agent, {"wake": wake, "pid": pid})
 
         async def notice() -> str:
@@ -381,4 +386,6 @@ class Runner:
             )
         )
         await writing
+        for process in begun:
+            await abandoned.give_back_soon(self._state, desk.agent, process, ended)
         return ended

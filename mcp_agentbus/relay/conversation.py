@@ -24,6 +24,8 @@ from mcp_agentbus.core import lines
 from mcp_agentbus.relay import messages
 from mcp_agentbus.relay.messages import HostMessage
 
+_INTERNAL_ERROR = -32603
+
 
 class _Asked(NamedTuple):
     """A request without an answer."""
@@ -139,6 +141,15 @@ class Conversation:
                 self._answered_before = 1
                 told = [self._initialize.line, self._initialized, *told]
             return b"".join(told)
+
+    def refused(self, why: str) -> list[bytes]:
+        """Return what tells the host, of each request under way, why it gets no answer."""
+        with self._lock:
+            error = {"code": _INTERNAL_ERROR, "message": why}
+            waiting = [asked.message for of_it in self._unanswered.values() for asked in of_it]
+            ids = [message.content["id"] for message in waiting]
+            answers = [{"jsonrpc": "2.0", "id": each, "error": error} for each in ids]
+            return [messages.dump(answer) for answer in answers]
 
     def _note(self, these: Sequence[HostMessage], *, is_said: bool) -> None:
         for message in these:

@@ -3,10 +3,12 @@
 
     late.load("mcp_agentbus.tools.standalone")
 
-A session may run for days before its listener ends and it has to serve itself. While pip replaces
-the package, files of it are missing for a moment: a session that looked for one then would end,
-with all that it holds. So they are waited for, and what was loaded before one that was missing is
-loaded anew with it, so that both are of one version.
+A session may run for days before its listener ends and it has to serve itself. Its package may be
+another one by then: what was loaded of it before does not fit to what is loaded now, so all of it
+is loaded anew. Who runs keeps what it has, and takes by an import of its own, after this one, what
+is to be handed to what was loaded. While pip replaces the package, files of it are missing for a
+moment: a session that looked for one then would end, with all that it holds. So they are waited
+for.
 """
 
 # No `typing`, and no `threading`: a command loads this before it knows that it needs more.
@@ -29,6 +31,8 @@ COMMANDS = (
 )
 #: What serves a session.
 STANDALONE = "mcp_agentbus.tools.standalone"
+#: What shows a session's model a notice.
+CLAUDE_SESSION = "mcp_agentbus.wakes.hosts.claude_session"
 # An upgrade takes pip a second or two, a busy machine longer; a host waits for half a minute.
 _MISSING_MAX_S = 15.0
 _LOOK_AGAIN_S = 0.1
@@ -40,27 +44,52 @@ def load(*names: str) -> None:
     """Have these modules be loaded; those of a package that is being replaced are waited for, 15 s.
 
     Raises:
-        ImportError, SyntaxError, OSError: one is missing for good, or is half written.
+        ImportError, SyntaxError, OSError: one is missing for good, or is half written; what was
+            loaded before still is.
     """
     import importlib
 
     give_up = None
-    packages = tuple({f"{name.partition('.')[0]}." for name in names})
+    packages = frozenset(name.partition(".")[0] for name in names)
     with _lock:
+        before = {name: sys.modules[name] for name in _loaded(packages)}
+        if any(map(_is_replaced, packages)):
+            _unload(packages)
         while True:
-            before = set(sys.modules)
             try:
                 for name in names:
                     importlib.import_module(name)
             except (ImportError, SyntaxError, OSError):  # between the look for it and its reading
                 # From the first that was missing: on a busy machine loading alone may take so long.
                 give_up = give_up or time.monotonic() + _MISSING_MAX_S
+                # Also what was there before: it may be of another version than what is missing.
+                _unload(packages)
                 if time.monotonic() >= give_up:
+                    sys.modules.update(before)
                     raise
             else:
                 return
-            for name in set(sys.modules) - before:
-                if name.startswith(packages):
-                    del sys.modules[name]
             time.sleep(_LOOK_AGAIN_S)
             importlib.invalidate_caches()
+
+
+def _is_replaced(package: str) -> bool:
+    """Tell whether another version than the loaded one is there, or just comes."""
+    loaded = sys.modules.get(f"{package}.version")
+    version, spec = getattr(loaded, "__version__", ""), getattr(loaded, "__spec__", None)
+    if not version or not spec:
+        return False
+    try:
+        return f'"{version}"'.encode() not in spec.loader.get_data(spec.origin)
+    except OSError:
+        return True
+
+
+def _loaded(packages: frozenset[str]) -> list[str]:
+    return [name for name in list(sys.modules) if name.partition(".")[0] in packages]
+
+
+def _unload(packages: frozenset[str]) -> None:
+    """Have packages be loaded anew; who has taken something of them keeps it."""
+    for name in _loaded(packages):
+        sys.modules.pop(name, None)

@@ -28,17 +28,15 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mcp_agentbus.core import hosts, lines, processes
 from mcp_agentbus.core.places import Place
-from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.relay import late, local_socket, member, messages
 from mcp_agentbus.relay.conversation import Conversation
 from mcp_agentbus.relay.host import Pipes
 from mcp_agentbus.relay.member import Me, Membership
-from mcp_agentbus.relay.options import NOWHERE, Serving, place_of
+from mcp_agentbus.relay.options import Serving, place_of
+from mcp_agentbus.relay.own_process import OwnProcess
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
-    from mcp_agentbus.config.identity import Asked
-    from mcp_agentbus.core.ids import Agent
     from mcp_agentbus.tools.standalone import Standalone
 
 _CHUNK_BYTES: Final = 64 * 1024
@@ -47,6 +45,9 @@ _CHUNK_BYTES: Final = 64 * 1024
 _TAKES_WITHIN_S: Final = 1.0
 # A session that goes on for so long after its input has ended hangs; hosts kill it after 2 s.
 _HANGS_S: Final = 1.0
+# Said where no server can be loaded, or what was loaded takes it for another.
+_ENDED: Final = "agentbus cannot go on with this session, as its files were replaced"
+_ANEW: Final = "Start the session anew, or its MCP server. If it stays so, run `agentbus doctor`."
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
 
@@ -98,48 +99,6 @@ class _Listener:
         return None
 
 
-class _OwnProcess:
-    """This process serves the session, and has read the configuration for that."""
-
-    def __init__(self, asked: Asked, me: Agent, options: Serving) -> None:
-        self.asked = asked
-        self.me = me
-        self.options = options
-        self.agent, self.host, self.roles = me.id, me.host, me.roles
-        #: What the host says goes in at the one end; at the other it is served.
-        self.connection, self.served = socket.socketpair()
-
-    @classmethod
-    def opened(cls, options: Serving, before: _Listener | None = None) -> _OwnProcess:
-        """Read the configuration, and make a socket to this process itself.
-
-        Where it cannot be read, or does not say who this is, or `options` have a fault, a session
-        that holds something goes on as `before`. Any other is nobody's: its host has the tools,
-        which answer with the reason until it is mended.
-        """
-        late.load(*late.IDENTITY)
-        from mcp_agentbus.config import identity
-        from mcp_agentbus.config.settings import load_settings, settings_as_before
-        from mcp_agentbus.core.ids import Agent
-
-        try:
-            if options.fault:
-                raise options.fault
-            asked = identity.Asked(load_settings(), options.agent)
-            return cls(asked, identity.provisional(asked).me.by_mcp(), options)
-        except AgentbusError as error:
-            from mcp_agentbus.tools.answers.readers import SHELL
-
-            about = SHELL.error(error)  # as commands say it; hosts keep it in their logs
-            with suppress(OSError, AttributeError):  # it is full, or there is none
-                sys.stderr.write(f"agentbus: {about['message']}\nHint: {about['hint']}\n")
-            if before:
-                settings = settings_as_before(os.environ, before.server)
-                me = Agent(before.agent, before.host, roles=before.roles)
-                return cls(identity.Asked(settings, options.agent), me, options)
-            return cls(_nobody(options), Agent("", "mcp"), options)
-
-
 class _Relay:
     """One session's way between its host and what serves it.
 
@@ -148,7 +107,7 @@ class _Relay:
     """
 
     def __init__(
-        self, place: Place, options: Serving, me: Me, host: Pipes, behind: _Listener | _OwnProcess
+        self, place: Place, options: Serving, me: Me, host: Pipes, behind: _Listener | OwnProcess
     ) -> None:
         self._place = place
         #: For an own process behind.
@@ -182,7 +141,7 @@ class _Relay:
         place, fault = place_of(os.environ)
         options = options._replace(fault=options.fault or fault)
         listener = None if options.fault else _Listener.asked(place, session, options)
-        behind = listener or _OwnProcess.opened(options)
+        behind = listener or OwnProcess.opened(options)
         me = Me(
             behind.agent,
             behind.host,
@@ -202,17 +161,21 @@ class _Relay:
         _in_background(self._pass_up)
         if self._me.agent:
             self._membership.start()
-        if isinstance(self._behind, _OwnProcess):
-            self._serve(self._behind)
+        if isinstance(self._behind, OwnProcess):
+            self._serve(self._behind, self._made(self._behind))
         self._is_served.set()
         self._pass_down(self._behind.connection)
         if self._input_ended:
             os._exit(0)
         # The listener has ended.
         before = self._behind if self._claims and isinstance(self._behind, _Listener) else None
-        own = _OwnProcess.opened(self._options, before)
+        try:
+            own = OwnProcess.opened(self._options, before)
+            standalone = self._made(own)
+        except Exception as error:  # noqa: BLE001  # of a package that an upgrade has replaced
+            self._cannot_go_on(error)
         _in_background(self._catch_up, own)
-        self._serve(own)
+        self._serve(own, standalone)
 
     def _pass_up(self) -> None:
         """Pass what the host says to whatever is behind, until the host says no more."""
@@ -285,9 +248,31 @@ class _Relay:
                     self._prepares = True
                     _in_background(self._prepare)
 
-    def _serve(self, own: _OwnProcess) -> NoReturn:
+    def _cannot_go_on(self, error: Exception) -> NoReturn:
+        """End, as no server can be had, and say so to all that wait for an answer."""
+        why = f"{type(error).__name__}: {error}"
+        refusals = self._conversation.refused(f"{_ENDED} ({why}). {_ANEW}")
+        with suppress(OSError, AttributeError):  # it is full, or there is none
+            sys.stderr.write(f"agentbus: {_ENDED} ({why}).\nHint: {_ANEW}\n")
+        with suppress(OSError):
+            for line in refusals:
+                self._host.say(line)
+        os._exit(1)
+
+    def _made(self, own: OwnProcess) -> Standalone:
+        """Return what is to serve the session in this process, once it is loaded."""
+        return _load()(
+            own.asked,
+            own.me,
+            self._me.session,
+            hosted=hosts.hosted(self._place.environ),
+            watch_max_s=own.options.watch_max_s,
+            only=own.options.only,
+            fault=own.options.fault,
+        )
+
+    def _serve(self, own: OwnProcess, standalone: Standalone) -> NoReturn:
         """Serve the session in this process."""
-        load = _load()
         down = _in_background(self._pass_down, own.connection)
 
         def exit_(code: int) -> NoReturn:
@@ -301,17 +286,9 @@ class _Relay:
                 sys.stderr.flush()
             os._exit(code or self._refused())
 
-        self._standalone = load(
-            own.asked,
-            own.me,
-            self._me.session,
-            hosted=hosts.hosted(self._place.environ),
-            watch_max_s=own.options.watch_max_s,
-            only=own.options.only,
-            fault=own.options.fault,
-        )
+        self._standalone = standalone
         self._is_served.set()
-        self._standalone.serve(
+        standalone.serve(
             own.served,
             claims=self._claims,
             called=self._called,
@@ -321,7 +298,8 @@ class _Relay:
 
     def _prepare(self) -> None:
         """Load what serving takes while the listener still does it, and tell it then."""
-        _load()
+        with suppress(ImportError, SyntaxError, OSError):  # it is said once it is needed
+            _load()
         with self._lock:
             self._tell(lines.READY)
 
@@ -339,7 +317,7 @@ class _Relay:
             self._me = self._me._replace(agent="known")
             self._membership.start()
 
-    def _catch_up(self, own: _OwnProcess) -> None:
+    def _catch_up(self, own: OwnProcess) -> None:
         """Say again what the next server has to know, and then let the host speak to it."""
         with self._lock:
             self._behind.connection.close()
@@ -351,7 +329,11 @@ class _Relay:
 
     def _nudge(self, notice: str) -> str:
         """Show the session's model a notice; return ""; an OSError says that it was not shown."""
-        from mcp_agentbus.wakes.hosts import claude_session
+        try:
+            late.load(late.CLAUDE_SESSION)
+            from mcp_agentbus.wakes.hosts import claude_session
+        except (ImportError, SyntaxError) as error:
+            raise OSError(str(error)) from None
 
         claude_session.nudge(self._place.environ, notice)
         return ""
@@ -365,20 +347,6 @@ class _Relay:
     def _parent_ended(self) -> None:
         if not self._standalone:  # which has its own way to end
             os._exit(0)
-
-
-def _nobody(options: Serving) -> Asked:
-    """Return for whom is asked where that makes no sense: the settings are read again then."""
-    from pathlib import Path
-
-    from mcp_agentbus.config.identity import Asked
-    from mcp_agentbus.config.settings import settings_or_defaults
-
-    try:
-        return Asked(settings_or_defaults(os.environ), options.agent)
-    except BadSetup:  # there is no home, or no working folder
-        nowhere = {**os.environ, "AGENTBUS_HOME": NOWHERE}
-        return Asked(settings_or_defaults(nowhere), options.agent, Path(NOWHERE))
 
 
 def _load() -> type[Standalone]:

@@ -6,13 +6,15 @@ import json
 import forking
 import served
 
+OF_ANOTHER_BUS = {"AGENTBUS_URL": "nats://127.0.0.1:1", "AGENTBUS_TOKEN_FILE": "/nowhere"}
+
 
 def test_the_demo_wakes_a_coder_that_has_no_session(tmp_path):
     (tmp_path / "a.py").write_text("# TODO\n")
     ran = forking.ran(
         [*served.AGENTBUS, "demo", "--wake", "--json", tmp_path],
         120,
-        env=served.environ(tmp_path / "home"),
+        env={**served.environ(tmp_path / "home"), **OF_ANOTHER_BUS},
     )
     ran.check_returncode()
 

@@ -65,7 +65,9 @@ def test_set_up_once_or_twice_it_is_connected_and_taken_out_again_nothing_is_lef
     assert "agentbus doctor --self-test" in said
     assert "agentbus" in json.loads(once["mcp.json"])["mcpServers"]
     assert files(home / ".cursor") == once
-    assert "cursor removed" in typed(home, "uninstall", "cursor")
+    removed = typed(home, "uninstall", "cursor")
+    assert "cursor removed" in removed
+    assert "the bus server runs: agentbus server stop" in removed
     assert files(home / ".cursor") == {}
 
 

@@ -22,8 +22,8 @@ def test_it_is_noted_of_a_claim_and_of_other_commands_nothing(home, tmp_path, wa
     shell("send", shell.name("coder"), "Do it", "please", agent="planner")
     shell("inbox", agent="coder")
 
-    [above] = shells._noted(folder, session)
-    assert before == []
+    [(above, claimed)] = shells._noted(folder, session)
+    assert (before, len(claimed)) == ([], 1)
     assert processes.known(os.getpid()).mark in {each.mark for each in above}
     assert shells.gone_since(folder, session) is None
     assert not list(Path(folder).glob(f"{session_id(shell.name('planner'), folder)}*"))

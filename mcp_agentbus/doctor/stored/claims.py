@@ -16,14 +16,12 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mending import asks, is_whole
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff import shell, shells
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import roster
 
 _GONE: Final = "the shell that held it is gone"
 # A file's time may be that of the last tick.
@@ -71,10 +69,7 @@ async def _held(bus: Bus, agent: str) -> tuple[Claims, list[Claim]]:
 
     By the records, and as far as nobody has typed anything since they were looked for.
     """
-    profile = await roster.registration(bus, agent)
-    claims = Claims(bus, agent, shells.session_id(agent, bus.settings.state_dir))
-    roles = profile.roles if profile else ()
-    await claims.find([agent, *(ROLE_PREFIX + role for role in roles)])
+    claims = await shell.held(bus, agent)
     since = _gone_since(bus.settings, agent)
     theirs = [
         claim

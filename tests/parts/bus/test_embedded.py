@@ -26,6 +26,7 @@ from local_server import (
 from undescribed import WAYS, take_descriptors
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.core import locks, processes
 from mcp_agentbus.errors import BadSetup, BusUnreachable
 
@@ -348,6 +349,13 @@ def test_a_store_that_a_killed_restore_has_put_aside_is_the_servers_again(settin
 
     assert (files.store / "mine").exists() == (there != "full")
     assert aside.exists() == (there == "full")
+
+
+def test_an_ephemeral_server_is_no_other_whatever_the_environment_says(temporary, monkeypatch):
+    for key, name in IN_ENVIRON.items():
+        monkeypatch.setenv(name, "nats://127.0.0.1:1" if key == "url" else "/nowhere")
+    with embedded.ephemeral() as settings:
+        assert {getattr(settings, key) for key in IN_ENVIRON} == {None}
 
 
 def test_an_ephemeral_server_goes_also_when_its_user_fails(temporary):

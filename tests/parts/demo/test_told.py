@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A demo that fails says so in one sentence, whatever the libraries between make of its error."""
 
+import asyncio
 import errno
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -28,7 +30,7 @@ GONE = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 async def test_of_errors_in_groups_the_one_that_is_meant_is_told(
     failed, told, monkeypatch, tmp_path
 ):
-    def fails(*_, **__):
+    async def fails(*_, **__):
         raise failed
 
     monkeypatch.setattr(handoff, "_run", fails)
@@ -36,6 +38,23 @@ async def test_of_errors_in_groups_the_one_that_is_meant_is_told(
     with pytest.raises((AgentbusError, OSError)) as caught:
         await handoff.run(tmp_path, as_json=False)
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_told_to_end_it_ends_what_it_has_started_before(number, monkeypatch, tmp_path):
+    async def runs(*_, **__):
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.Event().wait()
+        finally:
+            os.kill(os.getpid(), number)  # impatient
+            ended.append(await asyncio.to_thread(tmp_path.exists))
+
+    ended = []
+    monkeypatch.setattr(handoff, "_run", runs)
+
+    assert await handoff.run(tmp_path, as_json=False) == 128 + number
+    assert ended == [True]
 
 
 async def test_a_tool_that_refuses_is_told_with_its_own_hint():

@@ -87,6 +87,21 @@ def test_a_service_that_is_as_it_should_be_is_started_anew(settings, answers, ma
     assert manager.told == []
 
 
+def test_a_service_that_would_start_something_else_is_told_while_its_listener_runs(
+    settings, answers, manager
+):
+    answers(RUNS)
+    [stale] = listener.checks(settings)
+    mended = stale.mend.do()
+    manager.is_current = lambda _: True
+    [current] = listener.checks(settings)
+
+    assert (stale.state, stale.fix) == ("warning", "Run `agentbus listen --install`.")
+    assert "kept by systemd, which has another service than this agentbus writes" in stale.said
+    assert (mended, manager.told) == (f"listener {__version__} runs, pid 4711", ["install"])
+    assert (current.state, current.mend) == ("ok", None)
+
+
 def test_where_nothing_here_starts_one_none_is_ended(settings, answers, monkeypatch):
     """As where it is run by hand, by a supervisor or in a container."""
     off = replace(settings, environ={**settings.environ, "AGENTBUS_LISTENER": "off"})

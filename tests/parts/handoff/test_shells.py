@@ -27,6 +27,8 @@ def test_above_a_command_is_all_that_ends_with_its_shell(tmp_path):
 
     assert pids[:1] == [os.getppid()]
     assert 1 not in pids
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as below:
+        assert shells.above(below.pid) == []  # of what does the command there
     assert shells.above(0) == []
 
 
@@ -79,6 +81,19 @@ def test_shells_are_gone_once_nothing_is_left_above_any_command(tmp_path):
     shells.note(tmp_path, SESSION, [other, me])  # a program within that shell goes on
     assert shells.gone_since(tmp_path, SESSION) is None
     assert (tmp_path / f"{SESSION}.above").stat().st_mode & 0o077 == 0
+
+
+@ON_LINUX
+def test_what_was_claimed_below_a_program_is_known_once_nothing_of_it_is_left(tmp_path):
+    me, program, child = processes.known(os.getpid()), ended(), ended()
+    shells.note(tmp_path, SESSION, [child, program, me], ["7f", "8a"])
+    shells.note(tmp_path, SESSION, [me, program], ["9b"])  # what it has started goes on
+    shells.note(tmp_path, SESSION, [child, me], ["ac"])
+    shells.note(tmp_path, SESSION, [child, program, me])
+
+    assert shells.claimed_below(tmp_path, SESSION, program) == {"7f", "8a"}
+    assert shells.claimed_below(tmp_path, SESSION, me) == frozenset()
+    assert len((tmp_path / f"{SESSION}.above").read_bytes().splitlines()) == 3
 
 
 @ON_LINUX

@@ -186,6 +186,25 @@ def test_a_service_that_does_not_start_leaves_all_as_it_was(settings, manager, f
 
 
 @pytest.mark.parametrize("manager", [systemd, launchd])
+def test_what_would_be_done_is_what_is_done_and_nobody_is_told_to_do_it(settings, manager):
+    planning, doing = Recorder(), Recorder(f"{launchd._domain()}/{launchd.LABEL}")
+    file = (systemd.unit_file if manager is systemd else launchd.plist_file)(settings.environ)
+
+    wrote, run = manager.plan(settings, planning)
+
+    assert (wrote, file.exists(), len(planning.calls)) == (f"write {file}", False, 1)
+    assert f"wrote {file}" in manager.install(settings, doing)
+    assert planning.calls[0] == doing.calls[0]
+    assert run.removeprefix("run ") in doing.calls
+
+
+@pytest.mark.parametrize(("manager", "asks"), [(systemd, "show-environment"), (launchd, "print")])
+def test_where_no_service_manager_answers_nothing_would_be_done(settings, manager, asks):
+    with pytest.raises(BadSetup, match="No medium found"):
+        manager.plan(settings, Recorder(asks))
+
+
+@pytest.mark.parametrize("manager", [systemd, launchd])
 def test_a_file_that_names_another_python_is_not_current(settings, monkeypatch, manager):
     assert not manager.is_current(settings)
     manager.install(settings, Recorder(f"{launchd._domain()}/{launchd.LABEL}"))

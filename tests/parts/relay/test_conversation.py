@@ -197,3 +197,9 @@ def test_a_request_and_its_answer_are_not_compared_with_all_that_wait(monkeypatc
 
     assert conversation.is_answered
     assert Counted.compared < 1_000
+
+
+def test_each_request_under_way_is_told_why_it_gets_no_answer():
+    conversation = talk(HELLO, result(0), GREETED, call(1), call(2), result(1))
+
+    assert conversation.refused("no") == [error(2)]

@@ -106,3 +106,40 @@ def test_what_stays_missing_is_said(package, monkeypatch):
 
     with pytest.raises(ImportError, match=r"upgraded\.two"):
         late.load("upgraded.one")
+
+
+def test_what_was_loaded_of_another_version_is_loaded_anew(package):
+    (package / "version.py").write_text('__version__ = "1"\n')
+    (package / "two.py").write_text("from upgraded.version import __version__\n")
+    (package / "one.py").write_text("from upgraded.two import __version__\n")
+    late.load("upgraded.two")
+    late.load("upgraded.two")
+    before = sys.modules["upgraded.two"]
+    (package / "version.py").write_text('__version__ = "22"\n')
+
+    late.load("upgraded.one")
+
+    assert (before.__version__, sys.modules["upgraded.one"].__version__) == ("1", "22")
+
+
+def test_what_was_loaded_before_does_not_keep_out_what_fits_what_is_loaded(package, monkeypatch):
+    """Though the version says nothing of that, as where a repository is the package."""
+    late.load("upgraded.version")
+    (package / "one.py").write_text("from upgraded.version import NEWER\n")
+    (package / "version.py").write_text("NEWER = True\n")
+    _then(monkeypatch, lambda: None)
+
+    late.load("upgraded.one")
+
+    assert sys.modules["upgraded.one"].NEWER
+
+
+def test_what_was_loaded_before_one_that_stays_missing_is_there_still(package, monkeypatch):
+    monkeypatch.setattr(late, "_MISSING_MAX_S", 0)
+    late.load("upgraded.version")
+    before = sys.modules["upgraded.version"]
+
+    with pytest.raises(ImportError):
+        late.load("upgraded.one")
+
+    assert sys.modules["upgraded.version"] is before

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a woken program's commands have claimed, given back where it has come to no good end.
+
+    await abandoned.give_back_soon(state, "coder", process, Ended("failed", "exit code 1"))
+
+No process keeps such a claim, and it lasts two hours; an urgent task would wake nobody meanwhile.
+Where a program has ended well, it may have handed on what it has claimed: that stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from mcp_agentbus.core.processes import Process
+from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff import shell, shells
+from mcp_agentbus.listener.state import State
+from mcp_agentbus.wakes.hosts.protocol import Ended
+from mcp_agentbus.wakes.ledger import Row
+
+# How a program ended that goes on with nothing; of "stopped" nobody may have seen how.
+_UNWELL: Final = frozenset({"failed", "timed_out", "stopped"})
+# A bus that is there takes a part of that; the end of a wake waits for it.
+_SOON_S: Final = 5.0
+
+
+async def give_back_soon(state: State, agent: str, process: Process, ended: Ended) -> None:
+    """Do it before the look that follows the end of a wake: what is claimed counts there as read.
+
+    Where the bus is away, `give_back` does it later.
+    """
+    if ended.outcome in _UNWELL:
+        with suppress(AgentbusError, TimeoutError):
+            async with asyncio.timeout(_SOON_S):
+                await _give_back(state, agent, process, datetime.now(UTC))
+
+
+async def give_back(state: State, row: Row) -> None:
+    """Do it of a wake whose end the ledger knows.
+
+    Raises: as `shell.give_back`.
+    """
+    if row.outcome in _UNWELL and row.pid and row.ended_at:
+        await _give_back(state, row.agent, Process.marked(row.pid, row.born), row.ended_at)
+
+
+async def _give_back(state: State, agent: str, process: Process, until: datetime) -> None:
+    folder = state.settings.state_dir
+    claimed = shells.claimed_below(folder, shells.session_id(agent, folder), process)
+    if claimed:
+        await shell.give_back(state.bus, agent, claimed, until)

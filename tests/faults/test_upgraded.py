@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sessions whose package is upgraded below them: its code is another, not its version alone."""
+
+import asyncio
+import sys
+
+import package_copy
+import pytest
+import served
+from listeners import listening
+from served import LEGACY, Pipes
+
+from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.send import send_task
+
+pytestmark = pytest.mark.started
+_SERVE = served.changed("relay.late._MISSING_MAX_S = 0.0")
+
+
+def upgrade(package):
+    """Have what a session loads late need what it has loaded before in another form."""
+    (package / "version.py").write_text('__version__ = "9.9.9"\n')
+    for module, line in (
+        ("errors", "class Frozen(AgentbusError): ...\n"),
+        ("handoff/send", "from mcp_agentbus.errors import Frozen\n"),
+        ("config/settings", "from mcp_agentbus.errors import Frozen\n"),
+    ):
+        with (package / f"{module}.py").open("a") as file:
+            file.write(line)
+
+
+def spoil(package):
+    (package / "tools/standalone.py").write_text("import something_that_nobody_has\n")
+
+
+@pytest.fixture
+async def relayed(planner, tmp_path):
+    """Have a session hold a task; return what replaces its package below it as it waits."""
+    package = package_copy.copy(tmp_path / "site")
+    home = planner.bus.settings.data_dir.parent
+    environ = served.environ(home) | {"PYTHONPATH": str(package.parent)}
+    script = ["-P", "-m", "mcp_agentbus", "listen"]
+
+    async def asked(replace, *, goes_on):
+        async with listening(planner.bus.settings, script=script, **environ) as listener:
+            argv = [sys.executable, *_SERVE, "serve", "--agent", "coder"]
+            with Pipes(environ, argv, cwd=tmp_path) as server:
+                await asyncio.to_thread(server.greet, LEGACY)
+                joined = asyncio.create_task(listener.logged("joined", agent="coder"))
+                await asyncio.to_thread(server.call, "list_agents", era=LEGACY)
+                [receipt] = await send_task(planner, "coder", "Count", "the tests")
+                await asyncio.to_thread(server.call, "read_inbox", era=LEGACY)
+                await joined
+                replace(package)
+                if goes_on:
+                    await listener.end()
+                    done = {"task_id": receipt.task_id, "status": "completed", "summary": "3"}
+                    answer = await asyncio.to_thread(
+                        server.call, "publish_result", era=LEGACY, **done
+                    )
+                else:
+                    waits = {"name": "watch_inbox", "arguments": {}}
+                    await asyncio.to_thread(server.request, "tools/call", waits, era=LEGACY)
+                    await listener.end()
+                    answer = await asyncio.to_thread(server.message)
+                server.log.seek(0)
+                return answer, await task_life(planner, receipt.task_id), server.log.read()
+
+    return asked
+
+
+async def test_a_session_goes_on_with_what_it_holds_by_the_code_that_is_there_then(relayed):
+    _, life, log = await relayed(upgrade, goes_on=True)
+
+    assert [step.state for step in life.history] == ["stored", "claimed", "completed"]
+    assert log == ""
+
+
+async def test_where_it_cannot_go_on_what_is_asked_is_answered_with_the_reason(relayed):
+    answer, _, log = await relayed(spoil, goes_on=False)
+
+    assert "its files were replaced (ModuleNotFoundError: " in answer["error"]["message"]
+    assert "Start the session anew" in answer["error"]["message"]
+    assert "Traceback" not in log
