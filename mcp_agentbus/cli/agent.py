@@ -64,7 +64,7 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _add(args: argparse.Namespace, settings: Settings) -> None:
-    from mcp_agentbus.config import editor  # it needs tomlkit
+    from mcp_agentbus.config.changes import editor  # it needs tomlkit
     from mcp_agentbus.doctor.machine import start_lacks
 
     keys = _keys(args, settings)
@@ -185,7 +185,7 @@ def _gateway(settings: Settings) -> dict[str, str]:
 
 
 def _remove(args: argparse.Namespace, settings: Settings) -> None:
-    from mcp_agentbus.config import editor  # it needs tomlkit
+    from mcp_agentbus.config.changes import editor  # it needs tomlkit
 
     editor.remove(settings, args.id)
     _reload(settings)

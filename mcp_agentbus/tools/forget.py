@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict
-from mcp_agentbus.config import editor, names
+from mcp_agentbus.config import names
+from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Refused, UnknownAgent

@@ -19,7 +19,8 @@ from pathlib import Path
 from mcp_agentbus.archive.kept.gone import forget_tasks
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Found
-from mcp_agentbus.config import editor, identity, names
+from mcp_agentbus.config import identity, names
+from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.folder_file import FOLDER_FILE
 from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import ids, text

@@ -4,7 +4,8 @@
 import pytest
 from set_aside import set_aside
 
-from mcp_agentbus.config import editor, names
+from mcp_agentbus.config import names
+from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput

@@ -35,8 +35,8 @@ BESIDE = {
 # What is loaded for every command line, and for the commands that a listener carries out.
 TYPED = {"cli.main", "cli.parser", "cli.output", "cli.completion", "cli.tasks"}
 TYPED |= {"cli.carried.resumed"}
-# What is there for asyncio, and for tomlkit.
-NOT_LIGHT = {"core.aio", "config.editor", "config.toml_text"}
+# What is there for asyncio.
+NOT_LIGHT = {"core.aio"}
 
 
 def _files(room: str) -> set[str]:
@@ -117,4 +117,4 @@ def test_what_is_heavy_would_be_seen():
     with pytest.raises(AssertionError, match="an annotation is compiled"):
         loaded_by("store.subjects", NO_TEXT)
     with pytest.raises(AssertionError, match="No module named 'tomlkit'"):
-        loaded_by("config.editor")
+        loaded_by("config.changes.editor")

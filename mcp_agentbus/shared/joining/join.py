@@ -24,7 +24,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import LOBBY
 from mcp_agentbus.bus.login.nkey import Nkey
 from mcp_agentbus.bus.replies import Message
-from mcp_agentbus.config import editor, names
+from mcp_agentbus.config import names
+from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import programs, text

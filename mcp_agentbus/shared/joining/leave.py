@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import LEAVE
-from mcp_agentbus.config import editor
+from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError, BadInput, NotAllowed

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from local_server import configured, settings_at
 
-from mcp_agentbus.config import editor
+from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import files
 from mcp_agentbus.doctor import machine

@@ -3,7 +3,7 @@
 
 import pytest
 
-from mcp_agentbus.config import editor
+from mcp_agentbus.config.changes import editor
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup, Refused, UnknownAgent
 from mcp_agentbus.handoff.send import send_task

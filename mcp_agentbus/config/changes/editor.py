@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_agentbus.config import toml_text
+from mcp_agentbus.config.changes import toml_text
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files, hosts, locks, places
 from mcp_agentbus.core.files import decoded, encoded, shell_word, unusable, write_whole
