@@ -20,7 +20,7 @@ from contextlib import nullcontext
 from typing import Any, Final, Literal
 
 from mcp_agentbus.cli.output import asked, beforehand
-from mcp_agentbus.cli.staying import stays
+from mcp_agentbus.cli.servers.staying import stays
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printing import say, tell

@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.config.rules import Limits
@@ -29,11 +30,11 @@ from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.listener import abandoned
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
+from mcp_agentbus.listener.woken import abandoned
 from mcp_agentbus.relay import seat
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
@@ -59,6 +60,10 @@ class Runner:
         #: Whether the ledger may know of ends that the lives of tasks do not know.
         self._behind = True
         self._catching_up = asyncio.Lock()
+
+    @property
+    def _folder(self) -> Path:
+        return self._state.settings.state_dir
 
     def begin(self, desk: Desk, decision: Wake) -> None:
         """Note a wake in the ledger, then have it carried out.
@@ -179,7 +184,7 @@ class Runner:
                 self._behind = False
                 try:
                     for row in self._state.ledger.ends_unwritten():
-                        await abandoned.give_back(self._state, row)
+                        await abandoned.give_back(self._state.bus, self._folder, row)
                         await lives.write_end(self._state.bus, row)
                         self._state.ledger.end_written(row.id)
                         self._behind = True
@@ -257,7 +262,7 @@ class Runner:
         except OSError as error:  # no descriptor is left: else its agent would never be woken again
             ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
         self._clean_up(desk.agent)
-        await abandoned.give_back_soon(self._state, row.agent, process, ended)
+        await abandoned.give_back_soon(self._state.bus, self._folder, row.agent, process, ended)
         self._end(desk, row.id, ended, read_within_s=0.0)
 
     def _left_s(self, row: Row) -> float:
@@ -387,5 +392,7 @@ class Runner:
         )
         await writing
         for process in begun:
-            await abandoned.give_back_soon(self._state, desk.agent, process, ended)
+            await abandoned.give_back_soon(
+                self._state.bus, self._folder, desk.agent, process, ended
+            )
         return ended

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from mcp_agentbus.core import hosts, lines, processes
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.relay import late, local_socket, member, messages
+from mcp_agentbus.relay.alone.own_process import OwnProcess
 from mcp_agentbus.relay.conversation import Conversation
 from mcp_agentbus.relay.host import Pipes
 from mcp_agentbus.relay.member import Me, Membership
 from mcp_agentbus.relay.options import Serving, place_of
-from mcp_agentbus.relay.own_process import OwnProcess
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:

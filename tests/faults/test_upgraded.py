@@ -2,6 +2,7 @@
 """Sessions whose package is upgraded below them: its code is another, not its version alone."""
 
 import asyncio
+import shutil
 import sys
 
 import package_copy
@@ -37,6 +38,10 @@ def spoil(package):
 async def relayed(planner, tmp_path):
     """Have a session hold a task; return what replaces its package below it as it waits."""
     package = package_copy.copy(tmp_path / "site")
+    # With what Python has compiled: two processes would do that again.
+    unfinished = shutil.ignore_patterns("*.pyc.*")
+    compiled = package_copy.ROOT / "mcp_agentbus"
+    shutil.copytree(compiled, package, ignore=unfinished, dirs_exist_ok=True)
     home = planner.bus.settings.data_dir.parent
     environ = served.environ(home) | {"PYTHONPATH": str(package.parent)}
     script = ["-P", "-m", "mcp_agentbus", "listen"]

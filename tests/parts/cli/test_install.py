@@ -10,7 +10,8 @@ import pytest
 from local_server import script, settings_at
 from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
-from mcp_agentbus.cli import install, staying
+from mcp_agentbus.cli import install
+from mcp_agentbus.cli.servers import staying
 from mcp_agentbus.core import hosts
 from mcp_agentbus.errors import BadSetup
 

@@ -198,12 +198,6 @@ def test_what_would_be_done_is_what_is_done_and_nobody_is_told_to_do_it(settings
     assert run.removeprefix("run ") in doing.calls
 
 
-@pytest.mark.parametrize(("manager", "asks"), [(systemd, "show-environment"), (launchd, "print")])
-def test_where_no_service_manager_answers_nothing_would_be_done(settings, manager, asks):
-    with pytest.raises(BadSetup, match="No medium found"):
-        manager.plan(settings, Recorder(asks))
-
-
 @pytest.mark.parametrize("manager", [systemd, launchd])
 def test_a_file_that_names_another_python_is_not_current(settings, monkeypatch, manager):
     assert not manager.is_current(settings)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a woken program's commands have claimed, given back where it has come to no good end.
 
-    await abandoned.give_back_soon(state, "coder", process, Ended("failed", "exit code 1"))
+    await abandoned.give_back_soon(bus, folder, "coder", process, Ended("failed", "exit code 1"))
 
 No process keeps such a claim, and it lasts two hours; an urgent task would wake nobody meanwhile.
 Where a program has ended well, it may have handed on what it has claimed: that stays.
@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shell, shells
-from mcp_agentbus.listener.state import State
 from mcp_agentbus.wakes.hosts.protocol import Ended
 from mcp_agentbus.wakes.ledger import Row
 
@@ -27,7 +28,9 @@ _UNWELL: Final = frozenset({"failed", "timed_out", "stopped"})
 _SOON_S: Final = 5.0
 
 
-async def give_back_soon(state: State, agent: str, process: Process, ended: Ended) -> None:
+async def give_back_soon(
+    bus: Bus, folder: Path, agent: str, process: Process, ended: Ended
+) -> None:
     """Do it before the look that follows the end of a wake: what is claimed counts there as read.
 
     Where the bus is away, `give_back` does it later.
@@ -35,20 +38,19 @@ async def give_back_soon(state: State, agent: str, process: Process, ended: Ende
     if ended.outcome in _UNWELL:
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_SOON_S):
-                await _give_back(state, agent, process, datetime.now(UTC))
+                await _give_back(bus, folder, agent, process, datetime.now(UTC))
 
 
-async def give_back(state: State, row: Row) -> None:
+async def give_back(bus: Bus, folder: Path, row: Row) -> None:
     """Do it of a wake whose end the ledger knows.
 
     Raises: as `shell.give_back`.
     """
     if row.outcome in _UNWELL and row.pid and row.ended_at:
-        await _give_back(state, row.agent, Process.marked(row.pid, row.born), row.ended_at)
+        await _give_back(bus, folder, row.agent, Process.marked(row.pid, row.born), row.ended_at)
 
 
-async def _give_back(state: State, agent: str, process: Process, until: datetime) -> None:
-    folder = state.settings.state_dir
+async def _give_back(bus: Bus, folder: Path, agent: str, process: Process, until: datetime) -> None:
     claimed = shells.claimed_below(folder, shells.session_id(agent, folder), process)
     if claimed:
-        await shell.give_back(state.bus, agent, claimed, until)
+        await shell.give_back(bus, agent, claimed, until)
