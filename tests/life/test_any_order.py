@@ -8,8 +8,8 @@ says the shortest way to what it finds. AGENTBUS_TEST_EXAMPLES says how many way
 import asyncio
 import itertools
 import os
+from collections import Counter
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
 
 import pytest
 import strategies  # noqa: F401  # its profile: what CI says does not change from run to run
@@ -20,18 +20,22 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     consumes,
     initialize,
+    invariant,
     multiple,
     rule,
     run_state_machine_as_test,
 )
 from local_server import kill_servers
-from workers import HASTY, forget
+from modelled import Member, Sent
+from workers import HASTY
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AlreadyEnded, BusUnreachable, NotClaimed, Refused, Unconfirmed
-from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff import agents
+from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
@@ -50,43 +54,6 @@ LANES = st.sampled_from(["high", "normal", "low"])
 _runs = itertools.count()
 
 
-@dataclass
-class Sent:
-    """A task that was acknowledged."""
-
-    sender: str
-    inbox: str
-    lane: str
-    number: int
-    is_word: bool
-    is_later: bool
-    #: By its subject, which is its number: what its addressee must be shown.
-    ends: set[str] = field(default_factory=set)
-    shown: set[str] = field(default_factory=set)
-    #: It was given back, or its session died: what comes after it may have overtaken it.
-    was_back: bool = False
-    holders: set[str] = field(default_factory=set)
-
-
-class Member:
-    """A session that lives, with a connection of its own."""
-
-    def __init__(self, bus, session, stack):
-        self.bus, self.session, self._stack = bus, session, stack
-        self.agent = session.me.id
-
-    async def close(self):
-        await self._stack.aclose()
-
-    async def crash(self, observer):
-        """End as a killed process does: nothing more is said, and nobody waits 15 s for it."""
-        await self.bus.close()
-        await self.session._ending.aclose()
-        await self._stack.aclose()
-        with suppress(Refused):  # a server that was killed remembers no signs of life
-            await forget(observer, self.agent, self.session.id)
-
-
 class AnyOrder(RuleBasedStateMachine):
     """What three agents do; what they were told is the model."""
 
@@ -102,7 +69,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.suffix = f"{os.getpid()}-{next(_runs)}"
         self.bus = self.run(Bus(self.where).__aenter__())
         self.sent, self.requests, self.numbers = {}, {}, itertools.count()
-        self.living = set()
+        self.living, self.was_killed, self.is_unsure = set(), False, False
 
     def name(self, agent):
         return f"{agent}-{self.suffix}"
@@ -113,7 +80,11 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(target=members)
     def begin(self):
-        return multiple(*(self.run(self._opened(agent)) for agent in AGENTS))
+        """Have each agent be there, and something wait for each."""
+        opened = [self.run(self._opened(agent)) for agent in AGENTS]
+        for member, to in zip(opened, ["ben", ROLE, "ana"], strict=True):
+            self._sent(member, to, "normal", "plain")
+        return multiple(*opened)
 
     async def _opened(self, agent, *, shell=False):
         stack = AsyncExitStack()
@@ -153,26 +124,30 @@ class AnyOrder(RuleBasedStateMachine):
         member=members,
         to=st.sampled_from([*AGENTS, ROLE]),
         lane=LANES,
-        kind=st.sampled_from(["plain", "plain", "word", "deadline", "later", "request"]),
+        kind=st.sampled_from(["plain", "plain", "word", "deadline", "soon", "later", "request"]),
     )
     def send(self, member, to, lane, kind):
+        task_id = self._sent(member, to, lane, kind)
+        return task_id or multiple()
+
+    def _sent(self, member, to, lane, kind):
+        """Send a task; return its id, None if that is not known."""
         number = next(self.numbers)
         options = {
             "word": {"expect": "nothing"}, "deadline": {"expires_in_s": 3600},
-            "later": {"deliver_in_s": 1}, "request": {"request_id": f"r-{number}"},
+            "soon": {"expires_in_s": 1}, "later": {"deliver_in_s": 1},
+            "request": {"request_id": f"r-{number}"},
         }.get(kind, {})  # fmt: skip
         address = f"role:{self.role}" if to == ROLE else self.name(to)
         asked = (address, str(number), "x")
         told = self.run(self._asked(send_task, member.session, *asked, priority=lane, **options))
         if told is None:
-            return multiple()
+            return None
         [receipt] = told
         assert (receipt.state, receipt.duplicate) == ("stored", False)
         assert receipt.task_id not in self.sent
         place = f"role-{self.role}" if to == ROLE else self.name(to)
-        self.sent[receipt.task_id] = Sent(
-            member.agent, place, lane, number, kind == "word", kind in {"later", "deadline"}
-        )
+        self.sent[receipt.task_id] = Sent(member.agent, place, lane, number, kind)
         if kind == "request":
             self.requests[receipt.task_id] = (member, asked, {"priority": lane, **options})
         return receipt.task_id
@@ -202,7 +177,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert (item.task.subject, item.task.sender) == (str(task.number), task.sender)
             assert task.inbox in member.session.inboxes
             assert not {one.session.id for one in self.living} & task.holders - {member.session.id}
-            if item.new and not task.was_back and not task.is_later:
+            if item.new and not task.was_back and not task.is_timed:
                 lane = (task.sender, task.inbox, task.lane)
                 assert last.get(lane, -1) < task.number, "of one sender and lane, in order"
                 last[lane] = task.number
@@ -210,7 +185,33 @@ class AnyOrder(RuleBasedStateMachine):
                 task.ends.add("told")
             else:
                 task.holders.add(member.session.id)
+        if not answer.degraded:
+            self._fits(answer.waiting, member.session.inboxes)
         return answer.tasks
+
+    def _fits(self, told, inboxes):
+        """See that what is told to wait in inboxes is what was sent there and nobody has done."""
+        if self.is_unsure:  # what a call has done that nobody confirmed, no model knows
+            return
+        least, most = Counter(), Counter()
+        for task in self.sent.values():
+            # What was withdrawn counts until somebody reads there, and what was said may be over.
+            is_done = task.holders or (task.ends - {"cancelled", "told"} and not self.was_killed)
+            if task.inbox in inboxes and not is_done:
+                most[task.lane] += 1
+                is_known = not (task.is_word or task.is_timed or task.was_back)
+                least[task.lane] += is_known and not task.ends | task.shown & ENDS
+        assert all(least[lane] <= told.get(lane, 0) <= most[lane] for lane in most), (least, most)
+        assert told.keys() <= most.keys()
+
+    @invariant()
+    def the_list_tells_what_waits(self):
+        if self.was_killed:  # it waits for the signs of life that the server has forgotten
+            return
+        page = self.run(self._asked(agents.page, self.bus, query=self.suffix, limit=99))
+        for listed in page.agents if page else ():
+            if listed.entry.id in map(self.name, AGENTS):
+                self._fits(listed.waiting, (listed.entry.id,))
 
     @rule(member=members, status=st.sampled_from(["completed", "failed", "rejected"]))
     def finish(self, member, status):
@@ -249,7 +250,7 @@ class AnyOrder(RuleBasedStateMachine):
         stored, refusal = self.run(self._said_so(told))
         # Only what came back may be another's by now, and only what had an end cannot be ended.
         assert refusal is not NotClaimed or task.was_back or len(task.holders) > 1
-        assert refusal is not AlreadyEnded or task.ends or task.is_later
+        assert refusal is not AlreadyEnded or task.ends or task.is_timed
         if refusal is None and stored is None:
             return
         if stored and not stored.is_word and status in ENDS:
@@ -265,6 +266,7 @@ class AnyOrder(RuleBasedStateMachine):
         try:
             return await told, None
         except (BusUnreachable, Unconfirmed):
+            self.is_unsure = True
             return None, None
         except Refused as error:
             return None, type(error)
@@ -278,8 +280,10 @@ class AnyOrder(RuleBasedStateMachine):
             async with Bus(self.where) as bus, Worker(bus, Agent(self.name(agent))) as worker:
                 await worker.run_once(lambda task: self._done(did, task))
 
-        with suppress(BusUnreachable, Unconfirmed):
+        try:
             self.run(work())
+        except (BusUnreachable, Unconfirmed):
+            self.is_unsure = True
         for task_id in did:
             if not self.sent[task_id].is_word:
                 self.sent[task_id].ends.add("completed")
@@ -291,6 +295,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(chance=st.integers(0, 4))
     def kill_the_server(self, chance):
         if chance == 0:
+            self.was_killed = True  # and may have forgotten that something is over
             kill_servers(self.where)
             embedded.ensure(self.where)
 
@@ -300,6 +305,7 @@ class AnyOrder(RuleBasedStateMachine):
             async with asyncio.timeout(HANG_S):
                 return await call(*words, **options)
         except (BusUnreachable, Unconfirmed):
+            self.is_unsure = True
             return None
 
     def teardown(self):
@@ -322,18 +328,36 @@ class AnyOrder(RuleBasedStateMachine):
                     for item in await self._read(member):
                         if item.task.id in self._held(member):
                             await self._ended(member, item.task.id)
+            await asyncio.gather(*map(self._watched, self.sent))
             while [task for task in self.sent.values() if not (task.is_word or task.shown & ENDS)]:
                 for member in list(self.living):
                     await self._read(member)
         by_task = await asyncio.gather(*map(self._record, self.sent))
-        for (task_id, task), record in zip(self.sent.items(), by_task, strict=True):
-            if task.is_word:
-                continue
-            ends = [moment.state for moment in record.history if moment.state in ENDS]
-            assert len(ends) == 1, (task_id, task, record)
-            assert task.ends <= {record.state}
-            assert task.shown & ENDS == {record.state}
-            assert (await read_sent(self.bus, task.sender, task.inbox, task_id))[0]
+        for task_id, record in zip(self.sent, by_task, strict=True):
+            if not self.sent[task_id].is_word:
+                await self._has_one_end(task_id, record)
+
+    async def _has_one_end(self, task_id, record):
+        task = self.sent[task_id]
+        ends = [moment.state for moment in record.history if moment.state in ENDS]
+        if record.late and task.kind == "soon":  # whoever held it had ended it by then
+            assert ends.pop(0) == "expired"
+            task.shown.discard("expired")
+        assert len(ends) == 1, (task_id, task, record)
+        assert task.ends <= {record.state}
+        assert task.shown & ENDS == {record.state}
+        for member in self.living:
+            if member.agent == task.sender or task.inbox in member.session.inboxes:
+                assert (await task_life(member.session, task_id)).state == record.state
+        assert (await read_sent(self.bus, task.sender, task.inbox, task_id))[0]
+
+    async def _watched(self, task_id):
+        """Have its sender wait for the end of a task whose time may just be over."""
+        task = self.sent[task_id]
+        sender = next(member for member in self.living if member.agent == task.sender)
+        while task.kind == "soon" and not task.shown & ENDS:
+            answer = await self._asked(watch_inbox, sender.session, task_id=task_id, timeout_s=5)
+            task.shown |= {record.state for record in (answer.results if answer else ())}
 
     async def _ended(self, member, task_id):
         with suppress(Refused, BusUnreachable, Unconfirmed):
@@ -351,7 +375,8 @@ class AnyOrder(RuleBasedStateMachine):
         stored = await waiting.stored_tasks(self.bus)
         inboxes = {task.inbox for task in self.sent.values()}
         count = sum(n for subject, n in stored.items() if subject.split(".")[1] in inboxes)
-        scheduled = [task for task in self.sent.values() if task.is_later and not task.shown & ENDS]
+        later = [task for task in self.sent.values() if task.kind == "later"]
+        scheduled = [task for task in later if not task.shown & ENDS]
         return count + len(scheduled)
 
 
