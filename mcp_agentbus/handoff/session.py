@@ -31,13 +31,13 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.call import Calls, is_over
 from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.looking.old_names import under_old_names
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.addressees import Addressees
 from mcp_agentbus.handoff.sending.cause import said_of, way_of
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.keeper import keep
-from mcp_agentbus.handoff.taking.old_names import under_old_names
 from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
