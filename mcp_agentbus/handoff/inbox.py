@@ -29,10 +29,10 @@ from mcp_agentbus.handoff.call import Call, Given
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.looking import glances
-from mcp_agentbus.handoff.publishing import questions
+from mcp_agentbus.handoff.publishing import entrusted, questions
 from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
-from mcp_agentbus.handoff.taking import entrusted, lanes, only, references, rest
+from mcp_agentbus.handoff.taking import lanes, only, references, rest
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.handoff.taking.turn import Turn, note_what_arrived
 from mcp_agentbus.handoff.taking.watches import Watch, back

@@ -19,13 +19,13 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.looking.whose import unknown_task
-from mcp_agentbus.handoff.publishing import questions
+from mcp_agentbus.handoff.publishing import entrusted, questions
 from mcp_agentbus.handoff.publishing.details import Details, checked
 from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.sending import memory, outgoing
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
-from mcp_agentbus.handoff.taking import entrusted, only
+from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.reading.clock import now_about

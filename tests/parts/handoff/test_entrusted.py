@@ -12,8 +12,8 @@ from server_stand_in import NOON, Server
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff.publishing import entrusted
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import entrusted
 from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store.records import record_key
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Moment, Record
