@@ -106,8 +106,8 @@ class Cursor:
 
 
 FORMS = {"claude-code": ClaudeCode, "cursor": Cursor}
-# As in `relay.typed.words` of the package; a test holds them together. OpenClaw has no such hooks,
-# but may have started the host.
+# As in `relay.typed.words` of the package; a test holds them together. Other hosts have no such
+# hooks, but may have started the host.
 _SENT = (
     "AGENTBUS_",
     "HOME",
@@ -115,6 +115,11 @@ _SENT = (
     *(mark for form in FORMS.values() for mark in form.marks),
     "OPENCLAW_SHELL",
     "OPENCLAW_STATE_DIR",
+    "CODEX_THREAD_ID",
+    "CODEX_CI",
+    "COPILOT_CLI",
+    "COPILOT_AGENT_SESSION_ID",
+    "GEMINI_CLI",
 )
 
 

@@ -115,7 +115,7 @@ NO_TOKEN = "`agentbus install openclaw`, then `agentbus agent add job --replace`
 @pytest.mark.parametrize(
     ("argv", "lacks", "todo"),
     [
-        (("--host", "claude-code"), "claude is not on PATH. ", "Install claude-code, or put its"),
+        (("--host", "claude-code"), "claude is not on PATH ", "Install claude-code, or put its"),
         (("--host", "openclaw", "--wake", "work"), "no token_file is set for its ", NO_TOKEN),
         (("--host", "command", "--wake", "work", "--", "/x/y"), "/x/y is not there", "config.toml"),
         (("--host", "command", "--wake", "work", "--", "/bin/sh"), None, ""),

@@ -135,7 +135,7 @@ async def test_one_that_stays_away_is_told_of_when_there_is_no_time_left(waiting
 
 
 async def test_one_that_goes_while_nothing_comes_is_told_of(waiting):
-    waiting.reconnects = False
+    waiting.reconnects, waiting.away = False, BusUnreachable(hint="Tell whoever runs it.")
 
     with pytest.raises(BusUnreachable, match="Tell whoever runs it"):
         await waiting.ended(60)

@@ -202,7 +202,7 @@ async def test_of_a_command_that_leaves_tasks_held_its_shell_is_noted(bus, tmp_p
     for work, more in ((holds, {"pid": 47}), (holds, {}), (lambda _: None, {"pid": 48})):
         await ran(bus, tmp_path, work, **more)
 
-    assert noted_of == [(tmp_path, session_id("coder", tmp_path), [47])]
+    assert noted_of == [(tmp_path, session_id("coder", tmp_path), [47], ["t1"])]
 
 
 def test_the_id_of_a_shells_session_differs_by_agent_folder_and_machine(tmp_path, monkeypatch):

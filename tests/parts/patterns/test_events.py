@@ -70,7 +70,7 @@ async def test_of_an_event_so_much_is_printed_as_one_answer_has_room_for(world, 
         listening.set()
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(command.subscribe(coder, topic, print_, limit=1))
+        tasks.create_task(command.subscribe(coder, topic, print_, limit=1, say=print))
         await listening.wait()
         await publish(planner, topic, body)
     [_, (said, data)] = printed
