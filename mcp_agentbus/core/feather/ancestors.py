@@ -24,6 +24,8 @@ ANCESTORS_MAX = 64
 _PARENT = 1
 # How what runs a script is called, at the beginning: node, Python.
 _INTERPRETERS = ("bun", "deno", "node", "python")
+# These do too; with the whole path, if the script was typed as a program.
+_SHELLS = {"bash", "dash", "sh", "zsh"}
 # Their options whose value is the next word.
 _WITH_VALUE = {"-C", "-W", "-X", "-r", "--conditions", "--env-file", "--import", "--loader"}
 _WITH_VALUE |= {"--experimental-loader", "--require"}
@@ -35,8 +37,9 @@ _LINUX = sys.platform == "linux"
 def ancestors() -> "Iterator[set[str]]":
     """Yield what each ancestor of this process is called, the parent first.
 
-    That is its own name, and those of its program and of the script that it runs, with the folders
-    of the latter: `node .../claude-code/cli.js`. In small letters, without what follows a blank.
+    That is its own name, and those of its program, of the script that it runs and of the package
+    of the latter: `node .../node_modules/@anthropic-ai/claude-code/cli.js`. In small letters,
+    without what follows a blank.
     """
     pid = os.getppid()
     # A parent that ends leaves its children to another, so there is no end that is sure.
@@ -85,7 +88,10 @@ def words(pid: int) -> list[str]:
 
 
 def _names(pid: int) -> list[str]:
-    """Return the names of a process, its program and its script, and the script's folders.
+    """Return the names of a process, its program and its script, and of the script's package.
+
+    They tell which host's agent one is, so no word counts that says something else, nor a folder
+    that is a user's own: `su codex`, `make claude`, `sh codex/nightly.sh`.
 
     Raises:
         OSError: it has ended.
@@ -96,9 +102,21 @@ def _names(pid: int) -> list[str]:
             name = os.fsdecode(comm.read()).strip()
     path, *given = words(pid)
     program = path.rpartition("/")[2]
-    if program.lower().startswith(_INTERPRETERS):
-        return [name, program, *_script(given).split("/")]
-    return [name, program, *(*given, "")[0].split("/")]
+    kind = program.lower()
+    if kind.startswith(_INTERPRETERS):
+        script = _script(given)
+        return [name, program, script.rpartition("/")[2], _package(script)]
+    script = given[0] if given and kind in _SHELLS else ""
+    return [name, program, script.rpartition("/")[2] if "/" in script else ""]
+
+
+def _package(script: str) -> str:
+    """Return the package that a script is of, by the folder in which its installer keeps it."""
+    _, is_kept, path = f"/{script}".rpartition("/node_modules/")
+    if not is_kept:  # Cursor's CLI brings its own node
+        return "cursor-agent" if "/cursor-agent/versions/" in script else ""
+    within = path.partition("/")[2] if path.startswith("@") else path
+    return within.partition("/")[0]
 
 
 def _script(given: list[str]) -> str:

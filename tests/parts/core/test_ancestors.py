@@ -56,11 +56,32 @@ def test_a_process_is_called_as_the_script_behind_its_interpreters_options(
         ("node -p gemini", False),
         ("SCREEN -S gemini", False),
         ("tmux -L gemini new", False),
+        ("node node_modules/gemini-cli/x.js", True),
+        ("node /home/me/.bun/node_modules/gemini/node_modules/yargs/x.js", False),
+        ("/bin/bash /usr/bin/gemini", True),
+        # What is a user's own, and only called so.
+        ("node /home/me/gemini/x.js", False),
+        ("python3 /home/me/gemini/nightly.py", False),
+        ("bash /home/me/gemini/nightly.sh", False),
+        ("sh gemini", False),
+        ("make gemini", False),
+        ("su gemini", False),
+        ("vim src/gemini", False),
     ],
 )
-def test_options_with_values_and_names_of_sessions_are_no_scripts(line, is_called, monkeypatch):
+def test_a_script_is_told_by_its_own_name_and_its_packages_alone(line, is_called, monkeypatch):
     monkeypatch.setattr(ancestors, "words", lambda pid: line.split() if pid == 7 else words(pid))
     monkeypatch.setattr(os, "getppid", lambda: 7)
     monkeypatch.setattr(ancestors, "_LINUX", False)
 
     assert bool(next(ancestors.ancestors()) & {"gemini", "gemini-cli"}) == is_called
+
+
+def test_cursors_own_node_is_told_by_the_folder_of_its_versions(monkeypatch):
+    line = "/home/me/.local/share/cursor-agent/versions/2026.1/node --use-system-ca {}/index.js"
+    argv = line.format("/home/me/.local/share/cursor-agent/versions/2026.1").split()
+    monkeypatch.setattr(ancestors, "words", lambda pid: argv if pid == 7 else words(pid))
+    monkeypatch.setattr(os, "getppid", lambda: 7)
+    monkeypatch.setattr(ancestors, "_LINUX", False)
+
+    assert "cursor-agent" in next(ancestors.ancestors())
