@@ -91,12 +91,14 @@ def passed_over(folder: Path) -> list[str]:
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield the folders that have a file, from this one up, and why it does not count, if so.
 
-    What lies above a worktree that is kept within its repository is said of another one, with an
-    agent of its own: `shop/.claude/worktrees/fix`.
+    What lies above a worktree that is kept within another one, up to that one's folder, is said of
+    the latter, which has an agent of its own: `shop/.claude/worktrees/fix`.
     """
     way = (folder, *folder.parents)
-    way = way[: next((n for n, place in enumerate(way, 1) if _is_worktree_within(place)), None)]
+    others = {above for place in way for above in _of_another_worktree(place)}
     for depth, place in enumerate(way, 1):
+        if place in others:
+            continue
         try:
             about = what_lies_at(place / FOLDER_FILE)
         except (FileNotFoundError, NotADirectoryError):
@@ -116,14 +118,24 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
             yield place, ""
 
 
-def _is_worktree_within(folder: Path) -> bool:
-    """Tell whether a folder is a worktree of git's, somewhere in the folder of its repository."""
+def _of_another_worktree(folder: Path) -> list[Path]:
+    """Return the folders above a worktree of git's that belong to the one which it was made from.
+
+    None, if it lies elsewhere, or was made from a bare repository: the folder of that is no
+    worktree, and holds what is said of all that lie there.
+    """
     try:
         said = os.fsdecode(read_whole(folder / ".git", BYTES_MAX))
-    except OSError:  # mostly it is not there, or is a folder
-        return False
-    git, _, kept = said.removeprefix("gitdir:").strip().rpartition("/worktrees/")
-    return bool(git and kept) and Path(os.path.normpath(folder / git)).parent in folder.parents
+        kept, is_worktree, _ = said.removeprefix("gitdir:").strip().rpartition("/worktrees/")
+        git = Path(os.path.normpath(folder / kept))
+        # A bare one has no index, and mostly has another name.
+        is_within = is_worktree and git.name == ".git" and git.parent in folder.parents
+        if not is_within or not (git / "index").exists():
+            return []
+    except OSError:  # mostly there is no file of that name: nothing, or a folder
+        return []
+    parents = list(folder.parents)
+    return parents[: parents.index(git.parent) + 1]
 
 
 def _is_open(folder: Path) -> bool:

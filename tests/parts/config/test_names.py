@@ -81,19 +81,26 @@ def test_no_two_folders_are_one_agent_and_each_keeps_its_name(first, second, fol
         ("gitdir: ../../../.git/worktrees/fix\n", True),
         ("gitdir: {shop}/.git/modules/fix\n", False),
         ("gitdir: /elsewhere/.git/worktrees/fix\n", False),
+        ("gitdir: {shop}/.bare/worktrees/fix\n", False),
+        ("gitdir: {shop}/.claude/.git/worktrees/fix\n", False),  # without an index: bare
         ("", False),
     ],
 )
-def test_a_worktree_within_its_repository_is_no_part_of_what_the_repositorys_file_says(
+def test_a_worktree_within_another_is_no_part_of_what_the_others_file_says(
     git, is_its_own, folder, call
 ):
+    folder("", 'agent = "team"')
     shop = folder("shop", 'agent = "reviewer"')
+    for name in (".git", ".bare"):
+        (folder(f"shop/{name}") / "index").touch()
+    folder("shop/.claude/.git")
+    folder("shop/.claude/worktrees", 'agent = "fixer"' if is_its_own else None)
     fix = folder("shop/.claude/worktrees/fix")
     (fix / ".git").write_text(git.format(shop=shop))
 
     found = call(folder("shop/.claude/worktrees/fix/src"))
 
-    assert found.me.id == ("src-claude" if is_its_own else "reviewer")
+    assert found.me.id == ("team" if is_its_own else "reviewer")
 
 
 @pytest.mark.parametrize(
