@@ -275,16 +275,17 @@ def _is_ours(machine: Machine, shown: str) -> bool:
 def _started(machine: Machine, shown: str) -> list[str]:
     """Return what the entry that a host shows starts, in words; nothing if it starts nothing.
 
-    Of a path with spaces it cannot be told where it ends, unless it is the one of this agentbus.
+    Of a path with spaces it cannot be told where it ends, unless it is the one of this agentbus, or
+    of its script, as an earlier one wrote it.
     """
     before, behind = _COMMAND.search(shown), _ARGS.search(shown)
     if before is None:
         return []
     if behind:
         return [before[1], *behind[1].split()]
-    ours = [*machine.agentbus, "serve"]
-    if f"{before[1]} ".startswith(" ".join([*ours, ""])):
-        return [*ours, *before[1].removeprefix(" ".join(ours)).split()]
+    for ours in ([*machine.agentbus, "serve"], [machine.program_file, "serve"]):
+        if f"{before[1]} ".startswith(" ".join([*ours, ""])):
+            return [*ours, *before[1].removeprefix(" ".join(ours)).split()]
     return before[1].split()
 
 

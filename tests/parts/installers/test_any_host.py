@@ -246,6 +246,20 @@ def test_an_entry_of_an_earlier_agentbus_is_ours(host, machine, tmp_path, words)
     assert len(host.uninstall(machine)) == 1
 
 
+@pytest.mark.parametrize("host", ["copilot", "gemini"], indirect=True)
+def test_an_entry_of_an_earlier_agentbus_may_have_blanks_in_its_path(
+    host, machine, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Machine, "program_file", "/my tools/agentbus")
+    dashes = "" if host.name == "gemini" else "-- "
+    added = f"mcp add agentbus {dashes}{machine.program_file} serve --agent reviewer\n"
+    (tmp_path / "has").write_text(added)
+
+    assert len(host.uninstall(machine)) == 1
+    run(host.install(machine))
+    assert calls(tmp_path)[-1].endswith(f" {' '.join(machine.agentbus)} serve --agent reviewer")
+
+
 def test_a_broken_configuration_is_not_taken_for_one_without_agentbus(host, machine, tmp_path):
     run(host.install(machine))
     (tmp_path / "broken").touch()
