@@ -103,11 +103,16 @@ def verify(machine: Machine) -> str:
     Cursor itself is not asked: its app has no command for that, and its CLI needs a login.
 
     Raises:
-        BadSetup: an entry or the skill is missing, or the server does not answer.
+        BadSetup: an entry or the skill is missing or not as `install` writes it, or the server does
+            not answer.
     """
     for path, pieces in _files(machine):
         if _is_for(path) and not edit.holds(path, *pieces):
-            raise BadSetup(f"{path} lacks {_named(pieces)}.", hint=_AGAIN)
+            there = {"mcp.json": _entry_there, "hooks.json": _hooks_there}.get(path.name)
+            what = f"{_named(pieces)} of an earlier agentbus, or changed since"
+            is_there = there is not None and there(machine)
+            said = f"has {what}" if is_there else f"lacks {_named(pieces)}"
+            raise BadSetup(f"{path} {said}.", hint=_AGAIN)
     copied = skill.place(_folder_of(machine))
     if not (copied / "SKILL.md").is_file():
         raise BadSetup(f"{copied} has no skill.", hint=_AGAIN)

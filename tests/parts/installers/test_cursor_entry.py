@@ -16,6 +16,8 @@ from mcp_agentbus.installers import cursor
 from mcp_agentbus.installers.steps import Machine
 from trap import Trap
 
+from mcp_agentbus.errors import BadSetup
+
 
 @pytest.fixture
 def machine(tmp_path):
@@ -138,6 +140,16 @@ def test_a_program_that_is_gone_is_named_beside_a_comment_too(machine, name):
     file.write_text(f"// mine\n{text}")
 
     assert cursor.gone(machine) == "/gone/agentbus"
+
+
+@pytest.mark.parametrize("name", ["mcp.json", "hooks.json"])
+def test_what_an_earlier_agentbus_has_written_is_not_said_to_be_missing(machine, name):
+    run(cursor.install(machine))
+    file = machine.home / ".cursor" / name
+    file.write_text(file.read_text().replace(machine.agentbus[0], machine.program_file))
+
+    with pytest.raises(BadSetup, match=rf"{name} has .* of an earlier agentbus.*install cursor"):
+        cursor.verify(machine)
 
 
 def test_an_entry_of_another_project_is_not_mixed_with_ours(machine):
