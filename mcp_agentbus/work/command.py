@@ -241,8 +241,8 @@ async def _named(bus: Bus, plan: Plan, patience: Patience) -> Agent:
 
 
 def _program(plan: Plan, me: Agent, guard: Guard) -> Program:
-    # What it starts of agentbus is the same agent, on the same bus.
-    environ = {"AGENTBUS_AGENT": me.id, "AGENTBUS_WORKER": me.id}
+    # What it starts of agentbus is the same agent on the same bus, not of a host around the worker.
+    environ = {"AGENTBUS_AGENT": me.id, "AGENTBUS_HOST": HOST, "AGENTBUS_WORKER": me.id}
     if plan.settings.url:
         environ["AGENTBUS_URL"] = plan.settings.url
     return Program(

@@ -257,6 +257,7 @@ async def test_no_byte_of_a_peer_is_in_what_is_started_or_in_the_log(world, home
     assert "zq-hostile" not in record.body
     assert "zq-hostile" not in json.dumps(worker.log)
     assert f"AGENTBUS_AGENT={agent}\n" in record.body
+    assert "AGENTBUS_HOST=worker\n" in record.body  # and not of the host around its worker
 
 
 async def test_what_a_program_sends_on_goes_on_from_its_task(world, home, here):

@@ -34,8 +34,12 @@ WAKERS: Final[Mapping[str, Waker]] = MappingProxyType(
 
 
 def environ(rules: Rules, around: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of what is started for an agent, by the one of its listener."""
-    return {**inherited.of(rules, around), "AGENTBUS_AGENT": rules.agent}
+    """Return the environment of what is started for an agent, by the one of its listener.
+
+    Its host is said: a listener may have been started in another one, an ancestor of both.
+    """
+    ours = {"AGENTBUS_AGENT": rules.agent, "AGENTBUS_HOST": rules.host}
+    return {**inherited.of(rules, around), **ours}
 
 
 def clean_up(agent: str, environ: Mapping[str, str]) -> None:

@@ -20,15 +20,18 @@ def test_the_users_settings_choose_by_which_way_the_host_logs_in(tmp_path):
     given = {"env": {"CLAUDE_CODE_USE_BEDROCK": "1"}}
     (tmp_path / ".claude" / "settings.json").write_text(json.dumps(given))
 
-    assert before == {"HOME": str(tmp_path), "AGENTBUS_AGENT": "coder"}
+    assert before == {
+        "HOME": str(tmp_path), "AGENTBUS_AGENT": "coder", "AGENTBUS_HOST": "claude-code",
+    }  # fmt: skip
     assert registry.environ(rules, around) == {**before, "AWS_PROFILE": "mine"}
 
 
 def test_a_host_whose_file_has_no_say_has_what_its_profile_gives(tmp_path):
     rules = Rules("coder", "command", tmp_path, "work", command=("x",), env=("CLAUDECODE",))
 
-    assert registry.environ(rules, {"A": "1", "CLAUDECODE": "1", "AGENTBUS_AGENT": "other"}) == {
-        "A": "1", "CLAUDECODE": "1", "AGENTBUS_AGENT": "coder",
+    theirs = {"AGENTBUS_AGENT": "other", "AGENTBUS_HOST": "claude-code"}
+    assert registry.environ(rules, {"A": "1", "CLAUDECODE": "1", **theirs}) == {
+        "A": "1", "CLAUDECODE": "1", "AGENTBUS_AGENT": "coder", "AGENTBUS_HOST": "command",
     }  # fmt: skip
 
 
