@@ -60,6 +60,8 @@ class Rotation:
 
     def __init__(self) -> None:
         self._next = 0
+        #: Whether some did not answer when all were last tried: those may let in who was refused.
+        self.some_away = False
 
     async def open(self, servers: Sequence[Address]) -> tuple[Link, Address]:
         """Connect to the first that answers and lets us in; return which it is, too.
@@ -85,6 +87,7 @@ class Rotation:
                 return await Link.open(*server, within_s=limit_s), server
             except (BusUnreachable, NotAllowed) as error:
                 refused.append(error)
+        self.some_away = not all(isinstance(each, NotAllowed) for each in refused)
         raise _of_all(refused)
 
 

@@ -28,7 +28,6 @@ _EVERYWHERE: Final = ("lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_v
 # On loopback an answer takes microseconds, if one comes.
 _LOOPBACK_S: Final = 0.5
 _THROUGH: Final = "commands and sessions in here then go through its socket."
-#: Where none runs outside; `listener.typed.outside` knows of one.
 #: Where no listener runs outside, see `listener.typed.outside`.
 LISTEN: Final = f"Run `agentbus listen` outside this sandbox: {_THROUGH}"
 _BRING_OUT: Final = (

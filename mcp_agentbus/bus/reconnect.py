@@ -60,7 +60,7 @@ class Reconnecting:
         #: Why `reconnected` had no connection when it was last asked; None, and "", if it had one.
         self.away: AgentbusError | None = None
         self.away_says = ""
-        self.is_locked_out = False  #: It had none as the server does not take the login.
+        self.is_locked_out = False  #: It had none as no server takes the login, and none is away.
         self.connections = 0  #: How many were opened: what one has told, another may not.
         self.unanswered = 0  #: Tries that had no answer: what they did at the server is not known.
         self._closed, self._repairs = False, 0
@@ -314,7 +314,7 @@ class Reconnecting:
     async def reconnected(self, within_s: float, *, if_let_in: bool = False) -> bool:
         """Wait until there is a connection again, without starting a server.
 
-        With `if_let_in` no longer than until a server answers, be it that it takes not this login.
+        With `if_let_in` no longer than until each server says that it takes not this login.
 
         Raises:
             BusUnreachable: this bus was closed; whoever waits for it would wait for ever.
@@ -325,7 +325,7 @@ class Reconnecting:
                 await self._live(may_start=False)
             except AgentbusError as error:
                 self.away, self.away_says = error, f"{error.cause} {error.hint}"
-                self.is_locked_out = isinstance(error, NotAllowed)
+                self.is_locked_out = isinstance(error, NotAllowed) and not self._rotation.some_away
             else:
                 self.away, self.away_says, self.is_locked_out = None, "", False
                 return True

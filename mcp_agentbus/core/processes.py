@@ -101,6 +101,11 @@ def network() -> str:
     return _namespace("self", "net")
 
 
+def naming() -> str:
+    """Return where the machine's name counts: it is given another there, and stays the same."""
+    return _namespace("self", "uts")
+
+
 def holding(file: str) -> list[int]:
     """Return the other processes seen from here that have a file open, of any namespace.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -30,23 +29,19 @@ from mcp_agentbus.core.feather import ancestors
 from mcp_agentbus.core.files import own_folder, read_whole, write_whole
 from mcp_agentbus.core.ids import SHELL_PREFIX
 from mcp_agentbus.core.processes import Process
-from mcp_agentbus.store.task import CLAIM_MAX_S
+from mcp_agentbus.errors import BadSetup
 
 # What tells one Linux from another, see machine-id(5); the second is of those without systemd.
 _MACHINE_IDS: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
-# What Docker, Podman, systemd and Kubernetes put into each container.
-_IN_CONTAINERS: Final = (
-    "/.dockerenv",
-    "/run/.containerenv",
-    "/run/systemd/container",
-    "/var/run/secrets/kubernetes.io",
-)
 # They go on when no shell is left below them.
 _OUTLIVE: Final = frozenset({"systemd", "init", "login", "sshd", "sshd-session", "tmux", "SCREEN"})
 # Commands from so many shells are noted; those that are gone make room.
 _SHELLS_MAX: Final = 64
 # What stands before the id of a task: no process has such a number.
 _TASK: Final = "task"
+# Under what names machines were here: a line each, beside the shells' files.
+_MACHINES: Final = "machines"
+_MACHINES_MAX: Final = 64
 
 
 class _Noted(NamedTuple):
@@ -56,27 +51,61 @@ class _Noted(NamedTuple):
     tasks: frozenset[str] = frozenset()
 
 
+class _Machine(NamedTuple):
+    """A machine as it was seen here."""
+
+    #: What it has for good; copies of it have that, too.
+    number: str
+    #: Where its name counted: for as long as it ran.
+    space: str
+    #: Its name then, and the one of its first use.
+    name: str
+    first: str
+
+
 def session_id(agent: str, folder: Path) -> str:
     """Return the id of an agent's shell session: the same each time, on this machine alone.
 
     Two users, or two homes of one, differ by the folder in which its file lies.
     """
-    if uuid := processes.machine():
-        return _id_of(uuid, agent, folder)
-    number = _number()
-    named = _id_of(f"{number} {socket.gethostname()}", agent, folder)
-    # A container has its image's number, or none, and a name of its own.
-    if not number or any(map(os.path.exists, _IN_CONTAINERS)):
-        return named
-    # An earlier version took the name of every machine, which its user may change.
-    return named if _may_hold(folder, named) else _id_of(number, agent, folder)
-
-
-def _id_of(machine: str, agent: str, folder: Path) -> str:
-    """Return the id by what no other machine has."""
+    machine = processes.machine() or _machine(folder)
     named = "\0".join((machine, os.path.realpath(folder), agent))
     digest = hashlib.sha256(named.encode(errors="surrogateescape"))
     return SHELL_PREFIX + digest.hexdigest()[:16]
+
+
+def _machine(folder: Path) -> str:
+    """Return a Linux's number with its name, the one of its first use if it was renamed since.
+
+    Copies have its number and its files, as containers of an image may. They run on their own, so
+    one that has another name is another machine, as is one that was renamed while it was off; only
+    of a copy of a running one's memory nothing tells.
+    """
+    number, name, space = _number(), socket.gethostname(), processes.naming()
+    known = _machines(folder)
+    same = [each for each in known if each.number == number and _is_same(each, name, space)]
+    first = same[-1].first if same else name
+    now = _Machine(number, space, name, first)
+    if now not in known:
+        lines = ["\t".join(each) for each in (*known, now)][-_MACHINES_MAX:]
+        with suppress(OSError, BadSetup):  # then it is known by the name of now
+            own_folder(folder)
+            content = "\n".join(lines).encode(errors="surrogateescape")
+            write_whole(folder / _MACHINES, content, durable=False)
+    return f"{number} {first}"
+
+
+def _is_same(seen: _Machine, name: str, space: str) -> bool:
+    return seen.name == name or (bool(space) and seen.space == space)
+
+
+def _machines(folder: Path) -> list[_Machine]:
+    """Return what was noted of machines; nothing if it cannot be read."""
+    with suppress(OSError):
+        lines = read_whole(folder / _MACHINES).decode(errors="surrogateescape").split("\n")
+        each = (line.split("\t") for line in lines)
+        return [_Machine(*fields) for fields in each if len(fields) == len(_Machine._fields)]
+    return []
 
 
 def _number() -> str:
@@ -86,13 +115,6 @@ def _number() -> str:
         with suppress(OSError, ValueError):
             number = number or read_whole(path).decode("ascii").strip()
     return number
-
-
-def _may_hold(folder: Path, session: str) -> bool:
-    """Tell whether tasks may be held by a session: it noted that as it claimed the last."""
-    with suppress(OSError):
-        return time.time() - _noted_in(folder, session).stat().st_mtime < CLAIM_MAX_S
-    return False
 
 
 def file_of(folder: Path, agent: str) -> Path:

@@ -14,12 +14,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.own.disk import MUCH_MORE
+from mcp_agentbus.bus.own import disk
 from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError, refusal
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core.aio import together
+from mcp_agentbus.core.aio import in_thread, together
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull
 from mcp_agentbus.store.reading import clock
@@ -190,6 +190,24 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
     """
     if bus.settings.account:  # its gate sees to that
         return
+    try:
+        await _ensure_all(bus, newer=newer)
+    except StoreFull:
+        if not await _is_widened(bus.settings):
+            raise
+        budget.renew()  # that took the server's time to start
+        await _ensure_all(bus, newer=newer)
+    bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
+
+
+async def _is_widened(settings: Settings) -> bool:
+    """Have this user's own server take the room that its disk has by now; return if it did."""
+    with suppress(AgentbusError, OSError):
+        return settings.url is None and await in_thread(disk.widen, settings)
+    return False
+
+
+async def _ensure_all(bus: Bus, *, newer: bool) -> None:
     configs = None if bus.settings.url else await _all_here(bus)
     if configs is None:
         configs = await together(*(_config(bus, stream) for stream in SETTINGS))
@@ -202,7 +220,6 @@ async def ensure_streams(bus: Bus, *, newer: bool = False) -> None:
     if not bus.settings.url:
         found = zip(configs, calls, strict=True)
         await _grow(bus, (has for has, call in found if has and not call))
-    bus.on_missing = bus.on_missing or partial(ensure_streams, bus)
 
 
 async def ensure(bus: Bus, stream: Mapping[str, Any]) -> None:
@@ -251,7 +268,7 @@ def _grown(configs: Iterable[Mapping[str, Any]], room: int | None) -> list[dict[
     return [
         {**has, "max_bytes": parts[has["name"]]}
         for has in configs
-        if 0 < has.get("max_bytes", -1) * MUCH_MORE <= parts[has["name"]] and not is_newer(has)
+        if 0 < has.get("max_bytes", -1) * disk.MUCH_MORE <= parts[has["name"]] and not is_newer(has)
     ]
 
 

@@ -257,6 +257,7 @@ async def test_a_shell_of_another_machine_or_home_is_another_session(
     here = shells.session_id(agent.id, tmp_path)
     assert here == shells.session_id(agent.id, tmp_path)
     monkeypatch.setattr(shells.socket, "gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(shells.processes, "naming", lambda: "elsewhere")
 
     for folder in (tmp_path, tmp_path / "another"):
         async with tell(agent, folder) as session:

@@ -127,7 +127,9 @@ def is_cramped(settings: Settings) -> bool:
     given = embedded.given_limit(settings)
     if given is None or not locks.is_held(Files(settings.data_dir).lock):
         return False
-    return embedded.store_limit(settings) >= MUCH_MORE * given
+    may = embedded.store_limit(settings)
+    # Of what was told nothing, any disk has so many times as much, a full one, too.
+    return may >= MUCH_MORE * given and may - given >= _ROOM_BYTES
 
 
 def write_error(settings: Settings) -> str:

@@ -9,12 +9,13 @@ Whoever has one is not to be told to start one.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from mcp_agentbus.bus import reach
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.places import Where
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.relay import seat
 from mcp_agentbus.relay.typed.command import COMMANDS
 
@@ -29,7 +30,10 @@ _E = TypeVar("_E", bound=AgentbusError)
 
 def beside(error: _E, where: Where, command: str = "") -> _E:
     """Return an error of a command, with another hint if the one that it has is done already."""
-    if error.hint != reach.LISTEN or (there := seat.seated(where)) is None:
+    there = None
+    with suppress(OSError, BadSetup):  # a sandbox may forbid to look: then nothing more is known
+        there = seat.seated(where) if error.hint == reach.LISTEN else None
+    if there is None:
         return error
     if there.process and there.process.network == processes.network():
         return error  # it is in here, too

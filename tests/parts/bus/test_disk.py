@@ -123,21 +123,24 @@ def test_one_whose_store_takes_nothing_is_left_alone(settings, files, anew):
 
 
 @pytest.mark.parametrize(
-    ("conf", "is_widened"),
+    ("given", "may", "is_widened"),
     [
-        ("  max_file_store: 3109752\n", True),
-        ("  max_file_store: 3109753\n", False),
-        ("  max_file_store: little\n", False),
-        (None, False),
+        ("31097520", 62195040, True),
+        ("31097521", 62195040, False),
+        ("little", 62195040, False),
+        ("", 62195040, False),
+        ("0", 8 << 20, True),
+        ("0", (8 << 20) - 1, False),
+        ("0", 0, False),
     ],
 )
 def test_one_that_began_on_a_nearly_full_disk_is_started_anew_for_much_more_room(
-    files, anew, monkeypatch, conf, is_widened
+    files, anew, monkeypatch, *, given, may, is_widened
 ):
     settings = SimpleNamespace(data_dir=files.root, url=None)
-    if conf is not None:
-        files.conf.write_text(conf)
-    monkeypatch.setattr(disk.embedded, "store_limit", lambda _: 3109752 * 2)
+    if given:
+        files.conf.write_text(f"  max_file_store: {given}\n")
+    monkeypatch.setattr(disk.embedded, "store_limit", lambda _: may)
 
     assert disk.widen(settings) is is_widened
     assert len(anew) == (2 if is_widened else 0)

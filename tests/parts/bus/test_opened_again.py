@@ -345,6 +345,16 @@ async def test_who_is_not_let_in_waits_no_longer_if_that_was_not_asked_for(serve
     assert (servers.pauses, str(bus.away)) == ([0.25], "Not you. Hint: Ask.")
 
 
+async def test_one_servers_refusal_ends_no_wait_for_those_that_are_away(servers, awaited):
+    """A cluster that is changed one server after the other ended what waited for it."""
+    bus = servers.bus(NotAllowed("Not you."), NotAllowed("Not you."), Link())
+    bus._rotation.some_away = True
+
+    assert (await bus.reconnected(0.1), bus.is_locked_out) == (False, False)
+    assert await bus.reconnected(3600, if_let_in=True) is True
+    assert servers.pauses == [0.25]
+
+
 async def test_it_is_waited_for_with_the_same_last_pause(servers, awaited):
     assert await servers.bus().reconnected(4.0) is False
     assert servers.pauses == [0.25, 0.5, 1.0, 1.0, 1.0]

@@ -83,6 +83,8 @@ async def test_who_is_not_let_in_tries_again_a_moment_later_and_then_no_more(mon
          ("A. B. Nothing was stored.", "mend A")),
         ((BusUnreachable("A."), NotAllowed("B.", hint="mend B")) * 2, NotAllowed,
          ("A. B. Nothing was stored.", "mend B")),
+        ((NotAllowed("A.", hint="mend A"), NotAllowed("B.")) * 2, NotAllowed,
+         ("A. B. Nothing was stored.", "mend A")),
     ],
 )  # fmt: skip
 async def test_of_servers_none_of_which_can_be_used_each_is_told_once(
@@ -91,10 +93,12 @@ async def test_of_servers_none_of_which_can_be_used_each_is_told_once(
     monkeypatch.setattr(address, "_READS_ANEW_S", 0)
     count = min(len(errors), 3) if kind is not NotAllowed else 2
     Answers(monkeypatch, *errors)
+    rotation = Rotation()
 
     with pytest.raises(kind) as caught:
-        await Rotation().open(SERVERS[:count])
+        await rotation.open(SERVERS[:count])
 
+    assert rotation.some_away is any(isinstance(each, BusUnreachable) for each in errors)
     assert type(caught.value) is kind
     assert (caught.value.message, caught.value.hint) == said
 

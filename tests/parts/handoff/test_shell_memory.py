@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a shell's session remembers in its file, by what name it is known, and what it goes on from."""
 
+import hashlib
 import json
 import logging
 import os
@@ -218,53 +219,76 @@ def test_the_id_of_a_shells_session_differs_by_agent_folder_and_machine(tmp_path
 
 @pytest.fixture
 def ids(tmp_path, monkeypatch):
-    """What a shell's session is on a machine of that name, with these files."""
+    """What a shell's session is on a machine of that name, run, number and folder of files."""
     monkeypatch.setattr(shells, "_MACHINE_IDS", (str(tmp_path / "0"), str(tmp_path / "1")))
-    monkeypatch.setattr(shells, "_IN_CONTAINERS", (str(tmp_path / "container"),))
     monkeypatch.setattr(processes, "machine", str)
 
-    def called(name):
+    def called(name, *, runs="boot", number=b"7\n", folder=tmp_path):
+        (tmp_path / "0").write_bytes(number)
+        monkeypatch.setattr(processes, "naming", lambda: runs)
         monkeypatch.setattr(shells.socket, "gethostname", lambda: name)
-        return session_id("coder", tmp_path)
+        return session_id("coder", folder)
 
     return called
 
 
+def known(number, folder):
+    """Return the id by what no other machine has."""
+    named = "\0".join((number, os.path.realpath(folder), "coder"))
+    return f"shell-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+
+
 @pytest.mark.parametrize(
-    ("files", "is_container", "number"),
-    [
-        ((b"7\n", b"8\n"), False, "7"),
-        ((None, b"8\n"), False, "8"),
-        ((b"\xff", None), False, " {}"),
-        ((b"7\n", None), True, "7 {}"),
-    ],
+    ("files", "number"), [((b"7\n", b"8\n"), "7"), ((b"", b"8\n"), "8"), ((b"\xff", b""), "")]
 )
-def test_a_machine_is_known_by_its_number_and_by_its_name_where_others_may_have_that(
-    tmp_path, ids, files, is_container, number
-):
+def test_a_machine_is_known_by_its_number_and_its_name(tmp_path, ids, files, number):
+    (tmp_path / "1").write_bytes(files[1])
+
+    assert ids("pi", number=files[0]) == known(f"{number} pi", tmp_path)
+
+
+@pytest.mark.parametrize("number", [b"7\n", b""])
+def test_a_machine_that_is_renamed_keeps_what_its_shells_hold(tmp_path, ids, number):
     """A laptop that was renamed left its tasks to nobody for two hours."""
-    for place, content in enumerate(files):
-        if content is not None:
-            (tmp_path / str(place)).write_bytes(content)
-    if is_container:
-        (tmp_path / "container").touch()
+    before = ids("pi", number=number)
+    seen = [ids("pea", number=number)]
+    seen += [ids("pea", number=number, runs="next"), ids("pod", number=number, runs="next")]
 
-    known = [shells._id_of(number.format(name), "coder", tmp_path) for name in ("pi", "pea")]
-    assert [ids("pi"), ids("pea")] == known
+    assert seen == [before] * 3
+    assert (tmp_path / "machines").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_an_earlier_version_has_claimed_by_the_machines_name_stays_in_hand(tmp_path, ids):
-    (tmp_path / "0").write_bytes(b"7\n")
-    before, after = (shells._id_of(each, "coder", tmp_path) for each in ("7 pi", "7"))
-    noted = tmp_path / f"{before}.above"
-    noted.touch()
-    assert (ids("pi"), ids("pea")) == (before, after)
+@pytest.mark.parametrize("number", [b"7\n", b""])
+def test_machines_that_are_copies_of_one_do_not_take_up_what_another_holds(ids, number):
+    """Also where the copy was made after the first use, or shares the first one's folder."""
+    first, copy = ids("pi", number=number), ids("pea", number=number, runs="beside")
 
-    os.utime(noted, (0, 0))
-    assert ids("pi") == after
+    assert first != copy
+    assert ids("pi", number=number, runs="next") == first
+    assert ids("pea", number=number, runs="later") == copy
+    assert ids("pea", number=b"8", runs="boot") not in {first, copy}
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\n7\tboot\n", b"x" * (2 << 20)])
+def test_a_machine_of_which_nothing_is_noted_is_known_by_the_name_of_now(tmp_path, ids, content):
+    folder = tmp_path / "file" / "under"
+    folder.parent.touch()
+    if content is not None:
+        folder = tmp_path
+        (folder / "machines").write_bytes(content)
+
+    assert ids("pi", folder=folder) == known("7 pi", folder)
+
+
+def test_of_machines_the_latest_are_noted(tmp_path, ids):
+    for each in range(100):
+        ids("pi", runs=f"boot {each}")
+
+    assert len((tmp_path / "machines").read_bytes().splitlines()) == 64
+    assert ids("pea", runs="boot 99") == ids("pi")
 
 
 def test_a_mac_is_known_by_its_number_whatever_its_name_is(tmp_path, ids, monkeypatch):
     monkeypatch.setattr(processes, "machine", lambda: "00ff")
 
-    assert ids("pi") == ids("pea") == shells._id_of("00ff", "coder", tmp_path)
+    assert ids("pi") == ids("pea", runs="next") == known("00ff", tmp_path)

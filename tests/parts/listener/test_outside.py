@@ -6,7 +6,7 @@ import pytest
 from mcp_agentbus.bus import reach
 from mcp_agentbus.cli import main
 from mcp_agentbus.doctor import self_test
-from mcp_agentbus.errors import OutOfReach
+from mcp_agentbus.errors import BadSetup, OutOfReach
 from mcp_agentbus.listener.typed import outside
 from mcp_agentbus.relay import seat
 
@@ -39,6 +39,22 @@ def test_who_has_none_or_one_in_here_is_told_to_start_one_outside(settings):
     assert outside.beside(AWAY, settings) is AWAY
     with seat.taken(settings):
         assert outside.beside(AWAY, settings) is AWAY
+
+
+@pytest.mark.parametrize(
+    "refusal", [PermissionError(13, "Permission denied"), BadSetup("It is another user's.")]
+)
+def test_where_the_sandbox_forbids_to_look_for_one_the_error_is_said_as_it_is(
+    settings, monkeypatch, refusal
+):
+    """It was a traceback."""
+
+    def forbidden(_):
+        raise refusal
+
+    monkeypatch.setattr(outside.seat.locks, "is_held", forbidden)
+
+    assert outside.beside(AWAY, settings, "clear") is AWAY
 
 
 @pytest.mark.usefixtures("apart")
