@@ -38,8 +38,7 @@ _TOLD_MAX: Final = 20
 def note(session: Session, record: Record) -> None:
     """Note that a session has left a task to its agent's shell."""
     place = record.owner, record.inbox, record.task_id
-    # Those who write plain NATS choose names, and never a path.
-    if not (ids.is_agent(place[0]) and ids.is_inbox(place[1]) and ids.is_task_id(place[2])):
+    if not _is_place(place):  # those who write plain NATS choose names, and never a path
         return
     folder = _folder(session)
     with suppress(OSError, AgentbusError):  # then it is shown to whoever asks for it by its id
@@ -72,10 +71,12 @@ async def _looked_at(session: Session) -> Claims:
     """Return what was left to the shell, as the records say by now."""
     claims, folder = session.entrusted, _folder(session)
     try:
-        signs = sorted(sign.name for sign in folder.iterdir())[:_TOLD_MAX]
+        named = sorted(tuple(sign.name.split(".")) for sign in folder.iterdir())
     except OSError:
         return claims
-    held = await together(*(_look(session, tuple(sign.split("."))) for sign in signs))
+    # A file manager, or a network's drive, leaves files of its own anywhere.
+    places = [place for place in named if _is_place(place)][:_TOLD_MAX]
+    held = await together(*(_look(session, place) for place in places))
     kept = {claim.task.id for claim in held if claim}
     for task_id in [each for each in claims if each not in kept]:
         claims.let_go(task_id)
@@ -104,6 +105,14 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
 def _as_left(item: Item, record: Record) -> Item:
     """Return a task as one that was reported on, and that another session holds."""
     return replace(item, given_at=record.updated_at, holder=f"{record.agent}/{record.session}")
+
+
+def _is_place(place: tuple[str, ...]) -> bool:
+    """Tell whether these can be a task's owner, inbox and id."""
+    rules = ids.is_agent, ids.is_inbox, ids.is_task_id
+    return len(place) == len(rules) and all(
+        keeps(part) for keeps, part in zip(rules, place, strict=True)
+    )
 
 
 def _folder(session: Session) -> Path:

@@ -92,6 +92,15 @@ async def test_the_sign_of_what_another_bus_has_stays(coder):
     assert ((await shown(coder)).tasks, len(signs(coder))) == ((), 1)
 
 
+@pytest.mark.parametrize("odd", [".DS_Store", ".nfs0000000000a1b2", "a.b.c.d", "a.role-.t1"])
+async def test_a_file_that_is_no_sign_keeps_nobody_from_reading(coder, odd):
+    entrusted.note(coder, record(coder))
+    (coder.bus.settings.state_dir / "entrusted" / "coder" / odd).touch()
+
+    assert ((await shown(coder)).tasks, coder.bus.read) == ((), 1)
+    assert len(signs(coder)) == 2
+
+
 async def test_a_sign_that_no_task_can_need_any_more_makes_room(coder):
     entrusted.note(coder, record(coder, task_id="old"))
     [sign] = (coder.bus.settings.state_dir / "entrusted" / "coder").iterdir()
