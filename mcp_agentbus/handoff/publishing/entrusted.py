@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.bus.replies import untaken
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.files import forget_older, own_folder
@@ -28,7 +29,9 @@ from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.store.records import read_record
+from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record
 
 # Of so many a read tells.
@@ -98,8 +101,15 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
     claim = claims.get(task_id)
     if claim and claim.revision == revision:
         return claim
-    found = claim.written(record, revision) if claim else await claims.take_up(record, revision)
-    return claims.hold(found) if found else None
+    if claim:
+        return claims.hold(claim.written(record, revision))
+    sent, _ = await read_sent(session.bus, *place)
+    stored = await read_back.find(session.bus, record, sent.seq if sent else 0)
+    if stored is None:
+        return None
+    # Who has it in hand at the server is not asked: a server for each call would ask each time.
+    task, message = stored
+    return claims.hold(Claim(task, untaken(TASKS, message), record, revision, found=True))
 
 
 def _as_left(item: Item, record: Record) -> Item:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 from local_server import settings_at
-from messages import TASK
+from messages import SENT_SUBJECT, TASK, read_sent
 from server_stand_in import NOON, Server
+from strategies import spelt
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
@@ -15,7 +16,9 @@ from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.publishing import entrusted
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.answer import Inbox
+from mcp_agentbus.store import codec
 from mcp_agentbus.store.records import record_key
+from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Moment, Record
 
 NOTHING = Inbox()
@@ -60,6 +63,26 @@ def signs(coder):
 
 async def shown(coder, **how):
     return await entrusted.with_answers(coder, None, NOTHING, lines=True, **how)
+
+
+async def test_a_task_is_read_by_its_number_and_once(coder):
+    entrusted.note(coder, record(coder))
+    coder.bus.put(record(coder))
+    sent = codec.encode_sent(read_sent(seq=9))
+    coder.bus.messages += [
+        Found(SENT_SUBJECT, 8, NOON, {}, sent), *(
+            Found("agentbus.coder.tasks.normal.planner", seq, NOON, {}, spelt({**TASK, "id": name}))
+            for seq, name in ((9, TASK["id"]), (10, "t2"))
+        ),
+    ]  # fmt: skip
+
+    [item] = (await shown(coder)).tasks
+    asked, coder.bus.asked = [each[0] for each in coder.bus.asked], []
+    again = (await shown(coder)).tasks
+
+    assert (item.task.id, item.state, item.task.body) == (TASK["id"], "working", "Review it.")
+    assert (again, asked) == ((item,), [RESULTS, RESULTS, TASKS])
+    assert [each[0] for each in coder.bus.asked] == [RESULTS]
 
 
 async def test_where_nothing_was_left_nothing_is_asked(coder):
