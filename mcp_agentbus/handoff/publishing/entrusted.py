@@ -13,8 +13,10 @@ of this user's own, is the sign that there is one: without a sign nothing is ask
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -30,12 +32,17 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record
 
 # Of so many a read tells.
 _TOLD_MAX: Final = 20
+_MORE: Final = (
+    "Up to {} more may be left to this agent's shell, reported on longer ago: "
+    "read_inbox(view='open') names all that are open."
+)
 
 
 def note(session: Session, record: Record) -> None:
@@ -61,7 +68,12 @@ async def with_answers(
     Raises: as `questions.with_answers`.
     """
     inbox = await questions.with_answers(session.bus, session.claims, by, inbox)
-    if session.leased or session.only or not (claims := await _looked_at(session)):
+    if session.leased or session.only:
+        return inbox
+    claims, more = await _looked_at(session)
+    if lines and more:
+        inbox = replace(inbox, notes=(*inbox.notes, _MORE.format(more)))
+    if not claims:
         return inbox
     held = claims.values() if lines else ()
     named = [Item(each.task, each.record.state, each.record.attempts) for each in held]
@@ -70,20 +82,46 @@ async def with_answers(
     return replace(inbox, tasks=(*left, *inbox.tasks))
 
 
-async def _looked_at(session: Session) -> Claims:
-    """Return what was left to the shell, as the records say by now."""
-    claims, folder = session.entrusted, _folder(session)
+async def _looked_at(session: Session) -> tuple[Claims, int]:
+    """Return what was left to the shell, as the records say by now, and how many signs more are."""
+    claims = session.entrusted
     try:
-        named = sorted(tuple(sign.name.split(".")) for sign in folder.iterdir())
+        places = await _places(session)
     except OSError:
-        return claims
-    # A file manager, or a network's drive, leaves files of its own anywhere.
-    places = [place for place in named if _is_place(place)][:_TOLD_MAX]
-    held = await together(*(_look(session, place) for place in places))
+        return claims, 0
+    held = await together(*(_look(session, place) for place in places[:_TOLD_MAX]))
     kept = {claim.task.id for claim in held if claim}
     for task_id in [each for each in claims if each not in kept]:
         claims.let_go(task_id)
-    return claims
+    return claims, max(0, len(places) - _TOLD_MAX)
+
+
+async def _places(session: Session) -> list[tuple[str, ...]]:
+    """Return of what there are signs, the newest first: another bus of before may have left some.
+
+    Raises:
+        OSError: there are none.
+        BusUnreachable, Unconfirmed, NotAllowed: as `now_about`.
+    """
+    folder = _folder(session)
+    noted_at = _signs(folder)
+    over = min(noted_at.values(), default=time.time()) + EXPIRES_MAX_S
+    if over < time.time():
+        come = await now_about(session.bus, datetime.fromtimestamp(over, UTC))
+        forget_older(folder, "*", EXPIRES_MAX_S, come.timestamp())
+        noted_at = _signs(folder)
+    return sorted(noted_at, key=lambda place: (-noted_at[place], place))
+
+
+def _signs(folder: Path) -> dict[tuple[str, ...], float]:
+    """Return of what there are signs, and when each was noted last."""
+    noted_at: dict[tuple[str, ...], float] = {}
+    for sign in folder.iterdir():
+        place = tuple(sign.name.split("."))
+        if _is_place(place):  # a file manager, or a network's drive, has files of its own anywhere
+            with suppress(OSError):  # another session takes it away just now
+                noted_at[place] = sign.stat().st_mtime
+    return noted_at
 
 
 async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:

@@ -2,6 +2,7 @@
 """What sessions have left to their agent's shell, by its signs and the records."""
 
 import os
+import time
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from server_stand_in import NOON, Server
 from strategies import spelt
 
 from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.publishing import entrusted
@@ -56,9 +58,13 @@ def record(coder, state="working", **said):
     return Record(**{**held, **said})
 
 
+def folder(coder):
+    return coder.bus.settings.state_dir / "entrusted" / "coder"
+
+
 def signs(coder):
-    folder = coder.bus.settings.state_dir / "entrusted" / "coder"
-    return sorted(sign.name for sign in folder.iterdir()) if folder.exists() else []
+    there = folder(coder)
+    return sorted(sign.name for sign in there.iterdir()) if there.exists() else []
 
 
 async def shown(coder, **how):
@@ -118,7 +124,7 @@ async def test_the_sign_of_what_another_bus_has_stays(coder):
 @pytest.mark.parametrize("odd", [".DS_Store", ".nfs0000000000a1b2", "a.b.c.d", "a.role-.t1"])
 async def test_a_file_that_is_no_sign_keeps_nobody_from_reading(coder, odd):
     entrusted.note(coder, record(coder))
-    (coder.bus.settings.state_dir / "entrusted" / "coder" / odd).touch()
+    (folder(coder) / odd).touch()
 
     assert ((await shown(coder)).tasks, coder.bus.read) == ((), 1)
     assert len(signs(coder)) == 2
@@ -126,13 +132,42 @@ async def test_a_file_that_is_no_sign_keeps_nobody_from_reading(coder, odd):
 
 async def test_a_sign_that_no_task_can_need_any_more_makes_room(coder):
     entrusted.note(coder, record(coder, task_id="old"))
-    [sign] = (coder.bus.settings.state_dir / "entrusted" / "coder").iterdir()
+    [sign] = folder(coder).iterdir()
     then = NOON - timedelta(seconds=EXPIRES_MAX_S + 1)
     os.utime(sign, (then.timestamp(), then.timestamp()))
 
     entrusted.note(coder, record(coder))
 
     assert signs(coder) == [f"planner.coder.{TASK['id']}"]
+
+
+async def test_those_reported_on_last_are_looked_at_and_a_cut_is_said(coder):
+    for number in range(22):
+        entrusted.note(coder, record(coder, task_id=f"a{number}"))
+        at = time.time() - number - 2
+        os.utime(folder(coder) / f"planner.coder.a{number}", (at, at))
+    entrusted.note(coder, record(coder))
+    coder.bus.put(record(coder, state="completed"))
+
+    [said] = (await shown(coder)).notes
+    waits = await entrusted.with_answers(coder, None, NOTHING)
+
+    assert f"planner.coder.{TASK['id']}" not in signs(coder)
+    assert said.startswith("Up to 3 more may be left to this agent's shell")
+    assert (waits.notes, len(signs(coder))) == ((), 22)
+
+
+@pytest.mark.parametrize(("ahead_s", "left"), [(0, 1), (-60, 2)])
+async def test_a_reader_takes_away_what_is_over_by_the_servers_clock_too(coder, ahead_s, left):
+    entrusted.note(coder, record(coder))
+    entrusted.note(coder, record(coder, task_id="old"))
+    then = time.time() - EXPIRES_MAX_S - 30
+    os.utime(folder(coder) / "planner.coder.old", (then, then))
+    coder.bus.infos[TASKS] = {"ts": text.stamp(text.now() + timedelta(seconds=ahead_s))}
+
+    await shown(coder)
+
+    assert len(signs(coder)) == left
 
 
 async def test_a_place_where_no_sign_can_be_keeps_nobody_from_reporting(coder):
