@@ -108,6 +108,21 @@ async def test_the_reply_to_what_is_asked_reaches_the_next_session_of_its_agent_
     assert (await anew(read_inbox)).tasks == ()
 
 
+async def test_each_open_session_is_given_the_reply_until_one_is_known_to_have_it(world, waiting):
+    planner, coder, task_id = await waiting()
+    async with Session(world.bus, coder.me) as first:
+        await publish_result(first, task_id, "needs_input", body="Which branch?")
+    await publish_result(planner, task_id, "answered", body="main")
+    another = await world.session("coder")
+
+    given = [await watch_inbox(each, timeout_s=0) for each in (coder, another)]
+    later = [await watch_inbox(each, timeout_s=0) for each in (coder, another)]
+
+    assert [[item.answers[0].body for item in each.tasks] for each in given] == [["main"]] * 2
+    assert [each.tasks for each in later] == [(), ()]
+    assert await steps(coder, task_id) == ["stored", "claimed", "needs_input", "working"]
+
+
 async def test_what_its_user_decides_reaches_the_next_session_of_its_agent_and_no_other(
     world, waiting
 ):

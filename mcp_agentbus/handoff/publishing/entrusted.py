@@ -13,11 +13,14 @@ of this user's own, is the sign that there is one: without a sign nothing is ask
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from mcp_agentbus.bus.replies import untaken
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.files import forget_older, own_folder
@@ -28,18 +31,24 @@ from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.store.records import read_record
+from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.reading.clock import now_about
+from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record
 
 # Of so many a read tells.
 _TOLD_MAX: Final = 20
+_MORE: Final = (
+    "Up to {} more may be left to this agent's shell, reported on longer ago: "
+    "read_inbox(view='open') names all that are open."
+)
 
 
 def note(session: Session, record: Record) -> None:
     """Note that a session has left a task to its agent's shell."""
     place = record.owner, record.inbox, record.task_id
-    # Those who write plain NATS choose names, and never a path.
-    if not (ids.is_agent(place[0]) and ids.is_inbox(place[1]) and ids.is_task_id(place[2])):
+    if not _is_place(place):  # those who write plain NATS choose names, and never a path
         return
     folder = _folder(session)
     with suppress(OSError, AgentbusError):  # then it is shown to whoever asks for it by its id
@@ -59,7 +68,12 @@ async def with_answers(
     Raises: as `questions.with_answers`.
     """
     inbox = await questions.with_answers(session.bus, session.claims, by, inbox)
-    if session.leased or session.only or not (claims := await _looked_at(session)):
+    if session.leased or session.only:
+        return inbox
+    claims, more = await _looked_at(session)
+    if lines and more:
+        inbox = replace(inbox, notes=(*inbox.notes, _MORE.format(more)))
+    if not claims:
         return inbox
     held = claims.values() if lines else ()
     named = [Item(each.task, each.record.state, each.record.attempts) for each in held]
@@ -68,18 +82,46 @@ async def with_answers(
     return replace(inbox, tasks=(*left, *inbox.tasks))
 
 
-async def _looked_at(session: Session) -> Claims:
-    """Return what was left to the shell, as the records say by now."""
-    claims, folder = session.entrusted, _folder(session)
+async def _looked_at(session: Session) -> tuple[Claims, int]:
+    """Return what was left to the shell, as the records say by now, and how many signs more are."""
+    claims = session.entrusted
     try:
-        signs = sorted(sign.name for sign in folder.iterdir())[:_TOLD_MAX]
+        places = await _places(session)
     except OSError:
-        return claims
-    held = await together(*(_look(session, tuple(sign.split("."))) for sign in signs))
+        return claims, 0
+    held = await together(*(_look(session, place) for place in places[:_TOLD_MAX]))
     kept = {claim.task.id for claim in held if claim}
     for task_id in [each for each in claims if each not in kept]:
         claims.let_go(task_id)
-    return claims
+    return claims, max(0, len(places) - _TOLD_MAX)
+
+
+async def _places(session: Session) -> list[tuple[str, ...]]:
+    """Return of what there are signs, the newest first: another bus of before may have left some.
+
+    Raises:
+        OSError: there are none.
+        BusUnreachable, Unconfirmed, NotAllowed: as `now_about`.
+    """
+    folder = _folder(session)
+    noted_at = _signs(folder)
+    over = min(noted_at.values(), default=time.time()) + EXPIRES_MAX_S
+    if over < time.time():
+        come = await now_about(session.bus, datetime.fromtimestamp(over, UTC))
+        forget_older(folder, "*", EXPIRES_MAX_S, come.timestamp())
+        noted_at = _signs(folder)
+    return sorted(noted_at, key=lambda place: (-noted_at[place], place))
+
+
+def _signs(folder: Path) -> dict[tuple[str, ...], float]:
+    """Return of what there are signs, and when each was noted last."""
+    noted_at: dict[tuple[str, ...], float] = {}
+    for sign in folder.iterdir():
+        place = tuple(sign.name.split("."))
+        if _is_place(place):  # a file manager, or a network's drive, has files of its own anywhere
+            with suppress(OSError):  # another session takes it away just now
+                noted_at[place] = sign.stat().st_mtime
+    return noted_at
 
 
 async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
@@ -97,13 +139,28 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
     claim = claims.get(task_id)
     if claim and claim.revision == revision:
         return claim
-    found = claim.written(record, revision) if claim else await claims.take_up(record, revision)
-    return claims.hold(found) if found else None
+    if claim:
+        return claims.hold(claim.written(record, revision))
+    sent, _ = await read_sent(session.bus, *place)
+    stored = await read_back.find(session.bus, record, sent.seq if sent else 0)
+    if stored is None:
+        return None
+    # Who has it in hand at the server is not asked: a server for each call would ask each time.
+    task, message = stored
+    return claims.hold(Claim(task, untaken(TASKS, message), record, revision, found=True))
 
 
 def _as_left(item: Item, record: Record) -> Item:
     """Return a task as one that was reported on, and that another session holds."""
     return replace(item, given_at=record.updated_at, holder=f"{record.agent}/{record.session}")
+
+
+def _is_place(place: tuple[str, ...]) -> bool:
+    """Tell whether these can be a task's owner, inbox and id."""
+    rules = ids.is_agent, ids.is_inbox, ids.is_task_id
+    return len(place) == len(rules) and all(
+        keeps(part) for keeps, part in zip(rules, place, strict=True)
+    )
 
 
 def _folder(session: Session) -> Path:

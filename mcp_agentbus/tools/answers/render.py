@@ -134,13 +134,16 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     results = [each for each in inbox.results if each.task_id not in inbox.results_given_at]
     answers = sum(len(item.answers) for item in inbox.tasks)
     decisions = sum(item.decision is not None for item in inbox.tasks)
-    before = len(inbox.tasks) - tasks, len(inbox.results) - len(results)
+    left = sum(bool(item.given_at and item.holder) for item in inbox.tasks)
+    shown = len(inbox.tasks) - left
+    before = shown - tasks, len(inbox.results) - len(results)
     counts = [
         f"{words.many(tasks, 'task')}{' (this look claims none)' * inbox.peeked}" if tasks else "",
         words.many(len(_told_as_one(results)), "result") if results else "",
         f"{words.many(answers, 'answer')} to a question" if answers else "",
         f"{words.many(decisions, 'decision')} of your user" if decisions else "",
         f"{words.many(before[0], 'task')} given before and still held" if before[0] else "",
+        f"{words.many(left, 'task')} left to this agent's shell" if left else "",
         f"{words.many(before[1], 'result')} given before" if before[1] else "",
     ]
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
@@ -149,14 +152,15 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     head = f"Inbox of {me}: {state}, {what}."
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
     if not inbox.peeked and hidden > 0:
-        more = "more task" if inbox.tasks else "task"
+        more = "more task" if shown else "task"
         head += f" {words.many(hidden, more)} held by this session."
     if inbox.more_results:
         head += " More results may be there: read again."
     if not inbox.results and inbox.results_elsewhere:
         head += f" {words.many(inbox.results_elsewhere, 'result')} for another session of {me}."
-    if not inbox.tasks and inbox.held_elsewhere:
-        head += f" {words.many(inbox.held_elsewhere, 'task')} held by other sessions."
+    elsewhere = inbox.held_elsewhere - left
+    if not shown and elsewhere > 0:
+        head += f" {words.many(elsewhere, 'task')} held by other sessions."
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
         head += f" Waiting: {words.counts(inbox.waiting)}."
         if inbox.of_gone:

@@ -2,20 +2,25 @@
 """What sessions have left to their agent's shell, by its signs and the records."""
 
 import os
+import time
 from datetime import timedelta
 
 import pytest
 from local_server import settings_at
-from messages import TASK
+from messages import SENT_SUBJECT, TASK, read_sent
 from server_stand_in import NOON, Server
+from strategies import spelt
 
 from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.publishing import entrusted
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.answer import Inbox
+from mcp_agentbus.store import codec
 from mcp_agentbus.store.records import record_key
+from mcp_agentbus.store.subjects import RESULTS, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Moment, Record
 
 NOTHING = Inbox()
@@ -53,13 +58,37 @@ def record(coder, state="working", **said):
     return Record(**{**held, **said})
 
 
+def folder(coder):
+    return coder.bus.settings.state_dir / "entrusted" / "coder"
+
+
 def signs(coder):
-    folder = coder.bus.settings.state_dir / "entrusted" / "coder"
-    return sorted(sign.name for sign in folder.iterdir()) if folder.exists() else []
+    there = folder(coder)
+    return sorted(sign.name for sign in there.iterdir()) if there.exists() else []
 
 
 async def shown(coder, **how):
     return await entrusted.with_answers(coder, None, NOTHING, lines=True, **how)
+
+
+async def test_a_task_is_read_by_its_number_and_once(coder):
+    entrusted.note(coder, record(coder))
+    coder.bus.put(record(coder))
+    sent = codec.encode_sent(read_sent(seq=9))
+    coder.bus.messages += [
+        Found(SENT_SUBJECT, 8, NOON, {}, sent), *(
+            Found("agentbus.coder.tasks.normal.planner", seq, NOON, {}, spelt({**TASK, "id": name}))
+            for seq, name in ((9, TASK["id"]), (10, "t2"))
+        ),
+    ]  # fmt: skip
+
+    [item] = (await shown(coder)).tasks
+    asked, coder.bus.asked = [each[0] for each in coder.bus.asked], []
+    again = (await shown(coder)).tasks
+
+    assert (item.task.id, item.state, item.task.body) == (TASK["id"], "working", "Review it.")
+    assert (again, asked) == ((item,), [RESULTS, RESULTS, TASKS])
+    assert [each[0] for each in coder.bus.asked] == [RESULTS]
 
 
 async def test_where_nothing_was_left_nothing_is_asked(coder):
@@ -92,15 +121,53 @@ async def test_the_sign_of_what_another_bus_has_stays(coder):
     assert ((await shown(coder)).tasks, len(signs(coder))) == ((), 1)
 
 
+@pytest.mark.parametrize("odd", [".DS_Store", ".nfs0000000000a1b2", "a.b.c.d", "a.role-.t1"])
+async def test_a_file_that_is_no_sign_keeps_nobody_from_reading(coder, odd):
+    entrusted.note(coder, record(coder))
+    (folder(coder) / odd).touch()
+
+    assert ((await shown(coder)).tasks, coder.bus.read) == ((), 1)
+    assert len(signs(coder)) == 2
+
+
 async def test_a_sign_that_no_task_can_need_any_more_makes_room(coder):
     entrusted.note(coder, record(coder, task_id="old"))
-    [sign] = (coder.bus.settings.state_dir / "entrusted" / "coder").iterdir()
+    [sign] = folder(coder).iterdir()
     then = NOON - timedelta(seconds=EXPIRES_MAX_S + 1)
     os.utime(sign, (then.timestamp(), then.timestamp()))
 
     entrusted.note(coder, record(coder))
 
     assert signs(coder) == [f"planner.coder.{TASK['id']}"]
+
+
+async def test_those_reported_on_last_are_looked_at_and_a_cut_is_said(coder):
+    for number in range(22):
+        entrusted.note(coder, record(coder, task_id=f"a{number}"))
+        at = time.time() - number - 2
+        os.utime(folder(coder) / f"planner.coder.a{number}", (at, at))
+    entrusted.note(coder, record(coder))
+    coder.bus.put(record(coder, state="completed"))
+
+    [said] = (await shown(coder)).notes
+    waits = await entrusted.with_answers(coder, None, NOTHING)
+
+    assert f"planner.coder.{TASK['id']}" not in signs(coder)
+    assert said.startswith("Up to 3 more may be left to this agent's shell")
+    assert (waits.notes, len(signs(coder))) == ((), 22)
+
+
+@pytest.mark.parametrize(("ahead_s", "left"), [(0, 1), (-60, 2)])
+async def test_a_reader_takes_away_what_is_over_by_the_servers_clock_too(coder, ahead_s, left):
+    entrusted.note(coder, record(coder))
+    entrusted.note(coder, record(coder, task_id="old"))
+    then = time.time() - EXPIRES_MAX_S - 30
+    os.utime(folder(coder) / "planner.coder.old", (then, then))
+    coder.bus.infos[TASKS] = {"ts": text.stamp(text.now() + timedelta(seconds=ahead_s))}
+
+    await shown(coder)
+
+    assert len(signs(coder)) == left
 
 
 async def test_a_place_where_no_sign_can_be_keeps_nobody_from_reporting(coder):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+import messages
 import pytest
 
 from mcp_agentbus.core.ids import Agent
@@ -275,6 +276,27 @@ def test_running_out_of_time_is_told_as_such():
     text = render.inbox_text(Inbox(waiting={}, timed_out=True), "coder")
 
     assert text == "Inbox of coder: ok, timed out, nothing new."
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "1 task left to this agent's shell."),
+        ({"held_elsewhere": 1}, "1 task left to this agent's shell."),
+        (
+            {"held_elsewhere": 3},
+            "1 task left to this agent's shell. 2 tasks held by other sessions.",
+        ),
+        ({"held": 2}, "1 task left to this agent's shell. 2 tasks held by this session."),
+    ],
+)
+def test_what_was_left_to_a_shell_counts_as_that_and_not_as_given_before(more, said):
+    at = datetime(2026, 11, 27, tzinfo=UTC)
+    left = Item(messages.read_task(), "working", 1, holder="coder/shell-1", given_at=at)
+
+    head = render.inbox_text(Inbox(tasks=(left,), **more), "coder").splitlines()[0]
+
+    assert head == f"Inbox of coder: ok, {said}"
 
 
 def test_what_could_not_be_read_is_told_first():
