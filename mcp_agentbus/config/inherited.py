@@ -68,7 +68,10 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def of(rules: Rules, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a woken process gets of its listener's environment."""
+    """Return what a woken process gets of its listener's environment.
+
+    It looks at folders that may be on a file system which has gone away: this takes seconds then.
+    """
     environ = _with_path(rules, environ)
     if rules.profile == "answer":
         login = _login_variables(hosts.named(rules.host), environ)
@@ -92,7 +95,7 @@ def _with_path(rules: Rules, environ: Mapping[str, str]) -> Mapping[str, str]:
         return environ
     folders = programs.folders(environ)
     if rules.profile == "answer":
-        folders = [folder for folder in folders if not rules.holds(folder)]
+        folders = rules.outside(folders)
     return {**environ, "PATH": os.pathsep.join(folders)}
 
 
