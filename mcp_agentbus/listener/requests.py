@@ -156,7 +156,7 @@ class Requests:
         rules = state.settings.rules.get(question.by)
         profile = alone.profile_of(rules, question.by, task_id, str(request.get("profile")))
         if rules:
-            await self._check_starts(rules)
+            await self._check_starts(replace(rules, profile=profile))
         thing = alone.waiting(record)
         desk = self._loop.desk(question.by)
         async with desk.looking:
