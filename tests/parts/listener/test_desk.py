@@ -112,6 +112,39 @@ async def test_a_desk_that_has_ended_begins_anew_and_one_that_fails_keeps_no_oth
     assert any("desk of coder: KeyError" in each for each in failures)
 
 
+@pytest.mark.parametrize(
+    ("fails", "noted"),
+    [("register_lost", "agents that the roster lost"), ("catch_up", "ends of wakes")],
+)
+async def test_what_is_seen_to_beside_the_desks_ends_no_listener_by_a_fault(
+    state, monkeypatch, fails, noted
+):
+    runner, done = Runner(state, None, {}), asyncio.Event()
+    loop, beats = Loop(state, None, runner), []
+
+    async def reachable():
+        beats.append(True)
+        if len(beats) > 1:
+            done.set()
+        return True
+
+    async def broken():
+        raise KeyError(fails)
+
+    monkeypatch.setattr(roster, "BEAT_S", 0)
+    monkeypatch.setattr(state if fails == "register_lost" else runner, fails, broken)
+    state.reachable = reachable
+    running = asyncio.ensure_future(loop.run())
+    async with asyncio.timeout(5):
+        await asyncio.wait(
+            [running, asyncio.ensure_future(done.wait())], return_when="FIRST_COMPLETED"
+        )
+    running.cancel()
+
+    assert done.is_set()
+    assert any(f"{noted}: KeyError" in each for each in failures)
+
+
 async def test_an_agent_of_its_rules_that_the_roster_has_lost_is_registered_anew(
     own_world, tmp_path, monkeypatch
 ):
