@@ -85,8 +85,12 @@ def of(rules: Rules, environ: Mapping[str, str]) -> dict[str, str]:
 
 def _login_variables(host: hosts.Host, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the variables of a host's login, also of a way that its user's settings choose."""
-    given = claude_user.environ(environ) if host.name == "claude-code" else {}
-    return host.login_variables({**environ, **given})
+    return host.login_variables({**environ, **of_settings(host.name, environ)})
+
+
+def of_settings(host: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what its user's settings of a host give to each of its sessions, to log in."""
+    return claude_user.environ(environ) if host == "claude-code" else {}
 
 
 def _with_path(rules: Rules, environ: Mapping[str, str]) -> Mapping[str, str]:
