@@ -157,8 +157,10 @@ class Reconnecting:
             try:
                 link = await self._live(within_s=left.left_s)
                 answer = await ask(link, min(_TRY_TIMEOUT_S, left.left_s))
-            except (OutOfReach, Untrusted):
-                raise  # waiting changes nothing
+            except (OutOfReach, Untrusted):  # waiting changes nothing
+                if handed_over and stores:
+                    raise await self._unconfirmed() from None
+                raise
             except (BusUnreachable, NoResponders, NotNow, TimeoutError, LinkLost) as error:
                 self.unanswered += 1
                 if stores and not handed_over and isinstance(error, TimeoutError):

@@ -68,7 +68,10 @@ _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def of(rules: Rules, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a woken process gets of its listener's environment."""
+    """Return what a woken process gets of its listener's environment.
+
+    It looks at folders that may be on a file system which has gone away: this takes seconds then.
+    """
     environ = _with_path(rules, environ)
     if rules.profile == "answer":
         login = _login_variables(hosts.named(rules.host), environ)
@@ -82,8 +85,12 @@ def of(rules: Rules, environ: Mapping[str, str]) -> dict[str, str]:
 
 def _login_variables(host: hosts.Host, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the variables of a host's login, also of a way that its user's settings choose."""
-    given = claude_user.environ(environ) if host.name == "claude-code" else {}
-    return host.login_variables({**environ, **given})
+    return host.login_variables({**environ, **of_settings(host.name, environ)})
+
+
+def of_settings(host: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what its user's settings of a host give to each of its sessions, to log in."""
+    return claude_user.environ(environ) if host == "claude-code" else {}
 
 
 def _with_path(rules: Rules, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -92,7 +99,7 @@ def _with_path(rules: Rules, environ: Mapping[str, str]) -> Mapping[str, str]:
         return environ
     folders = programs.folders(environ)
     if rules.profile == "answer":
-        folders = [folder for folder in folders if not rules.holds(folder)]
+        folders = rules.outside(folders)
     return {**environ, "PATH": os.pathsep.join(folders)}
 
 

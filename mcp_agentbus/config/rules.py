@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,11 +43,14 @@ from mcp_agentbus.config.values import (
     wake_on,
 )
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.files import led_to
 from mcp_agentbus.core.ids import WAKE_ON, Agent, Priority
 from mcp_agentbus.errors import BadSetup
 
 # A disk of this machine says within that many seconds where a link leads; each agent's is asked.
 _LOOKS_S: Final = 0.5
+# And where all of PATH leads: what is not told by then is found by nobody who only answers.
+_PATHS_LOOK_S: Final = 2.0
 
 Profile = Literal["hold", "answer", "work"]
 #: What each wake profile means.
@@ -121,22 +123,33 @@ class Rules:
         """Tell whether it works in this folder, which is a real path; its own may be in a loop."""
         return folder == Path(os.path.normpath(self.folder)) or folder == self._real
 
-    def holds(self, path: str) -> bool:
-        """Tell whether a path lies in its folder, as it is written or where its links lead."""
-        mine = (os.path.normpath(self.folder), self._real)
-        named = (Path(os.path.normpath(path)), Path(os.path.realpath(path)))
-        return any(one.is_relative_to(folder) for one in named for folder in mine)
+    def outside(self, paths: Sequence[str]) -> list[str]:
+        """Return which of these paths lie outside its folder, as written and where links lead.
+
+        Of one whose file system has gone away nobody tells where it leads, so it is none of them;
+        and none is where nobody tells that of its folder.
+        """
+        mine = str(self.folder)
+        real = dict(led_to({*paths, mine}, _PATHS_LOOK_S))
+
+        def is_inside(path: str) -> bool:
+            named, folders = (
+                (os.path.normpath(path), real[path]),
+                (os.path.normpath(mine), real[mine]),
+            )
+            return any(Path(one).is_relative_to(folder) for one in named for folder in folders)
+
+        return [path for path in paths if {path, mine} <= real.keys() and not is_inside(path)]
+
+    @property
+    def _real(self) -> Path:
+        """Where its folder's links lead; itself, for as long as its file system does not tell."""
+        return Path(self._looked.get(str(self.folder), self.folder))
 
     @cached_property
-    def _real(self) -> Path:
-        """Where its folder's links lead; itself, where its file system has gone away."""
-        real: list[str] = []
-        look = threading.Thread(
-            target=lambda: real.append(os.path.realpath(self.folder)), daemon=True
-        )
-        look.start()
-        look.join(_LOOKS_S)
-        return Path(*real) if real else self.folder
+    def _looked(self) -> Mapping[str, str]:
+        """What tells where its folder leads: waited for once, and taken whenever it comes."""
+        return led_to([str(self.folder)], _LOOKS_S)
 
     def folder_lacks(self) -> str:
         """Return why nothing can be started in its folder; empty if something can.

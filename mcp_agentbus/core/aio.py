@@ -70,6 +70,17 @@ def note_failure(name: str, error: BaseException) -> None:
     _log.error("%s failed", name, exc_info=error)
 
 
+async def guarded(work: Awaitable[None], name: str) -> None:
+    """Do a part of what goes on in the background; that goes on though this fails, which is noted.
+
+    The caller's own end is none of it.
+    """
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001  # whatever it is, the rest is done
+        note_failure(name, error)
+
+
 def _place(error: BaseException) -> str:
     """Return where in this program it was raised, innermost: no log may be kept that has it."""
     place, at = "", error.__traceback__

@@ -17,8 +17,9 @@ import errno
 import os
 import shlex
 import stat
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -168,6 +169,25 @@ def write_whole(
     except OSError as error:
         error.filename, error.filename2 = str(file), None  # nobody knows the other name
         raise
+
+
+def led_to(paths: Iterable[str], within_s: float) -> Mapping[str, str]:
+    """Return where the links of some paths lead; what is told later is there later.
+
+    Each is asked by itself: one whose file system has gone away may never tell.
+    """
+    real: dict[str, str] = {}
+
+    def look(path: str) -> None:
+        real[path] = os.path.realpath(path)
+
+    give_up = time.monotonic() + within_s
+    looks = [threading.Thread(target=look, args=(path,), daemon=True) for path in paths]
+    for each in looks:
+        each.start()
+    for each in looks:
+        each.join(max(0.0, give_up - time.monotonic()))
+    return real
 
 
 def sync(folder: Path) -> None:

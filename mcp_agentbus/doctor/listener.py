@@ -215,10 +215,14 @@ def moved(settings: Settings) -> str:
 
 
 def _lacked(settings: Settings, host: str, answer: Mapping[str, Any]) -> list[str]:
-    """Return the variables of a host's login that are here, and that a listener lacks."""
+    """Return the variables of a host's login that are here, and that what a listener starts lacks.
+
+    What the host's own settings give to each session that has, whatever it is started with.
+    """
     logins = answer.get("logins")
     there = logins if isinstance(logins, list) else inherited.logins(settings.environ)
-    return [name for name in inherited.logins(settings.environ, host) if name not in there]
+    has = {*there, *inherited.of_settings(host, settings.environ)}
+    return [name for name in inherited.logins(settings.environ, host) if name not in has]
 
 
 def _lacking(settings: Settings, answer: Mapping[str, Any]) -> list[Check]:

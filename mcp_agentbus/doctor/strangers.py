@@ -23,7 +23,7 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, named, others
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.reading import consumers, read_back
 from mcp_agentbus.store.upkeep import anothers, copying, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
@@ -40,6 +40,10 @@ _LOST: Final = {
     subjects.AGENTS: "agents of before cannot be sent to until a session of theirs calls, or the "
     "listener that looks after them has registered them",
 }
+_REGISTERED: Final = (
+    "A listener does so within a minute for those that it can start. Of the others, have a session "
+    "call a tool once."
+)
 
 
 async def checks(settings: Settings) -> list[Check]:
@@ -210,13 +214,23 @@ async def _losses(bus: Bus) -> list[Check]:
     """Tell of a stream that was made anew, without what it had held."""
     made = await lost.made_at(bus, tuple(_LOST))
     first = min(made.values())
-    losses = [
-        f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: {what}"
+    losses = {
+        name: f"{name} was made anew on {minute(at.isoformat())}, after the streams beside it: "
+        f"{what}"
         for (name, what), at in zip(_LOST.items(), made.values(), strict=True)
         if lost.is_anew(at, first)
-    ]
-    again = "Send again what is still wanted."
-    return [Check("losses", "warning", "; ".join(losses), again)] if losses else []
+    }
+    agents = losses.pop(subjects.AGENTS, "")
+    found = [("; ".join(losses.values()), "Send again what is still wanted.")] if losses else []
+    if agents and not await _all_registered(bus):
+        found.append((agents, _REGISTERED))
+    return [Check("losses", "warning", said, fix) for said, fix in found]
+
+
+async def _all_registered(bus: Bus) -> bool:
+    """Tell whether all agents that are set up here are there again; without any nobody knows."""
+    mine = bus.settings.agents.keys()
+    return bool(mine) and mine <= await roster.registered(bus)
 
 
 async def _remove(names: Sequence[str], bus: Bus) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.replies import NotNow
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.aio import both, in_background, note_failure
+from mcp_agentbus.core.aio import both, guarded, in_background, note_failure
 from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.listener.desk import Departed, Desk, said
@@ -86,10 +86,10 @@ class Loop:
                 for desk in list(self._state.desks.values()):
                     if desk.loop and desk.loop.done():
                         self._begin(desk)
-                    await self._publish_here(desk)
+                    await guarded(self._publish_here(desk), f"desk of {desk.agent}")
                 if beat % _TIDY_BEATS == 0:
-                    await self._state.register_lost()
-                await self._runner.catch_up()
+                    await guarded(self._state.register_lost(), "agents that the roster lost")
+                await guarded(self._runner.catch_up(), "ends of wakes")
             await self._close_idle_desks()
             await asyncio.sleep(roster.BEAT_S)
 
@@ -237,13 +237,10 @@ class Loop:
 
     async def _publish_here(self, desk: Desk) -> None:
         """Publish an agent's sessions, and that it is here."""
-        try:
-            with suppress(AgentbusError):  # it is said again with the next sign of life
-                for member in self._state.members.sessions_of(desk.agent):
-                    await roster.beat(self._state.bus, member.me, member.session)
-            await self._publish_prospects(desk)
-        except Exception as error:  # noqa: BLE001  # the others are here as well
-            note_failure(f"desk of {desk.agent}", error)
+        with suppress(AgentbusError):  # it is said again with the next sign of life
+            for member in self._state.members.sessions_of(desk.agent):
+                await roster.beat(self._state.bus, member.me, member.session)
+        await self._publish_prospects(desk)
 
     async def _publish_prospects(self, desk: Desk, *, only_news: bool = False) -> None:
         """Say what would become of a task that came now, or that this agent is not here now."""
@@ -300,7 +297,8 @@ class Loop:
                 return time.monotonic() + LOOK_AGAIN_S
             else:
                 desk.deaf = ""
-                await self._publish_here(desk)  # of it alone: there may be hundreds
+                # Of it alone: there may be hundreds.
+                await guarded(self._publish_here(desk), f"desk of {desk.agent}")
                 self._state.emit("ready", desk.agent, {})
                 return time.monotonic() + _GRANTED_AGAIN_S if desk.ungranted else math.inf
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mcp_agentbus.bus.address import start_no_server
@@ -38,7 +39,7 @@ from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes import alone, policy
 from mcp_agentbus.wakes.facts import Hold, Wake
 from mcp_agentbus.wakes.hosts import registry
-from mcp_agentbus.wakes.hosts.process import folder_lacks
+from mcp_agentbus.wakes.hosts.process import folder_lacks, looked
 from mcp_agentbus.wakes.ledger import LedgerBroken
 
 
@@ -155,7 +156,7 @@ class Requests:
         rules = state.settings.rules.get(question.by)
         profile = alone.profile_of(rules, question.by, task_id, str(request.get("profile")))
         if rules:
-            await self._check_starts(rules)
+            await self._check_starts(replace(rules, profile=profile))
         thing = alone.waiting(record)
         desk = self._loop.desk(question.by)
         async with desk.looking:
@@ -171,18 +172,19 @@ class Requests:
 
     async def _check_starts(self, rules: Rules) -> None:
         """Refuse where an agent's host surely cannot be started: a wake would end as it began."""
-        if programs := registry.missing_program(rules, self._state.settings.environ):
-            lacks = registry.not_there(programs, "the listener's PATH", rules)
-            raise Refused(
-                f"{lacks}.",
-                hint="Install it, or start the listener anew where it is: `agentbus listen "
-                "--replace`. Then run the same again.",
-            )
         if registry.starts(rules) and (lacks := await folder_lacks(rules)):
             raise Refused(
                 f"{rules.agent} cannot be started: {lacks}.",
                 hint=f"Make that folder, or name another: `agentbus agent add {rules.agent} "
                 "--replace --dir FOLDER`. Then run the same again.",
+            )
+        missing = partial(registry.missing_program, rules, self._state.settings.environ)
+        if programs := await looked(missing, ()):
+            lacks = registry.not_there(programs, "the listener's PATH", rules)
+            raise Refused(
+                f"{lacks}.",
+                hint="Install it, or start the listener anew where it is: `agentbus listen "
+                "--replace`. Then run the same again.",
             )
 
     def _begin(self, desk: Desk, wake: Wake) -> None:

@@ -25,7 +25,7 @@ from typing import Final
 
 from mcp_agentbus.config.rules import Limits
 from mcp_agentbus.core import notices, processes
-from mcp_agentbus.core.aio import in_background, part
+from mcp_agentbus.core.aio import in_background, in_thread, part
 from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.core.processes import Process
@@ -366,6 +366,7 @@ class Runner:
         if decision.alone:
             # A conversation that is gone on with would bring other tasks along.
             rules = replace(rules, profile=decision.alone, resume=False)
+        environ = await in_thread(registry.environ, rules, self._state.settings.environ)
         step = f"starts {rules.host}, profile {rules.profile}{only and ', for this task alone'}"
         writing = part(self._write(desk, decision.covers, "waking", step))
         begun = list[Process]()
@@ -384,7 +385,7 @@ class Runner:
             WakeOrder(
                 rules=rules,
                 notice=notice,
-                environ=registry.environ(rules, self._state.settings.environ),
+                environ=environ,
                 started=started,
                 host_session=self._state.ledger.host_session(desk.agent) if rules.resume else "",
                 only=only,

@@ -218,8 +218,11 @@ class State:
             return
         with suppress(AgentbusError, TimeoutError):  # it is seen to again in a minute
             lost = self.settings.rules.keys() - await roster.registered(self.bus)
-            for agent in lost & self.settings.rules.keys():
-                await roster.register_granted(self.bus, self.me(agent), None)
+            for agent in sorted(lost & self.settings.rules.keys()):
+                with suppress(Refused):  # as each time, of one: the others are registered
+                    lacks = await roster.register_granted(self.bus, self.me(agent), None)
+                    if desk := self.desks.get(agent):
+                        desk.ungranted |= lacks
 
     async def reachable(self) -> bool:
         """Tell whether there is a bus; a listener does not start one."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a server has lost of the bus is made anew by whoever misses it, while its sessions go on."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import streams, subjects
+from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.upkeep import lost as upkeep_lost
 
 
@@ -92,7 +93,7 @@ async def test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor(
     [result] = (await watch_inbox(planner, timeout_s=5)).results
     await publish_result(coder, item.task.id, "completed")
     answers = await watch_inbox(planner, timeout_s=5)
-    [check] = await strangers.checks(planner.bus.settings)
+    [check, _] = await strangers.checks(planner.bus.settings)
 
     assert (result.task_id, result.state) == (gone.task_id, "failed")
     assert "lost" in result.reason
@@ -103,15 +104,15 @@ async def test_who_sent_what_was_lost_with_its_stream_is_told_and_so_is_doctor(
 
 
 @pytest.mark.parametrize(
-    ("lost", "said"),
+    ("lost", "said", "fix"),
     [
-        (subjects.RESULTS, "comes as UNASKED"),
-        (subjects.DEAD, "tasks that were parked there are lost"),
-        (subjects.AGENTS, "cannot be sent to until"),
+        (subjects.RESULTS, "comes as UNASKED", "Send again"),
+        (subjects.DEAD, "tasks that were parked there are lost", "Send again"),
+        (subjects.AGENTS, "cannot be sent to until", "A listener does so within a minute"),
     ],
 )
 async def test_doctor_tells_of_the_loss_of_what_holds_no_waiting_task(
-    pair, monkeypatch, lost, said
+    pair, monkeypatch, lost, *, said, fix
 ):
     planner, coder = pair
     await planner.bus.api(f"STREAM.DELETE.{lost}")
@@ -128,6 +129,27 @@ async def test_doctor_tells_of_the_loss_of_what_holds_no_waiting_task(
     assert (check.name, check.state) == ("losses", "warning")
     assert check.said.startswith(f"{lost} was made anew on ")
     assert said in check.said
+    assert check.fix.startswith(fix)
+
+
+async def test_doctor_tells_of_a_lost_roster_until_all_are_on_it_that_are_set_up(pair, monkeypatch):
+    monkeypatch.setattr(upkeep_lost, "_TOGETHER", timedelta())
+    planner, coder = pair
+    bus, ours = planner.bus, {each.me.id: replace(each.me, set_up=True) for each in pair}
+    set_up = replace(bus.settings, agents=ours)
+    await bus.api(f"STREAM.DELETE.{subjects.AGENTS}")
+    await streams.ensure_streams(bus)
+
+    async def told(settings):
+        found = await strangers.checks(settings)
+        return [check.name for check in found if check.said.startswith(subjects.AGENTS)]
+
+    await roster.register(bus, planner.me, None)
+    before = await told(set_up)
+    await roster.register(bus, coder.me, None)
+
+    assert (before, await told(set_up)) == (["losses"], [])
+    assert await told(bus.settings) == ["losses"]  # who was there nobody knows
 
 
 async def test_whose_result_was_lost_with_the_stream_of_records_is_told(pair):

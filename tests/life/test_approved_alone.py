@@ -81,9 +81,10 @@ async def test_it_is_started_once_with_the_named_profile_and_given_no_other_task
 async def test_one_that_ends_without_a_look_has_read_nothing_and_the_approval_is_kept(
     house, planner, notes
 ):
-    configure(house, notes, deaf={"host": "claude-code"})
+    for folder in ("bin", "shop"):
+        (notes / folder).mkdir()
+    configure(house, notes / "shop", deaf={"host": "claude-code"})
     task_id = await asked(house, planner, "deaf")
-    (notes / "bin").mkdir()
     script(notes / "bin" / "claude", "exit 1")
     async with listening(house, PATH=f"{notes / 'bin'}:{os.environ['PATH']}") as listener:
         await approved(house, task_id, "--wake", "answer")
@@ -102,11 +103,13 @@ async def test_one_that_cannot_be_started_is_not_and_it_says_why_and_keeps_the_a
 ):
     limited = {"host": "claude-code", "per_day": 0}
     rules = {"other": {"command": ["/bin/true"]}, "lost": {"host": "claude-code"}}
-    configure(house, notes, spent=limited, open=limited, **rules)
-    agents = ("spent", "other", "nobody", "open", "lost")
+    inside = {"host": "claude-code", "wake": "work", "dir": str(notes)}
+    for folder in ("bin", "shop"):
+        (notes / folder).mkdir()
+    configure(house, notes / "shop", spent=limited, open=limited, inside=inside, **rules)
+    agents = ("spent", "other", "nobody", "open", "inside", "lost")
     ids = {agent: await asked(house, planner, agent) for agent in agents}
     said = {"off": await approved(house, ids["spent"], "--wake", "answer")}
-    (notes / "bin").mkdir()
     (notes / "bin" / "claude").symlink_to("/bin/true")
     async with listening(house, PATH=str(notes)):
         said["lost"] = await approved(house, ids["lost"], "--wake", "answer")
@@ -127,6 +130,7 @@ async def test_one_that_cannot_be_started_is_not_and_it_says_why_and_keeps_the_a
         "other": "other runs in command, whose sessions cannot be given one task alone",
         "nobody": "Nothing says how nobody is started",
         "lost": "claude is not on the listener's PATH",
+        "inside": f"on the listener's PATH outside of its folder {notes}",  # though `work` has it
         "open": "a live session of open is open, and is told at its next call",
     }.items():
         assert (agent, said[agent][0], why in said[agent][1]) == (agent, 1, True), said[agent]

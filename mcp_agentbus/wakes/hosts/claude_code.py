@@ -64,13 +64,15 @@ def argv(call: WakeOrder, settings: Path | None = None) -> list[str]:
 
 async def wake(call: WakeOrder) -> Ended:
     """Start a run and wait for its end."""
-    if not on_path(PROGRAMS, call.environ):
-        outside = "" if call.rules.profile == "work" else " outside of its folder"
-        return Ended("not_started", f"claude is not installed{outside}")
-    if call.rules.profile == "work":
-        return await _run(call, argv(call))
-    if lacks := await folder_lacks(call.rules):  # before all of it is looked through
+    works = call.rules.profile == "work"
+    # Before all of it is looked through; and where nobody tells of it, nothing is outside of it.
+    if not works and (lacks := await folder_lacks(call.rules)):
         return Ended("not_started", lacks)
+    if not on_path(PROGRAMS, call.environ):
+        outside = "" if works else " outside of its folder"
+        return Ended("not_started", f"claude is not installed{outside}")
+    if works:
+        return await _run(call, argv(call))
     try:
         settings = await in_thread(claude_settings.write, call)
     except OSError as error:

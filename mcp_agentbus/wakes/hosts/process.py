@@ -15,7 +15,7 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core.aio import in_thread
@@ -29,17 +29,26 @@ KEEP_BYTES: Final = 4096
 _STDIN_MAX_BYTES: Final = 4096
 
 
-# A disk of this machine says within that whether a folder is there.
+# A disk of this machine says within that what is there.
 _LOOKS_S: Final = 5.0
+
+_T = TypeVar("_T")
+_O = TypeVar("_O")
 
 
 async def folder_lacks(rules: Rules) -> str:
     """Return why nothing can be started in an agent's folder, also where nobody tells of it."""
+    silent = f"its folder {rules.folder} cannot be looked at: its file system does not answer"
+    return await looked(rules.folder_lacks, silent)
+
+
+async def looked(look: Callable[[], _T], otherwise: _O) -> _T | _O:
+    """Return what a look at files tells; something else where a file system does not answer."""
     try:
         async with asyncio.timeout(_LOOKS_S):
-            return await in_thread(rules.folder_lacks)
+            return await in_thread(look)
     except TimeoutError:
-        return f"its folder {rules.folder} cannot be looked at: its file system does not answer"
+        return otherwise
 
 
 async def run(

@@ -222,12 +222,15 @@ async def test_of_a_server_that_hangs_it_is_said_who_can_mend_it(
     ],
 )
 @pytest.mark.parametrize("end", [TimeoutError(), LinkLost()])
+@pytest.mark.parametrize(
+    "then", [BusUnreachable("It is away."), OutOfReach("Elsewhere."), Untrusted("Wants TLS.")]
+)
 async def test_of_what_was_handed_over_it_is_said_that_it_may_be_stored(
-    trial, info, clustered, said, mend, *, end
+    trial, info, clustered, said, mend, *, end, then
 ):
     trial.link.info, trial.link.is_clustered = info, clustered
 
-    kind, message, hint = await trial.failed(trial.bus(ONE), end, BusUnreachable("It is away."))
+    kind, message, hint = await trial.failed(trial.bus(ONE), end, then)
 
     assert kind is Unconfirmed
     assert message.startswith(said)
@@ -241,6 +244,8 @@ async def test_what_was_not_handed_over_or_stores_nothing_is_known_to_be_not_sto
 
     assert (await trial.failed(bus, away))[:2] == (BusUnreachable, "It is away.")
     assert (await trial.failed(bus, LinkLost(), stores=False))[:2] == (BusUnreachable, GONE)
+    untrusted = await trial.failed(bus, LinkLost(), Untrusted("Wants TLS."), stores=False)
+    assert untrusted[:2] == (Untrusted, "Wants TLS.")
 
 
 class Missing:

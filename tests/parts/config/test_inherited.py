@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,23 @@ def test_an_answer_finds_no_program_of_its_folder_however_that_is_named(tmp_path
         answers, works = (Rules("coder", "claude-code", named, each) for each in ("answer", "work"))
         assert inherited.of(answers, around) == {"PATH": f"/bin:{folder}-2/bin"}
         assert inherited.of(works, around) == around  # it runs what its folder has anyway
+
+
+@pytest.mark.parametrize(("away", "found"), [("nfs", "/bin:/usr/bin"), ("shop", "")])
+def test_an_answer_finds_nothing_where_nobody_tells_whether_its_folder_holds_it(
+    monkeypatch, away, found
+):
+    comes_back, real = threading.Event(), os.path.realpath
+
+    def realpath(path):
+        return comes_back.wait(20) if Path(path).name == away else real(path)
+
+    monkeypatch.setattr("mcp_agentbus.config.rules._PATHS_LOOK_S", 0.2)
+    monkeypatch.setattr(os.path, "realpath", realpath)
+
+    assert inherited.of(rules(), {"PATH": "/bin:/nfs:/usr/bin"}).get("PATH", "") == found
+
+    comes_back.set()
 
 
 def test_the_path_by_which_this_program_itself_is_found_stays(monkeypatch):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `agentbus doctor` says of the listener, by what that answers and what keeps it."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
@@ -173,6 +174,31 @@ def test_what_a_hosts_login_lacks_where_the_listener_was_started_is_named(
     assert [check.state for check in named] == ["warning"] * bool(lacks)
     assert all(f"lacks {lacks}, by which claude-code" in check.said for check in named)
     assert "zq9secret" not in str(named)
+
+
+@pytest.mark.parametrize(
+    ("besides", "lacks"), [({}, []), ({"AWS_SESSION_TOKEN": "t"}, ["AWS_SESSION_TOKEN"])]
+)
+def test_what_a_hosts_own_settings_give_to_each_session_is_lacked_by_none(
+    tmp_path, answers, monkeypatch, besides, lacks
+):
+    login = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_PROFILE": "work", "AWS_REGION": "eu-west-1"}
+    (tmp_path / ".claude").mkdir()
+    (tmp_path / ".claude" / "settings.json").write_text(json.dumps({"env": login}))
+    text = CODER.format("answer")
+    settings = configured(tmp_path / "bus", text, HOME=str(tmp_path), **login, **besides)
+    place = {"config_file": str(settings.config_file), "bus_at": str(settings.data_dir)}
+    renewed = []
+    monkeypatch.setattr(listener, "_renew", renewed.append)
+    answers(RUNS | place | {"logins": []})
+
+    named = [check.said for check in listener.checks(settings) if check.name == "login of coder"]
+
+    assert listener.with_login(settings, "claude-code") == ", ".join(lacks)
+    assert [said.split(",")[0] for said in named] == [
+        f"the listener lacks {name}" for name in lacks
+    ]
+    assert len(renewed) == len(lacks)
 
 
 def test_one_that_just_starts_or_ends_is_waited_for(settings, monkeypatch):

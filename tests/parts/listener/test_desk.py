@@ -5,6 +5,7 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from made_cluster import until
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core.aio import failures
+from mcp_agentbus.errors import BusUnreachable, NameTaken, NotAllowed
 from mcp_agentbus.listener import loop as loops
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import LOOK_AGAIN_S, Loop
@@ -110,6 +112,39 @@ async def test_a_desk_that_has_ended_begins_anew_and_one_that_fails_keeps_no_oth
     assert any("desk of coder: KeyError" in each for each in failures)
 
 
+@pytest.mark.parametrize(
+    ("fails", "noted"),
+    [("register_lost", "agents that the roster lost"), ("catch_up", "ends of wakes")],
+)
+async def test_what_is_seen_to_beside_the_desks_ends_no_listener_by_a_fault(
+    state, monkeypatch, fails, noted
+):
+    runner, done = Runner(state, None, {}), asyncio.Event()
+    loop, beats = Loop(state, None, runner), []
+
+    async def reachable():
+        beats.append(True)
+        if len(beats) > 1:
+            done.set()
+        return True
+
+    async def broken():
+        raise KeyError(fails)
+
+    monkeypatch.setattr(roster, "BEAT_S", 0)
+    monkeypatch.setattr(state if fails == "register_lost" else runner, fails, broken)
+    state.reachable = reachable
+    running = asyncio.ensure_future(loop.run())
+    async with asyncio.timeout(5):
+        await asyncio.wait(
+            [running, asyncio.ensure_future(done.wait())], return_when="FIRST_COMPLETED"
+        )
+    running.cancel()
+
+    assert done.is_set()
+    assert any(f"{noted}: KeyError" in each for each in failures)
+
+
 async def test_an_agent_of_its_rules_that_the_roster_has_lost_is_registered_anew(
     own_world, tmp_path, monkeypatch
 ):
@@ -136,3 +171,38 @@ async def test_an_agent_of_its_rules_that_the_roster_has_lost_is_registered_anew
     await loop.end()
     await loop.close()
     ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("fails", "tried"),
+    [
+        (NotAllowed(), ["coder", "planner", "tester"]),
+        (NameTaken(), ["coder", "planner", "tester"]),
+        (BusUnreachable(), ["coder"]),
+        (TimeoutError(), ["coder"]),
+    ],
+)
+async def test_one_that_cannot_be_registered_keeps_no_other_back_while_there_is_a_bus(
+    state, monkeypatch, fails, tried
+):
+    names, asked = ("coder", "planner", "tester"), []
+    rules = {name: Rules(name, "command", Path("/shop"), "work") for name in names}
+    state.watcher.settings = replace(state.settings, rules=rules)
+    desk = state.desks["tester"] = Desk("tester")
+
+    async def registered(_):
+        return frozenset()
+
+    async def register(_, agent, __):
+        asked.append(agent.id)
+        if agent.id == "coder":
+            raise fails
+        return frozenset({"review"})
+
+    monkeypatch.setattr(roster, "registered", registered)
+    monkeypatch.setattr(roster, "register_granted", register)
+
+    await state.register_lost()
+
+    assert asked == tried
+    assert desk.ungranted == ({"review"} if "tester" in tried else frozenset())

@@ -12,7 +12,7 @@ from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.requests import Requests
 from mcp_agentbus.listener.runner import Runner
-from mcp_agentbus.wakes.hosts import process
+from mcp_agentbus.wakes.hosts import process, registry
 
 
 class AskedFor(Exception):
@@ -67,6 +67,22 @@ async def test_a_folder_whose_file_system_has_gone_away_holds_no_listener_up(req
 
     with pytest.raises(Refused, match="its file system does not answer"):
         await wake(requests({"command": ["/bin/true"]}))
+
+    comes_back.set()
+
+
+async def test_a_folder_of_path_whose_file_system_has_gone_away_holds_no_listener_up(
+    requests, monkeypatch
+):
+    comes_back = threading.Event()
+    monkeypatch.setattr(process, "_LOOKS_S", 0.01)
+    monkeypatch.setattr(
+        registry, "missing_program", lambda *_: not comes_back.wait(20) and ("claude",)
+    )
+    monkeypatch.setattr(Rules, "folder_lacks", lambda _: "")
+
+    with pytest.raises(AskedFor):  # whether it lacks a program is not known
+        await wake(requests({"host": "claude-code"}))
 
     comes_back.set()
 

@@ -2,6 +2,7 @@
 """A host is started for what may wake its agent, and the numbers of its notice are counted then."""
 
 import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.runner import Runner
 from mcp_agentbus.listener.state import State
+from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.hosts.protocol import Ended
 from mcp_agentbus.wakes.ledger import Ledger
 
@@ -65,6 +67,22 @@ async def test_an_urgent_task_starts_its_agent_before_anything_else_is_counted(w
 
     assert host.order[:2] == ["started", "counted"]
     assert host.told.startswith("3 tasks wait in your agentbus inbox, 1 of them high priority.")
+
+
+async def test_what_a_host_inherits_is_found_out_where_nobody_has_to_wait_for_it(
+    woken, monkeypatch
+):
+    """It looks at each folder of PATH, and the file system of one may have gone away."""
+    threads, environ = [], registry.environ
+
+    def looked(*given):
+        threads.append(threading.current_thread())
+        return environ(*given)
+
+    monkeypatch.setattr(registry, "environ", looked)
+    await woken("high")
+
+    assert threads not in ([], [threading.main_thread()])
 
 
 async def test_where_the_rest_cannot_be_counted_a_host_is_told_what_it_was_started_for(woken):
