@@ -81,7 +81,7 @@ class Teller:
         if not self._human.is_told:
             return ""
         book = self._book
-        if book.failures:
+        if book.failures and book.waiting:
             many = book.waiting.count
             return f"{book.taps[-1].said} {many} thing{'s' * (many != 1)} to be told of."
         return book.says or self._reads_not

@@ -143,6 +143,17 @@ async def test_what_was_settled_before_it_could_be_told_is_told_to_nobody(teller
     telling.cancel()
 
 
+def test_a_failed_tap_is_told_of_for_as_long_as_anything_is_to_be_told(teller):
+    one = teller()
+    one._book.add(Need("held", "coder", "9d0c2f1e", "held coder coder t1"))
+    told(one, timedelta(), failures=1)
+    assert one.says
+
+    claimed = {"state": "claimed", "agent": "coder", "updated_at": datetime.now(UTC)}
+    one._book.settle(Record(task_id="t1", owner="planner", inbox="coder", **claimed))
+    assert one.says == ""
+
+
 @pytest.mark.parametrize("ends_by", [None, OSError(24, "Too many open files")])
 async def test_what_is_broken_off_as_it_is_told_waits_to_be_told(teller, monkeypatch, ends_by):
     begun = asyncio.Event()
