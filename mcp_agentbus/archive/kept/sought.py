@@ -16,6 +16,8 @@ from typing import Final, NamedTuple
 _SNIPPET_WORDS: Final = 12
 # Less begins too many ids.
 _ID_MIN_CHARS: Final = 6
+# Less begins most words, and so finds most tasks.
+_BEGINNING_MIN_CHARS: Final = 3
 # What the index does not have, or only as one word from blank to blank: what is written without
 # blanks, as in Chinese, Japanese, Korean or Thai; and paths and addresses, as artifacts are.
 _WITHIN: Final = re.compile(
@@ -63,5 +65,18 @@ def ways_to(words: Sequence[str]) -> Iterator[Way]:
 
 
 def _match(words: Iterable[str]) -> str:
-    """Return words as FTS5 takes them, each as the beginning of one, quoted: none is its syntax."""
-    return " ".join('"' + word.replace('"', '""') + '"*' for word in words)
+    """Return words as FTS5 takes them, quoted: none is its syntax.
+
+    Each is the beginning of one, but where it is too short for that, or ends in what the index does
+    not have: of `C++` that has the `c`.
+    """
+    return " ".join(f'"{_quoted(word)}"{"*" * _begins(word)}' for word in words)
+
+
+def _quoted(word: str) -> str:
+    return word.replace('"', '""')
+
+
+def _begins(word: str) -> bool:
+    is_long = len(word) >= _BEGINNING_MIN_CHARS or not word.isascii()
+    return is_long and word[-1].isalnum()
