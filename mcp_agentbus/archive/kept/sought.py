@@ -24,6 +24,9 @@ _WITHIN: Final = re.compile(
     "[/\\\\._\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff"
     "\uff66-\uff9f\U00020000-\U0003ffff]"
 )
+# Of more words, or longer ones, as in a stack trace, SQLite takes no condition.
+_WITHIN_MAX: Final = 50
+_WITHIN_MAX_CHARS: Final = 1_000
 # What LIKE has a meaning for, and how it is written as itself.
 _OF_LIKE: Final = re.compile(r"[\\%_]")
 _AS_ITSELF: Final = r"\\\g<0>"
@@ -55,7 +58,8 @@ def ways_to(words: Sequence[str]) -> Iterator[Way]:
     if len(words) == 1 and len(words[0]) >= _ID_MIN_CHARS:
         between = (words[0], f"{words[0]}\U0010ffff")
         yield Way(condition="tasks.id BETWEEN ? AND ?", values=between)
-    if within := [word for word in words if _WITHIN.search(word)]:
+    within = [word for word in words if _WITHIN.search(word)]
+    if 0 < len(within) <= _WITHIN_MAX and max(map(len, within)) <= _WITHIN_MAX_CHARS:
         conditions = [rf"{_TEXTS} LIKE ? ESCAPE '\'"] * len(within)
         values = [f"%{_OF_LIKE.sub(_AS_ITSELF, word)}%" for word in within]
         if others := [word for word in words if word not in within]:
