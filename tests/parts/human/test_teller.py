@@ -24,6 +24,7 @@ from mcp_agentbus.human.teller import Teller
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import Moment, Record
+from mcp_agentbus.wakes.facts import Waiting
 
 RING = Human(command=("ring",))
 
@@ -186,7 +187,8 @@ async def test_where_the_book_of_names_cannot_be_read_holds_are_told_and_the_sta
     elsewhere = replace(settings, human=RING, url="nats://127.0.0.1:1")
     one = Teller(None, Watcher(elsewhere), None, print, frozenset)
     running = asyncio.ensure_future(one.run())
-    one.held(Reason.PROFILE, "coder", "coder", "9d0c2f1e")
+    waits = Waiting("task coder 9d0c2f1e", "task", "9d0c2f1e", "planner", "planner", "coder")
+    one.held(Reason.PROFILE, "coder", waits)
     async with asyncio.timeout(5):
         assert (await lines.get()).startswith("a wake of coder is held: ")
     running.cancel()
