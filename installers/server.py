@@ -9,13 +9,14 @@ Of one user, or of the system. No secret: they name programs and the server's fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.installers import systemd
 from mcp_agentbus.installers._parts.service import Run, check_plain, checked, run_program
 
-from mcp_agentbus.core import programs
+from mcp_agentbus.core import places, programs
 from mcp_agentbus.errors import BadSetup
 
 _UNIT_TEXT: Final = """\
@@ -63,11 +64,15 @@ PrivateDevices=yes
 """
 
 
-def is_kept(run: Run = run_program, *, by_root: bool) -> bool:
-    """Tell whether a systemd answers that would keep them: this user's, or the system's."""
-    user = () if by_root else ("--user",)
+def is_kept(environ: Mapping[str, str], run: Run = run_program, *, by_root: bool) -> bool:
+    """Tell whether a systemd answers that would keep them: this user's, or the system's.
+
+    This user's answers also where `environ` is that of cron, which does not say how to reach it.
+    """
+    lacking = "" if by_root else places.lacking_login(environ)
+    given, user = ("env", lacking) if lacking else (), () if by_root else ("--user",)
     try:
-        checked(run, "systemctl", *user, "show-environment", hint="")
+        checked(run, *given, "systemctl", *user, "show-environment", hint="")
     except BadSetup:
         return False
     return True

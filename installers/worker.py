@@ -42,6 +42,8 @@ ExecStart={command}
 WorkingDirectory={folder}
 {environ}Restart=on-failure
 RestartSec=5
+# What was typed or stands in its file is refused: it would be so at each start.
+RestartPreventExitStatus=2
 # The worker alone is told to end: it ends its programs itself, once their tasks are done; and the
 # bus server may be its child, which others need.
 KillMode=process

@@ -29,6 +29,7 @@ from mcp_agentbus.archive.kept.newer import update
 from mcp_agentbus.archive.kept.removed import (
     BUS_KEEPS,
     NOTE_REMOVED,
+    TAKEN,
     Going,
     Removed,
     Which,
@@ -50,9 +51,6 @@ _AT_ONCE: Final = 512 << 10
 _PAGES_AT_ONCE: Final = 500
 # How full it is afterwards, so that it is not made smaller at each write.
 _FULL: Final = 0.9
-
-# About how many bytes a task takes: its texts, half as much in the index at least, and its steps.
-_TAKEN: Final = "1000 + 1.5 * length(CAST(subject || request || summary || result AS BLOB))"
 
 
 @dataclass(frozen=True)
@@ -229,7 +227,7 @@ class Archive:
             why: by which limit, which is noted.
             enough: of more bytes than that no further task goes.
         """
-        oldest = f"SELECT n, updated_at, {_TAKEN} FROM tasks WHERE {which.condition}"  # noqa: S608
+        oldest = f"SELECT n, updated_at, {TAKEN} FROM tasks WHERE {which.condition}"  # noqa: S608
         gone = 0.0
         while gone < enough:
             going, size, until = [], 0.0, ""
@@ -311,8 +309,11 @@ class Archive:
     def _add_steps(self, change: Change) -> None:
         whose = (change.owner, change.inbox, change.task_id)
         self._file.executemany(
-            "INSERT OR IGNORE INTO steps (task, at, state, by, reason, note)"
-            " SELECT n, ?, ?, ?, ?, ? FROM tasks WHERE owner = ? AND inbox = ? AND id = ?",
+            "INSERT INTO steps (task, at, state, by, reason, note)"
+            " SELECT n, ?, ?, ?, ?, ? FROM tasks WHERE owner = ? AND inbox = ? AND id = ?"
+            # One that was written while its note was cut has all of it, once that is read.
+            " ON CONFLICT (task, at, state, by) DO UPDATE SET note = excluded.note"
+            " WHERE length(excluded.note) > length(steps.note)",
             [
                 (iso(step.at), step.state, step.by, _clean(step.reason),
                  _clean(step.note) if self._keeps.texts else "", *whose)

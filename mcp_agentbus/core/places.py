@@ -140,23 +140,40 @@ def state_folder(environ: "Mapping[str, str]") -> str:
 def runtime_folder(environ: "Mapping[str, str]") -> str:
     """Return the listener's folder, which need not be there.
 
-    It is one that is removed at logout where the system has one (see the XDG Base Directory
-    Specification), else it is in the state folder. A shell without a login (cron, su, ssh with a
-    command) lacks the variable, and must find the same listener as one with it.
+    It is in the one of the login where there is one, else in the state folder.
 
     Raises:
         BadSetup: as `state_folder`.
     """
     if everything := home(environ):
         return f"{everything}/run"
+    if of_login := login_folder(environ):
+        return f"{of_login}/agentbus"
+    return f"{state_folder(environ)}/run"
+
+
+def login_folder(environ: "Mapping[str, str]") -> str:
+    """Return the folder that the system removes at logout; "" if it has none.
+
+    By it the user's systemd is reached, and a listener: see the XDG Base Directory Specification. A
+    shell without a login (cron, su, ssh with a command) lacks the variable, and must find the same
+    as one with it.
+    """
     mine = f"{_USERS}/{os.getuid()}" if os.name == "posix" else ""
     for folder in (environ.get("XDG_RUNTIME_DIR", ""), mine):
         try:
             if folder.startswith("/") and os.stat(folder).st_uid == os.getuid():  # noqa: PTH116
-                return f"{folder}/agentbus"
+                return folder
         except OSError:
             continue
-    return f"{state_folder(environ)}/run"
+    return ""
+
+
+def lacking_login(environ: "Mapping[str, str]") -> str:
+    """Return what a shell without a login lacks, as NAME=VALUE; "" if that is not so."""
+    folder = login_folder(environ)
+    lacks = folder and folder != environ.get("XDG_RUNTIME_DIR")
+    return f"XDG_RUNTIME_DIR={folder}" if lacks else ""
 
 
 def own_folders(environ: "Mapping[str, str]") -> tuple[str, ...]:

@@ -116,10 +116,16 @@ class TapBook:
 
     def settle(self, record: Record) -> None:
         """Leave out what waits and is needed no more, now that a task's record is this one."""
-        left = tuple(need for need in self.waiting.needs if needs.stands(need, record))
-        if len(left) < len(self.waiting.needs):
-            self.waiting = NextTap(left, self.waiting.more)
-            self.save()
+        waiting = self.waiting.needs
+        left = tuple(need for need in waiting if needs.stands(need, record))
+        if len(left) == len(waiting):
+            return
+        for need in waiting:
+            # A step is known by its time, a wake by its task, for which another may be held.
+            if need.kind == "held" and need not in left:
+                self._keys.pop(need.key, None)
+        self.waiting = NextTap(left, self.waiting.more)
+        self.save()
 
     def take(self, at: datetime) -> NextTap:
         """Return what is to be told; from now on it counts as told."""

@@ -24,6 +24,7 @@ from mcp_agentbus.core.text import stamp
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.task import Record
+from mcp_agentbus.wakes.facts import Waiting
 
 # Among agents it is all of them.
 _ALL: Final = "*"
@@ -89,6 +90,8 @@ class Need:
     task_id: str
     #: Names it for as long as it is the same: it is told once.
     key: str
+    #: Who sent the task: others may send theirs by the same id. Empty where that is not known.
+    owner: str = ""
 
 
 def of_record(record: Record, users: Collection[str], named: Collection[str]) -> Need | None:
@@ -112,10 +115,10 @@ def of_record(record: Record, users: Collection[str], named: Collection[str]) ->
         return None
     at_work = record.agent if kind != "parked" else record.inbox
     key = f"{kind} {record.inbox} {record.task_id} {stamp(record.updated_at)}"
-    return Need(kind, _named(at_work, named), _shown(record.task_id), key)
+    return Need(kind, _named(at_work, named), _shown(record.task_id), key, _sender(record))
 
 
-def of_hold(reason: Reason, agent: str, inbox: str, task_id: str, at: datetime) -> Need | None:
+def of_hold(reason: Reason, agent: str, task: Waiting, at: datetime) -> Need | None:
     """Return what a wake needs that is held; None if it passes by itself.
 
     An agent of this user has had its wakes once a day, however many tasks wait for it.
@@ -123,8 +126,8 @@ def of_hold(reason: Reason, agent: str, inbox: str, task_id: str, at: datetime) 
     kind = reason.need
     if not kind:
         return None
-    about = f"{at:%Y-%m-%d}" if kind == "budget" else f"{inbox} {task_id}"
-    return Need(kind, agent, _shown(task_id), f"{kind} {agent} {about}")
+    about = f"{at:%Y-%m-%d}" if kind == "budget" else f"{task.inbox} {task.task_id}"
+    return Need(kind, agent, _shown(task.task_id), f"{kind} {agent} {about}", task.owner)
 
 
 def stands(need: Need, record: Record) -> bool:
@@ -132,6 +135,8 @@ def stands(need: Need, record: Record) -> bool:
 
     A question stands until its worker goes on, also while a next session has its task.
     """
+    if need.owner not in {"", _sender(record)}:
+        return True
     about = f"{record.inbox} {record.task_id}"
     if need.kind == "held":
         return record.state == "stored" or not need.key.endswith(f" {about}")
@@ -165,6 +170,11 @@ def line(needs: Sequence[Need], more: Mapping[str, int] = MappingProxyType({})) 
         if counts[kind]
     ]
     return f"{', '.join(parts)}: agentbus status"
+
+
+def _sender(record: Record) -> str:
+    """Return who sent a task; of a copy of its record that is not who owns it."""
+    return record.asked_by or record.owner
 
 
 def _named(agent: str, named: Collection[str]) -> str:

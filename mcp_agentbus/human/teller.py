@@ -3,7 +3,7 @@
 
     teller = Teller(bus, watcher, ear, log, state.of_this_machine)
     await teller.run()
-    teller.held(reason, "coder", "coder", task_id)
+    teller.held(reason, "coder", thing)
 
 Steps of tasks are read from the records of the bus, from where the last listener has left off; what
 is held, the loop says. A person is told at most once a minute, of all that has come meanwhile, and
@@ -37,6 +37,7 @@ from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import Record
+from mcp_agentbus.wakes.facts import Waiting
 
 #: The least time between two taps.
 PAUSE: Final = timedelta(minutes=1)
@@ -81,7 +82,7 @@ class Teller:
         if not self._human.is_told:
             return ""
         book = self._book
-        if book.failures:
+        if book.failures and book.waiting:
             many = book.waiting.count
             return f"{book.taps[-1].said} {many} thing{'s' * (many != 1)} to be told of."
         return book.says or self._reads_not
@@ -90,9 +91,9 @@ class Teller:
     def _human(self) -> Human:
         return self._watcher.settings.human
 
-    def held(self, reason: Reason, agent: str, inbox: str, task_id: str) -> None:
+    def held(self, reason: Reason, agent: str, task: Waiting) -> None:
         """Take note that a task wakes nobody."""
-        self._add(needs.of_hold(reason, agent, inbox, task_id, datetime.now().astimezone()))
+        self._add(needs.of_hold(reason, agent, task, datetime.now().astimezone()))
 
     async def run(self) -> None:
         """Tell until cancelled."""

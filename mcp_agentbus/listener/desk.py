@@ -160,6 +160,14 @@ class Desk:
         for refused in ((self.agent, "*"), ("*", self.agent)):
             await self.hear(bus, subjects.refused_subject(*refused), self.hear_refused)
 
+    def has_lost(self, error: AgentbusError | TimeoutError) -> bool:
+        """Tell whether a look met a role that was taken away meanwhile; the next goes without."""
+        if not isinstance(error, NotGranted) or error.role in self.ungranted:
+            return False
+        self.ungranted |= {error.role}
+        self.changed.set()
+        return True
+
     def count(self, counts: Counts | None) -> None:
         """Note how much waits for it; None: that could not be found out."""
         self.is_counted = counts is not None

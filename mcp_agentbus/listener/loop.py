@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -52,8 +51,6 @@ _CLOSE_TIMEOUT_S: Final = 7.0
 _ROLE_AGAIN: Final = timedelta(seconds=2)
 # A desk that could not be opened, though there is a bus, is tried again after this long.
 _OPEN_AGAIN_S: Final = 1.0
-# How often to ask whether a role was granted by now; nobody tells of it.
-_GRANTED_AGAIN_S: Final = 300.0
 # The server makes one inbox after the other: whoever asks it for anything waits behind as many.
 _OPENING_MAX: Final = 8
 _TIDY_BEATS: Final = int(60 / roster.BEAT_S)  # once a minute: all of the record is read
@@ -277,7 +274,7 @@ class Loop:
     async def _open(self, desk: Desk) -> float:
         """Register the agent and hear of what is stored for it, once there is a bus.
 
-        Return when to try again what was refused, by the monotonic clock: a look needs none of it.
+        Return when to do so again, by the monotonic clock: what was refused, a look does without.
         """
         while True:
             try:
@@ -300,7 +297,7 @@ class Loop:
                 # Of it alone: there may be hundreds.
                 await guarded(self._publish_here(desk), f"desk of {desk.agent}")
                 self._state.emit("ready", desk.agent, {})
-                return time.monotonic() + _GRANTED_AGAIN_S if desk.ungranted else math.inf
+                return time.monotonic() + self._state.granted_s(desk.agent)
 
     async def _subscribe(self, desk: Desk) -> None:
         state, agent = self._state, desk.agent
@@ -314,7 +311,7 @@ class Loop:
 
     async def _could_not_look(self, desk: Desk, error: AgentbusError | TimeoutError) -> None:
         """Say why an agent was not looked at; where that is refused, once, and promise no wake."""
-        if desk.blind == said(error):
+        if desk.blind == said(error) or desk.has_lost(error):
             return
         self._state.emit("bus", desk.agent, {"error": type(error).__name__})
         if isinstance(error, Refused):

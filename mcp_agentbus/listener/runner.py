@@ -204,7 +204,7 @@ class Runner:
         """
         tasks = [(thing, reason) for thing, reason in held if thing.kind == "task"]
         for thing, reason in tasks:
-            self._state.teller.held(reason, desk.agent, thing.inbox, thing.task_id)
+            self._state.teller.held(reason, desk.agent, thing)
         for why in {reason for _, reason in tasks}:
             news = [
                 thing for thing, reason in tasks if reason == why != desk.written.get(thing.key)

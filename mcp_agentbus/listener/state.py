@@ -12,6 +12,7 @@ decides nothing.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections import Counter
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 
 # A relay waits for a second to be told who it is; the roster answers in milliseconds.
 _IDENTIFIED_S: Final = 0.3
+# How often to ask whether a role is granted; nobody tells that one was given or taken away.
+_GRANTED_AGAIN_S: Final = 300.0
 #: The steps of a listener, as its log names them; tests stop at them.
 Event = Literal[
     "listening",  # it takes connections from now on
@@ -153,6 +156,14 @@ class State:
         """Return an agent without the roles that its account was not granted."""
         desk = self.desks.get(me.id)
         return me.without(desk.ungranted) if desk else me
+
+    def granted_s(self, agent: str) -> float:
+        """Return for how long it counts which roles an account grants an agent, in seconds.
+
+        One that was taken away and is given back is on the roster once it is registered again.
+        """
+        may_change = self.settings.account and self.me(agent).roles
+        return _GRANTED_AGAIN_S if may_change else math.inf
 
     def me(self, agent: str) -> Agent:
         """Return an agent as its user has set it up, else as its sessions here say of themselves.

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_agentbus.core import places
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared import cluster
@@ -159,23 +160,50 @@ def _here(plan: FolderPlan, by_hand: Path | None) -> list[str]:
     if room := _room(files.folder):
         lines.append(f"Make room: the bus may take {size(STORE_MAX_BYTES)}, the disk has {room}.")
     if by_hand:
-        server = f"{_quoted(by_hand)} -c {_quoted(files.conf)}"
-        both = server, f"agentbus server gate --dir {_quoted(files.folder)}"
-        how = "No systemd answers here. Run both, and keep them running:"
-        return [*lines, how, *(f"  {each}" for each in both)]
-    user = "" if os.geteuid() == 0 else " --user"
+        return [*lines, *_by_hand(plan, by_hand)]
+    systemctl = _systemctl()
     units = f"{_quoted(files.unit)} {_quoted(files.gate_unit)}"
     act = f"enable --now {units}"
     if plan.names & {files.conf.name, files.unit.name, files.gate_unit.name}:
         # They may be new here, and have come from elsewhere. The gate goes and comes along.
-        again = f"systemctl{user} daemon-reload; systemctl{user} restart {files.unit.name}"
+        again = f"{systemctl} daemon-reload; {systemctl} restart {files.unit.name}"
         act = f"enable {units}; {again}"
     elif files.cert.name in plan.names:
         act = f"reload {files.unit.name}"
     elif not plan.changes:
         act = f"status {files.unit.name} {files.gate_unit.name}"
-    linger = "; loginctl enable-linger" if user and act.startswith("enable") else ""
-    return [*lines, f"Here: systemctl{user} {act}{linger}"]
+    linger = "; loginctl enable-linger" if os.geteuid() and act.startswith("enable") else ""
+    return [*lines, f"Here: {systemctl} {act}{linger}"]
+
+
+def _systemctl() -> str:
+    """Return what is typed for the systemd that keeps the server, also by cron or `su`."""
+    if os.geteuid() == 0:
+        return "systemctl"
+    lacking = places.lacking_login(os.environ)
+    return " ".join(filter(None, [shlex.quote(lacking) if lacking else "", "systemctl --user"]))
+
+
+def _by_hand(plan: FolderPlan, program: Path) -> list[str]:
+    """What to do where no systemd answers: a server that runs already is not to be run twice."""
+    files, names = plan.files, plan.names
+    server = f"{_quoted(program)} -c {_quoted(files.conf)}"
+    both = [f"  {server}", f"  agentbus server gate --dir {_quoted(files.folder)}"]
+    none = "No systemd answers here."
+    if plan.is_new:
+        units = f"{_quoted(files.unit)} {_quoted(files.gate_unit)}"
+        linger = "; loginctl enable-linger" if os.geteuid() else ""
+        kept = f"Or, where one does: {_systemctl()} enable --now {units}{linger}"
+        return [f"{none} Run both, and keep them running:", *both, kept]
+    if files.conf.name in names:
+        return [
+            f"{none} End both where they run, then run them anew, and keep them running:",
+            *both,
+        ]
+    if files.cert.name in names:
+        anew = "Have the running server read its certificate, by kill -HUP PID, or start it anew:"
+        return [f"{none} {anew}", *both[:1]]
+    return [f"{none} See that both run:", *both]
 
 
 def _then(folder: Path) -> list[str]:

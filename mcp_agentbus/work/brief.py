@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from mcp_agentbus.core.framing import frame
@@ -29,9 +30,11 @@ from mcp_agentbus.store.task import Task
 PLACE: Final = "{input}"
 # An argument that has nothing but the brief, or an option whose value is nothing else.
 _WHOLE: Final = re.compile(r"(-{1,2}[\w.-]+=)?" + re.escape(PLACE))
-# Programs that run an argument which follows -c, also as the last of several letters.
+# Programs that run the first argument behind -c, also as one of several letters, that is no option.
 _SHELLS: Final = ("sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh")
 _OPTION: Final = re.compile("[-+]")
+# An option that has its value in the next argument, as `-o pipefail`.
+_NAMING: Final = re.compile(r"[-+]\w*[oO]\w*")
 _SCRIPT: Final = re.compile(r"-\w*c\w*")
 #: What Linux takes as one argument (MAX_ARG_STRLEN), in bytes, without the zero at its end.
 ARGUMENT_MAX_BYTES: Final = 128 * 1024 - 1
@@ -118,8 +121,16 @@ def _is_script(before: Sequence[str]) -> bool:
     """Tell whether what follows these words is what a shell is told to run."""
     names = [word.rpartition("/")[2] for word in before]
     shell = next((at for at, name in enumerate(names) if name in _SHELLS), len(names))
-    options = names[shell + 1 :]
-    return all(map(_OPTION.match, options)) and any(map(_SCRIPT.fullmatch, options))
+    words = names[shell + 1 :]
+    return any(
+        _SCRIPT.fullmatch(word) and _are_options(words[number:])
+        for number, word in enumerate(words)
+    )
+
+
+def _are_options(words: Sequence[str]) -> bool:
+    """Tell whether all behind the first are options of a shell, or the values of such."""
+    return all(_OPTION.match(word) or _NAMING.fullmatch(last) for last, word in pairwise(words))
 
 
 def filled(argv: Sequence[str], text: str) -> list[str]:

@@ -106,6 +106,7 @@ def worker(config: str | None, show: Show, *, install: str | None, uninstall: bo
     """Do the same as a file says, or as the first that is there; return the exit code.
 
     Raises:
+        BadInput: as `work`.
         BadSetup: its file or the settings make no sense, or its program is not there.
         BusUnreachable: no bus was there for as long as its file says.
     """
@@ -121,6 +122,7 @@ def worker(config: str | None, show: Show, *, install: str | None, uninstall: bo
     )
     if uninstall:
         return _kept_no_more(file.agent, plan.settings, show)
+    check_place(plan.argv)  # what is kept already can be kept no more, whatever its file says
     if install is not None:
         words = ("worker", "run", "--config", str(file.path.resolve()))
         return _kept(plan, words, install, show)

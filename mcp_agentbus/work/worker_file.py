@@ -28,7 +28,7 @@ from mcp_agentbus.config.values import Within, string, strings
 from mcp_agentbus.core import files, places
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup
-from mcp_agentbus.work.brief import PLACE, check_place, has_place
+from mcp_agentbus.work.brief import PLACE, has_place
 from mcp_agentbus.work.log import LogFile
 from mcp_agentbus.work.program import TIME_LIMIT_S
 
@@ -97,10 +97,6 @@ def _program(value: Any) -> tuple[str, ...]:
             f'Add it as an argument: "{PLACE}"; for a program that reads its task on standard '
             "input there is `agentbus work -- PROGRAM`.",
         )
-    try:
-        check_place(argv)
-    except BadInput as error:
-        raise Wrong(error.message.removeprefix("The program ").rstrip("."), error.hint) from None
     return argv
 
 

@@ -20,6 +20,12 @@ from mcp_agentbus.store.task import OPEN
 #: The key of [archive] by which something was removed.
 Why = Literal["days", "max_mb"]
 
+#: About how many bytes a task takes: its texts, half as much in the index at least, and its steps
+#: with their notes, any of which may have 64 KiB.
+TAKEN: Final = (
+    "1000 + 1.5 * length(CAST(subject || request || summary || result AS BLOB))"
+    " + coalesce((SELECT sum(length(CAST(note AS BLOB))) FROM steps WHERE task = tasks.n), 0)"
+)
 NOTE_REMOVED: Final = (
     "INSERT INTO removed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
     " until = max(until, excluded.until), unfinished = max(unfinished, excluded.unfinished)"

@@ -16,12 +16,17 @@ from typing import Final, NamedTuple
 _SNIPPET_WORDS: Final = 12
 # Less begins too many ids.
 _ID_MIN_CHARS: Final = 6
+# Less begins most words, and so finds most tasks.
+_BEGINNING_MIN_CHARS: Final = 3
 # What the index does not have, or only as one word from blank to blank: what is written without
 # blanks, as in Chinese, Japanese, Korean or Thai; and paths and addresses, as artifacts are.
 _WITHIN: Final = re.compile(
     "[/\\\\._\u0e00-\u0eff\u1000-\u11ff\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff"
     "\uff66-\uff9f\U00020000-\U0003ffff]"
 )
+# Of more words, or longer ones, as in a stack trace, SQLite takes no condition.
+_WITHIN_MAX: Final = 50
+_WITHIN_MAX_CHARS: Final = 1_000
 # What LIKE has a meaning for, and how it is written as itself.
 _OF_LIKE: Final = re.compile(r"[\\%_]")
 _AS_ITSELF: Final = r"\\\g<0>"
@@ -53,7 +58,8 @@ def ways_to(words: Sequence[str]) -> Iterator[Way]:
     if len(words) == 1 and len(words[0]) >= _ID_MIN_CHARS:
         between = (words[0], f"{words[0]}\U0010ffff")
         yield Way(condition="tasks.id BETWEEN ? AND ?", values=between)
-    if within := [word for word in words if _WITHIN.search(word)]:
+    within = [word for word in words if _WITHIN.search(word)]
+    if 0 < len(within) <= _WITHIN_MAX and max(map(len, within)) <= _WITHIN_MAX_CHARS:
         conditions = [rf"{_TEXTS} LIKE ? ESCAPE '\'"] * len(within)
         values = [f"%{_OF_LIKE.sub(_AS_ITSELF, word)}%" for word in within]
         if others := [word for word in words if word not in within]:
@@ -63,5 +69,18 @@ def ways_to(words: Sequence[str]) -> Iterator[Way]:
 
 
 def _match(words: Iterable[str]) -> str:
-    """Return words as FTS5 takes them, each as the beginning of one, quoted: none is its syntax."""
-    return " ".join('"' + word.replace('"', '""') + '"*' for word in words)
+    """Return words as FTS5 takes them, quoted: none is its syntax.
+
+    Each is the beginning of one, but where it is too short for that, or ends in what the index does
+    not have: of `C++` that has the `c`.
+    """
+    return " ".join(f'"{_quoted(word)}"{"*" * _begins(word)}' for word in words)
+
+
+def _quoted(word: str) -> str:
+    return word.replace('"', '""')
+
+
+def _begins(word: str) -> bool:
+    is_long = len(word) >= _BEGINNING_MIN_CHARS or not word.isascii()
+    return is_long and word[-1].isalnum()

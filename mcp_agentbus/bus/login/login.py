@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ from mcp_agentbus.errors import BadSetup, NotAllowed
 _PART: Final = r"-+BEGIN {}-+\s+(\S+)\s+-+END {}-+"
 _JWT: Final = re.compile(_PART.format("NATS USER JWT", "NATS USER JWT"))
 _SEED: Final = re.compile(_PART.format("USER NKEY SEED", "USER NKEY SEED"))
+# By what who runs a shared server logs in to it, on its machine: see `shared.server_folder`.
+_OWNERS: Final = ("admin.nk", "system.nk")
 _SECTION: Final = "under [server] in config.toml"
 
 
@@ -62,6 +65,13 @@ class Login:
         """What to do where no server answers: a shared one no command of ours starts."""
         if self.token and self.file is None:
             return "Run `agentbus server start`."
+        if self.file and self.file.name in _OWNERS and not self.account:
+            folder = shlex.quote(str(self.file.parent))
+            return (
+                "Look why it does not run here: `systemctl --user status agentbus-server`, as root "
+                "without --user; where no systemd keeps it, `agentbus server init --shared --dir "
+                f"{folder}` says how it is run."
+            )
         return (
             "See that this machine is online, and that AGENTBUS_URL, or url in config.toml, names "
             "the server; else tell whoever runs it."

@@ -119,7 +119,7 @@ def init(args: argparse.Namespace) -> int:
         carry_out = of_three.carry_out
     else:
         plan = made.plan(folder, given, units(folder))
-        by_hand = None if service.is_kept(by_root=by_root) else program
+        by_hand = None if service.is_kept(settings.environ, by_root=by_root) else program
         said = made.text(plan, dry_run=args.dry_run, by_hand=by_hand)
         data, carry_out = made.data(plan), plan.carry_out
     if not args.dry_run:

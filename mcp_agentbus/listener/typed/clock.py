@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whose clock a command is typed by: a zone has many names, and none where the machine's is meant.
 
->>> is_same("/etc/localtime", "Europe/Berlin")    # on a machine that stands there
+>>> is_same("", "Europe/Berlin")    # on a machine that stands there
 True
 """
 
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core.files import read_whole
-from mcp_agentbus.relay.typed.words import LOCAL
 
+#: By what the C library knows the time of a process for which TZ is not set.
+LOCAL: Final = "/etc/localtime"
 #: Where the C library finds what a zone's name means.
 ZONES: Final = Path("/usr/share/zoneinfo")
 # As the C library has it where nothing is named, or the machine's own is not there.
@@ -21,13 +22,16 @@ _UTC: Final = "UTC"
 
 
 def is_same(one: str, other: str) -> bool:
-    """Tell whether two values of TZ show each time alike; of what cannot be told it is not."""
+    """Tell whether two zones show each time alike; of what cannot be told it is not.
+
+    Each is as `relay.typed.words.zone` returns it.
+    """
     return one == other or _rules(one) == _rules(other)
 
 
 def _rules(zone: str) -> bytes:
     """Return what says each change of a zone: its file, else its name, which may be a rule."""
-    name = zone.removeprefix(":") or _UTC
+    name = zone.removeprefix(":") or (_UTC if zone else LOCAL)
     if name == LOCAL:
         with suppress(OSError):
             return read_whole(LOCAL)

@@ -162,7 +162,7 @@ def _typed(typed: "Sequence[str]", begun: Begun) -> words.Typed:
         told,
         request_id=begun.request_id,
         terminal=(printing.columns(), printing.rows(), int(printing.is_styled())),
-        zone=environ.get("TZ", words.LOCAL),
+        zone=words.zone(environ),
         # As `hosts.are_around`; its ancestors were asked for what is told.
         is_hosted=bool(told.get("AGENTBUS_HOST") or hosts.marked(told)),
     )

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 #: The `op` of a connection, as an earlier listener would refuse it.
 OP = "typed"
-#: By what the C library knows the time of a process for which TZ is not set.
-LOCAL = "/etc/localtime"
 #: What may be typed, with a text that was read, in bytes: more than any task holds. A command of
 #: more does without a listener.
 MAX_BYTES = 512 * 1024
@@ -57,6 +55,14 @@ def variables(environ: "Mapping[str, str]") -> dict[str, str]:
     return sent
 
 
+def zone(environ: "Mapping[str, str]") -> str:
+    """Return whose clock it is by which times are shown: TZ, or "" for the machine's own.
+
+    An empty TZ is UTC for the C library.
+    """
+    return (environ["TZ"] or "UTC") if "TZ" in environ else ""
+
+
 class Typed:
     """What was typed, where and by whom; each is one field or more of `pack`."""
 
@@ -80,7 +86,7 @@ class Typed:
         self.request_id = request_id
         #: Columns, rows, and whether it shows colours; 0 for what there is not.
         self.terminal = terminal
-        #: TZ, or `LOCAL`: whose clock it is by which times are shown.
+        #: As `zone` returns it.
         self.zone = zone
         #: Whether a host has started it, as far as its process can tell.
         self.is_hosted = is_hosted

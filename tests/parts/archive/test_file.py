@@ -254,6 +254,15 @@ def test_what_was_known_first_is_not_made_shorter(archive):
     assert archive.rows("SELECT request FROM tasks")[0]["request"].endswith("the rest")
 
 
+def test_a_step_that_was_written_while_its_note_was_cut_gets_the_rest_and_keeps_it(archive):
+    for note_of_it in ("the beg", "the beginning and all the rest", "the beg"):
+        step = Moment(state="needs_input", at=NOW, by="coder", note=note_of_it)
+        note(archive, replace(record(7, "needs_input", 2), steps=(step,)))
+
+    [row] = archive.rows("SELECT note FROM steps")
+    assert row["note"].endswith("the rest")
+
+
 def test_what_is_old_goes_with_its_steps_and_words(tmp_path):
     now = datetime.now(UTC)
     with Archive(tmp_path / "archive.db", Keeps(days=30)) as archive:

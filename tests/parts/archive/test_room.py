@@ -3,6 +3,7 @@
 
 import random
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,6 +59,19 @@ def test_of_one_that_is_too_large_only_as_much_goes_as_is_over_whatever_its_word
         assert archive.rows("SELECT count(*) FROM words WHERE words MATCH 'task'")[0][0] == len(
             left(archive)
         )
+
+
+def test_of_one_that_is_full_of_long_notes_no_more_goes_than_of_another(path):
+    with Archive(path, Keeps(max_mb=1)) as archive:
+        changes = []
+        for each in range(40):
+            change = sent(each, "x", NOW - timedelta(hours=1) + each * SECOND)
+            asked = Moment(state="needs_input", at=NOW, by="coder", note="?" * (60 << 10))
+            changes.append(replace(change, steps=(*change.steps, asked)))
+        archive.note(changes, Reached("agentbus.*.*.*.*", 1, 2), of="made")
+        archive.trim()
+
+        assert LIMIT * 0.7 < archive._size() <= LIMIT * 0.9
 
 
 def test_one_that_is_full_of_what_is_removed_already_loses_nothing(path):

@@ -59,7 +59,7 @@ def test_a_zero_byte_parts_words_and_ends_nothing(archive, words, count):
     "words",
     [
         "flak", "FLAK tes", "Bücher", "bucher", "测试", "失败了", "flaky 失败", "total_zeta", "src/TOTAL",
-        "zeta.py flak", "ci/1?a=50%", ID[:6], ID[:8], ID
+        "zeta.py flak", "A++", "it (fails)", "ci/1?a=50%", ID[:6], ID[:8], ID
     ],
 )  # fmt: skip
 def test_a_task_is_found_by_the_beginning_of_a_word_by_what_has_no_blanks_and_by_its_id(
@@ -82,6 +82,13 @@ def test_a_task_is_found_by_the_beginning_of_a_word_by_what_has_no_blanks_and_by
         "src/total_zeta_",
         "9d0c2",
         "d0c2f1",
+        "f(",
+        "a.b " * 1_100,
+        50_000 * "z" + ".",
+        ". " * 20_000,
+        "测" * 20_000,
+        "B++",
+        "te",
         "*",
     ],
 )

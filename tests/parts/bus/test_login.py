@@ -59,10 +59,22 @@ def test_a_seed_with_a_wrong_check_sum_is_refused():
     [
         (Login("the token of the embedded server", token="t"), "Run `agentbus server start`."),
         (Login("the key of laptop", key=Nkey(SEED), file=FILE, account="laptop"), "whoever runs"),
+        (
+            Login("an owner's", key=Nkey(SEED), file=Path("/bus/admin.nk")),
+            "systemctl --user status",
+        ),
+        (Login("an owner's", key=Nkey(SEED), file=Path("/bus/system.nk")), "--shared --dir /bus`"),
         (Login("the token in it", token="t", file=FILE), "whoever runs it"),
         (Login(), "whoever runs it"),
     ],
-    ids=["one's own", "an account's", "a shared one's", "one without a login"],
+    ids=[
+        "one's own",
+        "an account's",
+        "of its owner",
+        "of its owner, for itself",
+        "a shared one's",
+        "one without a login",
+    ],
 )
 async def test_where_no_server_answers_it_is_started_by_whoever_keeps_it(login, hint):
     with socket.socket() as unheard:

@@ -99,3 +99,18 @@ def test_what_is_settled_meanwhile_is_told_to_nobody_nor_asked_again(file):
 
     assert TapBook(file).waiting.needs == (need(),)
     assert not book.add(asked)
+
+
+def test_a_wake_that_is_held_again_before_it_was_told_is_told(file):
+    book = TapBook(file)
+    held = Need("held", "coder", "9d0c2f1e", "held coder coder t1")
+    book.add(held)
+
+    claimed = {"state": "claimed", "agent": "coder", "updated_at": AT}
+    book.settle(Record(task_id="t1", owner="planner", inbox="coder", **claimed))
+    assert not book.waiting
+
+    after = TapBook(file)
+    assert after.add(held)
+    after.ended(after.take(AT), is_told=True, said="ring took it.")
+    assert not after.add(held)

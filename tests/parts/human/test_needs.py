@@ -10,10 +10,15 @@ from mcp_agentbus.core.notices import Reason
 from mcp_agentbus.human.needs import Need, line, of_hold, of_record, stands
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.task import Moment, Record
+from mcp_agentbus.wakes.facts import Waiting
 
 ID = "9d0c2f1e" * 4
 OURS = {"coder", "role-review"}
 AT = datetime(2026, 11, 27, 10, tzinfo=UTC)
+
+
+def waiting(task_id=ID):
+    return Waiting(f"task coder {task_id}", "task", task_id, "planner", "planner", "coder")
 
 
 def record(state, **other):
@@ -117,7 +122,7 @@ def test_a_question_needs_a_person_until_its_worker_goes_on(states, is_needed):
 def test_a_task_that_goes_on_needs_nobody_as_one_that_was_set_aside_or_held():
     aside, hold = (
         of_record(record("parked"), {"*"}, OURS),
-        of_hold(Reason.PROFILE, "coder", "coder", ID, AT),
+        of_hold(Reason.PROFILE, "coder", waiting(), AT),
     )
     later = {"updated_at": AT + timedelta(minutes=1)}
 
@@ -125,14 +130,20 @@ def test_a_task_that_goes_on_needs_nobody_as_one_that_was_set_aside_or_held():
     assert not stands(aside, record("stored", **later))
     assert stands(hold, record("stored", **later))
     assert not stands(hold, record("claimed", **later))
-    other = record("claimed", task_id="1" * 32, **later)
-    assert stands(aside, other)
-    assert stands(hold, other)
+    for other in (
+        record("claimed", task_id="1" * 32, **later),
+        record("claimed", owner="mallory", **later),
+    ):
+        assert stands(aside, other)
+        assert stands(hold, other)
+    copied = record("claimed", owner="clerk", asked_by="planner", **later)
+    assert not stands(aside, copied)
+    assert not stands(hold, copied)
 
 
 def test_a_hold_needs_a_person_where_one_can_do_something():
     def held(reason):
-        return of_hold(reason, "coder", "coder", ID, AT)
+        return of_hold(reason, "coder", waiting(), AT)
 
     assert {reason for reason in Reason if held(reason)} == {
         Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST,
@@ -141,7 +152,7 @@ def test_a_hold_needs_a_person_where_one_can_do_something():
     assert line([held(Reason.PROFILE)]) == ("a wake of coder is held: agentbus task 9d0c2f1e")
     budget = held(Reason.DAILY_BUDGET)
     assert line([budget]) == "coder has had its wakes of today: agentbus agent wakes coder"
-    assert of_hold(Reason.DAILY_BUDGET, "coder", "coder", "0" * 32, AT).key == budget.key
+    assert of_hold(Reason.DAILY_BUDGET, "coder", waiting("0" * 32), AT).key == budget.key
 
 
 def test_of_several_the_numbers_are_told():

@@ -24,6 +24,7 @@ from mcp_agentbus.human.teller import Teller
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import Moment, Record
+from mcp_agentbus.wakes.facts import Waiting
 
 RING = Human(command=("ring",))
 
@@ -143,6 +144,17 @@ async def test_what_was_settled_before_it_could_be_told_is_told_to_nobody(teller
     telling.cancel()
 
 
+def test_a_failed_tap_is_told_of_for_as_long_as_anything_is_to_be_told(teller):
+    one = teller()
+    one._book.add(Need("held", "coder", "9d0c2f1e", "held coder coder t1"))
+    told(one, timedelta(), failures=1)
+    assert one.says
+
+    claimed = {"state": "claimed", "agent": "coder", "updated_at": datetime.now(UTC)}
+    one._book.settle(Record(task_id="t1", owner="planner", inbox="coder", **claimed))
+    assert one.says == ""
+
+
 @pytest.mark.parametrize("ends_by", [None, OSError(24, "Too many open files")])
 async def test_what_is_broken_off_as_it_is_told_waits_to_be_told(teller, monkeypatch, ends_by):
     begun = asyncio.Event()
@@ -175,7 +187,8 @@ async def test_where_the_book_of_names_cannot_be_read_holds_are_told_and_the_sta
     elsewhere = replace(settings, human=RING, url="nats://127.0.0.1:1")
     one = Teller(None, Watcher(elsewhere), None, print, frozenset)
     running = asyncio.ensure_future(one.run())
-    one.held(Reason.PROFILE, "coder", "coder", "9d0c2f1e")
+    waits = Waiting("task coder 9d0c2f1e", "task", "9d0c2f1e", "planner", "planner", "coder")
+    one.held(Reason.PROFILE, "coder", waits)
     async with asyncio.timeout(5):
         assert (await lines.get()).startswith("a wake of coder is held: ")
     running.cancel()

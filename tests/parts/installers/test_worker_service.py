@@ -56,6 +56,7 @@ def test_the_unit_quotes_what_was_typed_and_gives_a_task_its_time(monkeypatch):
     assert "WorkingDirectory=/srv/a b%%\n" in text
     assert 'Environment="A=$b"\n' in text
     assert "KillMode=process\nTimeoutStopSec=1830\n" in text
+    assert "\nRestartPreventExitStatus=2\n" in text
 
 
 def test_the_plist_reads_back_as_it_was_meant():
@@ -182,5 +183,20 @@ async def test_it_is_typed_as_any_other_worker(tmp_path):
     assert "[program:agentbus-work-coder]\n" in told
     assert f"mcp_agentbus worker run --config {tmp_path}/w.toml\n" in told
     assert sys.executable in told
+    code, told = await served.typed(tmp_path, *by_file, "--uninstall")
+    assert (code, told.split(" ", 1)[1]) == (0, "is not installed\n")
+
+
+@pytest.mark.parametrize("more", [(), ("--install", "supervisor")])
+async def test_a_file_whose_program_could_run_a_task_starts_nothing_and_is_uninstalled(
+    tmp_path, more
+):
+    file = tmp_path / "w.toml"
+    file.write_text('[agent]\nid = "coder"\nchat_cmd = ["cat", "prompt={input}"]\n')
+    by_file = ("worker", "run", "--config", str(file))
+
+    code, told = await served.typed(tmp_path, *by_file, *more)
+    assert code == 2
+    assert "has {input} within a script or another text" in told
     code, told = await served.typed(tmp_path, *by_file, "--uninstall")
     assert (code, told.split(" ", 1)[1]) == (0, "is not installed\n")

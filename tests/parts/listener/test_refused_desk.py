@@ -2,13 +2,17 @@
 """An agent whose desk the bus refuses to open: it is looked at all the same, and that is said."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from mcp_agentbus.bus.login.account import NotGranted
 from mcp_agentbus.bus.replies import ApiError
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.listener import loop as loops
+from mcp_agentbus.listener import state as states
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
@@ -88,6 +92,40 @@ async def test_a_desk_that_was_refused_is_tried_again_and_opened(state, events, 
     keeping.cancel()
 
     assert (desk.deaf, events) == ("", ["bus", "ready"])
+
+
+@pytest.mark.parametrize(
+    ("account", "roles", "is_again"),
+    [("laptop", ("review",), True), ("laptop", (), False), (None, ("review",), False)],
+)
+async def test_roles_that_an_account_may_lose_and_get_back_are_registered_again(
+    state, monkeypatch, account, roles, is_again
+):
+    monkeypatch.setattr(states, "_GRANTED_AGAIN_S", 0.0)
+    agents = {"coder": Agent("coder", roles=roles)}
+    state.watcher.settings = replace(state.settings, account=account, agents=agents)
+    desk, loop, tried = Desk("coder"), Loop(state, None, None), []
+
+    async def subscribe(_):
+        tried.append(True)
+
+    loop._subscribe = subscribe
+    looked = kept(loop, desk, times=3)
+    keeping = asyncio.ensure_future(loop._keep(desk))
+    async with asyncio.timeout(5):
+        await looked.wait()
+    keeping.cancel()
+
+    assert (len(tried) > 1) is is_again
+
+
+async def test_an_agent_that_has_lost_a_role_is_looked_at_without_it(state, events):
+    desk, loop = Desk("coder"), Loop(state, None, None)
+
+    await loop._could_not_look(desk, NotGranted("review"))
+
+    assert (desk.ungranted, desk.changed.is_set()) == ({"review"}, True)
+    assert (desk.blind, events) == ("", [])
 
 
 async def test_an_agent_that_cannot_be_looked_at_is_promised_no_wake(state, events, monkeypatch):

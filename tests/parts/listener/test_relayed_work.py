@@ -4,6 +4,7 @@
 import argparse
 import asyncio
 import contextlib
+import time
 
 import pytest
 from local_server import settings_at
@@ -86,6 +87,9 @@ class Writer:
 def no_zone(monkeypatch):
     """The listener's clock is that of whoever types."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture
@@ -173,9 +177,19 @@ async def test_a_clock_is_the_same_however_its_zone_is_spelled(here, line, relay
     assert len(line.orders) == 1
 
 
+async def test_times_are_shown_by_the_clock_as_it_is_when_a_command_is_typed(
+    here, line, relayed, monkeypatch
+):
+    monkeypatch.setenv("TZ", "XYZ-5")
+
+    await relayed.typed(asked(here, zone="XYZ-5"))
+
+    assert time.localtime().tm_zone == "XYZ"
+
+
 @pytest.mark.parametrize(
     ("told", "said"),
-    [({"zone": "/etc/localtime"}, "This listener's clock is another one."),
+    [({"zone": ""}, "This listener's clock is another one."),
      ({"version": "0.0.9"}, f"This listener is agentbus {__version__}.")],
 )  # fmt: skip
 async def test_of_another_clock_or_version_nothing_is_taken(here, line, relayed, told, said):

@@ -41,6 +41,14 @@ def test_what_a_process_says_first_is_a_line_and_then_what_was_typed():
 
 
 @pytest.mark.parametrize(
+    ("environ", "zone"),
+    [({}, ""), ({"TZ": ""}, "UTC"), ({"TZ": ":Europe/Berlin"}, ":Europe/Berlin")],
+)
+def test_a_zone_that_is_not_set_is_nothing_as_earlier_versions_have_it(environ, zone):
+    assert words.zone(environ) == zone
+
+
+@pytest.mark.parametrize(
     "packed", [b"", b"w", b"f/\0r\0z\0h0", b"f/\0r\0z\0h0\0t1\0t2\0tx", b"\xff", b"q"]
 )
 def test_what_lacks_something_is_no_command(packed):

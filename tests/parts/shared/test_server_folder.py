@@ -2,14 +2,18 @@
 """The folder of a shared server: made once, brought up to date by the same again."""
 
 import json
+import os
 import ssl
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 from certificates import Authority
 from made_server import UNITS
+from mcp_agentbus.installers import server
 
+from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority, init
 from mcp_agentbus.shared.init import Given
@@ -65,7 +69,51 @@ def test_where_no_systemd_answers_it_says_what_to_keep_running_by_the_programs_o
 
     assert f"  '/opt/a b/nats-server' -c {files.conf}" in said
     assert f"  agentbus server gate --dir {files.folder}" in said
-    assert not any("systemctl" in line for line in said)
+    [kept] = [line for line in said if "systemctl" in line]
+    assert f"{files.unit} {files.gate_unit}" in kept
+    assert kept.endswith("; loginctl enable-linger") is bool(os.geteuid())
+
+
+def test_where_no_systemd_answers_what_runs_is_not_to_be_run_twice(made, files, elapse):
+    def said():
+        plan = init.plan(files.folder, Given(), UNITS)
+        lines = init.text(plan, dry_run=False, by_hand=Path("/opt/nats-server"))
+        plan.carry_out()
+        return lines
+
+    made(names=("a",))
+    assert "See that both run:" in said()
+    elapse(800 * _DAY_S)
+    renewed = said()
+
+    assert "by kill -HUP PID, or start it anew:" in renewed
+    assert f"  /opt/nats-server -c {files.conf}" in renewed
+    assert "server gate" not in renewed
+
+
+def test_a_users_systemd_is_asked_also_where_cron_does_not_say_how_to_reach_it(
+    tmp_path, monkeypatch
+):
+    mine, asked = tmp_path / str(os.getuid()), []
+    mine.mkdir()
+    monkeypatch.setattr(places, "_USERS", str(tmp_path))
+
+    def run(argv):
+        asked.append(" ".join(argv))
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    for environ in ({}, {"XDG_RUNTIME_DIR": str(mine)}):
+        assert server.is_kept(environ, run, by_root=False)
+    assert server.is_kept({}, run, by_root=True)
+    monkeypatch.setattr(places, "_USERS", "/nowhere")
+    assert server.is_kept({}, run, by_root=False)
+
+    assert asked == [
+        f"env XDG_RUNTIME_DIR={mine} systemctl --user show-environment",
+        "systemctl --user show-environment",
+        "systemctl show-environment",
+        "systemctl --user show-environment",
+    ]
 
 
 def test_nothing_is_written_before_it_is_carried_out(files):

@@ -85,6 +85,8 @@ def test_an_argument_that_the_system_does_not_take_is_refused_and_says_what_to_d
 def test_the_brief_may_be_an_argument_or_stand_right_behind_an_option(word):
     check_place(["ai", "-c", word])
     check_place(["sh", "-c", 'ai "$1"', "sh", word])
+    check_place(["bash", "-euo", "pipefail", "-c", 'ai "$1"', "bash", word])
+    check_place(["bash", "ask.sh", word])
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,9 @@ def test_the_brief_may_be_an_argument_or_stand_right_behind_an_option(word):
         ["/bin/bash", "-c", "{input}"],
         ["env", "LANG=C", "zsh", "-lc", "{input}"],
         ["sh", "-c", "--", "{input}"],
+        ["bash", "-euo", "pipefail", "-c", "{input}"],
+        ["bash", "-c", "-o", "pipefail", "{input}"],
+        ["bash", "--rcfile", "/dev/null", "-xc", "{input}"],
         ["sh", "-c", "--ask={input}"],
         ["python", "-c", "print('{input}')"],
         ["ai", "x={input};"],

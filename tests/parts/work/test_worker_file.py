@@ -109,7 +109,6 @@ def test_each_key_is_taken_and_means_something(home):
             'Write each part in quotes, and all in brackets: ["one", "two"]',
         ),
         (', "{input}"', "", "has no {input}, where", "agentbus work -- PROGRAM"),
-        ('"{input}"', "'\"{input}\"'", "chat_cmd has {input} within", "agentbus work -- PROGRAM"),
         ('"agent-cli"', '"{input}"', "chat_cmd names no program.", "Write the program first"),
         ("tls://", "nats://", "is off this machine and the URL is without TLS", "Use tls://"),
         ("tls://", "http://", "server_url is not a nats:// or tls:// URL", "Name the server"),
