@@ -50,7 +50,7 @@ _TASK: Final = "task"
 
 
 class _Noted(NamedTuple):
-    """A shell with what is above it, and tasks that were claimed from it."""
+    """A shell with what is above it, and tasks that were claimed or gone on with from it."""
 
     shell: Sequence[Process]
     tasks: frozenset[str] = frozenset()
@@ -125,7 +125,9 @@ def above(pid: int) -> list[Process]:
 
 
 def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection[str] = ()) -> None:
-    """Note from which shell a command of a session was typed, as `above`, and what it has claimed.
+    """Note from which shell a command of a session was typed, as `above`.
+
+    With the tasks that it has claimed or gone on with: they are of the shell noted last with them.
 
     Raises:
         OSError: the file cannot be written.
@@ -134,7 +136,9 @@ def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection
     if not shell:
         return
     file, known, new = _noted_in(folder, session), _noted(folder, session), frozenset(tasks)
-    if any(_line(one.shell) == _line(shell) and one.tasks >= new for one in known):
+    line, by_task = _line(shell), _by_task(known)
+    is_known = any(_line(one.shell) == line for one in known)
+    if is_known and all(_line(by_task.get(task_id, ())) == line for task_id in new):
         os.utime(file)
         return
     own_folder(folder)
@@ -157,13 +161,15 @@ def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection
 def claimed_below(folder: Path, session: str, process: Process) -> frozenset[str]:
     """Return the tasks that commands below a process have claimed, if it and they are gone.
 
-    What it has started and that has left its group may go on with them.
+    But those that another shell has gone on with since; and what it has started and that has left
+    its group may go on with them.
     """
-    tasks, wanted = set[str](), Process.marked(process.pid, process.mark)
-    for noted in _noted(folder, session):
-        if wanted in noted.shell and _is_gone(noted.shell[: noted.shell.index(wanted) + 1]):
-            tasks |= noted.tasks
-    return frozenset(tasks)
+    wanted = Process.marked(process.pid, process.mark)
+    return frozenset(
+        task_id
+        for task_id, shell in _by_task(_noted(folder, session)).items()
+        if wanted in shell and _is_gone(shell[: shell.index(wanted) + 1])
+    )
 
 
 def gone_since(folder: Path, session: str) -> datetime | None:
@@ -195,6 +201,11 @@ def _noted(folder: Path, session: str) -> list[_Noted]:
         return [_read(line.split("\t")) for line in lines]
     except (OSError, ValueError):
         return []
+
+
+def _by_task(known: Sequence[_Noted]) -> dict[str, Sequence[Process]]:
+    """Return the shell that was noted last with each task."""
+    return {task_id: one.shell for one in known for task_id in one.tasks}
 
 
 def _read(fields: Sequence[str]) -> _Noted:

@@ -90,10 +90,21 @@ def test_what_was_claimed_below_a_program_is_known_once_nothing_of_it_is_left(tm
     shells.note(tmp_path, SESSION, [me, program], ["9b"])  # what it has started goes on
     shells.note(tmp_path, SESSION, [child, me], ["ac"])
     shells.note(tmp_path, SESSION, [child, program, me])
+    assert len((tmp_path / f"{SESSION}.above").read_bytes().splitlines()) == 3
 
     assert shells.claimed_below(tmp_path, SESSION, program) == {"7f", "8a"}
     assert shells.claimed_below(tmp_path, SESSION, me) == frozenset()
-    assert len((tmp_path / f"{SESSION}.above").read_bytes().splitlines()) == 3
+
+
+@ON_LINUX
+def test_a_task_is_of_the_shell_that_went_on_with_it_last(tmp_path):
+    me, program = processes.known(os.getpid()), ended()
+    below = []
+    for shell in ([program, me], [me], [program, me], [me]):
+        shells.note(tmp_path, SESSION, shell, ["7f"])
+        below.append(shells.claimed_below(tmp_path, SESSION, program))
+
+    assert below == [{"7f"}, frozenset(), {"7f"}, frozenset()]
 
 
 @ON_LINUX
