@@ -43,8 +43,11 @@ _IN_CONTAINERS: Final = (
 )
 # They go on when no shell is left below them.
 _OUTLIVE: Final = frozenset({"systemd", "init", "login", "sshd", "sshd-session", "tmux", "SCREEN"})
-# Commands from so many shells are noted; those that are gone make room.
-_SHELLS_MAX: Final = 64
+# So many lines are noted, more than what is kept to make room: the newest shells that may live, and
+# beside them the newest tasks, of shells that are gone too, as what those have left is given back.
+_LINES_MAX: Final = 128
+_SHELLS_KEPT: Final = 32
+_TASKS_KEPT: Final = 64
 # What stands before the id of a task: no process has such a number.
 _TASK: Final = "task"
 
@@ -142,11 +145,9 @@ def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection
         os.utime(file)
         return
     own_folder(folder)
-    if len(known) >= _SHELLS_MAX:
-        left = {_line(one.shell): one for one in known if not _is_gone(one.shell)}
-        kept = [*left.values()][-_SHELLS_MAX // 2 :]
+    if len(known) >= _LINES_MAX:
         # A loss of power ends all shells.
-        lines = [_line(*one) for one in (*kept, _Noted(shell, new))]
+        lines = [_line(*one) for one in _kept([*known, _Noted(shell, new)])]
         write_whole(file, b"".join(lines), durable=False)
         return
     # In one go, and beside others that do the same.
@@ -156,6 +157,22 @@ def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection
         os.write(descriptor, _line(shell, new))
     finally:
         os.close(descriptor)
+
+
+def _kept(known: Sequence[_Noted]) -> list[_Noted]:
+    """Return of what was noted what is kept, each shell once, with the tasks that are its own."""
+    kept, seen, shells = dict[bytes, _Noted](), set[str](), 0
+    for one in reversed(known):
+        line = _line(one.shell)
+        tasks = one.tasks - seen if len(seen) < _TASKS_KEPT else frozenset()
+        seen |= one.tasks
+        if tasks or line in kept:
+            before = kept[line].tasks if line in kept else frozenset()
+            kept[line] = _Noted(one.shell, before | tasks)
+        elif shells < _SHELLS_KEPT and not _is_gone(one.shell):
+            shells += 1
+            kept[line] = one._replace(tasks=frozenset())
+    return [*reversed(kept.values())]
 
 
 def claimed_below(folder: Path, session: str, process: Process) -> frozenset[str]:
