@@ -135,6 +135,14 @@ def is_current(settings: Settings) -> bool:
     return bool(there == wanted)
 
 
+def program(settings: Settings) -> str:
+    """Return what the plist starts, if that is a path; empty if it is not known."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, ExpatError):
+        path = str(plistlib.loads(read_whole(plist_file(settings.environ)))["ProgramArguments"][0])
+        return path if path.startswith("/") else ""
+    return ""
+
+
 def uninstall(settings: Settings, run: Run = run_program) -> list[str]:
     """Stop the agent and leave nothing of it; return what was done.
 

@@ -21,7 +21,7 @@ def manager() -> ModuleType:
 
     Both have NAME, LOG (the command that shows what the listener wrote, if one does), `install`,
     `plan`, which returns what that would do, `uninstall`, `restart`, which returns the command that
-    starts the listener anew, and `is_current`, which tells whether `install` would write the same
-    again.
+    starts the listener anew, `is_current`, which tells whether `install` would write the same
+    again, and `program`, which returns what the service starts by its path, if it says so.
     """
     return launchd if starter.by_launchd() else systemd

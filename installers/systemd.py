@@ -10,6 +10,7 @@ No root, no secret: the unit names programs and folders only.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from mcp_agentbus.relay.starter import UNIT
 
 NAME: Final = "systemd"
 LOG: Final = f"journalctl --user -u {UNIT}"
+# The program alone, as it is `quoted` or was written by a person.
+_PROGRAM: Final = re.compile(r'^ExecStart=(?:"((?:[^"\\]|\\.)*)"|(/\S*))', re.MULTILINE)
 LINGER: Final = "to keep it running while you are logged out: loginctl enable-linger"
 
 # What is not here, and why: MemoryDenyWriteExecute ends the JIT of node. RestrictNamespaces ends
@@ -145,6 +148,17 @@ def is_current(settings: Settings) -> bool:
         return rest(read_whole(unit_file(settings.environ))) == rest(_wanted(settings))
     except OSError:
         return False
+
+
+def program(settings: Settings) -> str:
+    """Return what the unit starts, if that is a path; empty if it is not known."""
+    with contextlib.suppress(OSError, ValueError):
+        if found := _PROGRAM.search(read_whole(unit_file(settings.environ)).decode()):
+            path = re.sub(r"\\(.)", r"\1", found[1] or found[2])
+            # What else begins with % only systemd knows.
+            if path.startswith("/") and "%" not in path.replace("%%", ""):
+                return path.replace("%%", "%")
+    return ""
 
 
 def uninstall(settings: Settings, run: Run = run_program) -> list[str]:

@@ -63,8 +63,8 @@ _WITH_LOGIN: Final = re.compile(r"\w+://[^/\s]*@|^[^/\s:@]+:[^/\s@]+@")
 _PROXY: Final = re.compile(r"(^|_)PROXY(_UR[IL])?$", re.IGNORECASE)
 #: What is in a text that was made of bytes which are no UTF-8.
 NO_UTF8: Final = re.compile(r"[\ud800-\udfff]")
-# What no file of a service can hold.
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+#: What no file of a service, or of this program's settings, can hold.
+UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def of(rules: Rules, environ: Mapping[str, str]) -> dict[str, str]:
@@ -134,7 +134,7 @@ def lasting(rules: Iterable[Rules], environ: Mapping[str, str]) -> tuple[dict[st
     plain = {
         name: kept[name]
         for name in sorted(kept)
-        if kept[name] and not _UNPRINTABLE.search(kept[name])
+        if kept[name] and not UNPRINTABLE.search(kept[name])
     }
     return plain, secret
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import identity
+from mcp_agentbus.config import identity, inherited
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import programs
 from mcp_agentbus.core.aio import part
@@ -48,16 +48,19 @@ async def woken(folder: Path, tell: Tell) -> str:
         BadInput: an agent cannot have that folder.
         AgentbusError: no result came.
     """
-    if shown(folder, len(str(folder))) != str(folder):
+    if inherited.UNPRINTABLE.search(str(folder)):
         raise BadInput(
             f"{shown(folder)} cannot be the folder of an agent: a letter of it is no text.",
             hint="Name another one, or leave out --wake.",
         )
     with embedded.ephemeral() as settings:
         argv = programs.ourselves(module="mcp_agentbus.demo.wake")
+        # TOML has no pairs of surrogates, which JSON would make of an emoji.
+        named = json.dumps(str(folder), ensure_ascii=False)
         settings.config_file.write_text(
-            f'[agents.coder]\nhost = "command"\nwake = "work"\ndir = {json.dumps(str(folder))}\n'
-            f"command = {json.dumps(argv)}\n"
+            f'[agents.coder]\nhost = "command"\nwake = "work"\ndir = {named}\n'
+            f"command = {json.dumps(argv, ensure_ascii=False)}\n",
+            encoding="utf-8",
         )
         settings.config_file.chmod(0o600)
         async with (

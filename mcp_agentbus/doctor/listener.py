@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -123,9 +124,10 @@ def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
         if (says := answer[part]) != "ok":
             return Check("listener", grade, f"{who}: {does}. {says}", fix.format(settings=settings))
     manager = service.manager()
-    if starter.keeps(settings.environ) and not manager.is_current(settings):
-        # Such as one that names a Python which was moved: nobody would see that before it ends.
-        wrong = f"{who}, which has another service than this agentbus writes and may not come back"
+    program = manager.program(settings) if starter.keeps(settings.environ) else ""
+    if program and not os.path.exists(program):  # noqa: PTH110
+        # Nobody would see that before it ends. What else differs may be a person's own choice.
+        wrong = f"{who}, whose service starts {program}: that is gone, and it will not come back"
         mend = _mend(settings, f"have {manager.NAME} keep the listener of this agentbus")
         return Check("listener", "warning", wrong, "Run `agentbus listen --install`.", mend)
     return Check("listener", "ok", who)

@@ -50,6 +50,8 @@ class Claim:
     number: int = 0
     #: An earlier process of the session has claimed it.
     found: bool = False
+    #: This process has changed what its record says.
+    went_on: bool = False
     #: It was to be given back, and nobody confirmed that: the write may be under way.
     unsure: bool = False
 

@@ -11,6 +11,7 @@ its one record that succeeds only if nobody else has written.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Unpack, cast
 
 from mcp_agentbus.bus.budget import one_call
@@ -164,7 +165,7 @@ async def _publish(
 
 async def _go_on(session: Session, claim: Claim, *, unkept: bool) -> Published:
     if claim.record.session == session.id:
-        session.claims.hold(claim)
+        session.claims.hold(replace(claim, went_on=True))
     else:  # it outlives this session
         entrusted.note(session, claim.record)
     if not roster.is_lease(claim.record):

@@ -92,9 +92,13 @@ async def give_back(bus: Bus, agent: str, tasks: Collection[str], until: datetim
 
 
 def _note_shell(path: Path, session: Session, pid: int) -> None:
-    """Write down from which shell the command was typed after which a session holds tasks."""
-    claimed = [task_id for task_id, claim in session.claims.items() if not claim.found]
+    """Write down from which shell the command was typed after which a session holds tasks.
+
+    With those that it has claimed or gone on with: who did that last is at work on them.
+    """
+    claims = session.claims.items()
+    tasks = [task_id for task_id, claim in claims if claim.went_on or not claim.found]
     try:
-        shells.note(path.parent, session.id, shells.above(pid), claimed)
+        shells.note(path.parent, session.id, shells.above(pid), tasks)
     except OSError as error:
         _log.warning("%s", unusable(error, path, done="written"))

@@ -35,8 +35,11 @@ from mcp_agentbus.errors import BadSetup
 _MACHINE_IDS: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 # They go on when no shell is left below them.
 _OUTLIVE: Final = frozenset({"systemd", "init", "login", "sshd", "sshd-session", "tmux", "SCREEN"})
-# Commands from so many shells are noted; those that are gone make room.
-_SHELLS_MAX: Final = 64
+# So many lines are noted, more than what is kept to make room: the newest shells that may live, and
+# beside them the newest tasks, of shells that are gone too, as what those have left is given back.
+_LINES_MAX: Final = 128
+_SHELLS_KEPT: Final = 32
+_TASKS_KEPT: Final = 64
 # What stands before the id of a task: no process has such a number.
 _TASK: Final = "task"
 # Under what names machines were here: a line each, beside the shells' files.
@@ -45,7 +48,7 @@ _MACHINES_MAX: Final = 64
 
 
 class _Noted(NamedTuple):
-    """A shell with what is above it, and tasks that were claimed from it."""
+    """A shell with what is above it, and tasks that were claimed or gone on with from it."""
 
     shell: Sequence[Process]
     tasks: frozenset[str] = frozenset()
@@ -147,7 +150,9 @@ def above(pid: int) -> list[Process]:
 
 
 def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection[str] = ()) -> None:
-    """Note from which shell a command of a session was typed, as `above`, and what it has claimed.
+    """Note from which shell a command of a session was typed, as `above`.
+
+    With the tasks that it has claimed or gone on with: they are of the shell noted last with them.
 
     Raises:
         OSError: the file cannot be written.
@@ -156,15 +161,15 @@ def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection
     if not shell:
         return
     file, known, new = _noted_in(folder, session), _noted(folder, session), frozenset(tasks)
-    if any(_line(one.shell) == _line(shell) and one.tasks >= new for one in known):
+    line, by_task = _line(shell), _by_task(known)
+    is_known = any(_line(one.shell) == line for one in known)
+    if is_known and all(_line(by_task.get(task_id, ())) == line for task_id in new):
         os.utime(file)
         return
     own_folder(folder)
-    if len(known) >= _SHELLS_MAX:
-        left = {_line(one.shell): one for one in known if not _is_gone(one.shell)}
-        kept = [*left.values()][-_SHELLS_MAX // 2 :]
+    if len(known) >= _LINES_MAX:
         # A loss of power ends all shells.
-        lines = [_line(*one) for one in (*kept, _Noted(shell, new))]
+        lines = [_line(*one) for one in _kept([*known, _Noted(shell, new)])]
         write_whole(file, b"".join(lines), durable=False)
         return
     # In one go, and beside others that do the same.
@@ -176,16 +181,34 @@ def note(folder: Path, session: str, shell: Sequence[Process], tasks: Collection
         os.close(descriptor)
 
 
+def _kept(known: Sequence[_Noted]) -> list[_Noted]:
+    """Return of what was noted what is kept, each shell once, with the tasks that are its own."""
+    kept, seen, shells = dict[bytes, _Noted](), set[str](), 0
+    for one in reversed(known):
+        line = _line(one.shell)
+        tasks = one.tasks - seen if len(seen) < _TASKS_KEPT else frozenset()
+        seen |= one.tasks
+        if tasks or line in kept:
+            before = kept[line].tasks if line in kept else frozenset()
+            kept[line] = _Noted(one.shell, before | tasks)
+        elif shells < _SHELLS_KEPT and not _is_gone(one.shell):
+            shells += 1
+            kept[line] = one._replace(tasks=frozenset())
+    return [*reversed(kept.values())]
+
+
 def claimed_below(folder: Path, session: str, process: Process) -> frozenset[str]:
     """Return the tasks that commands below a process have claimed, if it and they are gone.
 
-    What it has started and that has left its group may go on with them.
+    But those that another shell has gone on with since; and what it has started and that has left
+    its group may go on with them.
     """
-    tasks, wanted = set[str](), Process.marked(process.pid, process.mark)
-    for noted in _noted(folder, session):
-        if wanted in noted.shell and _is_gone(noted.shell[: noted.shell.index(wanted) + 1]):
-            tasks |= noted.tasks
-    return frozenset(tasks)
+    wanted = Process.marked(process.pid, process.mark)
+    return frozenset(
+        task_id
+        for task_id, shell in _by_task(_noted(folder, session)).items()
+        if wanted in shell and _is_gone(shell[: shell.index(wanted) + 1])
+    )
 
 
 def gone_since(folder: Path, session: str) -> datetime | None:
@@ -217,6 +240,11 @@ def _noted(folder: Path, session: str) -> list[_Noted]:
         return [_read(line.split("\t")) for line in lines]
     except (OSError, ValueError):
         return []
+
+
+def _by_task(known: Sequence[_Noted]) -> dict[str, Sequence[Process]]:
+    """Return the shell that was noted last with each task."""
+    return {task_id: one.shell for one in known for task_id in one.tasks}
 
 
 def _read(fields: Sequence[str]) -> _Noted:

@@ -262,7 +262,9 @@ class Runner:
         except OSError as error:  # no descriptor is left: else its agent would never be woken again
             ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
         self._clean_up(desk.agent)
-        await abandoned.give_back_soon(self._state.bus, self._folder, row.agent, process, ended)
+        ended = await abandoned.give_back_soon(
+            self._state.bus, self._folder, row.agent, process, ended
+        )
         self._end(desk, row.id, ended, read_within_s=0.0)
 
     def _left_s(self, row: Row) -> float:
@@ -301,7 +303,7 @@ class Runner:
         self._state.emit("ended", desk.agent, {"wake": wake, "outcome": ended.outcome})
         try:
             self._state.ledger.ended(
-                wake, at=datetime.now(UTC), outcome=ended.outcome, said=ended.said,
+                wake, at=ended.at or datetime.now(UTC), outcome=ended.outcome, said=ended.said,
                 exit_code=ended.exit_code, output=ended.output, usd=ended.usd,
                 interrupted=ended.outcome == "stopped",
             )  # fmt: skip
@@ -393,7 +395,7 @@ class Runner:
         )
         await writing
         for process in begun:
-            await abandoned.give_back_soon(
+            ended = await abandoned.give_back_soon(
                 self._state.bus, self._folder, desk.agent, process, ended
             )
         return ended

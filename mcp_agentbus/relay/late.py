@@ -31,8 +31,6 @@ COMMANDS = (
 )
 #: What serves a session.
 STANDALONE = "mcp_agentbus.tools.standalone"
-#: What shows a session's model a notice.
-CLAUDE_SESSION = "mcp_agentbus.wakes.hosts.claude_session"
 # An upgrade takes pip a second or two, a busy machine longer; a host waits for half a minute.
 _MISSING_MAX_S = 15.0
 _LOOK_AGAIN_S = 0.1

@@ -59,13 +59,16 @@ def joins(me: Me, young_s: float = 0.0) -> dict[str, Any]:
     return {"op": "join", **me._asdict(), "young_s": young_s}
 
 
-def can_nudge(environ: Mapping[str, str]) -> bool:
-    """Tell whether this session's host takes notices from outside: Claude Code alone does."""
+def nudger(environ: Mapping[str, str]) -> Callable[[Mapping[str, str], str], None] | None:
+    """Return what gives this session's host a notice; None if it takes none from outside.
+
+    Claude Code alone does.
+    """
     if not environ.get("CLAUDE_CODE_MESSAGING_SOCKET"):
-        return False
+        return None
     from mcp_agentbus.wakes.hosts import claude_session
 
-    return claude_session.can_nudge(environ)
+    return claude_session.nudge if claude_session.can_nudge(environ) else None
 
 
 def has_monitor(environ: Mapping[str, str]) -> bool:

@@ -127,6 +127,8 @@ class _Relay:
         self._prepares = False
         #: Set once this process serves the session.
         self._standalone: Standalone | None = None
+        #: Had from the start: a session is to be told after its package was replaced, or is gone.
+        self._nudger = member.nudger(place.environ)
         self._membership = Membership(place, me, self._nudge, self._note_claims, self._shown)
 
     @classmethod
@@ -146,7 +148,7 @@ class _Relay:
             behind.agent,
             behind.host,
             session,
-            can_nudge=member.can_nudge(place.environ),
+            can_nudge=member.nudger(place.environ) is not None,
             host_session=hosts.session_of(place.environ),
             has_monitor=member.has_monitor(place.environ),
             roles=behind.roles,
@@ -329,13 +331,9 @@ class _Relay:
 
     def _nudge(self, notice: str) -> str:
         """Show the session's model a notice; return ""; an OSError says that it was not shown."""
-        try:
-            late.load(late.CLAUDE_SESSION)
-            from mcp_agentbus.wakes.hosts import claude_session
-        except (ImportError, SyntaxError) as error:
-            raise OSError(str(error)) from None
-
-        claude_session.nudge(self._place.environ, notice)
+        if not self._nudger:
+            raise OSError("its host takes no notice")
+        self._nudger(self._place.environ, notice)
         return ""
 
     def _shown(self, results: Sequence[str]) -> frozenset[str]:

@@ -139,7 +139,7 @@ async def test_what_listens_there_and_is_no_bus_for_us_is_told_from_nobody(greet
         BusUnreachable, match=r"No server answers at 127\S+: Connection refused"
     ) as no:
         await Link.open(url, Login())
-    assert "check AGENTBUS_URL, or url in config.toml" in no.value.hint
+    assert "that AGENTBUS_URL, or url in config.toml, names the server" in no.value.hint
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import asyncio
 import shutil
 import sys
 
+import hooking
 import package_copy
 import pytest
 import served
@@ -28,6 +29,12 @@ def upgrade(package):
     ):
         with (package / f"{module}.py").open("a") as file:
             file.write(line)
+
+
+def take_away(package):
+    """Remove it, and leave it a package: Python would find the one of these tests otherwise."""
+    for file in package.rglob("*.py"):
+        file.write_text("") if file.name == "__init__.py" else file.unlink()
 
 
 def spoil(package):
@@ -87,3 +94,19 @@ async def test_where_it_cannot_go_on_what_is_asked_is_answered_with_the_reason(r
     assert "its files were replaced (ModuleNotFoundError: " in answer["error"]["message"]
     assert "Start the session anew" in answer["error"]["message"]
     assert "Traceback" not in log
+
+
+async def test_a_live_session_is_told_of_a_task_though_its_package_is_gone(planner, tmp_path):
+    house, package = planner.bus.settings, package_copy.copy(tmp_path / "site")
+    environ = {"PYTHONPATH": str(package.parent), "PYTHONSAFEPATH": "1"}
+    async with (
+        listening(house) as listener,
+        hooking.session(house, "coder", tmp_path, **environ) as (_, notices),
+    ):
+        joined = await listener.logged("joined", agent="coder")
+        take_away(package)
+        await send_task(planner, "coder", "Count", "the tests", priority="high")
+        ended = await listener.logged("ended", agent="coder")
+
+        assert (joined["can_nudge"], ended["outcome"]) == (True, "asked")
+        assert await hooking.notice(notices) == hooking.HIGH

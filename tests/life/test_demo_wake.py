@@ -8,11 +8,16 @@ import served
 
 OF_ANOTHER_BUS = {"AGENTBUS_URL": "nats://127.0.0.1:1", "AGENTBUS_TOKEN_FILE": "/nowhere"}
 
+# What joins letters, hides or turns them stands in the names of many languages.
+ODD = '\u0645\u06cc\u200c \U0001f469\u200d\U0001f4bb \u00ad\u200f"\\'
+
 
 def test_the_demo_wakes_a_coder_that_has_no_session(tmp_path):
-    (tmp_path / "a.py").write_text("# TODO\n")
+    folder = tmp_path / ODD
+    folder.mkdir()
+    (folder / "a.py").write_text("# TODO\n")
     ran = forking.ran(
-        [*served.AGENTBUS, "demo", "--wake", "--json", tmp_path],
+        [*served.AGENTBUS, "demo", "--wake", "--json", folder],
         120,
         env={**served.environ(tmp_path / "home"), **OF_ANOTHER_BUS},
     )

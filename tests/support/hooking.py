@@ -95,10 +95,10 @@ class Host:
 
 
 @contextlib.asynccontextmanager
-async def session(house, agent, folder, *, cwd=None):
+async def session(house, agent, folder, *, cwd=None, **more):
     """Open a session of Claude Code that can be told; yield its server and the notices it takes.
 
-    With `cwd`, a folder whose file says who it is.
+    With `cwd`, a folder whose file says who it is, and with more variables.
     """
     notices = asyncio.Queue()
 
@@ -108,7 +108,7 @@ async def session(house, agent, folder, *, cwd=None):
         writer.close()
 
     path = folder / f"{agent}.sock"
-    claude = served.environ(house.data_dir.parent) | interactive(f"s-{agent}", path)
+    claude = served.environ(house.data_dir.parent) | interactive(f"s-{agent}", path) | more
     async with await asyncio.start_unix_server(take, path):
         named = () if cwd else ("--agent", agent)
         with served.Pipes(claude, served.living("serve", *named, after_s=0), cwd=cwd) as pipes:

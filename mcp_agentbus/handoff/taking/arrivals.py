@@ -125,5 +125,5 @@ async def _go_on(bus: Bus, claims: Claims, claim: Claim) -> None:
             why = decisions.AFTER[decided.approved] if decided else _READ
             went_on = step(record, "working", record.agent, record.session, text.now(), reason=why)
             revision = await write_record(bus, went_on, claim.revision)
-            claims.hold(replace(claim, record=went_on, revision=revision))
+            claims.hold(replace(claim, record=went_on, revision=revision, went_on=True))
             decisions.forget(bus.settings.state_dir, record)

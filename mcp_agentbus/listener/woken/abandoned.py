@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a woken program's commands have claimed, given back where it has come to no good end.
 
-    await abandoned.give_back_soon(bus, folder, "coder", process, Ended("failed", "exit code 1"))
+    ended = Ended("failed", "exit code 1")
+    ended = await abandoned.give_back_soon(bus, folder, "coder", process, ended)
 
 No process keeps such a claim, and it lasts two hours; an urgent task would wake nobody meanwhile.
 Where a program has ended well, it may have handed on what it has claimed: that stays.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -30,15 +32,18 @@ _SOON_S: Final = 5.0
 
 async def give_back_soon(
     bus: Bus, folder: Path, agent: str, process: Process, ended: Ended
-) -> None:
+) -> Ended:
     """Do it before the look that follows the end of a wake: what is claimed counts there as read.
 
-    Where the bus is away, `give_back` does it later.
+    Where the bus is away, `give_back` does it later: of what was left at the same moment, with
+    which the end is returned. What is claimed from then on is somebody else's.
     """
+    until = datetime.now(UTC)
     if ended.outcome in _UNWELL:
         with suppress(AgentbusError, TimeoutError):
             async with asyncio.timeout(_SOON_S):
-                await _give_back(bus, folder, agent, process, datetime.now(UTC))
+                await _give_back(bus, folder, agent, process, until)
+    return replace(ended, at=until)
 
 
 async def give_back(bus: Bus, folder: Path, row: Row) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Self
 
 from mcp_agentbus.config.rules import Rules
@@ -55,6 +56,8 @@ class Ended:
     output: str = ""
     #: What it cost in US dollars, if the host says so.
     usd: float | None = None
+    #: Since when that is known; None: since it is noted.
+    at: datetime | None = None
 
     @classmethod
     def lives_on(cls, pid: int, output: str = "") -> Self:

@@ -48,6 +48,7 @@ def test_any_name_of_a_folder_fits_a_subject(name):
     assert (len(subject) <= 200, subject.isprintable()) == (True, True)
 
 
-async def test_a_folder_that_no_agent_can_have_is_refused_before_anything_is_started():
+@pytest.mark.parametrize("name", ["a\nb", "a\x7f", os.fsdecode(b"caf\xe9")])
+async def test_a_folder_that_no_agent_can_have_is_refused_before_anything_is_started(name):
     with pytest.raises(BadInput, match="cannot be the folder of an agent"):
-        await woken(Path("/a\nb"), lambda *_: None)
+        await woken(Path("/", name), lambda *_: None)

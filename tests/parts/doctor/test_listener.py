@@ -2,6 +2,7 @@
 """What `agentbus doctor` says of the listener, by what that answers and what keeps it."""
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
@@ -54,6 +55,7 @@ def manager(monkeypatch):
         LOG="journalctl",
         told=told,
         is_current=lambda _: False,
+        program=lambda _: "/moved/bin/python",
         install=lambda _: told.append("install"),
         restart=lambda: ["/bin/echo", "restart"],
     )
@@ -88,17 +90,18 @@ def test_a_service_that_is_as_it_should_be_is_started_anew(settings, answers, ma
     assert manager.told == []
 
 
-def test_a_service_that_would_start_something_else_is_told_while_its_listener_runs(
+def test_a_service_whose_program_is_gone_is_told_while_its_listener_runs(
     settings, answers, manager
 ):
+    """But not one that a person has altered."""
     answers(RUNS)
     [stale] = listener.checks(settings)
     mended = stale.mend.do()
-    manager.is_current = lambda _: True
+    manager.program = lambda _: sys.executable
     [current] = listener.checks(settings)
 
     assert (stale.state, stale.fix) == ("warning", "Run `agentbus listen --install`.")
-    assert "kept by systemd, which has another service than this agentbus writes" in stale.said
+    assert "by systemd, whose service starts /moved/bin/python: that is gone" in stale.said
     assert (mended, manager.told) == (f"listener {__version__} runs, pid 4711", ["install"])
     assert (current.state, current.mend) == ("ok", None)
 

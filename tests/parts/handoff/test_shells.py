@@ -90,10 +90,21 @@ def test_what_was_claimed_below_a_program_is_known_once_nothing_of_it_is_left(tm
     shells.note(tmp_path, SESSION, [me, program], ["9b"])  # what it has started goes on
     shells.note(tmp_path, SESSION, [child, me], ["ac"])
     shells.note(tmp_path, SESSION, [child, program, me])
+    assert len((tmp_path / f"{SESSION}.above").read_bytes().splitlines()) == 3
 
     assert shells.claimed_below(tmp_path, SESSION, program) == {"7f", "8a"}
     assert shells.claimed_below(tmp_path, SESSION, me) == frozenset()
-    assert len((tmp_path / f"{SESSION}.above").read_bytes().splitlines()) == 3
+
+
+@ON_LINUX
+def test_a_task_is_of_the_shell_that_went_on_with_it_last(tmp_path):
+    me, program = processes.known(os.getpid()), ended()
+    below = []
+    for shell in ([program, me], [me], [program, me], [me]):
+        shells.note(tmp_path, SESSION, shell, ["7f"])
+        below.append(shells.claimed_below(tmp_path, SESSION, program))
+
+    assert below == [{"7f"}, frozenset(), {"7f"}, frozenset()]
 
 
 @ON_LINUX
@@ -121,7 +132,32 @@ def test_a_shell_is_noted_once_and_those_that_are_gone_make_room(tmp_path):
     assert len(file.read_bytes().splitlines()) == 1
     assert file.stat().st_mtime > 0
 
-    for number in range(2 * shells._SHELLS_MAX):
+    for number in range(2 * shells._LINES_MAX):
         shells.note(tmp_path, SESSION, [me._replace(pid=4_194_304 + number)])
-    assert len(file.read_bytes().splitlines()) <= shells._SHELLS_MAX
+    assert len(file.read_bytes().splitlines()) <= shells._LINES_MAX
     assert shells.gone_since(tmp_path, SESSION) is None
+
+
+@ON_LINUX
+def test_what_is_claimed_stays_noted_however_many_commands_follow(tmp_path):
+    file, me, program = tmp_path / f"{SESSION}.above", processes.known(os.getpid()), ended()
+    shells.note(tmp_path, SESSION, [program, me], ["7f", "8a"])
+    shells.note(tmp_path, SESSION, [program, me], ["9b"])
+    shells.note(tmp_path, SESSION, [me], ["8a"])
+    for number in range(2 * shells._LINES_MAX):
+        shells.note(tmp_path, SESSION, [me._replace(pid=4_194_304 + number), me])
+
+    assert len(file.read_bytes().splitlines()) <= shells._LINES_MAX
+    assert shells.claimed_below(tmp_path, SESSION, program) == {"7f", "9b"}
+
+
+@ON_LINUX
+def test_of_tasks_without_end_those_that_were_noted_last_are_kept(tmp_path):
+    me, program = processes.known(os.getpid()), ended()
+    shells.note(tmp_path, SESSION, [program, me], ["7f"])
+    for number in range(2 * shells._LINES_MAX):
+        shells.note(tmp_path, SESSION, [program, me], [str(number)])
+
+    below = shells.claimed_below(tmp_path, SESSION, program)
+    assert shells._TASKS_KEPT <= len(below) <= shells._LINES_MAX + shells._TASKS_KEPT
+    assert str(2 * shells._LINES_MAX - 1) in below

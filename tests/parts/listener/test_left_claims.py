@@ -93,13 +93,17 @@ async def test_what_a_program_has_claimed_waits_again_at_once_if_it_came_to_no_g
     [row] = state.ledger.latest(agent.id)
     assert await standing(state, agent, task_id) == left
     assert row.led_to_read is is_read
+    record, _ = await read_record(state.bus, "*", agent.id, task_id)
+    # What somebody claims once it is given back is not given back again, by the end of the wake.
+    assert left[0] != "stored" or row.ended_at <= record.updated_at
 
 
+@pytest.mark.parametrize("noted", [False, True], ids=["killed", "ended"])
 @pytest.mark.parametrize("touched", [False, True])
 async def test_what_a_program_has_left_that_its_listener_ended_the_next_one_gives_back(
-    house, touched
+    house, touched, noted
 ):
-    """But what somebody has gone on with since."""
+    """But what somebody has gone on with since, or before a killed one's end was noted."""
     state, agent, task_id = house
     wake = state.ledger.note(
         agent.id, "start", keys={f"task {agent.id} {task_id}"}, senders=(), at=datetime.now(UTC)
@@ -107,13 +111,15 @@ async def test_what_a_program_has_left_that_its_listener_ended_the_next_one_give
     with program() as woken:
         state.ledger.started(wake, woken.pid, processes.known(woken.pid).mark)
         await types(state, agent, int(woken.stdout.readline()))
-    state.ledger.ended(
-        wake, at=datetime.now(UTC), outcome="stopped", said="the listener ended", interrupted=True
-    )
+    if noted:
+        at = datetime.now(UTC)
+        state.ledger.ended(wake, at=at, outcome="stopped", said="it ended", interrupted=True)
     if touched:
         await types(state, agent, os.getpid(), "working")
 
-    await Runner(state, None, {}).catch_up()
+    runner = Runner(state, None, {})
+    assert runner.left_running() == []
+    await runner.catch_up()
 
     expected = "working" if touched else "stored"
     assert (await standing(state, agent, task_id))[0] == expected
