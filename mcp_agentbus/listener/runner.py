@@ -292,8 +292,7 @@ class Runner:
 
     def _end(self, desk: Desk, wake: int, ended: Ended, *, read_within_s: float) -> None:
         """Note how a wake has ended, and have its agent looked at: was anything read?"""
-        notified = desk.notified[wake]
-        desk.notified[wake] = replace(notified, until=time.monotonic() + read_within_s)
+        desk.notified[wake] = replace(desk.notified[wake], until=time.monotonic() + read_within_s)
         self._note_end(desk, wake, ended)
         self._behind = True
         desk.running = None

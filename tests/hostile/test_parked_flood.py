@@ -12,8 +12,9 @@ from mcp_agentbus.store.upkeep import room
 LARGE = b"x" * (500 << 10)
 
 
-async def small_store(bus):
-    """Give the stream of parked tasks room for few."""
+async def small_store(bus, monkeypatch):
+    """Give the stream of parked tasks room for few, and leave it so."""
+    monkeypatch.setattr(streams.disk, "MUCH_MORE", 1 << 20)
     config = (await bus.api(f"STREAM.INFO.{subjects.DEAD}"))["config"]
     await bus.api(f"STREAM.UPDATE.{subjects.DEAD}", {**config, "max_bytes": 4 << 20})
 
@@ -32,7 +33,7 @@ async def senders(session):
 async def test_a_flood_makes_room_for_what_others_have_parked(own_world, monkeypatch):
     monkeypatch.setattr(room, "_FLOOD", 3)
     coder = await own_world.session("coder")
-    await small_store(coder.bus)
+    await small_store(coder.bus, monkeypatch)
     await park_bad(coder, "planner")
     async with Raw(coder.bus.settings.data_dir) as raw:
         for lane in ("high", "low"):
@@ -46,9 +47,11 @@ async def test_a_flood_makes_room_for_what_others_have_parked(own_world, monkeyp
     assert await senders(coder) == ["planner", "reviewer", "mallory"]
 
 
-async def test_where_no_more_can_be_parked_the_inbox_is_read_on_all_the_same(own_world):
+async def test_where_no_more_can_be_parked_the_inbox_is_read_on_all_the_same(
+    own_world, monkeypatch
+):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
-    await small_store(coder.bus)
+    await small_store(coder.bus, monkeypatch)
     async with Raw(coder.bus.settings.data_dir) as raw:
         for number in range(8):
             subject = subjects.dead_subject(coder.me.id, "low", f"mallory-{number}")

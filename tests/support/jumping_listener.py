@@ -10,9 +10,10 @@ from datetime import datetime, timedelta, tzinfo
 from mcp_agentbus.cli import main as cli
 from mcp_agentbus.core import text
 from mcp_agentbus.listener import daemon, loop, runner, state
+from mcp_agentbus.listener.woken import abandoned
 from mcp_agentbus.wakes import ledger
 
-_USERS = (ledger, loop, daemon, runner, state, text)
+_USERS = (ledger, loop, daemon, runner, abandoned, state, text)
 
 
 def set_clock(by):
