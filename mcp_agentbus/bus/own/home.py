@@ -48,7 +48,9 @@ def settings_of(bus: object) -> Settings:
     Raises:
         BadInput: it is none, as what opens one.
     """
-    if isinstance(settings := getattr(bus, "settings", None), Settings):
+    # Not by their class: where a session goes on beside an upgrade they may be of the one before.
+    settings: Settings | None = getattr(bus, "settings", None)
+    if settings is not None:
         return settings
     raise BadInput(
         f"A session needs a Bus, and this is a {type(bus).__name__}.",
