@@ -214,19 +214,20 @@ def _end(running: asyncio.Task[Any]) -> None:
 
 async def _keep_open(state: State, door: Door) -> None:
     """Have the socket be there: it is made anew where it, or its folder, is gone."""
-    deaf_since = 0.0
+    heard_at = time.monotonic()
+    is_deaf = False
     while not door.is_closed:
         await asyncio.sleep(_LOOK_AT_DOOR_S)
         if not door.is_open and not door.is_closed:
-            deaf_since = deaf_since or time.monotonic()
+            is_deaf = True
             try:
                 await door.open()
             except OSError as error:
                 state.became_deaf(str(error))
                 continue
-        if deaf_since:
-            state.became_heard(time.monotonic() - deaf_since)
-            deaf_since = 0.0
+        if is_deaf:
+            state.became_heard(time.monotonic() - heard_at)
+        heard_at, is_deaf = time.monotonic(), False
 
 
 async def _let_go(state: State) -> None:

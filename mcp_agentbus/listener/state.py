@@ -250,12 +250,13 @@ class State:
             self.emit("deaf", "", {"error": why})
 
     def became_heard(self, deaf_s: float) -> None:
-        """Note that it is reached again, after so many seconds: sessions try in ever longer steps.
+        """Note that it is reached again, after so many seconds at most.
 
-        Every one that lives has then joined within as long again, and a little.
+        Sessions try in steps of `AGAIN_S`, none more than twice as long as all before it: each that
+        lives joins within that, and a little.
         """
         self.door_says = ""
-        self._rejoined_by = time.monotonic() + min(deaf_s, AGAIN_S[-1]) + AGAIN_S[1]
+        self._rejoined_by = time.monotonic() + min(2 * deaf_s, AGAIN_S[-1]) + AGAIN_S[1]
         self.emit("listening", "", {"pid": os.getpid()})
 
     def for_somebody(self, agent: str, things: tuple[Waiting, ...]) -> tuple[Waiting, ...]:

@@ -103,7 +103,10 @@ class Conversation:
             return due
 
     def not_taken(self, message: HostMessage) -> None:
-        """Note that the server did not take a whole request: it cannot have done that."""
+        """Note that the server did not take a whole message: a request it cannot have done.
+
+        Of a notification the next server is told what it has to know in any case.
+        """
         with self._lock:
             self._note([message], is_said=False)
 
@@ -153,7 +156,7 @@ class Conversation:
 
     def _note(self, these: Sequence[HostMessage], *, is_said: bool) -> None:
         for message in these:
-            of_it = self._unanswered.get(_key(message.content["id"]), deque())
+            of_it = self._unanswered.get(_key(message.content.get("id")), deque())
             for place, asked in enumerate(of_it):
                 if asked.message is message:
                     of_it[place] = asked._replace(is_said=is_said)

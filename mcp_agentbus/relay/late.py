@@ -38,8 +38,11 @@ _LOOK_AGAIN_S = 0.1
 _lock = _thread.allocate_lock()
 
 
-def load(*names: str) -> None:
+def load(*names: str) -> bool:
     """Have these modules be loaded; those of a package that is being replaced are waited for, 15 s.
+
+    Returns:
+        Whether what was loaded before has been replaced: what was made by it is of other classes.
 
     Raises:
         ImportError, SyntaxError, OSError: one is missing for good, or is half written; what was
@@ -51,7 +54,7 @@ def load(*names: str) -> None:
     packages = frozenset(name.partition(".")[0] for name in names)
     with _lock:
         before = {name: sys.modules[name] for name in _loaded(packages)}
-        if any(map(_is_replaced, packages)):
+        if is_another := any(map(_is_replaced, packages)):
             _unload(packages)
         while True:
             try:
@@ -62,11 +65,12 @@ def load(*names: str) -> None:
                 give_up = give_up or time.monotonic() + _MISSING_MAX_S
                 # Also what was there before: it may be of another version than what is missing.
                 _unload(packages)
+                is_another = True
                 if time.monotonic() >= give_up:
                     sys.modules.update(before)
                     raise
             else:
-                return
+                return is_another
             time.sleep(_LOOK_AGAIN_S)
             importlib.invalidate_caches()
 

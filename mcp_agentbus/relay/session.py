@@ -46,7 +46,7 @@ _TAKES_WITHIN_S: Final = 1.0
 # A session that goes on for so long after its input has ended hangs; hosts kill it after 2 s.
 _HANGS_S: Final = 1.0
 # Said where no server can be loaded, or what was loaded takes it for another.
-_ENDED: Final = "agentbus cannot go on with this session, as its files were replaced"
+_ENDED: Final = "agentbus cannot go on with this session, as its files were replaced or are damaged"
 _ANEW: Final = "Start the session anew, or its MCP server. If it stays so, run `agentbus doctor`."
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
@@ -143,7 +143,7 @@ class _Relay:
         place, fault = place_of(os.environ)
         options = options._replace(fault=options.fault or fault)
         listener = None if options.fault else _Listener.asked(place, session, options)
-        behind = listener or OwnProcess.opened(options)
+        behind = listener or OwnProcess(options)
         me = Me(
             behind.agent,
             behind.host,
@@ -172,10 +172,10 @@ class _Relay:
         # The listener has ended.
         before = self._behind if self._claims and isinstance(self._behind, _Listener) else None
         try:
-            own = OwnProcess.opened(self._options, before)
-            standalone = self._made(own)
+            own = OwnProcess(self._options, before)
         except Exception as error:  # noqa: BLE001  # of a package that an upgrade has replaced
             self._cannot_go_on(error)
+        standalone = self._made(own)
         _in_background(self._catch_up, own)
         self._serve(own, standalone)
 
@@ -263,15 +263,21 @@ class _Relay:
 
     def _made(self, own: OwnProcess) -> Standalone:
         """Return what is to serve the session in this process, once it is loaded."""
-        return _load()(
-            own.asked,
-            own.me,
-            self._me.session,
-            hosted=hosts.hosted(self._place.environ),
-            watch_max_s=own.options.watch_max_s,
-            only=own.options.only,
-            fault=own.options.fault,
-        )
+        try:
+            standalone, is_another = _load()
+            if is_another:
+                own.read_again()
+            return standalone(
+                own.asked,
+                own.me,
+                self._me.session,
+                hosted=hosts.hosted(self._place.environ),
+                watch_max_s=own.options.watch_max_s,
+                only=own.options.only,
+                fault=own.options.fault,
+            )
+        except Exception as error:  # noqa: BLE001  # of a package that an upgrade has replaced
+            self._cannot_go_on(error)
 
     def _serve(self, own: OwnProcess, standalone: Standalone) -> NoReturn:
         """Serve the session in this process."""
@@ -347,16 +353,16 @@ class _Relay:
             os._exit(0)
 
 
-def _load() -> type[Standalone]:
-    """Return what serves a session, once it is loaded."""
+def _load() -> tuple[type[Standalone], bool]:
+    """Return what serves a session, once it is loaded, and whether that was of another package."""
     # What these imports make stays for good; collecting among it takes a tenth of the start.
     gc.disable()
-    late.load(late.STANDALONE)
+    is_another = late.load(late.STANDALONE)
     from mcp_agentbus.tools.standalone import Standalone
 
     gc.freeze()
     gc.enable()
-    return Standalone
+    return Standalone, is_another
 
 
 def _in_background(do: Callable[..., None], *given: Any) -> threading.Thread:

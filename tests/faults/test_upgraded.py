@@ -88,10 +88,56 @@ async def test_a_session_goes_on_with_what_it_holds_by_the_code_that_is_there_th
     assert log == ""
 
 
+# `agentbus serve`, upgraded between who the session is and what serves it: as it makes its socket.
+_UPGRADED_WITHIN = """
+import os, pathlib, socket, sys
+from mcp_agentbus import __main__ as agentbus
+from mcp_agentbus.relay.alone import own_process
+
+class Sockets:
+    def socketpair():
+        package = pathlib.Path(own_process.__file__).parents[2]
+        (package / "version.py").write_text('__version__ = "9.9.9"\\n')
+        with (package / "tools/standalone.py").open("a") as standalone:
+            standalone.write(os.environ["APPENDED"])
+        return socket.socketpair()
+
+own_process.socket = Sockets
+sys.exit(agentbus.main())
+"""
+# What a version that asks for the class of what it is given has at the end of its `standalone`.
+_STRICT = """
+from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.ids import Agent
+
+class Standalone(Standalone):
+    def __init__(self, asked, me, *more, **named):
+        if (type(asked.settings), type(me)) != (Settings, Agent):
+            raise TypeError("these are of the version before")
+        super().__init__(asked, me, *more, **named)
+"""
+
+
+async def test_an_upgrade_between_who_a_session_is_and_what_serves_it_gives_that_nothing_older(
+    planner, tmp_path
+):
+    package = package_copy.copy(tmp_path / "site")
+    own = {"PYTHONPATH": str(package.parent), "APPENDED": _STRICT}
+    environ = served.environ(planner.bus.settings.data_dir.parent) | own
+    argv = [sys.executable, "-P", "-c", _UPGRADED_WITHIN, "serve", "--agent", "coder"]
+    with Pipes(environ, argv, cwd=tmp_path) as server:
+        await asyncio.to_thread(server.greet, LEGACY)
+        answer = await asyncio.to_thread(server.call, "list_agents", era=LEGACY)
+        server.log.seek(0)
+
+        assert "coder" in str(answer)
+        assert server.log.read() == ""
+
+
 async def test_where_it_cannot_go_on_what_is_asked_is_answered_with_the_reason(relayed):
     answer, _, log = await relayed(spoil, goes_on=False)
 
-    assert "its files were replaced (ModuleNotFoundError: " in answer["error"]["message"]
+    assert "replaced or are damaged (ModuleNotFoundError: " in answer["error"]["message"]
     assert "Start the session anew" in answer["error"]["message"]
     assert "Traceback" not in log
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who a session is that its own process serves, by the configuration, and where it is served.
 
-    own = OwnProcess.opened(options)
+    own = OwnProcess(options)
 
 What reads the configuration is loaded for that alone, and late: see `late`.
 """
@@ -32,47 +32,51 @@ class Before(Protocol):
 
 
 class OwnProcess:
-    """This process serves the session, and has read the configuration for that."""
+    """This process serves the session, and has read the configuration for that.
 
-    def __init__(self, asked: Asked, me: Agent, options: Serving) -> None:
-        self.asked = asked
-        self.me = me
+    Where that cannot be read, or does not say who this is, or `options` have a fault, a session
+    that holds something goes on as `before`. Any other is nobody's: its host has the tools, which
+    answer with the reason until it is mended.
+    """
+
+    def __init__(self, options: Serving, before: Before | None = None) -> None:
         self.options = options
-        self.agent, self.host, self.roles = me.id, me.host, me.roles
+        self._before = before
+        self.asked, self.me = _read(options, before)
+        self.agent, self.host, self.roles = self.me.id, self.me.host, self.me.roles
         #: What the host says goes in at the one end; at the other it is served.
         self.connection, self.served = socket.socketpair()
 
-    @classmethod
-    def opened(cls, options: Serving, before: Before | None = None) -> OwnProcess:
-        """Read the configuration, and make a socket to this process itself.
+    def read_again(self) -> None:
+        """Read it by the package that is loaded now: what serves knows no class of another."""
+        self.asked, self.me = _read(self.options, self._before)
 
-        Where it cannot be read, or does not say who this is, or `options` have a fault, a session
-        that holds something goes on as `before`. Any other is nobody's: its host has the tools,
-        which answer with the reason until it is mended.
-        """
-        late.load(*late.IDENTITY)
-        # Errors, too: what was just loaded raises those of its own version.
-        from mcp_agentbus.config import identity
-        from mcp_agentbus.config.settings import load_settings, settings_as_before
-        from mcp_agentbus.core.ids import Agent
-        from mcp_agentbus.errors import AgentbusError
 
-        try:
-            if options.fault:
-                raise options.fault
-            asked = identity.Asked(load_settings(), options.agent)
-            return cls(asked, identity.provisional(asked).me.by_mcp(), options)
-        except AgentbusError as error:
-            from mcp_agentbus.tools.answers.readers import SHELL
+def _read(options: Serving, before: Before | None) -> tuple[Asked, Agent]:
+    """Return for whom is asked, and who that is."""
+    late.load(*late.IDENTITY)
+    # Errors, too: what was just loaded raises those of its own version.
+    from mcp_agentbus.config import identity
+    from mcp_agentbus.config.settings import load_settings, settings_as_before
+    from mcp_agentbus.core.ids import Agent
+    from mcp_agentbus.errors import AgentbusError
 
-            about = SHELL.error(error)  # as commands say it; hosts keep it in their logs
-            with suppress(OSError, AttributeError):  # it is full, or there is none
-                sys.stderr.write(f"agentbus: {about['message']}\nHint: {about['hint']}\n")
-            if before:
-                settings = settings_as_before(os.environ, before.server)
-                me = Agent(before.agent, before.host, roles=before.roles)
-                return cls(identity.Asked(settings, options.agent), me, options)
-            return cls(_nobody(options), Agent("", "mcp"), options)
+    try:
+        if options.fault:
+            raise options.fault
+        asked = identity.Asked(load_settings(), options.agent)
+        return asked, identity.provisional(asked).me.by_mcp()
+    except AgentbusError as error:
+        from mcp_agentbus.tools.answers.readers import SHELL
+
+        about = SHELL.error(error)  # as commands say it; hosts keep it in their logs
+        with suppress(OSError, AttributeError):  # it is full, or there is none
+            sys.stderr.write(f"agentbus: {about['message']}\nHint: {about['hint']}\n")
+        if before:
+            settings = settings_as_before(os.environ, before.server)
+            me = Agent(before.agent, before.host, roles=before.roles)
+            return identity.Asked(settings, options.agent), me
+        return _nobody(options), Agent("", "mcp")
 
 
 def _nobody(options: Serving) -> Asked:

@@ -13,6 +13,7 @@ from mcp_agentbus.listener import daemon, endpoint
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.wakes.ledger import Ledger
 
 JOIN = {"op": "join", "agent": "coder", "host": "cursor", "session": "1f0c"}
@@ -63,6 +64,15 @@ async def test_a_listener_that_ends_leaves_its_sessions_before_it_speaks_to_the_
         await asyncio.wait([running])
     assert running.cancelled()
     writer.close()
+
+
+@pytest.mark.parametrize("tries", range(9))
+def test_who_lost_a_deaf_listener_has_tried_it_again_before_another_is_started(state, tries):
+    """After so many tries in vain, the last of them just before it was heard again."""
+    steps = [*AGAIN_S, *[AGAIN_S[-1]] * 9]
+    state.became_heard(sum(steps[:tries]))
+
+    assert state.unsure_s("coder") > steps[tries]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

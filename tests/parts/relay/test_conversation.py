@@ -131,6 +131,14 @@ def test_what_no_server_has_taken_whole_is_not_done_whatever_has_become_of_that_
     assert maybe_done() == {1: True, 2: True}
 
 
+@pytest.mark.parametrize("said", [GREETED, cancelled(1), line(method=lines.READY)])
+def test_of_a_notification_that_no_server_has_taken_a_request_is_none_the_wiser(said):
+    conversation = talk(call(1))
+    conversation.not_taken(messages.read(said))
+
+    assert json.loads(conversation.so_far())["params"]["_meta"][lines.MAYBE_DONE] is True
+
+
 def test_a_request_waits_for_another_of_its_id_and_is_asked_then():
     conversation = Conversation()
     assert conversation.asked(messages.read(call(1, limit=1)))
