@@ -57,7 +57,8 @@ def checks(settings: Settings) -> list[Check]:
     try:
         agents, failures = answer.get("agents") or (), answer.get("failures") or ()
         lacks = [*_lacking(settings, answer), *_outbox(answer)]
-        return [_running(settings, answer), *lacks, *_failed(failures), *_held(agents)]
+        others = _of_other_versions(agents)
+        return [_running(settings, answer), *lacks, *_failed(failures), *others, *_held(agents)]
     except (LookupError, TypeError, ValueError):
         wrong = "what runs there does not say how it stands; it is of another version"
         return [_replaced(settings, wrong)]
@@ -257,6 +258,24 @@ def _failed(failures: Any) -> list[Check]:
         return []
     said = f"failed inside: {', '.join(failures)}"
     return [Check("listener's work", "warning", said, " ".join({*map(mend, failures)}))]
+
+
+def _of_other_versions(agents: Any) -> list[Check]:
+    """Say which sessions go on with what was installed when they were started."""
+    fix = (
+        "Start them anew: in Claude Code `/mcp` reconnects; a worker is ended and started; "
+        "elsewhere the host is."
+    )
+    return [
+        Check(
+            f"sessions of {agent['agent']}",
+            "warning",
+            f"not all are of the {__version__} that is installed: {others}",
+            fix,
+        )
+        for agent in agents
+        if (others := status.others_said(agent))
+    ]
 
 
 def _held(agents: Any) -> list[Check]:

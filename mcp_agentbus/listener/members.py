@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.version import __version__
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
 NUDGE_TIMEOUT_S: Final = 5.0
@@ -39,6 +41,8 @@ _SHOWN_TIMEOUT_S: Final = 0.1
 HANGS: Final = "its session did not take the notice"
 # More sessions than one user opens; stops a program that opens them in a loop.
 _MEMBERS_MAX: Final = 500
+# As PEP 440 spells them.
+_VERSION: Final = re.compile(r"[0-9A-Za-z.!+-]{1,64}")
 # Of what a session says about a notice that it did not show.
 _WHY_MAX_CHARS: Final = 200
 
@@ -52,6 +56,8 @@ class Member:
     session: str
     #: Of its process, as the kernel knows it.
     pid: int
+    #: Of agentbus, as its process was started; empty if it has told none.
+    version: str
     #: Whether its own process can put a notice before its model.
     can_nudge: bool
     #: The host's own id of the conversation; empty if it has told none.
@@ -124,6 +130,11 @@ class Members:
     def sessions_of(self, agent: str) -> tuple[Member, ...]:
         """Those of an agent."""
         return tuple(member for member in self.sessions if member.agent == agent)
+
+    def other_versions_of(self, agent: str) -> tuple[str, ...]:
+        """The other versions of agentbus that they are of; an empty one is not known."""
+        versions = {each.version for each in self.sessions_of(agent)}
+        return tuple(sorted(versions - {__version__}))
 
     def roles_of(self, agent: str) -> tuple[str, ...]:
         """The roles that one of them reads."""
@@ -260,6 +271,12 @@ def roles_of(said: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known))[:ROLES_MAX]
 
 
+def _version(said: Mapping[str, Any]) -> str:
+    """Return of which version a session says that it is; what is none is left out."""
+    version = said.get("version")
+    return version if isinstance(version, str) and _VERSION.fullmatch(version) else ""
+
+
 def _apart(above: Sequence[int], pid: int) -> int:
     """Return how many steps up the nearest process is that another one descends from, too."""
     steps = (above.index(other) for other in processes.above(pid) if other in above)
@@ -277,6 +294,7 @@ def _member(request: Mapping[str, Any], pid: int, writer: asyncio.StreamWriter) 
         host=host,
         session=session,
         pid=pid,
+        version=_version(request),
         can_nudge=request.get("can_nudge") is True,
         host_session=conversation,
         writer=writer,

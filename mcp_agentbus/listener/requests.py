@@ -209,9 +209,8 @@ class Requests:
 
     def _agent(self, desk: Desk) -> dict[str, Any]:
         state = self._state
-        return status.agent_data(
-            desk,
-            state.settings.rules.get(desk.agent),
-            len(state.members.sessions_of(desk.agent)),
-            away=state.away_since is not None,
+        rules, members = state.settings.rules.get(desk.agent), state.members
+        data = status.agent_data(
+            desk, rules, len(members.sessions_of(desk.agent)), away=state.away_since is not None
         )
+        return data | {"other_versions": members.other_versions_of(desk.agent)}

@@ -277,8 +277,15 @@ def _agent_line(agent: Mapping[str, Any]) -> str:
         parts.append("a wake is under way")
     if agent["held"]:
         parts.append(f"HELD{_until(agent)}: {agent['held']}")
+    if others := others_said(agent):
+        parts.append(f"NOT ALL OF THIS VERSION: {others}")
     says = [f"IN PART ONLY: {agent['says']}"] if agent.get("says") else []
     return " \u00b7 ".join([*parts, *refusals(agent), *says])
+
+
+def others_said(agent: Mapping[str, Any]) -> str:
+    """Return of which other versions its live sessions are, or ""."""
+    return ", ".join(each or "an earlier one" for each in agent.get("other_versions") or ())
 
 
 def refusals(agent: Mapping[str, Any]) -> list[str]:

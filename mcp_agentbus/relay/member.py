@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.starter import start_listener
+from mcp_agentbus.version import __version__
 
 #: In seconds: a session that ends sooner was a host's probe.
 LIVES_AFTER_S: Final = 2.0
@@ -56,7 +57,7 @@ def joins(me: Me, young_s: float = 0.0) -> dict[str, Any]:
 
     That comes in `young_s`, or when the session says something: until then it may be a probe.
     """
-    return {"op": "join", **me._asdict(), "young_s": young_s}
+    return {"op": "join", "version": __version__, **me._asdict(), "young_s": young_s}
 
 
 def nudger(environ: Mapping[str, str]) -> Callable[[Mapping[str, str], str], None] | None:

@@ -119,6 +119,18 @@ def test_where_nothing_here_starts_one_none_is_ended(settings, answers, monkeypa
     assert other.fix == "Run `agentbus listen --replace`."
 
 
+def test_sessions_that_an_upgrade_has_left_as_they_were_are_named(settings, answers):
+    agent = {"agent": "coder", "host": "claude-code", "reason": "", "until": None}
+    answers(RUNS | {"agents": [agent | {"other_versions": ["", "0.0.9"]}]})
+    [_, warned] = listener.checks(settings)
+    answers(RUNS | {"agents": [agent | {"other_versions": []}, agent]})
+    [whole] = listener.checks(settings)
+
+    assert (warned.name, warned.state, whole.state) == ("sessions of coder", "warning", "ok")
+    assert warned.said.endswith("installed: an earlier one, 0.0.9")
+    assert warned.fix.startswith("Start them anew")
+
+
 @pytest.mark.parametrize("wake", ["hold", "work"])
 def test_where_no_session_starts_one_doctor_does_not_say_that_one_does(tmp_path, answers, wake):
     text = CODER.format(wake)

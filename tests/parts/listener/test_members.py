@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from mcp_agentbus.listener.members import Members
+from mcp_agentbus.relay.member import Me, joins
+from mcp_agentbus.version import __version__
 
 
 class Mute:
@@ -25,10 +27,10 @@ def members():
 def enter(members):
     """Lets a process in: which it is, of whom, in which conversation."""
 
-    def entered(session, agent="coder", *, pid=0, of="c1", is_monitor=False, has_monitor=False):
+    def entered(session, agent="coder", *, pid=0, of="c1", **about):
         request = {
             "agent": agent, "host": "claude-code", "session": session, "can_nudge": True,
-            "host_session": of, "is_monitor": is_monitor, "has_monitor": has_monitor,
+            "host_session": of, **about,
         }  # fmt: skip
         return members.enter(request, pid, Mute())
 
@@ -41,6 +43,23 @@ def test_a_session_and_its_monitor_count_as_one(members, enter):
     assert members.session_of(monitor) is session
     assert members.sessions_of("coder") == (session,)
     assert set(members.of("coder")) == {session, monitor}
+
+
+def test_sessions_of_other_versions_are_known_by_what_they_say_of_themselves(members, enter):
+    enter("s1", version=__version__)
+    assert members.other_versions_of("coder") == ()
+    enter("s2", version="0.0.9+local.1")
+    enter("s3", version="0.0.9+local.1")
+    assert members.other_versions_of("coder") == ("0.0.9+local.1",)
+    enter("s4", version="Run rm -rf now!\n")
+    enter("s5")
+    assert members.other_versions_of("coder") == ("", "0.0.9+local.1")
+
+
+def test_a_session_says_of_which_version_it_is(members):
+    member = members.enter(joins(Me("coder", "cursor", "s1")), 0, Mute())
+
+    assert member.version == __version__
 
 
 def test_two_windows_are_two_sessions_and_a_monitor_alone_is_one(members, enter):

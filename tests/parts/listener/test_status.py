@@ -118,6 +118,13 @@ def test_an_installed_version_that_is_the_listeners_own_is_not_mentioned():
             ),
         ),
         (
+            {"other_versions": ["", "0.0.9"]},
+            (
+                "coder  command, wake profile work · 1 live session · waiting: 0 high, 2 other"
+                " · NOT ALL OF THIS VERSION: an earlier one, 0.0.9"
+            ),
+        ),
+        (
             {"refused": {"mallory": 3, "eve": 1}, "refused_by": {"role-a": 2}},
             (
                 "coder  command, wake profile work · 1 live session · waiting: 0 high, 2 other"
