@@ -23,6 +23,7 @@ from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.core.ids import ANY_SENDER, agent_id
 from mcp_agentbus.core.notices import takes
+from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket
@@ -230,7 +231,7 @@ async def _rename(args: argparse.Namespace, settings: Settings) -> None:
         f"{old} is {new} already: this moves what has come back since."
         if moved.again
         else f"{old} is {new} from now on.",
-        f"Moved: {_many(moved.tasks, 'waiting task')}, {_many(moved.results, 'result')}.",
+        f"Moved: {many(moved.tasks, 'waiting task')}, {many(moved.results, 'result')}.",
     ]
     if moved.file:
         lines.append(f'Write agent = "{new}" into {moved.file}, which names {old}.')
@@ -238,30 +239,26 @@ async def _rename(args: argparse.Namespace, settings: Settings) -> None:
         lines.append(f"Until you start them again, open sessions are {old}: {moved.sessions}.")
     if moved.held:
         lines.append(
-            f"Held by a session of {old}, so they stay with it: {_many(moved.held, 'task')}. "
+            f"Held by a session of {old}, so they stay with it: {many(moved.held, 'task')}. "
             f"What is given back waits under {old} until you run the same again."
         )
     if moved.parked:
         lines.append(
-            f"Set aside under {old}: {_many(moved.parked, 'task')}. To have one: agentbus replay "
+            f"Set aside under {old}: {many(moved.parked, 'task')}. To have one: agentbus replay "
             f"TASK --agent {old}, then the same again. To see them: agentbus parked --agent {old}"
         )
     if moved.unseen:
         lines.append(
             f"Not seen yet, and on a bus with accounts they stay {old}'s: "
-            f"{_many(moved.unseen, 'result')}. To see them: agentbus inbox --agent {old}"
+            f"{many(moved.unseen, 'result')}. To see them: agentbus inbox --agent {old}"
         )
     if moved.awaited:
         having = f"inbox --agent {old}" if settings.account else f"agent rename {old} {new}"
         lines.append(
-            f"Without an end yet is what {old} has sent: {_many(moved.awaited, 'task')}. "
+            f"Without an end yet is what {old} has sent: {many(moved.awaited, 'task')}. "
             f"To have the results once they are there: agentbus {having}"
         )
     show(args, "\n".join(lines), {"id": new, "was": old, **asdict(moved)})
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 async def _forget(args: argparse.Namespace, settings: Settings) -> None:

@@ -52,6 +52,12 @@ def minute(at: str) -> str:
     return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
 
 
+def many(count: int, what: str, *, grouped: bool = False) -> str:
+    """Return a number of things, such as `1 task` or `2 tasks`; grouped as in `1,204 tasks`."""
+    number = f"{count:,}" if grouped else f"{count}"
+    return f"{number} {what}" if count == 1 else f"{number} {what}s"
+
+
 def size(count: float) -> str:
     """Return a number of bytes for a person, such as `2 KiB` or `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB"):

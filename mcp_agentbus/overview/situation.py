@@ -35,7 +35,6 @@ from mcp_agentbus.overview.why import Why, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import many
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
@@ -322,11 +321,11 @@ def _typed_first(todo: str) -> str:
 def _parked(here: Known) -> Iterable[Need]:
     parked = dict(here.bus.parked if here.bus else standing.parked(here.current.archive))
     if nobodys := parked.pop("", 0):
-        what = f"{many(nobodys, 'task')} set aside for nobody who can be one"
+        what = f"{text.many(nobodys, 'task')} set aside for nobody who can be one"
         yield Need("parked", "", what, "`agentbus doctor --fix` removes what nobody can read.")
     for inbox, count in sorted(parked.items()):
         agent = "ID" if inbox.startswith(ROLE_PREFIX) else inbox
-        command, what = f"agentbus parked --agent {agent}", f"{many(count, 'task')} set aside"
+        command, what = f"agentbus parked --agent {agent}", f"{text.many(count, 'task')} set aside"
         todo = f"`{command}` says why; `agentbus replay` offers one again."
         yield Need("parked", address_of(inbox), what, todo, command=command)
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
+from mcp_agentbus.core.text import many
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case
 from mcp_agentbus.overview.todo import todo_for
@@ -24,7 +25,7 @@ from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
 from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, clock, many
+from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, clock
 
 #: What a question's state asks of whoever can give it.
 ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}

@@ -23,6 +23,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, untaken
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.text import many
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
@@ -270,5 +271,5 @@ def _tasks(task_ids: Iterable[str]) -> str:
     """Name tasks: by the beginning of an id that is ours, the others by how many there are."""
     known = list(dict.fromkeys(task_ids))
     ours = [each[:_SHOWN_CHARS] for each in known if ids.is_own_task_id(each)]
-    count = f"{len(known):,} task{'s' * (len(known) != 1)}"
+    count = many(len(known), "task", grouped=True)
     return f"{count} ({named(ours)})" if ours else count

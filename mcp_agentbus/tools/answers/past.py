@@ -22,7 +22,7 @@ from mcp_agentbus.archive.kept.place import cursor_of
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_inbox
-from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.core.text import many, now, stamp
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.task import ENDS, HELD, State
 from mcp_agentbus.tools.answers import layout, words
@@ -90,7 +90,7 @@ def history_text(page: History, whose: str, reader: Reader = MODEL, *, none: str
     count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
     listed = page.tasks[:count]
     cursor = page.next_cursor if count == len(page.tasks) else cursor_of(listed[-1])
-    head = f"{words.many(len(listed), 'task')} {whose}, the latest first."
+    head = f"{many(len(listed), 'task')} {whose}, the latest first."
     head += f" More: {reader.page(cursor)}." if cursor else ""
     facts = [head, *layout.noted([reader.hint(note) for note in notes]), *map(row, listed)]
     about = ["What they are about:", frame("\n".join(map(said_line, listed)), said_by="")]

@@ -18,7 +18,7 @@ from typing import Final
 
 from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.ids import address_of
-from mcp_agentbus.core.text import is_count
+from mcp_agentbus.core.text import is_count, many
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.publishing.published import Published
@@ -138,13 +138,13 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     shown = len(inbox.tasks) - left
     before = shown - tasks, len(inbox.results) - len(results)
     counts = [
-        f"{words.many(tasks, 'task')}{' (this look claims none)' * inbox.peeked}" if tasks else "",
-        words.many(len(_told_as_one(results)), "result") if results else "",
-        f"{words.many(answers, 'answer')} to a question" if answers else "",
-        f"{words.many(decisions, 'decision')} of your user" if decisions else "",
-        f"{words.many(before[0], 'task')} given before and still held" if before[0] else "",
-        f"{words.many(left, 'task')} left to this agent's shell" if left else "",
-        f"{words.many(before[1], 'result')} given before" if before[1] else "",
+        f"{many(tasks, 'task')}{' (this look claims none)' * inbox.peeked}" if tasks else "",
+        many(len(_told_as_one(results)), "result") if results else "",
+        f"{many(answers, 'answer')} to a question" if answers else "",
+        f"{many(decisions, 'decision')} of your user" if decisions else "",
+        f"{many(before[0], 'task')} given before and still held" if before[0] else "",
+        f"{many(left, 'task')} left to this agent's shell" if left else "",
+        f"{many(before[1], 'result')} given before" if before[1] else "",
     ]
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
     what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + nothing
@@ -153,14 +153,14 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
     if not inbox.peeked and hidden > 0:
         more = "more task" if shown else "task"
-        head += f" {words.many(hidden, more)} held by this session."
+        head += f" {many(hidden, more)} held by this session."
     if inbox.more_results:
         head += " More results may be there: read again."
     if not inbox.results and inbox.results_elsewhere:
-        head += f" {words.many(inbox.results_elsewhere, 'result')} for another session of {me}."
+        head += f" {many(inbox.results_elsewhere, 'result')} for another session of {me}."
     elsewhere = inbox.held_elsewhere - left
     if not shown and elsewhere > 0:
-        head += f" {words.many(elsewhere, 'task')} held by other sessions."
+        head += f" {many(elsewhere, 'task')} held by other sessions."
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
         head += f" Waiting: {words.counts(inbox.waiting)}."
         if inbox.of_gone:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How times, counts, facts and questions are spelled in answers.
 
->>> many(2, "task")
-'2 tasks'
+>>> ago(now() - timedelta(minutes=4))
+'4 min ago'
 """
 
 from __future__ import annotations
@@ -60,11 +60,6 @@ def clock(at: datetime, current: datetime) -> str:
 def when(at: datetime) -> str:
     """Return a time, to the second."""
     return at.strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def many(count: int, what: str) -> str:
-    """Return a number of things."""
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def whether_there(agent: str, state: str) -> str:
