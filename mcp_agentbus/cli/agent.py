@@ -21,7 +21,7 @@ from mcp_agentbus.config.rules import MEANS, Rules, profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.feather.printing import say
-from mcp_agentbus.core.ids import ANY_SENDER, agent_id
+from mcp_agentbus.core.ids import ANY_SENDER, agent_id, role_address
 from mcp_agentbus.core.notices import takes
 from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
@@ -283,9 +283,9 @@ def _allow(args: argparse.Namespace, settings: Settings) -> None:
 
     folder = Path(places.absolute(args.folder, settings.environ)).resolve()
     file = allow(settings, folder)
-    roles = [f"role:{role}" for role in file.roles]
+    roles = ", ".join(map(role_address, file.roles))
     means = [f"its sessions are {file.agent}"] if file.agent else []
-    means += [f"they read {', '.join(roles)}"] if roles else []
+    means += [f"they read {roles}"] if roles else []
     show(
         args,
         f"{folder} is allowed: {' and '.join(means) or 'it asks for nothing'}. Sessions that are "

@@ -254,10 +254,7 @@ def roles_of(said: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the roles that a session says that it reads; what is none is left out."""
     roles = said.get("roles")
     given = roles if isinstance(roles, list | tuple) else ()
-    known = (
-        each for each in given if isinstance(each, str) and ids.is_inbox(ids.ROLE_PREFIX + each)
-    )
-    return tuple(dict.fromkeys(known))[:ROLES_MAX]
+    return tuple(dict.fromkeys(filter(ids.is_role, given)))[:ROLES_MAX]
 
 
 def _apart(above: Sequence[int], pid: int) -> int:

@@ -18,7 +18,7 @@ from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
 from mcp_agentbus.core.children.descriptors import mend
-from mcp_agentbus.core.ids import PROBE, WAKE_ON, address_of
+from mcp_agentbus.core.ids import PROBE, WAKE_ON, address_of, role_address
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.errors import NoListener, SilentListener
@@ -114,7 +114,7 @@ def _says(desk: Desk) -> str:
         return f"it cannot be looked at, and is not woken: {desk.blind}"
     if desk.deaf:
         return f"it is looked at every half minute only: {desk.deaf}"
-    if roles := ", ".join(f"role:{role}" for role in sorted(desk.ungranted)):
+    if roles := ", ".join(map(role_address, sorted(desk.ungranted))):
         return (
             f"its account was not granted {roles}: take them out of its roles, or have the "
             "server's owner grant them by `agentbus server accounts NAME --role ROLE`"

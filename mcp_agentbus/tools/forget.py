@@ -94,7 +94,7 @@ async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:
         with suppress(NotAllowed):  # nor does it read those of a role that it was not granted
             left[role] = await count_waiting(bus, f"{ids.ROLE_PREFIX}{role}")
     left = {role: count for role, count in left.items() if count}
-    counts = [f"{many(count, 'task')} of role:{role}" for role, count in left.items()]
+    counts = [f"{many(count, 'task')} of {ids.role_address(role)}" for role, count in left.items()]
     lost = f" {', '.join(counts)}: nobody reads that until another agent has the role."
     return left, lost if left else ""
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Final
 
 from mcp_agentbus.core.framing import one_line
-from mcp_agentbus.core.ids import address_of
+from mcp_agentbus.core.ids import ROLE_PREFIX, address_of
 from mcp_agentbus.core.text import is_count, many
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.lookup import Life
@@ -207,7 +207,7 @@ def _task_block(item: Item, reader: Reader) -> Block:
     facts.append(f"{state} by {item.holder}" if item.holder else state)
     if item.attempt > 1:
         facts.append(f"attempt {item.attempt}")
-    if task.to.startswith("role-"):
+    if task.to.startswith(ROLE_PREFIX):
         facts.append(f"for {address_of(task.to)}")
     facts += [WANTS_NOTHING] if task.expect == "nothing" else []
     facts.append(f"sent {words.when(task.created_at)}, expires {words.when(task.expires_at)}")
