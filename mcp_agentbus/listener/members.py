@@ -26,6 +26,7 @@ from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import local_socket
+from mcp_agentbus.wakes.facts import Reached
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
 NUDGE_TIMEOUT_S: Final = 5.0
@@ -124,6 +125,15 @@ class Members:
     def sessions_of(self, agent: str) -> tuple[Member, ...]:
         """Those of an agent."""
         return tuple(member for member in self.sessions if member.agent == agent)
+
+    def reached(self, agent: str) -> Reached:
+        """Return whether an agent has live sessions, and how one comes to know of a task."""
+        here = self.of(agent)
+        if any(member.can_nudge for member in here):
+            return "can_be_told"
+        if any(member.reads_by_itself for member in here):
+            return "reads_by_itself"
+        return "cannot_be_told" if here else "none"
 
     def roles_of(self, agent: str) -> tuple[str, ...]:
         """The roles that one of them reads."""
