@@ -73,9 +73,11 @@ class Survey:
             left_out = many(self.left_out, "file", grouped=True)
             rows.append(f"Not read: {left_out}, too many, too large or not readable")
         common = self.languages.most_common(8)
-        rows += ["", "Languages"] * bool(common)
+        if common:
+            rows += ["", "Languages"]
         rows += [f"  {count:>6,}  {name}" for name, count in common]
-        rows += ["", "Largest files"] * bool(self.largest)
+        if self.largest:
+            rows += ["", "Largest files"]
         rows += [f"  {size:>10,} bytes  {name}" for size, name in self.largest]
         return "\n".join(rows)
 

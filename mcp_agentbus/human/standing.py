@@ -32,7 +32,7 @@ def data(settings: Settings) -> dict[str, Any]:
     return {
         "by": ways.name(human) if human.is_told else None,
         "on": [need for need in NEEDS if need in human.on] if human.is_told else [],
-        "quiet_hours": hours and f"{hours.begin:%H:%M}-{hours.end:%H:%M}",
+        "quiet_hours": f"{hours.begin:%H:%M}-{hours.end:%H:%M}" if hours else None,
         "wrong": _wrong(settings),
         "waiting": book.waiting.count,
         "taps": [

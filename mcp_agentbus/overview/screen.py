@@ -171,7 +171,7 @@ def _foot(now: Situation) -> list[str]:
         lines.append(_next(now))
     lines += now.notes
     if not now.extent.is_whole:
-        unread = f", {text.many(now.unread, 'unfinished task')} among it," * bool(now.unread)
+        unread = f", {text.many(now.unread, 'unfinished task')} among it," if now.unread else ""
         lines.append(f"What is older{unread} is read bit by bit: look again.")
     return lines
 
@@ -273,10 +273,14 @@ def _agent_row(agent: AgentAtWork, now: Situation) -> tuple[str, ...]:
         task, since = agent.held[0]
         done = f" {task.progress:g}%" if task.progress is not None else ""
         facts.append(f"at {_id(task)}{done}, {_lasting(since, now)}")
-        facts += [f"and {at - 1} more"] * (at > 1)
-    facts += [text.many(agent.asks, "question")] * bool(agent.asks)
-    facts += ["a wake is under way"] * agent.is_waking
-    facts += [f"{counts(agent.waiting)} wait"] * bool(agent.waiting)
+        if at > 1:
+            facts.append(f"and {at - 1} more")
+    if agent.asks:
+        facts.append(text.many(agent.asks, "question"))
+    if agent.is_waking:
+        facts.append("a wake is under way")
+    if agent.waiting:
+        facts.append(f"{counts(agent.waiting)} wait")
     facts += status.refusals(agent.refused)
     return agent.id, _STATES.get(agent.state, seen), line(facts)
 
@@ -340,7 +344,8 @@ def _indent(each: str) -> str:
 
 def _said(name: str, task: Past, columns: int) -> str:
     """Return what a task is about, and what its worker asks, on one line of the screen."""
-    asked = (task.question and task.question.is_open and (task.summary or task.result)) or ""
+    is_asking = task.question is not None and task.question.is_open
+    asked = task.summary or task.result if is_asking else ""
     asks = f" asks: {one_line(asked, _SUBJECT_CHARS)} |" if asked else ":"
     said = f"{name}{asks} {one_line(task.subject, _SUBJECT_CHARS)}"
     return text.cut(said, columns - len(INDENT)) if columns else said

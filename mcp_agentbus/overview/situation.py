@@ -288,9 +288,12 @@ def _unwoken(here: Known, waits: Iterable[Rests]) -> Iterable[Need]:
     reason, todo = "no listener runs", "`agentbus listen --install` keeps one running."
     if here.listener.state != "stopped":
         names = list(dict.fromkeys(address_of(task.inbox) for task in (first, *tasks)))
-        more = [f"{len(names) - _NAMES_MAX} more"] * (len(names) > _NAMES_MAX)
-        *some, last = [*names[:_NAMES_MAX], *more]
-        reason = f"nothing starts {' or '.join([*[', '.join(some)] * bool(some), last])}"
+        shown = names[:_NAMES_MAX]
+        if len(names) > _NAMES_MAX:
+            shown.append(f"{len(names) - _NAMES_MAX} more")
+        *others, last = shown
+        listed = f"{', '.join(others)} or {last}" if others else last
+        reason = f"nothing starts {listed}"
         todo = why(here.case(first)).todo
     priorities = {some.priority for some in urgent}
     which = " or ".join(lane for lane in LANES if lane in priorities)

@@ -89,10 +89,11 @@ def _over(case: Case) -> Why:
     seen = task.seen_at is not None and task.seen_at >= at
     late = ", after its deadline" if task.late else ""
     told = "has seen that" if seen else "has not seen that yet"
-    is_no = is_against(task.state, task.reason)
-    against = f", {AGAINST}" if is_no else ""
+    brief, against = "seen" if seen else "not seen yet", ""
+    if is_against(task.state, task.reason):
+        brief, against = f"DENIED before, {brief}", f", {AGAINST}"
     return Why(
-        "DENIED before, " * is_no + ("seen" if seen else "not seen yet"),
+        brief,
         f"It is over: {task.state} by {task.agent or 'nobody known'} {when}{late}{against}; "
         f"{task.owner} {told}.",
         f"Its result: `agentbus task {short(task.task_id)}`.",
@@ -222,11 +223,12 @@ def _wakes_nobody(case: Case) -> Why | None:
     lane, is_word = case.task.priority, case.task.expect == "nothing"
     if lane in case.wake_on and not is_word:
         return None
-    what = f"It is {lane}, and nobody is woken for {lane}"
+    word, what = "", f"It is {lane}, and nobody is woken for {lane}"
     if is_word:
+        word = "a word, "
         what = "It is a word: its reader is shown it at its next call, and it wakes nobody"
     return Why(
-        f"{'a word, ' * is_word}wakes nobody; {_there(case, brief=True)}",
+        f"{word}wakes nobody; {_there(case, brief=True)}",
         f"{what}; {_there(case)}.{_place(case)}",
         _have_it_read(case),
     )

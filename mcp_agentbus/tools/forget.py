@@ -121,14 +121,16 @@ async def see_handed_on(settings: Settings, agent: str) -> None:
     if not ours:
         return
     are, live = "is" if len(ours) == 1 else "are", [each for each in ours if not each.is_over]
-    more = live and (
-        " `agentbus status` says why it waits. To withdraw one: agentbus result "
-        f"{live[0].task.id} cancelled --agent {agent}"
-    )
+    hint = "Once the listener has handed that on, do it again."
+    if live:
+        hint += (
+            " `agentbus status` says why it waits. To withdraw one: agentbus result "
+            f"{live[0].task.id} cancelled --agent {agent}"
+        )
     raise Refused(
         f"{many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
         "be known again by that. Nothing was changed.",
-        hint=f"Once the listener has handed that on, do it again.{more or ''}",
+        hint=hint,
     )
 
 

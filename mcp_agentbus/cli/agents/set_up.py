@@ -102,5 +102,7 @@ def row(said: dict[str, Any]) -> str:
 
 
 def _hours(rules: Rules) -> str | None:
-    hours = rules.quiet_hours
-    return hours and f"{hours[0]:%H:%M}-{hours[1]:%H:%M}"
+    if rules.quiet_hours is None:
+        return None
+    begin, end = rules.quiet_hours
+    return f"{begin:%H:%M}-{end:%H:%M}"

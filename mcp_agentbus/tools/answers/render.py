@@ -137,8 +137,9 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     left = sum(bool(item.given_at and item.holder) for item in inbox.tasks)
     shown = len(inbox.tasks) - left
     before = shown - tasks, len(inbox.results) - len(results)
+    claims = " (this look claims none)" if inbox.peeked else ""
     counts = [
-        f"{many(tasks, 'task')}{' (this look claims none)' * inbox.peeked}" if tasks else "",
+        f"{many(tasks, 'task')}{claims}" if tasks else "",
         many(len(_told_as_one(results)), "result") if results else "",
         f"{many(answers, 'answer')} to a question" if answers else "",
         f"{many(decisions, 'decision')} of your user" if decisions else "",
@@ -147,7 +148,8 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
         f"{many(before[1], 'result')} given before" if before[1] else "",
     ]
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
-    what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + nothing
+    nothing = f"timed out, {nothing}" if inbox.timed_out else nothing
+    what = ", ".join(filter(None, counts)) or nothing
     state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
     head = f"Inbox of {me}: {state}, {what}."
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
@@ -268,7 +270,7 @@ def _results_block(
         facts.append(f"task of {first.asked_by}, who had its result sent here too")
     if first.unasked:
         facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
-    facts += [words.AGAINST] * is_against(first.state, first.reason)
+    facts += [words.AGAINST] if is_against(first.state, first.reason) else []
     facts += ["late"] if first.late else []
     if question := replied.get(first.task_id):
         facts += words.asked(question, first.state, ())
@@ -325,7 +327,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     state = words.HERE if life.is_outgoing else life.state
     facts = [f"Task {record.task_id}: {state}{left}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
-    facts += [words.AGAINST] * is_against(life.state, record.reason)
+    facts += [words.AGAINST] if is_against(life.state, record.reason) else []
     question = life.question
     about = record.task_id, question.state if question else "", record.asked_by
     how = reader.answers(*about)

@@ -87,7 +87,7 @@ def asked(question: Question | None, state: str, how: Sequence[str]) -> list[str
     if question is None:
         return []
     by_whom = f"{question.by} asked {ago(question.at)}"
-    left = [by_whom] * (state != question.state)
+    left = [] if state == question.state else [by_whom]
     if not question.replied_at:
         return [*left, *how]
     is_users = question.state == "needs_approval"
