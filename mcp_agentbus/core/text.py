@@ -182,7 +182,9 @@ def _cells(line: str) -> int:
 
 
 def _width(letter: str) -> int:
-    return 0 if combining(letter) else 1 + (east_asian_width(letter) in "WF")
+    if combining(letter):
+        return 0
+    return 2 if east_asian_width(letter) in {"W", "F"} else 1
 
 
 def _fits(line: str, width: int) -> int:
