@@ -142,12 +142,15 @@ async def as_held(bus: Bus, tasks: Sequence[Past]) -> tuple[Past, ...]:
     # Of the one that ends next, or has just ended, it matters most.
     next_end = min(leases, key=lambda ends: abs(ends - here), default=None)
     now = await now_about(bus, next_end) if next_end else here
-    return tuple(
-        replace(task, is_left=task.lease_ends <= now if task.lease_ends else _holder(task) in gone)
-        if task.state in HELD
-        else task
-        for task in tasks
-    )
+
+    def at_this_moment(task: Past) -> Past:
+        if task.state not in HELD:
+            return task
+        if task.lease_ends:
+            return replace(task, is_left=task.lease_ends <= now)
+        return replace(task, is_left=_holder(task) in gone)
+
+    return tuple(map(at_this_moment, tasks))
 
 
 def _holder(task: Past) -> tuple[str, str]:

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mcp_agentbus.cli.agents import set_up
+from mcp_agentbus.cli.agents.moved import moved_text
 from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.config import identity
-from mcp_agentbus.config.rules import MEANS, Rules, profile_of
+from mcp_agentbus.config.rules import profile_of
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.feather.printing import say
-from mcp_agentbus.core.ids import ANY_SENDER, agent_id
-from mcp_agentbus.core.notices import takes
+from mcp_agentbus.core.ids import agent_id, role_address
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket
@@ -74,7 +75,7 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
     rules = written.rules[args.id]
     listener, elsewhere = _reload(written)
     data = {
-        **_data(rules),
+        **set_up.data(rules),
         "accept_from": list(written.agents[args.id].accept_from),
         "config_file": str(settings.config_file),
         "registered": True,
@@ -83,7 +84,7 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
         "gone": list(added.gone),
     }
     gone = f"Taken out, as it means nothing now: {', '.join(added.gone)}.\n" if added.gone else ""
-    lines = [_added_text(rules, written, gone + _next(listener, elsewhere))]
+    lines = [set_up.added(rules, written, gone + _next(listener, elsewhere))]
     missing, fix = start_lacks(rules, written) if rules.profile != "hold" else ("", "")
     if missing:
         lines.append(f"NOTHING CAN START IT YET: {missing}. {fix}")
@@ -226,42 +227,8 @@ async def _rename(args: argparse.Namespace, settings: Settings) -> None:
     async with Bus.connect(settings) as bus:
         moved = await rename(bus, old, new)
     _reload(load_settings(settings.environ))
-    lines = [
-        f"{old} is {new} already: this moves what has come back since."
-        if moved.again
-        else f"{old} is {new} from now on.",
-        f"Moved: {_many(moved.tasks, 'waiting task')}, {_many(moved.results, 'result')}.",
-    ]
-    if moved.file:
-        lines.append(f'Write agent = "{new}" into {moved.file}, which names {old}.')
-    if moved.sessions:
-        lines.append(f"Until you start them again, open sessions are {old}: {moved.sessions}.")
-    if moved.held:
-        lines.append(
-            f"Held by a session of {old}, so they stay with it: {_many(moved.held, 'task')}. "
-            f"What is given back waits under {old} until you run the same again."
-        )
-    if moved.parked:
-        lines.append(
-            f"Set aside under {old}: {_many(moved.parked, 'task')}. To have one: agentbus replay "
-            f"TASK --agent {old}, then the same again. To see them: agentbus parked --agent {old}"
-        )
-    if moved.unseen:
-        lines.append(
-            f"Not seen yet, and on a bus with accounts they stay {old}'s: "
-            f"{_many(moved.unseen, 'result')}. To see them: agentbus inbox --agent {old}"
-        )
-    if moved.awaited:
-        having = f"inbox --agent {old}" if settings.account else f"agent rename {old} {new}"
-        lines.append(
-            f"Without an end yet is what {old} has sent: {_many(moved.awaited, 'task')}. "
-            f"To have the results once they are there: agentbus {having}"
-        )
-    show(args, "\n".join(lines), {"id": new, "was": old, **asdict(moved)})
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
+    text = moved_text(old, new, moved, has_account=bool(settings.account))
+    show(args, text, {"id": new, "was": old, **asdict(moved)})
 
 
 async def _forget(args: argparse.Namespace, settings: Settings) -> None:
@@ -286,9 +253,9 @@ def _allow(args: argparse.Namespace, settings: Settings) -> None:
 
     folder = Path(places.absolute(args.folder, settings.environ)).resolve()
     file = allow(settings, folder)
-    roles = [f"role:{role}" for role in file.roles]
+    roles = ", ".join(map(role_address, file.roles))
     means = [f"its sessions are {file.agent}"] if file.agent else []
-    means += [f"they read {', '.join(roles)}"] if roles else []
+    means += [f"they read {roles}"] if roles else []
     show(
         args,
         f"{folder} is allowed: {' and '.join(means) or 'it asks for nothing'}. Sessions that are "
@@ -298,97 +265,14 @@ def _allow(args: argparse.Namespace, settings: Settings) -> None:
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> None:
-    rows = [_data(rules) for _, rules in sorted(settings.rules.items())]
+    rows = [set_up.data(rules) for _, rules in sorted(settings.rules.items())]
     rows += [
         {"id": agent.id, "host": agent.host, "dir": None, "wake": None, "quiet_hours": None}
         for name, agent in sorted(settings.agents.items())
         if name not in settings.rules
     ]
-    lines = [_row(row) for row in rows] or [
+    lines = [set_up.row(row) for row in rows] or [
         f"No agent is set up in {settings.config_file}, so nothing is woken.",
         "Add one: agentbus agent add ID --host claude-code --dir FOLDER",
     ]
     show(args, "\n".join(lines), {"agents": rows, "config_file": str(settings.config_file)})
-
-
-def _row(row: dict[str, Any]) -> str:
-    if row["dir"] is None:
-        return f"{row['id']}  {row['host']}  cannot be woken: it has no dir"
-    quiet = f"  quiet {row['quiet_hours']}" if row["quiet_hours"] else ""
-    lanes = "".join(f"  {words}" for words in status.lanes(row))
-    return f"{row['id']}  {row['host']}  {row['dir']}  wake {row['wake']}{lanes}{quiet}"
-
-
-def _data(rules: Rules) -> dict[str, Any]:
-    return {
-        "id": rules.agent,
-        "host": rules.host,
-        "dir": str(rules.folder),
-        "wake": rules.profile,
-        "wake_on": list(rules.wake_on),
-        "instruction": rules.instruction,
-        "wake_from": sorted(rules.wake_from),
-        "quiet_hours": _hours(rules),
-        "command": list(rules.command),
-        "permission_mode": rules.permission_mode,
-        "allow": list(rules.allow),
-        "time_limit_s": rules.limits.time_limit_s,
-    }
-
-
-def _hours(rules: Rules) -> str | None:
-    hours = rules.quiet_hours
-    return hours and f"{hours[0]:%H:%M}-{hours[1]:%H:%M}"
-
-
-def _session_there(rules: Rules, settings: Settings) -> str:
-    """Say which agent a session is that is opened in the folder; it should be this one."""
-    environ = {**settings.environ, "AGENTBUS_AGENT": "", "AGENTBUS_HOST": rules.host}
-    who = identity.who(replace(settings, environ=environ), folder=rules.folder).id
-    if who == rules.agent:
-        return f"A session that you open there is {who}, too."
-    return (
-        f"A session that you open there is {who}, ANOTHER AGENT WITH AN INBOX OF ITS OWN: by its "
-        ".agentbus.toml, or since more agents than one are set up for this folder."
-    )
-
-
-def _added_text(rules: Rules, settings: Settings, next_: str) -> str:
-    """Say what was written, who may wake it with which permissions, and what comes next."""
-    senders = "your own agents on this machine"
-    if rules.wake_from:
-        senders = (
-            "every sender on the bus"
-            if ANY_SENDER in rules.wake_from
-            else f"{senders}, {', '.join(sorted(rules.wake_from))}"
-        )
-    lines = [
-        f"{rules.agent} is written to {settings.config_file} and registered on the bus.",
-        f"Host {rules.host} in {rules.folder}.",
-        f"Wake {rules.profile}: {MEANS[rules.profile]}.",
-    ]
-    accept_from = settings.agents[rules.agent].accept_from
-    if ANY_SENDER not in accept_from:
-        lines.append(f"{takes(rules.agent, accept_from)}; what others send is refused.")
-    host = hosts.named(rules.host)
-    if host.has_folder:
-        lines[1] += f" {_session_there(rules, settings)}"
-    if rules.profile != "hold":
-        limits = rules.limits
-        quiet = f", not from {_hours(rules)}".replace("-", " to ") if rules.quiet_hours else ""
-        lanes = " or ".join(rules.wake_on)
-        lines.append(f"May wake it: a task of priority {lanes} of {senders}{quiet}.")
-        lines.append(
-            f"At most {limits.per_hour} wakes an hour and {limits.per_day} a day, "
-            f"each of {limits.time_limit_s} s."
-        )
-    if rules.profile == "work" and "permission_mode" not in host.keys:
-        lines.append("Permissions: those that it has by itself; agentbus cannot limit them.")
-    elif rules.profile == "work":
-        mode = rules.permission_mode or "as its host is set up"
-        lines.append(
-            f"Permissions: {mode}; allowed besides: {', '.join(rules.allow) or 'nothing'}."
-        )
-    if rules.command:
-        lines.append(f"Program: {' '.join(rules.command)}")
-    return "\n".join([*lines, next_])

@@ -339,7 +339,8 @@ class _Work:
             self._say("  one by themselves; to have one without them, run `agentbus listen`.")
             return
         (self._planned if self._dry else self._done).extend(steps)
-        self._say(f"listener: {'would ' * self._dry}{'; '.join(steps)}")
+        would = "would " if self._dry else ""
+        self._say(f"listener: {would}{'; '.join(steps)}")
 
     async def _doctor(self) -> bool:
         """Look whether all of it works; tell what `agentbus doctor` tells."""

@@ -16,6 +16,7 @@ import sys
 from mcp_agentbus.cli.output import complain, show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.feather.printing import say
+from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket, seat
@@ -71,7 +72,7 @@ def _stop(args: argparse.Namespace, settings: Settings) -> int:
 
     daemon.stop(settings)
     waits = _left_here(settings)
-    what = f"{waits} task{'s' * (waits != 1)} stored here, not yet at the bus"
+    what = f"{many(waits, 'task')} stored here, not yet at the bus"
     left = f" {what}: the next one hands that on." if waits else ""
     show(args, f"The listener has stopped.{left}", {"running": False, "outbox": waits})
     return 0

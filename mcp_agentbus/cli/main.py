@@ -123,7 +123,8 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     try:
         return parser(only=only).parse_args(words)
     except WrongUsage as wrong:
-        if "--json" in words[: [*words, "--"].index("--")]:
+        options = words[: words.index("--")] if "--" in words else words
+        if "--json" in options:
             message, _, line = wrong.message.partition(". Try: ")
             hint = f"Try: {line or 'agentbus --help'}"
             complain(BadInput(f"{message}.", hint=hint), as_json=True)

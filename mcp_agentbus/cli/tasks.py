@@ -94,7 +94,9 @@ def _check_watch(args: argparse.Namespace) -> None:
     """
     if args.since and not (args.follow or args.notices):
         raise BadInput("--since is of `watch --follow`.", hint="Add --follow.")
-    goes_on = "--notices" if args.notices else "--follow" if args.follow else ""
+    goes_on = "--follow" if args.follow else ""
+    if args.notices:
+        goes_on = "--notices"
     for name in ("follow", "since", "timeout", "task", "priority") if goes_on else ():
         given = getattr(args, name)
         if f"--{name}" == goes_on or (name == "since" and args.follow and not args.notices):

@@ -28,7 +28,7 @@ from mcp_agentbus.config.names import Holder, NameBook
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.framing import one_line
-from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_agent, is_inbox
+from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_agent, is_inbox, role_address
 
 _ID_MAX: Final = 63
 #: The host of what no host has started.
@@ -384,7 +384,7 @@ def _described(
         return agent, ""  # it describes somebody else
     if not file.roles or _is_allowed(file, book):
         return replace(agent, description=file.description, roles=file.roles), ""
-    roles = ", ".join(f"role:{role}" for role in file.roles)
+    roles = ", ".join(map(role_address, file.roles))
     return replace(agent, description=file.description), (
         f"{_shown(file.folder / FOLDER_FILE)} asks for {roles}, which does not count yet. "
         f"To let it: {_allow(file)}"

@@ -18,7 +18,7 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, get_args
+from typing import Final, Literal, TypeGuard, get_args
 
 from mcp_agentbus.errors import BadInput
 
@@ -51,6 +51,7 @@ _OWN_TASK_ID = re.compile(r"[0-9a-f]{32}")
 # Of an id so much is enough where only one begins with it, as of git's commits.
 _SHORT_ID_CHARS: Final = 6
 _NAMED_MAX: Final = 5
+_ROLE: Final = "role:"
 _SHELL: Final = "shell"
 _PYTHON: Final = "python"
 _SESSION = re.compile(rf"(?:{SHELL_PREFIX})?[0-9a-f]{{1,32}}")
@@ -141,7 +142,7 @@ def accepts(
 
     The one rule of it, for whoever sends, claims, wakes or explains.
     """
-    named = {ANY_SENDER, sender, *(f"role:{role}" for role in roles)}
+    named = {ANY_SENDER, sender, *map(role_address, roles)}
     return sender == agent or not named.isdisjoint(accept_from)
 
 
@@ -187,14 +188,26 @@ def inbox_of(address: str) -> str:
     Raises:
         BadInput: it is neither.
     """
-    if isinstance(address, str) and address.startswith("role:"):
-        return ROLE_PREFIX + role_name(address.removeprefix("role:"))
+    if isinstance(address, str) and is_role_address(address):
+        return ROLE_PREFIX + role_name(address.removeprefix(_ROLE))
     return agent_id(address)
 
 
 def address_of(inbox: str) -> str:
     """Return how people write `inbox`: the reverse of `inbox_of`."""
-    return f"role:{inbox.removeprefix(ROLE_PREFIX)}" if inbox.startswith(ROLE_PREFIX) else inbox
+    if inbox.startswith(ROLE_PREFIX):
+        return role_address(inbox.removeprefix(ROLE_PREFIX))
+    return inbox
+
+
+def role_address(role: str) -> str:
+    """Return how people write a role that tasks are for, or whose senders are meant."""
+    return f"{_ROLE}{role}"
+
+
+def is_role_address(address: str) -> bool:
+    """Tell whether that is written as a role is, whether or not there can be one of that name."""
+    return address.startswith(_ROLE)
 
 
 def description(line: str) -> str:
@@ -225,10 +238,15 @@ def is_inbox(token: str) -> bool:
     return _AGENT.fullmatch(token) is not None and _AGENT.fullmatch(role) is not None
 
 
+def is_role(value: object) -> TypeGuard[str]:
+    """Tell whether a value read from the wire keeps the rule of `role_name`."""
+    return isinstance(value, str) and is_inbox(ROLE_PREFIX + value)
+
+
 def is_sender(name: str) -> bool:
     """Tell whether a word read from the wire can stand in a list of senders."""
-    if name.startswith("role:"):
-        return is_inbox(ROLE_PREFIX + name.removeprefix("role:"))
+    if is_role_address(name):
+        return is_role(name.removeprefix(_ROLE))
     return name == ANY_SENDER or is_agent(name)
 
 

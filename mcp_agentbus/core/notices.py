@@ -185,10 +185,11 @@ def text(counts: Counts) -> str:
     """Return the notice of what waits; of nothing in particular if all are 0."""
     parts = []
     if tasks := counts.high + counts.others:
-        waits = "task waits" if tasks == 1 else "tasks wait"
-        how_many = (
-            "it is" if tasks == 1 else "all" if not counts.others else f"{counts.high} of them"
-        )
+        waits, how_many = "tasks wait", f"{counts.high} of them"
+        if tasks == 1:
+            waits, how_many = "task waits", "it is"
+        elif not counts.others:
+            how_many = "all"
         urgent = f", {how_many} high priority" if counts.high else ""
         parts.append(f"{tasks} {waits} in your agentbus inbox{urgent}")
     if counts.results:

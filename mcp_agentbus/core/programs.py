@@ -80,7 +80,8 @@ def forget_project() -> None:
 
     Where this package itself is found by one of them, that stays.
     """
-    if not sys.flags.safe_path and sys.path and _absolute(sys.path[0]) == _absolute("") != OWN:
+    has_folder = bool(sys.path) and not sys.flags.safe_path
+    if has_folder and _absolute(sys.path[0]) == _absolute("") and _absolute("") != OWN:
         del sys.path[0]
     exported = _exported(os.environ)
     if OWN in exported:

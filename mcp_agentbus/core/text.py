@@ -52,6 +52,12 @@ def minute(at: str) -> str:
     return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"
 
 
+def many(count: int, what: str, *, grouped: bool = False) -> str:
+    """Return a number of things, such as `1 task` or `2 tasks`; grouped as in `1,204 tasks`."""
+    number = f"{count:,}" if grouped else f"{count}"
+    return f"{number} {what}" if count == 1 else f"{number} {what}s"
+
+
 def size(count: float) -> str:
     """Return a number of bytes for a person, such as `2 KiB` or `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB"):
@@ -176,7 +182,9 @@ def _cells(line: str) -> int:
 
 
 def _width(letter: str) -> int:
-    return 0 if combining(letter) else 1 + (east_asian_width(letter) in "WF")
+    if combining(letter):
+        return 0
+    return 2 if east_asian_width(letter) in {"W", "F"} else 1
 
 
 def _fits(line: str, width: int) -> int:

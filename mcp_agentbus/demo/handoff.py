@@ -32,8 +32,8 @@ from mcp_agentbus.core import processes, programs
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.feather.printing import columns, tell
 from mcp_agentbus.core.framing import INDENT
-from mcp_agentbus.core.text import folded, from_json, stamp
-from mcp_agentbus.demo.survey import NAME_MAX, many, shown, survey
+from mcp_agentbus.core.text import folded, from_json, many, stamp
+from mcp_agentbus.demo.survey import NAME_MAX, shown, survey
 from mcp_agentbus.demo.wake import woken
 from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.store import subjects
@@ -194,7 +194,7 @@ async def _work(coder: Client, timeline: _Timeline) -> None:
     folder = Path(from_json(in_frame[-1])["folder"])
     await _call(coder, "publish_result", task_id=task["task_id"], status="working", progress=10)
     counts = await asyncio.to_thread(survey, folder)
-    timeline.tell("coder", f"surveyed {many(counts.files, 'file')}")
+    timeline.tell("coder", f"surveyed {many(counts.files, 'file', grouped=True)}")
     published = await _call(
         coder,
         "publish_result",

@@ -19,6 +19,7 @@ from typing import Final
 
 from mcp_agentbus.core.files import read_whole
 from mcp_agentbus.core.framing import one_line
+from mcp_agentbus.core.text import many
 
 #: How much of a folder's name a subject has, which may have 200 characters.
 NAME_MAX: Final = 100
@@ -56,21 +57,27 @@ class Survey:
     def summary(self) -> str:
         """One line for a reader in a hurry."""
         common = self.languages.most_common(1)
-        mostly = f"; mostly {common[0][0]} ({many(common[0][1], 'file')})" if common else ""
-        counted = f"{many(self.files, 'file')}, {many(self.lines, 'line')}"
-        return f"{counted}{mostly}; {many(self.notes, 'TODO note')}"
+        files = many(self.files, "file", grouped=True)
+        lines = many(self.lines, "line", grouped=True)
+        notes = many(self.notes, "TODO note", grouped=True)
+        if not common:
+            return f"{files}, {lines}; {notes}"
+        [(language, count)] = common
+        return f"{files}, {lines}; mostly {language} ({many(count, 'file', grouped=True)}); {notes}"
 
     @property
     def report(self) -> str:
         """The whole result."""
         rows = [f"Survey of {shown(self.folder)}", "", self.summary]
         if self.left_out:
-            left_out = many(self.left_out, "file")
+            left_out = many(self.left_out, "file", grouped=True)
             rows.append(f"Not read: {left_out}, too many, too large or not readable")
         common = self.languages.most_common(8)
-        rows += ["", "Languages"] * bool(common)
+        if common:
+            rows += ["", "Languages"]
         rows += [f"  {count:>6,}  {name}" for name, count in common]
-        rows += ["", "Largest files"] * bool(self.largest)
+        if self.largest:
+            rows += ["", "Largest files"]
         rows += [f"  {size:>10,} bytes  {name}" for size, name in self.largest]
         return "\n".join(rows)
 
@@ -78,11 +85,6 @@ class Survey:
 def shown(path: Path | str, limit: int = 200) -> str:
     """Return a path as text of one line that any reader takes, whatever bytes it has."""
     return one_line(os.fsencode(path).decode(errors="replace"), limit)
-
-
-def many(count: int, what: str) -> str:
-    """Return how many there are, in words."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def survey(folder: Path) -> Survey:

@@ -35,7 +35,7 @@ from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import hosts, places, programs
 from mcp_agentbus.core.files import check_own, check_private, is_open, unusable
-from mcp_agentbus.core.text import minute
+from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shells
@@ -121,8 +121,7 @@ def configuration(settings: Settings) -> Check:
         loaded = load_settings(settings.environ)
     except BadSetup as error:
         return Check("config", "wrong", error.message, error.hint)
-    count = len(loaded.agents)
-    about = f"{loaded.config_file}, {count} agent{'s' * (count != 1)}"
+    about = f"{loaded.config_file}, {many(len(loaded.agents), 'agent')}"
     if not loaded.config_file.exists():
         about = f"there is no {loaded.config_file}; nothing is needed in it"
     return Check("config", "ok", about)

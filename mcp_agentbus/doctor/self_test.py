@@ -307,7 +307,7 @@ async def _looked_after(planner: Session, worker: str, stack: AsyncExitStack) ->
     settings = planner.bus.settings
     rules = settings.rules.get(worker)
     if rules is None or rules.profile == "hold":
-        again = " --replace" * (worker in settings.agents)
+        again = " --replace" if worker in settings.agents else ""
         how = f"--wake {least_profile(rules.host)}" if rules else "--host HOST --dir FOLDER"
         raise AgentbusError(
             f"{worker} is no agent that its user allows to be started.",

@@ -17,7 +17,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
-from mcp_agentbus.core.text import minute
+from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, named, others
@@ -146,10 +146,10 @@ async def _schedules(bus: Bus) -> list[Check]:
     if not repeating:
         return []
     who = named(f"agent {_sender(each)}" for each in repeating)
-    count = len(repeating)
+    put = "puts" if len(repeating) == 1 else "put"
     said = (
-        f"{count} schedule{'s' * (count != 1)} of another program put{'s' * (count == 1)} messages "
-        f"into inboxes again and again, in the name of {who}; no reader is offered them"
+        f"{many(len(repeating), 'schedule')} of another program {put} messages into inboxes again "
+        f"and again, in the name of {who}; no reader is offered them"
     )
     what = f"remove what repeats in {subjects.SCHEDULE} in the name of {who}"
     mend = Step(what, asks(bus.settings, partial(_unschedule, repeating)))

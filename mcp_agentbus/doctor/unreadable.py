@@ -22,6 +22,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.text import many
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import asks
@@ -180,7 +181,7 @@ def _check(settings: Settings, looked: _Looked) -> Check:
     left = _LEFT.get(stream, "") if len(useless) < len(bad) else ""
     if not useless:
         return Check("messages", "warning", said, left)
-    count = f"{len(useless):,} message{'s' * (len(useless) > 1)}"
+    count = many(len(useless), "message", grouped=True)
     what = f"remove {count} that nobody can read from {stream}"
     mend = Step(what, asks(settings, partial(_remove, stream, useless)))
     fix = f"Run `agentbus doctor --fix`: it removes {len(useless):,} that nobody can read. {left}"
@@ -217,7 +218,7 @@ def _all_well(looked: Sequence[_Looked]) -> Check:
 def _extent(looked: _Looked) -> str:
     """Say how many messages were looked at, and of how many."""
     seen, there = looked.seen, looked.there
-    messages = f"{seen:,} message{'s' * (seen != 1)}"
+    messages = many(seen, "message", grouped=True)
     return f"{messages} looked at (there are {there:,})" if seen < there else messages
 
 

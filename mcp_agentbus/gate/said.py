@@ -193,8 +193,8 @@ def _profile(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
         return NOT_YOURS
     roles = fields.get("roles") or []
     for role in roles if isinstance(roles, list) else [""]:
-        if not _is_role(role) or role not in book.roles(asked.account):
-            return Refusal("not-granted", {"role": role if _is_role(role) else ""})
+        if not ids.is_role(role) or role not in book.roles(asked.account):
+            return Refusal("not-granted", {"role": role if ids.is_role(role) else ""})
     said = {**fields, "id": agent, "account": asked.account}
     data = json.dumps(said, separators=(",", ":")).encode()
     # Each gate reads it again then, as whoever is sent a task looks.
@@ -343,7 +343,3 @@ def _time(schedule: str) -> datetime | None:
         return None
     latest = text.now() + timedelta(seconds=DELIVER_MAX_S) + _CLOCKS_DIFFER
     return at if text.now() - _CLOCKS_DIFFER <= at <= latest else None
-
-
-def _is_role(role: object) -> bool:
-    return isinstance(role, str) and ids.is_inbox(ids.ROLE_PREFIX + role)

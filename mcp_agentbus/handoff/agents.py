@@ -49,7 +49,7 @@ class Page:
         """What the agents on it do not say by themselves, as `Receipt.note`."""
         if not self.away:
             return ""
-        who = f"{self.away} agent{'s' * (self.away != 1)}"
+        who = text.many(self.away, "agent")
         if self.total:
             return f"Not shown: {who} more, offline."
         return f"Nobody that matches is there; {who} offline."

@@ -272,7 +272,7 @@ async def _named(bus: Bus, inboxes: Sequence[str], which: str) -> Parked:
     if other is None or not ids.is_inbox(other.inbox):
         raise UnknownTask(f"{said}.", hint=_LISTED)
     to = ids.address_of(other.inbox)
-    who = "An agent that holds" if to.startswith("role:") else "A session of"
+    who = "An agent that holds" if ids.is_role_address(to) else "A session of"
     raise UnknownTask(f"{said}, but one is for {to}.", hint=f"{who} {to} can replay it.")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mcp_agentbus.config.sections.human import NEEDS
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core.text import minute
+from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.human import ways
 from mcp_agentbus.human.book import TapBook
@@ -32,7 +32,7 @@ def data(settings: Settings) -> dict[str, Any]:
     return {
         "by": ways.name(human) if human.is_told else None,
         "on": [need for need in NEEDS if need in human.on] if human.is_told else [],
-        "quiet_hours": hours and f"{hours.begin:%H:%M}-{hours.end:%H:%M}",
+        "quiet_hours": f"{hours.begin:%H:%M}-{hours.end:%H:%M}" if hours else None,
         "wrong": _wrong(settings),
         "waiting": book.waiting.count,
         "taps": [
@@ -56,7 +56,8 @@ def text(standing: Mapping[str, Any]) -> str:
         for tap in standing["taps"]
     ]
     if count := standing["waiting"]:
-        lines.append(f"{count} thing{'s' * (count != 1)} wait{'s' * (count == 1)} to be told.")
+        waits = "waits" if count == 1 else "wait"
+        lines.append(f"{many(count, 'thing')} {waits} to be told.")
     if not standing["taps"]:
         lines.append("Nothing was told yet. Try it: agentbus human --test")
     return "\n".join(lines)

@@ -83,8 +83,8 @@ class Teller:
             return ""
         book = self._book
         if book.failures and book.waiting:
-            many = book.waiting.count
-            return f"{book.taps[-1].said} {many} thing{'s' * (many != 1)} to be told of."
+            things = text.many(book.waiting.count, "thing")
+            return f"{book.taps[-1].said} {things} to be told of."
         return book.says or self._reads_not
 
     @property

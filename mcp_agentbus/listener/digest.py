@@ -224,4 +224,6 @@ class Digest:
 
 def _are_one(process: Member, member: Member) -> bool:
     """Tell whether two processes are of one session of their host."""
-    return process is member or process.host_session == member.host_session != ""
+    if process is member:
+        return True
+    return bool(member.host_session) and process.host_session == member.host_session

@@ -356,7 +356,7 @@ class Loop:
     def facts(self, desk: Desk, things: tuple[Waiting, ...]) -> Facts:
         """Return what is known of an agent, and of these things that wait for it."""
         state = self._state
-        members, now = state.members.of(desk.agent), datetime.now().astimezone()
+        now = datetime.now().astimezone()
         try:
             past, works = state.ledger.past(desk.agent, now), True
             state.ledger_says = ""
@@ -371,14 +371,12 @@ class Loop:
             now=now,
             rules=state.settings.rules.get(desk.agent),
             waiting=tuple(thing for thing in things if thing.key not in elsewhere),
-            session="can_be_told" if any(member.can_nudge for member in members)
-            else "reads_by_itself" if any(member.reads_by_itself for member in members)
-            else "cannot_be_told" if members else "none",
+            session=state.members.reached(desk.agent),
             running=desk.running is not None or bool(desk.notified),
             past=past,
             trusted=state.trusted(),
             ledger_works=works,
-        )  # fmt: skip
+        )
 
     async def _act(self, desk: Desk, decision: Wake | Hold, things: Mapping[str, Waiting]) -> None:
         """Begin a wake, or note why there is none: for the log and the tasks' lives."""

@@ -28,6 +28,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes.facts import Reached
 
 #: A session that takes longer to pass a notice on counts as one that cannot.
 NUDGE_TIMEOUT_S: Final = 5.0
@@ -135,6 +136,15 @@ class Members:
         """The other versions of agentbus that they are of; an empty one is not known."""
         versions = {each.version for each in self.sessions_of(agent)}
         return tuple(sorted(versions - {__version__}))
+
+    def reached(self, agent: str) -> Reached:
+        """Return whether an agent has live sessions, and how one comes to know of a task."""
+        here = self.of(agent)
+        if any(member.can_nudge for member in here):
+            return "can_be_told"
+        if any(member.reads_by_itself for member in here):
+            return "reads_by_itself"
+        return "cannot_be_told" if here else "none"
 
     def roles_of(self, agent: str) -> tuple[str, ...]:
         """The roles that one of them reads."""
@@ -265,10 +275,7 @@ def roles_of(said: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the roles that a session says that it reads; what is none is left out."""
     roles = said.get("roles")
     given = roles if isinstance(roles, list | tuple) else ()
-    known = (
-        each for each in given if isinstance(each, str) and ids.is_inbox(ids.ROLE_PREFIX + each)
-    )
-    return tuple(dict.fromkeys(known))[:ROLES_MAX]
+    return tuple(dict.fromkeys(filter(ids.is_role, given)))[:ROLES_MAX]
 
 
 def _version(said: Mapping[str, Any]) -> str:

@@ -206,9 +206,8 @@ class Runner:
         for thing, reason in tasks:
             self._state.teller.held(reason, desk.agent, thing)
         for why in {reason for _, reason in tasks}:
-            news = [
-                thing for thing, reason in tasks if reason == why != desk.written.get(thing.key)
-            ]
+            of_it = [thing for thing, reason in tasks if reason == why]
+            news = [thing for thing in of_it if desk.written.get(thing.key) != why]
             desk.written |= dict.fromkeys(await self._write(desk, news, "wake-held", why.why), why)
 
     async def _write(
@@ -343,9 +342,8 @@ class Runner:
     def _ways(self, agent: str, wanted: Collection[str]) -> list[tuple[Member, Member]]:
         """Return its sessions, those that are wanted first, each with who shows it a notice."""
         members, ways = self._state.members, list[tuple[Member, Member]]()
-        for session in sorted(
-            members.sessions_of(agent), key=lambda one: one.session not in wanted
-        ):
+        sessions = members.sessions_of(agent)
+        for session in sorted(sessions, key=lambda one: one.session not in wanted):
             window = [one for one in members.of(agent) if members.session_of(one) is session]
             # What its own process shows looks as if its user had typed it.
             window.sort(key=lambda one: not one.is_monitor)
@@ -357,7 +355,8 @@ class Runner:
         with suppress(AgentbusError, TimeoutError):
             looked = await self._state.look(desk.agent)
             # Somebody may have read it meanwhile; then that is what it was started for.
-            desk.counts = desk.counts if looked.counts == Counts() else looked.counts
+            if looked.counts != Counts():
+                desk.counts = looked.counts
         return desk.counts
 
     async def _start(self, desk: Desk, wake: int, decision: Wake) -> Ended:
@@ -368,7 +367,8 @@ class Runner:
             # A conversation that is gone on with would bring other tasks along.
             rules = replace(rules, profile=decision.alone, resume=False)
         environ = await in_thread(registry.environ, rules, self._state.settings.environ)
-        step = f"starts {rules.host}, profile {rules.profile}{only and ', for this task alone'}"
+        alone = ", for this task alone" if only else ""
+        step = f"starts {rules.host}, profile {rules.profile}{alone}"
         writing = part(self._write(desk, decision.covers, "waking", step))
         begun = list[Process]()
 

@@ -286,7 +286,8 @@ class State:
         """
         if means == "nudge":
             return self.members.monitor_comes_s(agent)
-        return self.unsure_s(agent) or rejoins * AGAIN_S[1]
+        unsure_s = self.unsure_s(agent)
+        return AGAIN_S[1] if rejoins and not unsure_s else unsure_s
 
     async def may_rejoin(self, agent: str) -> bool:
         """Tell whether a session of an earlier listener may be about to join this one.

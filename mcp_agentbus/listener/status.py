@@ -18,9 +18,9 @@ from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import framing, notices
 from mcp_agentbus.core.children.descriptors import mend
-from mcp_agentbus.core.ids import PROBE, WAKE_ON, address_of
+from mcp_agentbus.core.ids import PROBE, WAKE_ON, address_of, role_address
 from mcp_agentbus.core.processes import Process
-from mcp_agentbus.core.text import minute
+from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.errors import NoListener, SilentListener
 from mcp_agentbus.version import __version__
 
@@ -114,7 +114,7 @@ def _says(desk: Desk) -> str:
         return f"it cannot be looked at, and is not woken: {desk.blind}"
     if desk.deaf:
         return f"it is looked at every half minute only: {desk.deaf}"
-    if roles := ", ".join(f"role:{role}" for role in sorted(desk.ungranted)):
+    if roles := ", ".join(map(role_address, sorted(desk.ungranted))):
         return (
             f"its account was not granted {roles}: take them out of its roles, or have the "
             "server's owner grant them by `agentbus server accounts NAME --role ROLE`"
@@ -195,7 +195,7 @@ def outbox_line(outbox: Mapping[str, Any]) -> str:
     count = outbox["waiting"]
     if count is None:
         return f"it was not read yet. {outbox['says']}".rstrip()
-    what = f"{count} task{'s' * (count != 1)} stored here, not yet at the bus"
+    what = f"{many(count, 'task')} stored here, not yet at the bus"
     since = f", since {minute(outbox['since'])}" if outbox["since"] else ""
     return f"{what}{since}. {outbox['says']}".rstrip()
 
@@ -247,7 +247,7 @@ def _named(row: Row, kind: str) -> list[str]:
 
 def _wake_lines(row: Row) -> str:
     counts = {kind: len(_named(row, kind)) for kind in _KINDS}
-    whys = [f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts.items() if count]
+    whys = [many(count, kind) for kind, count in counts.items() if count]
     what = {"nudge": "told in its session", "start": "started"}[row.means]
     came = "not " if row.outcome == "not_started" else ""
     parts = [f"{minute(row.at.isoformat())}  {came}{what} for {', '.join(whys)}"]
@@ -270,7 +270,7 @@ def _agent_line(agent: Mapping[str, Any]) -> str:
     parts = [
         f"{host}, wake profile {agent['profile']}" if host else "live sessions only",
         *lanes(agent),
-        f"{sessions} live session{'s' * (sessions != 1)}",
+        many(sessions, "live session"),
         _waiting(agent),
     ]
     if agent["waking"]:

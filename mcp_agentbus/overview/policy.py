@@ -118,15 +118,13 @@ def explain(here: Known, sender: str, to: str) -> Explained:
     if here.bus is None:
         return Explained(agent_id(sender), to, (), (f"The bus is away: {here.away_says}",))
     entries = here.bus.entries
-    role = inbox.removeprefix(ROLE_PREFIX)
-    readers = [
-        each
-        for each in entries.values()
-        if each.id == inbox or (role != inbox and role in each.roles)
-    ]
+    is_role, role = inbox.startswith(ROLE_PREFIX), inbox.removeprefix(ROLE_PREFIX)
+    readers = [each for each in entries.values() if each.id == inbox]
+    if is_role:
+        readers = [each for each in entries.values() if role in each.roles]
     notes = []
     if not readers:
-        who = f"no registered agent holds {to}" if role != inbox else f"no agent {to} is registered"
+        who = f"no registered agent holds {to}" if is_role else f"no agent {to} is registered"
         notes.append(f"It is refused: {who}. `agentbus agents` shows who is known.")
     if agent_id(sender) not in entries:
         first = "the first call of a tool in a session of it, or from `agentbus agent add`, on"

@@ -48,8 +48,9 @@ def resting(here: Known) -> list[Rests]:
         if here.holder_lives(task) is False:
             place = task.inbox, task.priority, task.expect == "nothing"
             some = lanes.get((*place, False))
-            both = [each for each in (task, some and some.oldest) if each]
-            oldest = min(both, key=lambda each: each.created_at)
+            oldest = task
+            if some and some.oldest and some.oldest.created_at < task.created_at:
+                oldest = some.oldest
             lanes[*place, False] = Rests(*place, 1 + (some.count if some else 0), oldest)
     for (inbox, priority), lane in here.lanes.items():
         words = lanes.get((inbox, priority, True, False))

@@ -24,7 +24,7 @@ from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need, Situation, Waits
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import HERE, ago, clock, counts, line, many
+from mcp_agentbus.tools.answers.words import HERE, ago, clock, counts, line
 from mcp_agentbus.version import __version__
 
 # Where nobody looks, so that a pipe gets a whole answer that is not endless.
@@ -155,7 +155,7 @@ def _head(now: Situation) -> list[str]:
         lines.append("Nobody is woken without a listener: agentbus listen --install")
     if now.outgoing.waits:
         first = clock(now.outgoing.waits[0].since, now.now)
-        lines.append(f"{many(len(now.outgoing.waits), 'task')} {HERE}, since {first}.")
+        lines.append(f"{text.many(len(now.outgoing.waits), 'task')} {HERE}, since {first}.")
     return [*lines, *(says for says in now.outgoing.all_says if says != now.away_says)]
 
 
@@ -171,7 +171,7 @@ def _foot(now: Situation) -> list[str]:
         lines.append(_next(now))
     lines += now.notes
     if not now.extent.is_whole:
-        unread = f", {many(now.unread, 'unfinished task')} among it," * bool(now.unread)
+        unread = f", {text.many(now.unread, 'unfinished task')} among it," if now.unread else ""
         lines.append(f"What is older{unread} is read bit by bit: look again.")
     return lines
 
@@ -214,7 +214,7 @@ def _parts(now: Situation, columns: int, *, is_small: bool = False) -> list[_Par
             first=3,
         ),
         _Part(
-            f"WAITING: {many(now.waiting, 'task')}",
+            f"WAITING: {text.many(now.waiting, 'task')}",
             _items(waits, now.waits, is_told=not is_small),
             "agentbus tasks --all --open",
             goes_on=more,
@@ -273,10 +273,14 @@ def _agent_row(agent: AgentAtWork, now: Situation) -> tuple[str, ...]:
         task, since = agent.held[0]
         done = f" {task.progress:g}%" if task.progress is not None else ""
         facts.append(f"at {_id(task)}{done}, {_lasting(since, now)}")
-        facts += [f"and {at - 1} more"] * (at > 1)
-    facts += [many(agent.asks, "question")] * bool(agent.asks)
-    facts += ["a wake is under way"] * agent.is_waking
-    facts += [f"{counts(agent.waiting)} wait"] * bool(agent.waiting)
+        if at > 1:
+            facts.append(f"and {at - 1} more")
+    if agent.asks:
+        facts.append(text.many(agent.asks, "question"))
+    if agent.is_waking:
+        facts.append("a wake is under way")
+    if agent.waiting:
+        facts.append(f"{counts(agent.waiting)} wait")
     facts += status.refusals(agent.refused)
     return agent.id, _STATES.get(agent.state, seen), line(facts)
 
@@ -340,7 +344,8 @@ def _indent(each: str) -> str:
 
 def _said(name: str, task: Past, columns: int) -> str:
     """Return what a task is about, and what its worker asks, on one line of the screen."""
-    asked = (task.question and task.question.is_open and (task.summary or task.result)) or ""
+    is_asking = task.question is not None and task.question.is_open
+    asked = task.summary or task.result if is_asking else ""
     asks = f" asks: {one_line(asked, _SUBJECT_CHARS)} |" if asked else ":"
     said = f"{name}{asks} {one_line(task.subject, _SUBJECT_CHARS)}"
     return text.cut(said, columns - len(INDENT)) if columns else said

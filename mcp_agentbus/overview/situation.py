@@ -35,7 +35,6 @@ from mcp_agentbus.overview.why import Why, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import many
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
@@ -289,9 +288,12 @@ def _unwoken(here: Known, waits: Iterable[Rests]) -> Iterable[Need]:
     reason, todo = "no listener runs", "`agentbus listen --install` keeps one running."
     if here.listener.state != "stopped":
         names = list(dict.fromkeys(address_of(task.inbox) for task in (first, *tasks)))
-        more = [f"{len(names) - _NAMES_MAX} more"] * (len(names) > _NAMES_MAX)
-        *some, last = [*names[:_NAMES_MAX], *more]
-        reason = f"nothing starts {' or '.join([*[', '.join(some)] * bool(some), last])}"
+        shown = names[:_NAMES_MAX]
+        if len(names) > _NAMES_MAX:
+            shown.append(f"{len(names) - _NAMES_MAX} more")
+        *others, last = shown
+        listed = f"{', '.join(others)} or {last}" if others else last
+        reason = f"nothing starts {listed}"
         todo = why(here.case(first)).todo
     priorities = {some.priority for some in urgent}
     which = " or ".join(lane for lane in LANES if lane in priorities)
@@ -322,11 +324,11 @@ def _typed_first(todo: str) -> str:
 def _parked(here: Known) -> Iterable[Need]:
     parked = dict(here.bus.parked if here.bus else standing.parked(here.current.archive))
     if nobodys := parked.pop("", 0):
-        what = f"{many(nobodys, 'task')} set aside for nobody who can be one"
+        what = f"{text.many(nobodys, 'task')} set aside for nobody who can be one"
         yield Need("parked", "", what, "`agentbus doctor --fix` removes what nobody can read.")
     for inbox, count in sorted(parked.items()):
         agent = "ID" if inbox.startswith(ROLE_PREFIX) else inbox
-        command, what = f"agentbus parked --agent {agent}", f"{many(count, 'task')} set aside"
+        command, what = f"agentbus parked --agent {agent}", f"{text.many(count, 'task')} set aside"
         todo = f"`{command}` says why; `agentbus replay` offers one again."
         yield Need("parked", address_of(inbox), what, todo, command=command)
 

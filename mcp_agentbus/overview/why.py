@@ -16,6 +16,7 @@ from typing import Final
 
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
+from mcp_agentbus.core.text import many
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case
 from mcp_agentbus.overview.todo import todo_for
@@ -24,7 +25,7 @@ from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import AWAY
 from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
-from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, clock, many
+from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, clock
 
 #: What a question's state asks of whoever can give it.
 ASKS: Final[Mapping[str, str]] = {"needs_approval": "an approval", "needs_input": "an answer"}
@@ -88,10 +89,11 @@ def _over(case: Case) -> Why:
     seen = task.seen_at is not None and task.seen_at >= at
     late = ", after its deadline" if task.late else ""
     told = "has seen that" if seen else "has not seen that yet"
-    is_no = is_against(task.state, task.reason)
-    against = f", {AGAINST}" if is_no else ""
+    brief, against = "seen" if seen else "not seen yet", ""
+    if is_against(task.state, task.reason):
+        brief, against = f"DENIED before, {brief}", f", {AGAINST}"
     return Why(
-        "DENIED before, " * is_no + ("seen" if seen else "not seen yet"),
+        brief,
         f"It is over: {task.state} by {task.agent or 'nobody known'} {when}{late}{against}; "
         f"{task.owner} {told}.",
         f"Its result: `agentbus task {short(task.task_id)}`.",
@@ -221,11 +223,12 @@ def _wakes_nobody(case: Case) -> Why | None:
     lane, is_word = case.task.priority, case.task.expect == "nothing"
     if lane in case.wake_on and not is_word:
         return None
-    what = f"It is {lane}, and nobody is woken for {lane}"
+    word, what = "", f"It is {lane}, and nobody is woken for {lane}"
     if is_word:
+        word = "a word, "
         what = "It is a word: its reader is shown it at its next call, and it wakes nobody"
     return Why(
-        f"{'a word, ' * is_word}wakes nobody; {_there(case, brief=True)}",
+        f"{word}wakes nobody; {_there(case, brief=True)}",
         f"{what}; {_there(case)}.{_place(case)}",
         _have_it_read(case),
     )

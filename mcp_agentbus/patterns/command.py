@@ -17,13 +17,14 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from mcp_agentbus.core import framing, text
+from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import TIMED_OUT
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.patterns import clear, events
 from mcp_agentbus.patterns.clear import Cleared, Clearing
 from mcp_agentbus.patterns.events import Event
 from mcp_agentbus.tools.answers.layout import ROOM
-from mcp_agentbus.tools.answers.words import many, when
+from mcp_agentbus.tools.answers.words import when
 
 #: Prints a text for a person, or the data for a program.
 Print = Callable[[str, dict[str, Any]], None]

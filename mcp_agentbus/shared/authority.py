@@ -91,7 +91,9 @@ def issue(
     built = built.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False
     )
-    usage = [ExtendedKeyUsageOID.SERVER_AUTH, *[ExtendedKeyUsageOID.CLIENT_AUTH] * to_others]
+    usage = [ExtendedKeyUsageOID.SERVER_AUTH]
+    if to_others:
+        usage.append(ExtendedKeyUsageOID.CLIENT_AUTH)
     built = built.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
     built = built.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     return _signed(built.add_extension(_usage(signs=False), critical=True), signer_key)

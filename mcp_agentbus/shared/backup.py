@@ -164,7 +164,8 @@ async def back_up(bus: Bus, folder: Path) -> AsyncGenerator[Progress, None]:
         # Beside its place: into that it is moved as a whole.
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            for name in (*ORDER, *[accounts.STREAM] * await accounts.exist(bus)):
+            names = [*ORDER, accounts.STREAM] if await accounts.exist(bus) else ORDER
+            for name in names:
                 async with aclosing(_written(bus, name, unfinished)) as steps:
                     async for step in steps:
                         if isinstance(step, Progress):

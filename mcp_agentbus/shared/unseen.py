@@ -3,7 +3,7 @@
 
     with unseen.server(settings) as other:
         ...  # fill it, by `other.settings`
-        other.take_its_place(settings, taken_at)
+        other.take_its_place(settings, taken_at, may=lambda: True)
         ...  # look at what was there before
 
 It lies beside the first, on the same disk, and is gone with all that it holds at the end of the
@@ -78,9 +78,7 @@ class UnseenServer:
         if not self.has_what_was_there:
             shutil.rmtree(self.settings.data_dir, ignore_errors=True)
 
-    def take_its_place(
-        self, settings: Settings, since: datetime, may: Callable[[], bool] = lambda: True
-    ) -> bool:
+    def take_its_place(self, settings: Settings, since: datetime, may: Callable[[], bool]) -> bool:
         """Have the first server go on with these files, and this one with the first's.
 
         Both are stopped; whoever needs the first one starts it.

@@ -240,10 +240,17 @@ def asked_in(record: Record) -> str:
 
     That stays when the task goes to another session, until that says something itself.
     """
-    artifacts = "\n".join(f"Artifact: {artifact}" for artifact in record.artifacts)
-    parts = (record.summary.strip(), record.body.strip(), artifacts)
+    said = in_one(
+        {
+            "summary": record.summary.strip(),
+            "body": record.body.strip(),
+            "artifacts": record.artifacts,
+        }
+    )
+    if said:
+        return said
     question = question_of(record)
-    return "\n\n".join(filter(None, parts)) or (question.note if question else "")
+    return question.note if question else ""
 
 
 def copied_for(record: Record) -> Record:

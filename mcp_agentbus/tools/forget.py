@@ -16,6 +16,7 @@ from mcp_agentbus.config import names
 from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, Refused, UnknownAgent
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.outbox.outbox import Envelope, read_outbox
@@ -57,7 +58,7 @@ async def forget(bus: Bus, agent: str, *, distrusts: bool = False) -> bool:
     await see_known(bus, agent)
     if count := await count_waiting(bus, agent):
         raise Refused(
-            f"{words.many(count, 'task')} for {agent} {'have' if count != 1 else 'has'} no end "
+            f"{many(count, 'task')} for {agent} {'have' if count != 1 else 'has'} no end "
             "yet. Nothing was forgotten.",
             hint=f"Have them done (agentbus inbox --agent {agent}), give them another agent "
             f"(agentbus agent rename {agent} NAME), or reject them: agentbus clear --agent {agent}",
@@ -93,7 +94,7 @@ async def roles_left(bus: Bus, agent: str) -> tuple[dict[str, int], str]:
         with suppress(NotAllowed):  # nor does it read those of a role that it was not granted
             left[role] = await count_waiting(bus, f"{ids.ROLE_PREFIX}{role}")
     left = {role: count for role, count in left.items() if count}
-    counts = [f"{words.many(count, 'task')} of role:{role}" for role, count in left.items()]
+    counts = [f"{many(count, 'task')} of {ids.role_address(role)}" for role, count in left.items()]
     lost = f" {', '.join(counts)}: nobody reads that until another agent has the role."
     return left, lost if left else ""
 
@@ -120,14 +121,16 @@ async def see_handed_on(settings: Settings, agent: str) -> None:
     if not ours:
         return
     are, live = "is" if len(ours) == 1 else "are", [each for each in ours if not each.is_over]
-    more = live and (
-        " `agentbus status` says why it waits. To withdraw one: agentbus result "
-        f"{live[0].task.id} cancelled --agent {agent}"
-    )
+    hint = "Once the listener has handed that on, do it again."
+    if live:
+        hint += (
+            " `agentbus status` says why it waits. To withdraw one: agentbus result "
+            f"{live[0].task.id} cancelled --agent {agent}"
+        )
     raise Refused(
-        f"{words.many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
+        f"{many(len(ours), 'task')} that {agent} has sent {are} {words.HERE}, where it would "
         "be known again by that. Nothing was changed.",
-        hint=f"Once the listener has handed that on, do it again.{more or ''}",
+        hint=hint,
     )
 
 

@@ -41,7 +41,6 @@ from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE
 from mcp_agentbus.store.task import Record, Sent, Task, Undecodable
-from mcp_agentbus.tools.answers import words
 from mcp_agentbus.tools.forget import count_waiting, inbox_places, see_handed_on, take_off_roster
 
 
@@ -133,7 +132,7 @@ async def _see_movable(bus: Bus, old: str, new: str) -> None:
         raise NameTaken(hint="Take another name.")
     if count := await count_waiting(bus, old):
         raise Refused(
-            f"{words.many(count, 'task')} for {old} {'have' if count != 1 else 'has'} no end yet. "
+            f"{text.many(count, 'task')} for {old} {'have' if count != 1 else 'has'} no end yet. "
             "On a bus with accounts nobody but its sender addresses a task anew. "
             "Nothing was changed.",
             hint=f"Have them done (agentbus inbox --agent {old}), then rename it.",

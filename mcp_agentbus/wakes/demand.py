@@ -18,7 +18,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import LANES, WAKE_ON, Agent, Priority, accepts
+from mcp_agentbus.core.ids import LANES, WAKE_ON, Agent, Priority, accepts, is_role_address
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.store import roster, subjects, unseen, waiting
 from mcp_agentbus.store.reading import read_back
@@ -149,7 +149,7 @@ async def strangers_to(bus: Bus, agent: Agent, senders: Collection[str]) -> froz
         BusUnreachable, Unconfirmed, NotAllowed: as `roster.look`.
     """
     strangers = {who for who in senders if not accepts(agent.id, agent.accept_from, who)}
-    if strangers and any(name.startswith("role:") for name in agent.accept_from):
+    if strangers and any(map(is_role_address, agent.accept_from)):
         entries = await together(*(roster.look(bus, who) for who in strangers))
         strangers -= {
             entry.id

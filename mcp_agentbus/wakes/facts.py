@@ -17,6 +17,9 @@ from mcp_agentbus.config.rules import Profile, Rules
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.core.notices import Reason
 
+#: Whether an agent has live sessions, and how one of them comes to know of a task: by a notice, or
+#: as it takes tasks without one.
+Reached = Literal["none", "can_be_told", "reads_by_itself", "cannot_be_told"]
 #: Older wakes play no role.
 DAY: Final = timedelta(hours=24)
 
@@ -85,8 +88,7 @@ class Facts:
     #: What the user has set for the agent; None if it is known by its live sessions only.
     rules: Rules | None
     waiting: tuple[Waiting, ...]
-    #: Whether it has live sessions, and whether one of them can be told by a notice.
-    session: Literal["none", "can_be_told", "reads_by_itself", "cannot_be_told"] = "none"
+    session: Reached = "none"
     running: bool = False
     past: tuple[PastWake, ...] = ()
     #: Senders of this user on this machine, who may wake; None: everybody on this bus is one.

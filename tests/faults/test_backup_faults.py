@@ -120,7 +120,7 @@ def _killed_in_between(settings):
     """Leave what one leaves that is killed when its server has the files of the first."""
     other = unseen.UnseenServer(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
     embedded.ensure(other.settings)
-    other.take_its_place(settings, text.now())
+    other.take_its_place(settings, text.now(), lambda: True)
     return other
 
 

@@ -86,7 +86,8 @@ class NotGranted(NotAllowed):
     def __init__(self, role: str) -> None:
         self.role = role
         super().__init__(
-            f"role:{role} is not granted to this account of the bus. Nothing was stored.",
+            f"{ids.role_address(role)} is not granted to this account of the bus. "
+            "Nothing was stored.",
             hint=f"Take {role} out of the agent's roles, or have the server's owner grant it: "
             f"agentbus server accounts NAME --role {role}",
         )
@@ -168,7 +169,7 @@ def refused(code: str, data: bytes) -> AgentbusError:
         hint = f"Run `agentbus agent --help`: it says how a folder takes another, such as {free}."
         return NameTaken(hint=hint)
     role = said.get("role")
-    if code == "not-granted" and isinstance(role, str) and ids.is_inbox(ids.ROLE_PREFIX + role):
+    if code == "not-granted" and ids.is_role(role):
         return NotGranted(role)
     if code == BUSY:
         return Busy()

@@ -25,7 +25,7 @@ from mcp_agentbus.cli.account import unseen_line
 from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core.feather.printing import say, tell
-from mcp_agentbus.core.text import from_json
+from mcp_agentbus.core.text import from_json, many
 from mcp_agentbus.doctor import listener
 from mcp_agentbus.doctor.stored import claims
 from mcp_agentbus.errors import AgentbusError, BadInput
@@ -37,7 +37,6 @@ from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.outbox.outbox import read_outbox
 from mcp_agentbus.store.outbox.own import own_server
 from mcp_agentbus.store.subjects import AGENTS
-from mcp_agentbus.tools.answers.words import many
 
 _PROMPT: Final = "Paste the line of `agentbus server invite` (it is not shown): "
 #: Of a line that was typed where others see it.
@@ -127,7 +126,7 @@ def _before_leaving(
             "did before."
         )
     for agent, count in held.items():
-        rejected = f"which end{'s' * (count == 1)} as rejected"
+        rejected = "which ends as rejected" if count == 1 else "which end as rejected"
         becomes = rejected if give_back else "which nobody ends then"
         yield (
             f"{agent} holds {many(count, 'task')} in a shell, {becomes}: "

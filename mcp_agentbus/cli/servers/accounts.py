@@ -30,7 +30,6 @@ from mcp_agentbus.shared.accounts.crowd import crowding
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.owner import AccountListed, Invited
 from mcp_agentbus.shared.typed import typed
-from mcp_agentbus.tools.answers.words import many
 
 _T = TypeVar("_T")
 _NO_GATE: Final = (
@@ -106,7 +105,7 @@ def remove(args: argparse.Namespace) -> int:
         + typed(f"remove {args.name} --give-back", folder)
     )
     if removed.offered:
-        said += f" Others get what they held of roles: {many(removed.offered, 'task')}."
+        said += f" Others get what they held of roles: {text.many(removed.offered, 'task')}."
     if removed.still_in:
         names = " and ".join(removed.still_in)
         said += (
@@ -231,8 +230,7 @@ def _line(standing: AccountListed) -> str:
             words.append("writes to all")
         if account.gets_in:
             count = standing.connections
-            connected = f"{count} connection{'s' * (count > 1)}"
-            words.append(connected if count else "not connected")
+            words.append(text.many(count, "connection") if count else "not connected")
     for each in standing.invitations:
         until = text.minute(text.stamp(each.expires_at))
         words.append(f"{'another key' if each.replaces else 'invited'}, good until {until}")

@@ -73,7 +73,7 @@ def here(typed: Sequence[str]) -> str:
         count = len(words.split())
         if list(typed[:count]) == words.split():
             line = ours(_behind(typed[count:]))
-            return line and f"agentbus {line}"
+            return f"agentbus {line}" if line else ""
     return ""
 
 
@@ -164,6 +164,19 @@ def _event(typed: _Typed) -> str:
     return shlex.join(["events", "publish", *(typed.words[:2] or ["TOPIC"])])
 
 
+def _subscribe(typed: _Typed) -> str:
+    return shlex.join(["events", "subscribe", *typed.words[:1]])
+
+
+def _as(line: str, *options: str) -> Callable[[_Typed], str]:
+    """Return what writes that line, with those of the options that were typed."""
+
+    def write(typed: _Typed) -> str:
+        return typed.line(line, *options)
+
+    return write
+
+
 _SENT: Final = (
     "--agent", "--priority", "--reply-to", "--task-type", "--content-type", "--body-file",
     "--no-body", "--json",
@@ -174,14 +187,14 @@ _LINES: Final[Mapping[str, Callable[[_Typed], str]]] = {
     "result get": _results,
     "send": _send,
     "init": _init,
-    "mcp-server": lambda typed: typed.line("serve", "--agent"),
+    "mcp-server": _as("serve", "--agent"),
     "start": _start,
-    "read": lambda typed: typed.line("inbox", "--limit", "--agent", "--json"),
-    "tail": lambda typed: typed.line("export", "--cursor", "--agent", "--follow", "--json"),
-    "list": lambda typed: typed.line("agents --online", "--json"),
-    "history": lambda typed: typed.line("tasks", "--agent", "--limit", "--json"),
-    "log": lambda typed: typed.line("audit", "--agent", "--limit", "--follow", "--json"),
-    "peek": lambda typed: typed.line("inbox --peek", "--agent", "--limit", "--json"),
+    "read": _as("inbox", "--limit", "--agent", "--json"),
+    "tail": _as("export", "--cursor", "--agent", "--follow", "--json"),
+    "list": _as("agents --online", "--json"),
+    "history": _as("tasks", "--agent", "--limit", "--json"),
+    "log": _as("audit", "--agent", "--limit", "--follow", "--json"),
+    "peek": _as("inbox --peek", "--agent", "--limit", "--json"),
     "publish": _event,
-    "subscribe": lambda typed: shlex.join(["events", "subscribe", *typed.words[:1]]),
+    "subscribe": _subscribe,
 }

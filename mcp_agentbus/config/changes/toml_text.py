@@ -104,12 +104,13 @@ def trusting(table: Any, agent: str, new: str | None) -> Any:
     """Return the keys of an agent, or of all, with another id, or none, among the senders."""
     if not isinstance(table, dict):
         return table
-    return {
-        key: [new if sender == agent else sender for sender in value if new or sender != agent]
-        if key in _OF_SENDERS and isinstance(value, list)
-        else value
-        for key, value in table.items()
-    }
+    changed = dict(table.items())
+    for key in _OF_SENDERS:
+        senders = table.get(key)
+        if isinstance(senders, list):
+            kept = senders if new else [sender for sender in senders if sender != agent]
+            changed[key] = [new if sender == agent else sender for sender in kept]
+    return changed
 
 
 def but(tables: Mapping[str, Any], without: str) -> dict[str, Any]:

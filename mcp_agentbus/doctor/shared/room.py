@@ -37,12 +37,11 @@ def short(
     """
     if info is None or all(infos.values()):
         return None
-    lacks = [
-        f"{size(left)} {where} of the {size(wanted)} that are needed"
-        for storage, name, where in _KINDS
-        if (left := _left(info, name)) is not None
-        and left < (wanted := _of_missing(infos, storage))
-    ]
+    lacks: list[str] = []
+    for storage, name, where in _KINDS:
+        left, wanted = _left(info, name), _of_missing(infos, storage)
+        if left is not None and left < wanted:
+            lacks.append(f"{size(left)} {where} of the {size(wanted)} that are needed")
     if not lacks:
         return None
     said = f"the server lets this login have {' and '.join(lacks)}; nothing can be stored"

@@ -16,6 +16,7 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.core.text import many
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mending import asks, is_whole
 from mcp_agentbus.errors import AgentbusError
@@ -80,7 +81,7 @@ async def _held(bus: Bus, agent: str) -> tuple[Claims, list[Claim]]:
 
 
 def _check(settings: Settings, agent: str, tasks: int) -> Check:
-    count = f"{tasks:,} task{'s' * (tasks != 1)}"
+    count = many(tasks, "task", grouped=True)
     said = f"a shell of {agent} that is gone holds {count}, which nobody else gets for two hours"
     what = f"give back what the shell of {agent} holds: {count}"
     mend = Step(what, asks(settings, partial(_give_back, agent)))

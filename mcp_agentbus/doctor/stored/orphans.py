@@ -23,6 +23,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, untaken
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.text import many
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
@@ -181,26 +182,25 @@ async def _without_task(bus: Bus, parts: _Parts) -> list[Sent]:
 
 def _ended(parts: _Parts) -> list[_Stored]:
     """Return what is still stored of tasks that have ended."""
-    return [
-        stored
-        for place, several in parts.stored.items()
-        if (record := parts.records.get(place))
-        and record.ended
-        and record.updated_at < parts.before
-        for stored in several
-    ]
+    left: list[_Stored] = []
+    for place, several in parts.stored.items():
+        record = parts.records.get(place)
+        if record and record.ended and record.updated_at < parts.before:
+            left += several
+    return left
 
 
 def _without_sender(parts: _Parts) -> list[Sent]:
     """Return the tasks of which their sender's side keeps nothing, and that were sent from here."""
-    return [
-        stored.sent
-        for place, [stored, *_] in parts.stored.items()
-        if stored.is_ours
-        and stored.message.stored_at < parts.before
-        and ((kept := parts.sent.get(place)) is None or kept.unasked)
-        and not ((record := parts.records.get(place)) and record.ended)
-    ]
+    alone: list[Sent] = []
+    for place, [stored, *_] in parts.stored.items():
+        kept, record = parts.sent.get(place), parts.records.get(place)
+        is_kept = kept is not None and not kept.unasked
+        has_ended = record is not None and record.ended
+        is_from_here = stored.is_ours and stored.message.stored_at < parts.before
+        if is_from_here and not is_kept and not has_ended:
+            alone.append(stored.sent)
+    return alone
 
 
 async def _without_copy(bus: Bus, parts: _Parts) -> list[Record]:
@@ -270,5 +270,5 @@ def _tasks(task_ids: Iterable[str]) -> str:
     """Name tasks: by the beginning of an id that is ours, the others by how many there are."""
     known = list(dict.fromkeys(task_ids))
     ours = [each[:_SHOWN_CHARS] for each in known if ids.is_own_task_id(each)]
-    count = f"{len(known):,} task{'s' * (len(known) != 1)}"
+    count = many(len(known), "task", grouped=True)
     return f"{count} ({named(ours)})" if ours else count

@@ -12,6 +12,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import names
 from mcp_agentbus.core.aio import both
+from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 from mcp_agentbus.store import roster, streams, unseen, waiting
 
@@ -61,5 +62,6 @@ async def _under_old_name(bus: Bus, old: str, agent: str) -> str:
 
 
 def _left(count: int, what: str) -> str:
-    number = f"{count} or more" if count >= _LEFT_MAX else f"{count}"
-    return f"{number} {what}{'s' * (count != 1)}" if count else ""
+    if count >= _LEFT_MAX:
+        return f"{count} or more {what}s"
+    return many(count, what) if count else ""

@@ -140,13 +140,12 @@ def _unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
     """Return the error for a name that nobody has, with the nearest names there are."""
     entries = list(entries)
     known = [entry.id for entry in entries]
-    known += [f"role:{role}" for role in {role for entry in entries for role in entry.roles}]
+    known += map(ids.role_address, {role for entry in entries for role in entry.roles})
     address = ids.address_of(inbox)
     near = difflib.get_close_matches(address, known, n=_NEAREST_MAX, cutoff=_NEAR)
     hint = f"Nearest: {', '.join(near)}. " if near else ""
-    return UnknownAgent(
-        f"No agent {address!r} is registered. Nothing was sent."
-        if not address.startswith("role:")
-        else f"No registered agent holds {address!r}. Nothing was sent.",
-        hint=hint + UnknownAgent.hint,
-    )
+    if ids.is_role_address(address):
+        said = f"No registered agent holds {address!r}. Nothing was sent."
+    else:
+        said = f"No agent {address!r} is registered. Nothing was sent."
+    return UnknownAgent(said, hint=hint + UnknownAgent.hint)

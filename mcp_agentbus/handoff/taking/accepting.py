@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, accepts
+from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, accepts, is_role_address
 from mcp_agentbus.core.notices import takes
 from mcp_agentbus.store import roster
 
@@ -74,7 +74,7 @@ async def refusal(bus: Bus, me: Agent, sender: str, inbox: str) -> Refusal | Non
     if accepts(me.id, me.accept_from, sender):
         return None
     entry = None
-    if any(name.startswith("role:") for name in me.accept_from):
+    if any(map(is_role_address, me.accept_from)):
         entry = await roster.look(bus, sender)
     roles = entry.roles if entry else ()
     if accepts(me.id, me.accept_from, sender, roles):

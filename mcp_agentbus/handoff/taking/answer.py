@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.core.ids import Priority, role_address
 from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import Answer, Record, State, Task
@@ -83,7 +83,7 @@ class Inbox:
         """Return it with what was not read said: the inboxes of roles that were not granted."""
         if not roles or self.degraded:
             return self
-        these = ", ".join(f"role:{role}" for role in sorted(roles))
+        these = ", ".join(map(role_address, sorted(roles)))
         said = (
             f"{these} is not read, as it is not granted to this account: take it out of the "
             "agent's roles, or have the server's owner grant it"

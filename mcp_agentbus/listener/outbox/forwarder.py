@@ -106,7 +106,9 @@ class Forwarder:
         What a bus holds back that is reached is tried ever more seldom, but for what is new.
         """
         is_there = "" not in self._outbox.says
-        signs = [self._bus.opened, *[self._outbox.filled] * is_there]
+        signs = [self._bus.opened]
+        if is_there:
+            signs.append(self._outbox.filled)
         heard = [part(sign.wait()) for sign in signs]
         limit_s = pause_s(self._tries, is_there=is_there)
         await asyncio.wait(heard, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)

@@ -133,8 +133,10 @@ async def invite(
 
 def _had(account: AccountRecord, given: Collection[str]) -> str:
     """Return the options by which an account has again what an invitation does not give it."""
-    lost = [f"--role {role}" for role in account.roles if role not in given]
-    return " ".join([*lost, *["--all"] * account.to_all])
+    options = [f"--role {role}" for role in account.roles if role not in given]
+    if account.to_all:
+        options.append("--all")
+    return " ".join(options)
 
 
 async def rotate(

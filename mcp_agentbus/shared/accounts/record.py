@@ -210,9 +210,7 @@ def _one_of(said: Mapping[str, Any], states: Any) -> Any:
 
 def _roles(said: Mapping[str, Any]) -> tuple[str, ...]:
     roles = said.get("roles")
-    if not isinstance(roles, list) or not all(
-        isinstance(role, str) and ids.is_inbox(ids.ROLE_PREFIX + role) for role in roles
-    ):
+    if not isinstance(roles, list) or not all(map(ids.is_role, roles)):
         raise UnreadableRecord
     return tuple(roles)
 

@@ -17,6 +17,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import NotAllowed, Refused
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.streams import BY_OWNER
@@ -147,9 +148,9 @@ async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
         if not count:
             raise
         # Their names are whatever somebody has made up.
-        what = f"{count} consumer{'s' * (count != 1)} of another program"
+        take = "takes" if count == 1 else "take"
         raise Refused(
-            f"{what} take{'s' * (count == 1)} what is sent to "
+            f"{many(count, 'consumer')} of another program {take} what is sent to "
             f"{subjects.parts(subject).whose!r}. What is stored there is kept.",
             hint="Run `agentbus doctor --fix`: it removes what is in the way from the bus server.",
         ) from None

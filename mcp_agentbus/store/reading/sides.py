@@ -48,7 +48,7 @@ async def read_sides(bus: Bus, sides: Sequence[Side], task_id: str) -> list[Reco
 async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Records:
     owner, inbox = side
     here = [each for each in messages if _is_of(each, owner, inbox)]
-    if owner == "*" != inbox:
+    if owner == "*" and inbox != "*":
         whose = await senders.owner_among(bus, here)
         here = [each for each in here if _is_of(each, whose, inbox)]
     sent = records.kept_among(here)

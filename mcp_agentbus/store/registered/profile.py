@@ -51,7 +51,7 @@ def decode_profile(stored: Found) -> Profile:
     except ValidationError:  # whatever was written over it, its agent has registered
         account = _account_in(stored.data)  # which a gate has written, whatever else is there
         return Profile(id=whose, account=account, registered_at=stored.stored_at)
-    roles = (role for role in profile.roles if ids.is_inbox(ids.ROLE_PREFIX + role))
+    roles = filter(ids.is_role, profile.roles)
     # Who it is about is the subject's word; what else it says is only believed if it can be true.
     return profile.model_copy(
         update={

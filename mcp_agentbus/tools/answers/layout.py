@@ -103,7 +103,9 @@ def laid_out(
     chosen = set(map(id, by_need[:count]))
     shown = [block for block in blocks if id(block) in chosen]
     texts = [block.said.text for block in shown]
-    around = sum(block.least - _LEAST_CHARS + 1 for block in shown) + named * bool(left_out)
+    around = sum(block.least - _LEAST_CHARS + 1 for block in shown)
+    if left_out:
+        around += named
     wanted = room - around if full else min(_CONCISE_CHARS * len(texts), room - around)
     answer = list(lines)
     for block, limit in zip(shown, _shares(texts, wanted), strict=True):

@@ -22,7 +22,7 @@ from mcp_agentbus.archive.kept.place import cursor_of
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_inbox
-from mcp_agentbus.core.text import now, stamp
+from mcp_agentbus.core.text import many, now, stamp
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.task import ENDS, HELD, State
 from mcp_agentbus.tools.answers import layout, words
@@ -90,7 +90,7 @@ def history_text(page: History, whose: str, reader: Reader = MODEL, *, none: str
     count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
     listed = page.tasks[:count]
     cursor = page.next_cursor if count == len(page.tasks) else cursor_of(listed[-1])
-    head = f"{words.many(len(listed), 'task')} {whose}, the latest first."
+    head = f"{many(len(listed), 'task')} {whose}, the latest first."
     head += f" More: {reader.page(cursor)}." if cursor else ""
     facts = [head, *layout.noted([reader.hint(note) for note in notes]), *map(row, listed)]
     about = ["What they are about:", frame("\n".join(map(said_line, listed)), said_by="")]
@@ -141,7 +141,7 @@ def _facts(past: Past, name_chars: int) -> str:
     at = past.expires_at if past.state == "expired" and past.expires_at else past.updated_at
     since = f" {words.ago(at)}" if past.state != "stored" else ""
     is_elsewhere = past.is_elsewhere and past.state not in ENDS
-    since += _LEFT * (past.is_left and not is_elsewhere)
+    since += _LEFT if past.is_left and not is_elsewhere else ""
     facts = [
         short(past.task_id),
         words.HERE if past.is_outgoing else f"{past.state}{by}{since}",
@@ -158,9 +158,10 @@ def _facts(past: Past, name_chars: int) -> str:
             how = f"{name(past.asked_by)} answers that"
         question = replace(past.question, by=name(past.question.by))
         facts += words.asked(question, past.state, [how])
-    facts += [words.ELSEWHERE] * is_elsewhere
-    facts += [words.AGAINST] * is_against(past.state, past.reason)
-    facts += ["late"] * past.late + ["wants no answer"] * (past.expect == "nothing")
+    facts += [words.ELSEWHERE] if is_elsewhere else []
+    facts += [words.AGAINST] if is_against(past.state, past.reason) else []
+    facts += ["late"] if past.late else []
+    facts += ["wants no answer"] if past.expect == "nothing" else []
     if past.deliver_at and past.deliver_at > now():
         facts.append(f"for {words.when(past.deliver_at)}")
     if past.asked_by:
@@ -292,15 +293,15 @@ def _said_with(entry: TaskStep) -> str:
     task = entry.task
     if entry.state == "stored" and not entry.reason:
         about = [f"Subject: {task.subject}", f"Thread: {task.thread_id}"]
-        about += [f"In reply to: {task.in_reply_to}"] * bool(task.in_reply_to)
+        about += [f"In reply to: {task.in_reply_to}"] if task.in_reply_to else []
         text = [task.request] if task.request else []
         if text and len(task.request) < task.request_chars:
             text.append(f"({len(task.request):,} of {task.request_chars:,} characters are kept)")
         return "\n".join([*about, "", *text]).rstrip()
     # An end that was not the last, as of a task that was sent again, has only what was said then.
     if entry.state in ENDS and (entry.state, entry.at) == (task.state, task.updated_at):
-        about = [f"Why: {task.reason}"] * bool(task.reason)
-        about += [f"Summary: {task.summary}"] * bool(task.summary)
+        about = [f"Why: {task.reason}"] if task.reason else []
+        about += [f"Summary: {task.summary}"] if task.summary else []
         about += [f"Artifact: {artifact}" for artifact in task.artifacts]
         return "\n".join([*about, *(["", task.result] if task.result else [])]).strip()
     return "\n".join(filter(None, (entry.reason, entry.note)))

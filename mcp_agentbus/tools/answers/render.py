@@ -17,8 +17,8 @@ from functools import partial
 from typing import Final
 
 from mcp_agentbus.core.framing import one_line
-from mcp_agentbus.core.ids import address_of
-from mcp_agentbus.core.text import is_count
+from mcp_agentbus.core.ids import ROLE_PREFIX, address_of
+from mcp_agentbus.core.text import is_count, many
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.publishing.published import Published
@@ -137,30 +137,32 @@ def _head(inbox: Inbox, me: str, reader: Reader) -> str:
     left = sum(bool(item.given_at and item.holder) for item in inbox.tasks)
     shown = len(inbox.tasks) - left
     before = shown - tasks, len(inbox.results) - len(results)
+    claims = " (this look claims none)" if inbox.peeked else ""
     counts = [
-        f"{words.many(tasks, 'task')}{' (this look claims none)' * inbox.peeked}" if tasks else "",
-        words.many(len(_told_as_one(results)), "result") if results else "",
-        f"{words.many(answers, 'answer')} to a question" if answers else "",
-        f"{words.many(decisions, 'decision')} of your user" if decisions else "",
-        f"{words.many(before[0], 'task')} given before and still held" if before[0] else "",
-        f"{words.many(left, 'task')} left to this agent's shell" if left else "",
-        f"{words.many(before[1], 'result')} given before" if before[1] else "",
+        f"{many(tasks, 'task')}{claims}" if tasks else "",
+        many(len(_told_as_one(results)), "result") if results else "",
+        f"{many(answers, 'answer')} to a question" if answers else "",
+        f"{many(decisions, 'decision')} of your user" if decisions else "",
+        f"{many(before[0], 'task')} given before and still held" if before[0] else "",
+        f"{many(left, 'task')} left to this agent's shell" if left else "",
+        f"{many(before[1], 'result')} given before" if before[1] else "",
     ]
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
-    what = ", ".join(filter(None, counts)) or ("timed out, " * inbox.timed_out) + nothing
+    nothing = f"timed out, {nothing}" if inbox.timed_out else nothing
+    what = ", ".join(filter(None, counts)) or nothing
     state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
     head = f"Inbox of {me}: {state}, {what}."
     hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
     if not inbox.peeked and hidden > 0:
         more = "more task" if shown else "task"
-        head += f" {words.many(hidden, more)} held by this session."
+        head += f" {many(hidden, more)} held by this session."
     if inbox.more_results:
         head += " More results may be there: read again."
     if not inbox.results and inbox.results_elsewhere:
-        head += f" {words.many(inbox.results_elsewhere, 'result')} for another session of {me}."
+        head += f" {many(inbox.results_elsewhere, 'result')} for another session of {me}."
     elsewhere = inbox.held_elsewhere - left
     if not shown and elsewhere > 0:
-        head += f" {words.many(elsewhere, 'task')} held by other sessions."
+        head += f" {many(elsewhere, 'task')} held by other sessions."
     if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
         head += f" Waiting: {words.counts(inbox.waiting)}."
         if inbox.of_gone:
@@ -207,7 +209,7 @@ def _task_block(item: Item, reader: Reader) -> Block:
     facts.append(f"{state} by {item.holder}" if item.holder else state)
     if item.attempt > 1:
         facts.append(f"attempt {item.attempt}")
-    if task.to.startswith("role-"):
+    if task.to.startswith(ROLE_PREFIX):
         facts.append(f"for {address_of(task.to)}")
     facts += [WANTS_NOTHING] if task.expect == "nothing" else []
     facts.append(f"sent {words.when(task.created_at)}, expires {words.when(task.expires_at)}")
@@ -268,7 +270,7 @@ def _results_block(
         facts.append(f"task of {first.asked_by}, who had its result sent here too")
     if first.unasked:
         facts.append(f"UNASKED: {first.owner} is not known to have sent this task")
-    facts += [words.AGAINST] * is_against(first.state, first.reason)
+    facts += [words.AGAINST] if is_against(first.state, first.reason) else []
     facts += ["late"] if first.late else []
     if question := replied.get(first.task_id):
         facts += words.asked(question, first.state, ())
@@ -325,7 +327,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     state = words.HERE if life.is_outgoing else life.state
     facts = [f"Task {record.task_id}: {state}{left}", who, record.priority]
     facts += [WANTS_NOTHING] if record.expect == "nothing" else []
-    facts += [words.AGAINST] * is_against(life.state, record.reason)
+    facts += [words.AGAINST] if is_against(life.state, record.reason) else []
     question = life.question
     about = record.task_id, question.state if question else "", record.asked_by
     how = reader.answers(*about)

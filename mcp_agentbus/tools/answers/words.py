@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How times, counts, facts and questions are spelled in answers.
 
->>> many(2, "task")
-'2 tasks'
+>>> ago(now() - timedelta(minutes=4))
+'4 min ago'
 """
 
 from __future__ import annotations
@@ -62,11 +62,6 @@ def when(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def many(count: int, what: str) -> str:
-    """Return a number of things."""
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
 def whether_there(agent: str, state: str) -> str:
     """Return how an agent stands by the roster, without a full stop."""
     if state == "not known":
@@ -92,7 +87,7 @@ def asked(question: Question | None, state: str, how: Sequence[str]) -> list[str
     if question is None:
         return []
     by_whom = f"{question.by} asked {ago(question.at)}"
-    left = [by_whom] * (state != question.state)
+    left = [] if state == question.state else [by_whom]
     if not question.replied_at:
         return [*left, *how]
     is_users = question.state == "needs_approval"

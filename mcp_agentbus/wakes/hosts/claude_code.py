@@ -50,7 +50,8 @@ def argv(call: WakeOrder, settings: Path | None = None) -> list[str]:
     if not program:
         return []
     works = rules.profile == "work"
-    started = [program, "-p", "--permission-mode", (works and rules.permission_mode) or "dontAsk"]
+    mode = rules.permission_mode if works else ""
+    started = [program, "-p", "--permission-mode", mode or "dontAsk"]
     started += ["--strict-mcp-config", "--mcp-config", _mcp_config(call)]
     started += ["--max-turns", str(rules.limits.max_turns)]
     started += ["--max-budget-usd", str(rules.limits.max_usd), "--output-format", "json"]

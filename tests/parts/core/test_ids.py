@@ -100,6 +100,9 @@ def test_what_no_address_leads_to_is_no_inbox(token):
 @pytest.mark.parametrize("value", ["review", "a", "0-", "role-x", "all", "a" * 58])
 def test_a_role_has_an_inbox_of_its_own(value):
     """`role:NAME` is the inbox `role-NAME`."""
+    assert ids.role_address(value) == f"role:{value}"
+    assert ids.is_role_address(f"role:{value}")
+    assert ids.is_role(value)
     assert ids.inbox_of(f"role:{value}") == f"role-{value}"
     assert ids.is_inbox(f"role-{value}")
 
@@ -112,7 +115,18 @@ def test_what_breaks_the_rule_names_no_role(value):
     with pytest.raises(BadInput):
         ids.inbox_of(f"role:{value}")
 
+    assert not ids.is_role(value)
     assert not ids.is_inbox(f"role-{value}")
+
+
+@pytest.mark.parametrize("value", [None, 7, ["review"], b"review"])
+def test_what_is_no_text_read_from_the_wire_names_no_role(value):
+    assert not ids.is_role(value)
+
+
+@pytest.mark.parametrize("address", ["coder", "role-review", "", "all", "*", "Role:review"])
+def test_other_addresses_are_not_written_as_a_role_is(address):
+    assert not ids.is_role_address(address)
 
 
 @given(strategies.inboxes)

@@ -52,6 +52,20 @@ def test_a_duration_is_said_as_it_is_read(length, said):
     assert text.seconds(said) == length
 
 
+@pytest.mark.parametrize(
+    ("count", "said", "grouped"),
+    [
+        (0, "0 tasks", "0 tasks"),
+        (1, "1 task", "1 task"),
+        (2, "2 tasks", "2 tasks"),
+        (1204, "1204 tasks", "1,204 tasks"),
+    ],
+)
+def test_a_number_of_things_is_said_as_one_or_as_several(count, said, grouped):
+    assert text.many(count, "task") == said
+    assert text.many(count, "task", grouped=True) == grouped
+
+
 def test_a_moment_is_how_long_ago_it_was_or_a_time():
     ago = datetime.fromisoformat(text.since("2h"))
 

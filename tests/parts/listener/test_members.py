@@ -80,6 +80,19 @@ def test_a_window_stays_one_whatever_its_conversation_and_its_agent_become(membe
     assert members.of("coder") == ()
 
 
+def test_an_agent_is_reached_by_the_best_way_that_any_of_its_processes_has(members, enter):
+    assert members.reached("coder") == "none"
+    first = enter("s1")
+    first.can_nudge = False
+    assert members.reached("coder") == "cannot_be_told"
+    worker = enter("s2", of="c2")
+    worker.can_nudge, worker.reads_by_itself = False, True
+    assert members.reached("coder") == "reads_by_itself"
+    enter("s3", of="c3")
+    assert members.reached("coder") == "can_be_told"
+    assert members.reached("planner") == "none"
+
+
 def test_a_monitor_counts_by_itself_once_its_session_has_ended(members, enter):
     session, monitor = enter("s"), enter("m", is_monitor=True)
     members.leave(session)
