@@ -23,9 +23,10 @@ from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.audit import TaskStep
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
-from mcp_agentbus.archive.history import Current, up_to_date, users
+from mcp_agentbus.archive.history import Current, up_to_date
 from mcp_agentbus.archive.kept.place import number_of
 from mcp_agentbus.archive.kept.removed import perhaps_removed
+from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.archive.past import Past, outgoing, unlisted
 from mcp_agentbus.archive.questions import asked
 from mcp_agentbus.archive.standing import Resting

@@ -20,7 +20,8 @@ from mcp_agentbus.archive.audit import Span
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Reached
-from mcp_agentbus.archive.history import Current, Sides
+from mcp_agentbus.archive.history import Current
+from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core.ids import Agent
