@@ -23,7 +23,7 @@ LEFT: dict[str, str] = {
     "sent.unasked): it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
     "mcp_agentbus/store/asked/question.py: if decision is None or decision.at < self.at:: "
     "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
-    "mcp_agentbus/handoff/parking.py: written = await records.update(bus, key, offered_again, "
+    "mcp_agentbus/handoff/parked/replaying.py: written = await records.update(bus, key, offered_again, "
     "known=(standing, revision)): it is not told `known`": "Then it reads once more what it has read.",
     "mcp_agentbus/store/reading/clock.py: is_set = abs((here - self.here).total_seconds() "
     "- passed_s) > _SET_S: it compares by `>=`": "A clock set by half a second to the "

@@ -32,7 +32,7 @@ from mcp_agentbus.errors import (
     Refused,
     UnknownAgent,
 )
-from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.reading.read_back import decoded

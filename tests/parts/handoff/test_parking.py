@@ -11,8 +11,8 @@ from messages import TASK
 
 from mcp_agentbus.bus.replies import Delivery, Found, Stored
 from mcp_agentbus.errors import Refused, StoreFull, UnknownTask
-from mcp_agentbus.handoff import parking
-from mcp_agentbus.handoff.parking import Parked
+from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import DEAD, TASKS
 
@@ -116,7 +116,7 @@ async def test_what_is_parked_is_listed_with_all_that_is_known_of_it():
 async def test_what_is_offered_again_is_what_was_sent_and_lies_there_no_more():
     bus = Bus(aside(1), aside(2))
 
-    offered = await parking.replay(bus, ["coder"], "2")
+    offered = await replaying.replay(bus, ["coder"], "2")
 
     said = {**OF_THE_TASK, subjects.H_MOVED: "2"}
     assert offered.number == 2
@@ -139,9 +139,9 @@ async def test_what_is_gone_from_there_or_is_another_by_now_is_neither_offered_n
     async def parked(*_):
         return seen
 
-    monkeypatch.setattr(parking, "parked", parked)
+    monkeypatch.setattr(replaying, "parked", parked)
     with pytest.raises(UnknownTask, match="'2' is parked no more"):
-        await parking.replay(bus, ["coder"], "2")
+        await replaying.replay(bus, ["coder"], "2")
     assert (bus.kept, bus.asked) == ([], [(DEAD, {"seq": 2, "batch": 1})])
 
 
@@ -158,7 +158,7 @@ async def test_what_is_gone_from_there_or_is_another_by_now_is_neither_offered_n
 async def test_what_a_server_says_to_have_is_removed_only_where_it_lies_there(there, tries):
     bus = Bus(aside(1), *there, known=1)
 
-    await parking.replay(bus, ["coder"], "1")
+    await replaying.replay(bus, ["coder"], "1")
 
     assert [how["message_id"] is None for _, how in bus.kept] == [False, True][:tries]
     assert bus.asked[-1] == (f"STREAM.MSG.DELETE.{DEAD}", {"seq": 1})
@@ -170,7 +170,7 @@ async def test_what_can_be_moved_under_no_id_stays_where_it_is():
     with pytest.raises(Refused, match="has gone on since"):
         await parking.park(bus, delivery(), "coder", "too often", None)
     with pytest.raises(Refused, match="has gone on since"):
-        await parking.replay(offering, ["coder"], "1")
+        await replaying.replay(offering, ["coder"], "1")
 
     assert bus.finished == []
     assert not any("DELETE" in call for call, _ in offering.asked)
@@ -180,7 +180,7 @@ async def test_what_is_past_its_deadline_is_not_offered_again(elapse):
     over = strategies.spelt({**TASK, "expires_at": AT.isoformat()})
 
     with pytest.raises(Refused, match="The deadline of task t1 has passed"):
-        await parking.replay(Bus(aside(1, over)), ["coder"], "t1")
+        await replaying.replay(Bus(aside(1, over)), ["coder"], "t1")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_who_asks_for_what_is_parked_for_another_is_told_whose_it_is(inbox
     which = said.split("'")[1]
 
     with pytest.raises(UnknownTask) as refused:
-        await parking.replay(Bus(aside(1)), inboxes, which)
+        await replaying.replay(Bus(aside(1)), inboxes, which)
 
     assert refused.value.message == said
     assert refused.value.hint.startswith(hint)
@@ -204,7 +204,7 @@ async def test_an_inbox_that_nobody_can_have_is_not_named_to_who_asks_for_what_i
     on = "agentbus.coder;curl\u202e.dead.low.planner"
 
     with pytest.raises(UnknownTask) as refused:
-        await parking.replay(Bus(aside(1, on=on)), ["lead"], "1")
+        await replaying.replay(Bus(aside(1, on=on)), ["lead"], "1")
 
     assert refused.value.message == "No task '1' is parked for lead."
     assert "curl" not in refused.value.hint
@@ -214,6 +214,6 @@ async def test_what_is_parked_for_a_role_is_offered_again_by_who_holds_it():
     on = subjects.dead_subject("role-review", "low", "planner")
 
     with pytest.raises(UnknownTask, match="but one is for role:review") as refused:
-        await parking.replay(Bus(aside(1, on=on)), ["lead"], "1")
+        await replaying.replay(Bus(aside(1, on=on)), ["lead"], "1")
 
     assert refused.value.hint == "An agent that holds role:review can replay it."
