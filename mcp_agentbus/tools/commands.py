@@ -30,8 +30,8 @@ from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.answers.roster import roster_text
+from mcp_agentbus.tools.command import Command
 from mcp_agentbus.tools.follow import Position, follow
-from mcp_agentbus.tools.typed import Command
 
 Work = Callable[[Command], Coroutine[Any, Any, int]]
 
@@ -272,7 +272,7 @@ async def _replay(call: Command) -> int:
     return call.end(f"Offered again: {parked_text([task])}", documents.of_parked([task]))
 
 
-#: By their names as typed; `relay.typed.command` has the same, and need not load these.
+#: By their names as typed; `relay.carried.command` has the same, and need not load these.
 _COMMANDS: Final[dict[str, Work]] = {
     "agents": _agents,
     "answer": _answer,
