@@ -151,7 +151,6 @@ async def test_what_is_set_aside_is_offered_again_as_its_sender_s(accounts):
         [item] = (await read_inbox(coder)).tasks
         await publish_result(coder, item.task.id, "released")
     assert not (await read_inbox(coder)).tasks
-
     assert [len((await read_inbox(planner)).results) for _ in ("told", "seen")] == [1, 0]
     [set_aside] = await parking.parked(bus, "coder")
     await replaying.replay(bus, ["coder"], str(set_aside.number))
