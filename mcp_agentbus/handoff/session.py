@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -51,8 +50,6 @@ _TURN_S: Final = 0.5  # of that, for its keeper, and for a call that is claiming
 RECORDS: Final = "records"  # of sent tasks, where something new may be, as in the lanes
 EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(eq=False)
 class Session:
@@ -85,17 +82,23 @@ class Session:
     rate: SendRate = field(default_factory=SendRate)
     #: The id of the session that its host has begun in its place; empty if none.
     successor: str = field(default="", init=False)
+    #: What it holds.
     claims: Claims = field(init=False)
     #: What was left to its agent's shell, as far as it was looked at: not its own, see `entrusted`.
     entrusted: Claims = field(init=False)
+    #: What became of the tasks that its agent sent.
     outcomes: Outcomes = field(init=False)
     #: Agents and roles that it has sent to.
     known: Addressees = field(init=False)
+    #: Its client's calls, by which it is known what has arrived there.
     calls: Calls = field(default_factory=Calls, init=False)
+    #: The calls that wait for something new.
     watches: Watches = field(default_factory=Watches, init=False)
     #: Tasks that were offered while another one of the same id was held: by their sequence, the id.
     namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict, init=False)
+    #: Held by whoever takes something or ends it, one call after the other.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    #: When it was last called, by the monotonic clock.
     called_at: float = field(default_factory=time.monotonic, init=False)
     #: The roles that its latest registration was to have.
     registered: tuple[str, ...] = field(default=(), init=False)
