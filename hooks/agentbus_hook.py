@@ -106,7 +106,7 @@ class Cursor:
 
 
 FORMS = {"claude-code": ClaudeCode, "cursor": Cursor}
-# As in `relay.typed.words` of the package; a test holds them together. Other hosts have no such
+# As in `relay.carried.words` of the package; a test holds them together. Other hosts have no such
 # hooks, but may have started the host.
 _SENT = (
     "AGENTBUS_",
@@ -242,7 +242,7 @@ def _ask(question: dict[str, Any]) -> tuple[str, str]:
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what the listener is told of the environment, as `relay.typed.words` of the package.
+    """Return what the listener is told of the environment, as `relay.carried.words` of the package.
 
     AGENTBUS_TOKEN is a server's, which nobody else is told.
     """

@@ -24,7 +24,7 @@ from mcp_agentbus.installers._parts.entry import SERVER
 from mcp_agentbus.installers._parts.probe import TOOLS
 from mcp_agentbus.installers.steps import Machine, Step
 
-from mcp_agentbus.config import identity
+from mcp_agentbus.config import identity, spelling
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.text import seconds
 from mcp_agentbus.errors import BadSetup
@@ -193,7 +193,7 @@ def _default_agent(machine: Machine) -> str:
     profile = openclaw_config.profile(machine)
     words = [shared, "" if profile == openclaw_config.DEFAULT_PROFILE else profile]
     more = "-".join(word for word in words if word)
-    return identity.default_id(Path(more), NAME) if more else NAME
+    return spelling.default_id(Path(more), NAME) if more else NAME
 
 
 def _agent_of(server: dict[str, Any]) -> str:

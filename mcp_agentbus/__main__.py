@@ -54,7 +54,7 @@ def hook(args: "argparse.Namespace") -> int:
 def _typed(argv: list[str]) -> int:
     """Do a command: by the listener, if that does such a one, else in this process."""
     from mcp_agentbus.core.feather import typed
-    from mcp_agentbus.relay.typed import command
+    from mcp_agentbus.relay.carried import command
 
     words = typed.words(argv)
     begun = None

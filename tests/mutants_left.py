@@ -23,7 +23,7 @@ LEFT: dict[str, str] = {
     "sent.unasked): it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
     "mcp_agentbus/store/asked/question.py: if decision is None or decision.at < self.at:: "
     "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
-    "mcp_agentbus/handoff/parking.py: written = await records.update(bus, key, offered_again, "
+    "mcp_agentbus/handoff/parked/replaying.py: written = await records.update(bus, key, offered_again, "
     "known=(standing, revision)): it is not told `known`": "Then it reads once more what it has read.",
     "mcp_agentbus/store/reading/clock.py: is_set = abs((here - self.here).total_seconds() "
     "- passed_s) > _SET_S: it compares by `>=`": "A clock set by half a second to the "
@@ -120,16 +120,16 @@ LEFT: dict[str, str] = {
     "to type checkers alone.",
     "mcp_agentbus/handoff/sending/draft.py: class Options(TypedDict, total=False):: it is True": "It matters "
     "to type checkers alone.",
-    "mcp_agentbus/relay/typed/command.py: _TAKES_WITHIN_S = 2.0: it is 3.0": "A limit is a choice.",
-    "mcp_agentbus/relay/typed/command.py: _SILENT_S = 5.0: it is 6.0": "A limit is a choice.",
-    "mcp_agentbus/relay/typed/command.py: _CHUNK_BYTES = 64 * 1024: it is 65": "A limit is a choice.",
-    "mcp_agentbus/relay/typed/command.py: _CHUNK_BYTES = 64 * 1024: it is 1025": "A limit is a choice.",
-    "mcp_agentbus/relay/typed/words.py: MAX_BYTES = 512 * 1024: it is 513": "A limit is a choice.",
-    "mcp_agentbus/relay/typed/words.py: MAX_BYTES = 512 * 1024: it is 1025": "A limit is a choice.",
-    "mcp_agentbus/relay/typed/words.py: _HEAD_MAX = 64: it is 65": "A limit is a choice.",
-    "mcp_agentbus/relay/typed/words.py: if len(come) > _HEAD_MAX:: it compares by `>=`": "No kind and "
+    "mcp_agentbus/relay/carried/command.py: _TAKES_WITHIN_S = 2.0: it is 3.0": "A limit is a choice.",
+    "mcp_agentbus/relay/carried/command.py: _SILENT_S = 5.0: it is 6.0": "A limit is a choice.",
+    "mcp_agentbus/relay/carried/command.py: _CHUNK_BYTES = 64 * 1024: it is 65": "A limit is a choice.",
+    "mcp_agentbus/relay/carried/command.py: _CHUNK_BYTES = 64 * 1024: it is 1025": "A limit is a choice.",
+    "mcp_agentbus/relay/carried/words.py: MAX_BYTES = 512 * 1024: it is 513": "A limit is a choice.",
+    "mcp_agentbus/relay/carried/words.py: MAX_BYTES = 512 * 1024: it is 1025": "A limit is a choice.",
+    "mcp_agentbus/relay/carried/words.py: _HEAD_MAX = 64: it is 65": "A limit is a choice.",
+    "mcp_agentbus/relay/carried/words.py: if len(come) > _HEAD_MAX:: it compares by `>=`": "No kind and "
     "number is half as long.",
-    "mcp_agentbus/listener/typed/order.py: if not isinstance(size, int) or not 0 <= size <= "
+    "mcp_agentbus/listener/carried/order.py: if not isinstance(size, int) or not 0 <= size <= "
     "words.MAX_BYTES:: it is 1": "What has no size lacks all that a command has, and is refused for that.",
     "mcp_agentbus/listener/endpoint.py: reader = asyncio.StreamReader(limit=local_socket.LINE_MAX_BYTES): "
     "it is not told `limit`": "It is asyncio's own as well.",

@@ -14,7 +14,7 @@ from sqlite3 import Row
 from typing import Any, Final
 
 from mcp_agentbus.archive.file import Archive, iso
-from mcp_agentbus.archive.history import Sides
+from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.archive.past import ONCE, Past, past_of
 from mcp_agentbus.core.aio import in_thread
 

@@ -22,6 +22,7 @@ from typing import Final
 from mcp_agentbus.archive.entries import change_in
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.kept.removed import Removed
+from mcp_agentbus.archive.kept.trim import trim
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, server_time
 from mcp_agentbus.errors import AgentbusError
@@ -94,7 +95,7 @@ async def catch_up(
     there = None
     with suppress(LookupError, ValueError):  # of what the server does not say nothing is concluded
         there = server_time(str(info["ts"]))
-    await asyncio.to_thread(archive.trim, there, stream.first)
+    await asyncio.to_thread(trim, archive, there, stream.first)
     return replace(extent, removed=archive.removed())
 
 

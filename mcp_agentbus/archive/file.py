@@ -12,11 +12,10 @@ syncs at its checkpoints only. What it knows of tasks stands in `entries`, in wo
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,15 +25,7 @@ from typing import Any, Final, Self
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.kept.failing import what_to_do
 from mcp_agentbus.archive.kept.newer import update
-from mcp_agentbus.archive.kept.removed import (
-    BUS_KEEPS,
-    NOTE_REMOVED,
-    TAKEN,
-    Going,
-    Removed,
-    Which,
-    Why,
-)
+from mcp_agentbus.archive.kept.removed import Removed
 from mcp_agentbus.archive.kept.tables import ADDED, SCHEMA, TABLES, WHOLE_SINCE
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
@@ -45,12 +36,6 @@ from mcp_agentbus.errors import ArchiveBroken, BadSetup
 _BUSY_S: Final = 2.0
 # So long, in seconds, what is read as it is closed may go on: most of it takes less.
 _INTERRUPTED_AFTER_S: Final = 0.01
-# Of so many bytes tasks are removed in one transaction, and of so many pages what is left is put in
-# order: each takes a tenth of a second.
-_AT_ONCE: Final = 512 << 10
-_PAGES_AT_ONCE: Final = 500
-# How full it is afterwards, so that it is not made smaller at each write.
-_FULL: Final = 0.9
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ class Archive:
 
     def __init__(self, path: Path | None, keeps: Keeps) -> None:
         """Make one that lies at `path`, or, if that is None, in this process's memory alone."""
-        self.path, self._keeps = path, keeps
+        self.path, self.keeps = path, keeps
         # Whoever is cancelled leaves a thread at work here: closing it waits for what that writes,
         # and interrupts what it reads.
         self._lock = threading.RLock()
@@ -82,7 +67,7 @@ class Archive:
         #: The stream of the bus that is used, by its tasks' column; None: no bus was reached.
         self.stream: str | None = None
         #: Something was written that `trim` has not looked at.
-        self._changed = False
+        self.is_grown = False
 
     def __enter__(self) -> Self:
         with self._usable():
@@ -125,10 +110,10 @@ class Archive:
 
     def note(self, changes: Iterable[Change], reached: Reached, *, of: str) -> None:
         """Write down what was read of the stream `of`, and how far."""
-        with self._transaction():
+        with self.transaction():
             for change in changes:
                 self._merge(change, of)
-                self._changed = True
+                self.is_grown = True
             self._file.execute(
                 "INSERT INTO reached VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " low = min(low, excluded.low), high = max(high, excluded.high)"
@@ -139,8 +124,8 @@ class Archive:
 
     def note_request(self, owner: str, inbox: str, task_id: str, request: str) -> None:
         """Write down the whole text of a task."""
-        if self._keeps.texts:
-            with self._transaction():
+        if self.keeps.texts:
+            with self.transaction():
                 self._file.execute(
                     "UPDATE tasks SET request = ? WHERE owner = ? AND inbox = ? AND id = ?",
                     (_clean(request), owner, inbox, task_id),
@@ -148,7 +133,7 @@ class Archive:
 
     def forget(self, tasks: Iterable[tuple[str, str, str]]) -> None:
         """Remove tasks of which no record is left on the bus: owner, inbox and id of each."""
-        with self._transaction():
+        with self.transaction():
             self._file.executemany(
                 "DELETE FROM tasks WHERE owner = ? AND inbox = ? AND id = ?", tasks
             )
@@ -156,7 +141,7 @@ class Archive:
     def lacking(self, changes: Sequence[Change]) -> set[tuple[str, str, str]]:
         """Return whose whole text is not known, of these tasks: owner, inbox and id of each."""
         lacking: set[tuple[str, str, str]] = set()
-        if not self._keeps.texts:
+        if not self.keeps.texts:
             return lacking
         for change in changes:
             whose = change.owner, change.inbox, change.task_id
@@ -170,82 +155,13 @@ class Archive:
 
     def note_cursor(self, name: str, step: int) -> None:
         """Write down how far whoever has that name has read the steps."""
-        with self._transaction():
+        with self.transaction():
             self._file.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (name, step))
 
     def rows(self, question: str, *values: Any) -> list[sqlite3.Row]:
         """Return what a SELECT finds."""
         with self._usable():
             return self._file.execute(question, values).fetchall()
-
-    def trim(self, there: datetime | None = None, first: int = 0) -> None:
-        """Remove what is older than is kept, and the oldest where the file is too large.
-
-        What is not over stays, and what the bus keeps, from which it would not be read again; but
-        where nothing else is left that makes the file small enough.
-
-        Args:
-            there: the time by the bus server's clock; not known: nothing goes for its age.
-            first: the first record that the bus keeps, by its sequence.
-        """
-        if not self._changed:
-            return
-        self._changed = False
-        # A clock that is ahead would have all of it go.
-        now = min(text.now(), there) if there else text.now()
-        going = Going(self.stream, first, iso(now), iso(now - BUS_KEEPS))
-        gone = 0.0
-        if there:
-            oldest = iso(now - timedelta(days=self._keeps.days))
-            gone = self._remove(going.over.of("updated_at < ?", oldest), "days", enough=math.inf)
-        limit, size = self._keeps.max_mb << 20, self._size()
-        if size > limit:
-            gone += self._make_room(going, limit * _FULL)
-        elif gone > size * (1 - _FULL):
-            self._forget_words()
-        if gone:
-            self._give_back()
-
-    def _make_room(self, going: Going, limit: float) -> float:
-        """Remove the first tasks to go until no more than that is in use; return as `_remove`."""
-        removed = 0.0
-        while True:
-            # Before it is looked what is in use: of what went before the index may have it twice.
-            self._forget_words()
-            gone, over = 0.0, self._size() - limit
-            for which in going.first_to_last:
-                gone += self._remove(which, "max_mb", enough=over - gone)
-            if not gone:
-                return removed
-            removed += gone
-
-    def _remove(self, which: Which, why: Why, *, enough: float) -> float:
-        """Remove tasks, the oldest first, a few at a time; return about how many bytes they had.
-
-        Args:
-            which: of which tasks.
-            why: by which limit, which is noted.
-            enough: of more bytes than that no further task goes.
-        """
-        oldest = f"SELECT n, updated_at, {TAKEN} FROM tasks WHERE {which.condition}"  # noqa: S608
-        gone = 0.0
-        while gone < enough:
-            going, size, until = [], 0.0, ""
-            with self._transaction():
-                rows = self._file.execute(f"{oldest} ORDER BY updated_at", which.values)
-                with closing(rows):  # left open they would keep the next step from writing
-                    for n, until, taken in rows:  # noqa: B007 - of the last one it counts
-                        going.append((n,))
-                        size += taken
-                        if size >= min(_AT_ONCE, enough - gone):
-                            break
-                self._file.executemany("DELETE FROM tasks WHERE n = ?", going)
-                if going:
-                    self._file.execute(NOTE_REMOVED, (why, until, which.is_open))
-            if not going:
-                break
-            gone += size
-        return gone
 
     def removed(self) -> tuple[Removed, ...]:
         """Return what was removed for its age, and for want of room."""
@@ -254,39 +170,6 @@ class Archive:
             Removed(why, datetime.fromisoformat(until), bool(unfinished))
             for why, until, unfinished in rows
         )
-
-    def _forget_words(self) -> None:
-        """Have the index let go of the words of what was removed, of which it has noted that alone.
-
-        They take as much room as before until all of it is merged, which is done a few pages at a
-        time: others write meanwhile.
-        """
-        pages, changed = -_PAGES_AT_ONCE, 2  # a negative number has it begin with all there is
-        while changed > 1:  # as it says that it has found nothing to merge
-            with self._transaction():
-                before = self._file.total_changes
-                self._file.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", (pages,))
-                changed = self._file.total_changes - before
-            pages = _PAGES_AT_ONCE
-
-    def _give_back(self) -> None:
-        """Have the file become smaller by what is not in use, a few pages at a time."""
-        before, free = math.inf, self._free()
-        while before > free:
-            # Each row that is fetched is one page.
-            self.rows(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
-            before, free = free, self._free()
-
-    def _free(self) -> int:
-        """Return how many pages of the file are not in use."""
-        return int(self.rows("PRAGMA freelist_count")[0][0])
-
-    def _size(self) -> int:
-        """Return how many bytes are in use."""
-        pages, size = (
-            int(self.rows(f"PRAGMA {name}")[0][0]) for name in ("page_count", "page_size")
-        )
-        return (pages - self._free()) * size
 
     def _merge(self, change: Change, stream: str) -> None:
         """Write a change into its task's row, unless what stands there is newer; and its steps."""
@@ -316,19 +199,19 @@ class Archive:
             " WHERE length(excluded.note) > length(steps.note)",
             [
                 (iso(step.at), step.state, step.by, _clean(step.reason),
-                 _clean(step.note) if self._keeps.texts else "", *whose)
+                 _clean(step.note) if self.keeps.texts else "", *whose)
                 for step in change.steps
             ],
         )  # fmt: skip
 
     def _kept(self, name: str, value: Any) -> Any:
         """Return a value as its column has it; of texts nothing, where they are not to be kept."""
-        if name in {"request", "summary", "result"} and not self._keeps.texts:
+        if name in {"request", "summary", "result"} and not self.keeps.texts:
             return ""
         if isinstance(value, datetime):
             return iso(value)
         if isinstance(value, tuple):
-            return _clean(json.dumps(value if self._keeps.texts else (), ensure_ascii=False))
+            return _clean(json.dumps(value if self.keeps.texts else (), ensure_ascii=False))
         return _clean(value) if isinstance(value, str) else value
 
     def _prepare(self) -> None:
@@ -346,7 +229,7 @@ class Archive:
         file.execute("PRAGMA journal_mode = WAL").fetchone()
         file.execute("PRAGMA synchronous = NORMAL")
         if version < SCHEMA:
-            with self._transaction():
+            with self.transaction():
                 # Another process may have made them meanwhile.
                 (version,) = file.execute("PRAGMA user_version").fetchone()
                 for table in ADDED if version else (*TABLES, *ADDED):
@@ -356,11 +239,12 @@ class Archive:
                 file.execute(f"PRAGMA user_version = {max(version, SCHEMA)}")
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write within the block: all of it, or, where that fails, nothing."""
         with self._usable():
             self._file.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._file
                 self._file.execute("COMMIT")
             except BaseException:
                 if self._file.in_transaction:

@@ -19,7 +19,8 @@ from mcp_agentbus.archive.audit import Span, TaskStep
 from mcp_agentbus.archive.catch_up import catch_up
 from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
-from mcp_agentbus.archive.history import Sides, up_to_date, users
+from mcp_agentbus.archive.history import up_to_date
+from mcp_agentbus.archive.kept.sides import Sides, users
 from mcp_agentbus.bus.address import starting_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.text import check_time

@@ -22,17 +22,15 @@ from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.file import Archive, iso
 from mcp_agentbus.archive.kept.place import PageStart, cursor_of, only_here, place_of
+from mcp_agentbus.archive.kept.sides import Sides, users
 from mcp_agentbus.archive.kept.sought import Way, ways_to
 from mcp_agentbus.archive.past import ONCE, Past, as_held, outgoing, past_of
 from mcp_agentbus.archive.questions import LEFT_OPEN, asked
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
-from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
-from mcp_agentbus.handoff.looking.own_agents import known_here, of_this_user
 from mcp_agentbus.handoff.sending.outgoing import telling_too
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
@@ -110,16 +108,6 @@ class Search(TypedDict, total=False):
     limit: int
     #: `next_cursor` of the page before.
     cursor: str | None
-
-
-@dataclass(frozen=True)
-class Sides:
-    """Whose tasks are looked for; nobody named means everybody's."""
-
-    #: As sender.
-    owners: Sequence[str] = ()
-    #: As addressee, roles by their inboxes.
-    inboxes: Sequence[str] = ()
 
 
 @one_call
@@ -232,30 +220,6 @@ async def up_to_date(
             there = await now_about(bus, text.now())
             archive.ahead = there - text.now()  # behind the answer, which may be long on its way
         yield Current(archive, extent, notes)
-
-
-def users(settings: Settings, me: Agent | None = None) -> frozenset[str]:
-    """Return the agents of this user, and their roles by their inboxes; `*` where all are.
-
-    Args:
-        settings: whose user.
-        me: one of them that nothing may be known of yet.
-
-    Raises:
-        BadSetup: as `of_this_user`.
-    """
-    return frozenset(of_this_user(settings)) if settings.url is None else named(settings, me)
-
-
-def named(settings: Settings, me: Agent | None = None) -> frozenset[str]:
-    """Return the same by their names alone: what others call themselves on the bus is left out.
-
-    Raises:
-        BadSetup: the book of names cannot be read.
-    """
-    agents = (*settings.agents.values(), *([me] if me else []))
-    inboxes = (inbox for agent in agents for inbox in agent.inboxes)
-    return frozenset((*known_here(settings), *inboxes))
 
 
 class _Select:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from mcp_agentbus.archive.catch_up import catch_up
 from mcp_agentbus.archive.ear import Ear, next_of
 from mcp_agentbus.archive.file import Archive
-from mcp_agentbus.archive.history import users
+from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings

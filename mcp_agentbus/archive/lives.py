@@ -11,8 +11,9 @@ from collections.abc import Collection
 
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, TaskStep
-from mcp_agentbus.archive.history import Current, Sides, of_id, up_to_date, users
+from mcp_agentbus.archive.history import Current, of_id, up_to_date
 from mcp_agentbus.archive.kept.removed import perhaps_removed
+from mcp_agentbus.archive.kept.sides import Sides, users
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core.ids import may_be_short, whole_task_id

@@ -28,7 +28,7 @@ _EVERYWHERE: Final = ("lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_v
 # On loopback an answer takes microseconds, if one comes.
 _LOOPBACK_S: Final = 0.5
 _THROUGH: Final = "commands and sessions in here then go through its socket."
-#: Where no listener runs outside, see `listener.typed.outside`.
+#: Where no listener runs outside, see `listener.carried.outside`.
 LISTEN: Final = f"Run `agentbus listen` outside this sandbox: {_THROUGH}"
 _BRING_OUT: Final = (
     "Run `agentbus server stop && agentbus listen` outside all sandboxes: what is stored is kept, "

@@ -45,7 +45,6 @@ _TRY_TIMEOUT_S: Final = 1.5  # of a request; a call has `budget.CALL_S` for all 
 _BACKOFF_S: Final = (0.02, 0.1, 0.3, 0.6)
 _WHY_TIMEOUT_S: Final = 0.4  # to find out why a server took a message and confirmed nothing
 _LATE: Final = "No bus server answered in time. Nothing was stored."
-GONE: Final = "The bus server went away. Nothing was stored."
 
 _T = TypeVar("_T")
 
@@ -115,9 +114,9 @@ class Reconnecting:
         try:
             yield
         except LinkLost:
-            raise self._gone() from None
+            raise said.gone(self._whose) from None
         except TimeoutError:
-            raise self._silent() from None
+            raise said.silent(self._whose) from None
 
     async def request(self, subject: str, data: bytes, within_s: float) -> Message:
         """Ask whoever else is on the bus, once; return the first answer.
@@ -134,7 +133,7 @@ class Reconnecting:
         except TimeoutError:
             raise NoAnswer from None
         except LinkLost:
-            raise CutOff(GONE, hint=self._gone().hint) from None
+            raise CutOff(said.GONE, hint=said.gone(self._whose).hint) from None
 
     async def _connected(self) -> None:
         """Have a connection, tried for as long as a request is; nothing is asked on it."""
@@ -182,20 +181,20 @@ class Reconnecting:
 
     async def _failure(self, error: Exception, before: BusUnreachable | None) -> BusUnreachable:
         """Do what can be done about a try that failed, and return what it means to the caller."""
-        known = before if before and before.message != GONE else None
+        known = before if before and before.message != said.GONE else None
         match error:
             case TimeoutError():
                 await self._revive()
-                return self._silent()
+                return said.silent(self._whose)
             case NoResponders():
                 return await self._untaken(*error.args)
             case NotNow():
-                return self._silent(error.message)
+                return said.silent(self._whose, error.message)
             case BusUnreachable():
                 # Why there was no connection before says more than that this try took too long.
                 return known if known and error.message == _LATE else error
         # And more than that it went: whoever asks beside this may have let go of it for another.
-        return known or self._gone()
+        return known or said.gone(self._whose)
 
     async def _untaken(self, subject: str) -> BusUnreachable:
         """Make anew what may be missing where nobody takes a subject; return what was wrong.
@@ -205,21 +204,22 @@ class Reconnecting:
         """
         if subject.startswith(f"{API}.") and not subject.startswith(f"{API}.DIRECT.GET."):
             await self._revive()
-            return self._silent() if self.is_cluster else self._said(said.NO_JETSTREAM)
+            return self._of_no_use(said.NO_JETSTREAM)
         try:
             what = said.TAKES_NOTHING if await self._repair() else said.MISSING
         except BusUnreachable as error:
             return error
         except NotAllowed:
-            return self._said(said.MAKES_NONE)
+            return said.of_no_use(self._whose, said.MAKES_NONE)
         except TimeoutError:
-            return self._silent()
-        return self._silent() if self.is_cluster else self._said(what)
+            return said.silent(self._whose)
+        return self._of_no_use(what)
 
-    def _said(self, what: tuple[str, str]) -> BusUnreachable:
-        """Return the error of a server that answers; who runs a shared one is to be asked."""
-        hint = what[1] if self.settings.url else "Run `agentbus doctor`: it names what is there."
-        return BusUnreachable(f"The bus server {what[0]}. Nothing was stored.", hint=hint)
+    def _of_no_use(self, what: tuple[str, str]) -> BusUnreachable:
+        """Return the error of a server that answers; of several another may do what is asked."""
+        if self.is_cluster:
+            return said.silent(self._whose)
+        return said.of_no_use(self._whose, what)
 
     async def _repair(self, within_s: float = _TRY_TIMEOUT_S) -> bool:
         """Make anew what is missing; return whether all is there now, as far as that is known.
@@ -251,20 +251,10 @@ class Reconnecting:
                 async with asyncio.timeout(budget.current().left_s):
                     await in_thread(anew, self.settings)
 
-    def _gone(self) -> BusUnreachable:
-        """Return the error for a connection that has ended; a server of our own is started anew."""
-        return BusUnreachable(GONE, hint=self._silent().hint if self.settings.url else "")
-
-    def _silent(self, what: str = "") -> BusUnreachable:
-        """Return the error for a server that hangs, or is just starting: nobody can tell which."""
-        what = what or (LEADERLESS if self.is_cluster else "The bus server does not answer.")
-        hint = f"Call again in a while. {self._mend}"
-        return BusUnreachable(f"{what} Nothing was stored.", hint=hint)
-
     @property
-    def _mend(self) -> str:
-        """What a person can do about a server that hangs."""
-        return said.MEND["several" if self.is_cluster else "one" if self.settings.url else "own"]
+    def _whose(self) -> said.Whose:
+        """Whose server it is, as those who can mend it are told."""
+        return "several" if self.is_cluster else "one" if self.settings.url else "own"
 
     async def _unconfirmed(self) -> Unconfirmed:
         """Say what is known about a server that took a message and did not answer."""
@@ -275,7 +265,7 @@ class Reconnecting:
         except TimeoutError:
             return Unconfirmed(
                 "The bus server does not answer: it is not known whether this was stored.",
-                mend=self._mend,
+                mend=said.MEND[self._whose],
             )
         except (LinkLost, NoResponders, AgentbusError) as error:
             if not (self.is_cluster and isinstance(error, LinkLost)):  # let go of for another
@@ -364,7 +354,7 @@ class Reconnecting:
         except TimeoutError:  # others have tried meanwhile: why the last of them failed is known
             if self._refused and self._refused is not before:
                 raise BusUnreachable(self._refused.message, hint=self._refused.hint) from None
-            raise BusUnreachable(_LATE, hint=self._silent().hint) from None
+            raise BusUnreachable(_LATE, hint=said.silent(self._whose).hint) from None
 
     def _lasting(self) -> Link | None:
         """Return the connection if it works, and what is said there is kept."""

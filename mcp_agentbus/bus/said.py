@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a server that answers and does not do what it is asked, and of who runs it.
+"""What is said of a server that does not do what it is asked, by who can mend it.
 
 It decides nothing: `reconnect` sees which of them it is.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
-from mcp_agentbus.bus.replies import DISK_IS_FULL
+from mcp_agentbus.bus.replies import DISK_IS_FULL, LEADERLESS
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
+
+#: Whose server it is: this user's own, a shared one, or one of several.
+Whose = Literal["own", "one", "several"]
+
+GONE: Final = "The bus server went away. Nothing was stored."
 
 #: It knows nobody who takes what was said.
 NO_JETSTREAM: Final = (
@@ -29,8 +35,8 @@ TAKES_NOTHING: Final = (
     "Call again; if it stays so, ask whoever runs it whether this login may do that.",
 )
 
-#: What a person can do about a server that hangs: of their own, a shared one, one of several.
-MEND: Final = {
+#: What a person can do about a server that hangs.
+MEND: Final[Mapping[Whose, str]] = {
     "own": "If it stays so, run `agentbus server stop`, then `agentbus server start`.",
     "one": "If it stays so, tell whoever runs the shared server.",
     "several": "If it stays so, tell whoever runs its servers: more than half must run.",
@@ -40,6 +46,24 @@ MEND: Final = {
 READ_ONLY: Final = "read-only file system"
 #: Of one that this process may not write to: its sandbox may say so, while a server writes there.
 READ_ONLY_HERE: Final = f"{READ_ONLY} for this process"
+
+
+def of_no_use(whose: Whose, what: tuple[str, str]) -> BusUnreachable:
+    """Return the error of a server that answers; who runs a shared one is to be asked."""
+    hint = "Run `agentbus doctor`: it names what is there." if whose == "own" else what[1]
+    return BusUnreachable(f"The bus server {what[0]}. Nothing was stored.", hint=hint)
+
+
+def silent(whose: Whose, what: str = "") -> BusUnreachable:
+    """Return the error of a server that hangs, or is just starting: nobody can tell which."""
+    what = what or (LEADERLESS if whose == "several" else "The bus server does not answer.")
+    hint = f"Call again in a while. {MEND[whose]}"
+    return BusUnreachable(f"{what} Nothing was stored.", hint=hint)
+
+
+def gone(whose: Whose) -> BusUnreachable:
+    """Return the error of a connection that has ended; a server of our own is started anew."""
+    return BusUnreachable(GONE, hint="" if whose == "own" else silent(whose).hint)
 
 
 def is_full(why: str) -> bool:

@@ -255,7 +255,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end with exit code 2."""
-        from mcp_agentbus.cli.typed import elsewhere
+        from mcp_agentbus.cli.grammar import elsewhere
 
         if line := elsewhere.here(self.whole):
             why = elsewhere.left_out(self.whole)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.core.text import from_json
-from mcp_agentbus.relay.typed import command
+from mcp_agentbus.relay.carried import command
 
 #: The shells for which there is a script, and where a line goes that is to stay.
 SHELLS: Final = {

@@ -28,10 +28,10 @@ from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.feather import printing, typed
 from mcp_agentbus.core.feather.printing import be_patient, flush, spell_out, to_nowhere, unwritable
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, OutOfReach
-from mcp_agentbus.relay.typed.command import COMMANDS as DONE_FIRST
+from mcp_agentbus.relay.carried.command import COMMANDS as DONE_FIRST
 
 if TYPE_CHECKING:
-    from mcp_agentbus.relay.typed.command import Begun
+    from mcp_agentbus.relay.carried.command import Begun
 
 #: Who does a command: a module of this package, and its function there, which takes the parsed
 #: arguments and returns the exit code. What can be typed is declared in `parser`.
@@ -143,7 +143,7 @@ def _beside_listener(error: AgentbusError, args: argparse.Namespace) -> Agentbus
         return error
     # Imported late: few commands meet a sandbox.
     from mcp_agentbus.core import places
-    from mcp_agentbus.listener.typed import outside
+    from mcp_agentbus.listener.carried import outside
 
     with suppress(BadSetup):
         here = places.Place(places.runtime_folder(os.environ), os.environ)

@@ -14,13 +14,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import Parser, duration
-from mcp_agentbus.cli.typed import account, agent, history, patterns, server, tasks, work
-from mcp_agentbus.cli.typed.command import WATCH_MAX_S, asked_for, command, completed, offered
+from mcp_agentbus.cli.grammar import account, agent, history, patterns, server, tasks, work
+from mcp_agentbus.cli.grammar.command import WATCH_MAX_S, asked_for, command, completed, offered
 from mcp_agentbus.core import hosts
 from mcp_agentbus.version import __version__
 
 if TYPE_CHECKING:
-    from mcp_agentbus.cli.typed.command import Commands
+    from mcp_agentbus.cli.grammar.command import Commands
 
 
 def parser(kind: type[Parser] = Parser, *, only: str = "") -> Parser:

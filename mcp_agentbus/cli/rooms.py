@@ -19,7 +19,7 @@ from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
 from mcp_agentbus.core.feather.printing import say, tell
 from mcp_agentbus.errors import AgentbusError, NoListener
-from mcp_agentbus.relay.typed import body
+from mcp_agentbus.relay.carried import body
 
 if TYPE_CHECKING:
     from mcp_agentbus.human.decide import Pending

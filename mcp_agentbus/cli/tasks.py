@@ -17,15 +17,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_agentbus.cli.carried import resumed
-from mcp_agentbus.cli.typed.command import WATCH_S
+from mcp_agentbus.cli.grammar.command import WATCH_S
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printing import EXIT_CODE, check_seen, complain, say, tell
 from mcp_agentbus.errors import BadInput, UnknownTask
-from mcp_agentbus.relay.typed import body
-from mcp_agentbus.relay.typed.command import Begun
+from mcp_agentbus.relay.carried import body
+from mcp_agentbus.relay.carried.command import Begun
 
 if TYPE_CHECKING:
-    from mcp_agentbus.tools.typed import Command
+    from mcp_agentbus.tools.command import Command
 
 _WITH_BODY: Final = frozenset({"send", "tell", "answer", "result"})
 # Of these it may be left out.
@@ -129,7 +129,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Command:
     from mcp_agentbus.config.settings import load_settings
     from mcp_agentbus.handoff import shells
     from mcp_agentbus.store.naming import Naming
-    from mcp_agentbus.tools.typed import Command
+    from mcp_agentbus.tools.command import Command
 
     def out(line: str, changed: Mapping[str, Any]) -> None:
         args.last = line, changed.get(EXIT_CODE)  # as of a listener, see `Begun`

@@ -12,35 +12,24 @@ way to an id. Nobody is registered here, and no file is written but by `take`.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
-import re
 import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.config import folder_file, names
+from mcp_agentbus.config import folder_file, names, spelling
 from mcp_agentbus.config.folder_file import FOLDER_FILE, FolderFile
 from mcp_agentbus.config.names import Holder, NameBook
 from mcp_agentbus.config.settings import Settings
+from mcp_agentbus.config.spelling import PERSONS, keeps_all
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.framing import one_line
-from mcp_agentbus.core.ids import ROLE_PREFIX, Agent, agent_id, is_agent, is_inbox, role_address
+from mcp_agentbus.core.ids import Agent, agent_id, is_agent, is_inbox, role_address
 
-_ID_MAX: Final = 63
 #: The host of what no host has started.
 SHELL: Final = "shell"
-# These are told from each other by what stands before a dash; of any other nobody knows that.
-_HOSTS: Final = frozenset(host.name for host in hosts.HOSTS)
-# How much of another host's name stands in an id at most.
-_HOST_MAX: Final = 24
-# How persons' names begin.
-_ME: Final = "me-"
-# How much of the hash stands in a name: as little as tells it from the others here.
-_HASH_LENGTHS: Final = (4, 8, 16)
 
 
 @dataclass(frozen=True)
@@ -173,19 +162,9 @@ def host_of(environ: Mapping[str, str]) -> str:
     return host.name if host else SHELL
 
 
-def default_id(folder: Path, host: str) -> str:
-    """Return an id made of the folder's name and the host's: `shop-claude`."""
-    return _spelled(_slug(folder.name) or "agent", host)
-
-
 def persons(settings: Settings) -> Holder:
     """Return this user as the holder of a name, by the folder in which the book is."""
     return names.holder(settings.state_dir, names.PERSON)
-
-
-def plain_name() -> str:
-    """Return the name that this user has at a terminal where nobody else has it: `me-alice`."""
-    return _spelled_name(_slug(places.login()) or "user")
 
 
 def folders_name(folder: Path, book: NameBook, settings: Settings) -> str | None:
@@ -195,7 +174,7 @@ def folders_name(folder: Path, book: NameBook, settings: Settings) -> str | None
     script's. One that is in the book was taken by what is no person's, such as a session of a host
     that nobody knows.
     """
-    plain = default_id(folder, SHELL)
+    plain = spelling.default_id(folder, SHELL)
     was = plain in book.before and plain not in book.renamed
     return plain if was and not _other(plain, book, settings, folder) else None
 
@@ -204,22 +183,17 @@ def _persons(book: NameBook, settings: Settings, elsewhere: Collection[str]) -> 
     """Return the name that this user has or would get, and what is to be said if it is new now."""
     if (held := book.person()) and not _is_others(held, settings, elsewhere):
         return held, ""
-    login, plain = places.login(), plain_name()
+    login, plain = places.login(), spelling.plain_name()
 
     def is_free(name: str) -> bool:
         return name not in elsewhere and not _other(name, book, settings, settings.state_dir)
 
-    if _keeps_all(login, plain) and is_free(plain):
+    if keeps_all(login, plain) and is_free(plain):
         return plain, ""
-    # The machine is in it: on a shared server many machines have a user of that name.
-    digest = hashlib.sha256(f"{platform.node()} {login}".encode(errors="surrogateescape"))
-    slug = _slug(login) or "user"
-    hashed = [_spelled_name(slug, digest.hexdigest()[:length]) for length in _HASH_LENGTHS]
-    if settings.account:
-        hashed.insert(0, _spelled_name(slug, settings.account))
-    name = next(filter(is_free, hashed), hashed[-1])
+    others = spelling.other_names(settings.account)
+    name = next(filter(is_free, others), others[-1])
     why = "letters of your user's name cannot stand in an id"
-    if _keeps_all(login, plain):
+    if keeps_all(login, plain):
         why = f"{plain} is somebody's already"
     return name, f"You are {name}: {why}. A better name: agentbus agent rename {name} NAME"
 
@@ -227,18 +201,6 @@ def _persons(book: NameBook, settings: Settings, elsewhere: Collection[str]) -> 
 def _is_others(name: str, settings: Settings, elsewhere: Collection[str]) -> bool:
     """Tell whether a name that is held here is another account's: each server has its own names."""
     return bool(settings.account) and name in elsewhere
-
-
-def beside(name: str, account: str, taken: Collection[str]) -> str:
-    """Return a name like another, of an account of a shared server: `shop-laptop`."""
-    endings = (f"-{account}", *(f"-{account}-{number}" for number in range(2, 100)))
-    names_ = (f"{name[: _ID_MAX - len(ending)]}{ending}"[-_ID_MAX:] for ending in endings)
-    return next(each for each in names_ if is_agent(each) and each not in taken)
-
-
-def _spelled_name(slug: str, digest: str = "") -> str:
-    ending = f"-{digest}" if digest else ""
-    return agent_id(f"{_ME}{slug}"[: _ID_MAX - 1 - len(ending)] + ending)
 
 
 def _set_up_for(settings: Settings, folder: Path, host: str) -> str | None:
@@ -258,17 +220,15 @@ def _own(book: NameBook, asked: Asked, elsewhere: Collection[str]) -> tuple[str,
     held = book.of(folder, host)
     if held and not _is_others(held, settings, elsewhere):
         return held, ""
-    plain = held or default_id(folder, host)
+    plain = held or spelling.default_id(folder, host)
     taken_by = _other(plain, book, settings, folder)
     if _is_others(plain, settings, elsewhere):
         return _of_account(plain, book, asked, elsewhere)
-    if not taken_by and (plain in book.before or _keeps_all(folder.name, plain.rpartition("-")[0])):
+    if not taken_by and (plain in book.before or keeps_all(folder.name, plain.rpartition("-")[0])):
         return plain, ""
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()
-    slug = _slug(folder.name) or "agent"
-    hashed = [_spelled(slug, host, digest[:length]) for length in _HASH_LENGTHS]
-    free = (name for name in hashed if not _other(name, book, settings, folder))
-    name = next(free, hashed[-1])
+    others = spelling.other_ids(folder, host)
+    free = (name for name in others if not _other(name, book, settings, folder))
+    name = next(free, others[-1])
     why = (
         f"{plain} is the agent of {_shown(taken_by)}"
         if taken_by
@@ -286,7 +246,7 @@ def _of_account(
     """Return a folder's name where the one that it has, or would get, is another account's."""
     settings, folder = asked.settings, asked.folder.resolve()
     held = {name for name in book.names if _other(name, book, settings, folder)}
-    name = beside(plain, str(settings.account), {*elsewhere, *held})
+    name = spelling.beside(plain, str(settings.account), {*elsewhere, *held})
     return name, f"The agent of this folder is {name} here: {plain} is another account's."
 
 
@@ -297,26 +257,6 @@ def _other(name: str, book: NameBook, settings: Settings, folder: Path) -> Path 
         return Path(holder.folder)
     rules = settings.rules.get(name)
     return rules.folder if rules and not rules.is_in(folder) else None
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
-
-
-def _keeps_all(name: str, spelled: str) -> bool:
-    """Tell whether an id made of a name keeps all but case, dots, blanks and dashes around."""
-    kept = re.sub(r"[ .]+", "-", name.lower()).strip("-_")
-    return kept == _slug(name) and kept in spelled
-
-
-def _spelled(name: str, host: str, digest: str = "") -> str:
-    short = host.partition("-")[0] if host in _HOSTS else host[:_HOST_MAX]
-    ending = "-".join(filter(None, (short, digest)))
-    room = _ID_MAX - 1 - len(ending)
-    name = name[:room]
-    if f"{name}-".startswith(ROLE_PREFIX):  # reserved, and so is what a folder `role` would give
-        name = f"my-{name}"[:room]
-    return agent_id(f"{name}-{ending}")
 
 
 def _not_free(
@@ -331,7 +271,7 @@ def _not_free(
     if holder:
         mine = holder.is_at(file.folder)
         return "" if mine else f"which is the agent of {_shown(Path(holder.folder))}"
-    if file.agent.startswith(_ME):  # sooner or later somebody is called so who is trusted
+    if file.agent.startswith(PERSONS):  # sooner or later somebody is called so who is trusted
         return "which is the name of a person"
     if file.agent in settings.rules:
         return "which config.toml has for another folder"

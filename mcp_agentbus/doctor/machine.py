@@ -29,7 +29,7 @@ from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
-from mcp_agentbus.config import folder_file, identity, machine_key, names
+from mcp_agentbus.config import folder_file, identity, machine_key, names, spelling
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -309,7 +309,7 @@ def _working_folder(settings: Settings) -> Path:
 def _person(asked: Asked, found: Identity) -> list[Check]:
     """Say who a person is in this folder, if another one than elsewhere."""
     book = names.read(asked.settings)
-    me, here = book.person() or identity.plain_name(), found.me.id
+    me, here = book.person() or spelling.plain_name(), found.me.id
     if here == me:
         return []
     said = f"what you type in this folder is {here}'s; elsewhere you are {me}"

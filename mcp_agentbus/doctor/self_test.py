@@ -39,7 +39,7 @@ from mcp_agentbus.handoff import inbox, lookup, results, send
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.human import standing
 from mcp_agentbus.human.tap import TIME_LIMIT_S
-from mcp_agentbus.listener.typed import outside
+from mcp_agentbus.listener.carried import outside
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.registered import forgotten
 

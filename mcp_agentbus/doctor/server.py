@@ -37,7 +37,7 @@ from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account, cluster, room
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.listener.typed import outside
+from mcp_agentbus.listener.carried import outside
 from mcp_agentbus.store import status, streams
 
 _ANSWER_S: Final = 3.0

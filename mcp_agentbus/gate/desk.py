@@ -19,7 +19,7 @@ from mcp_agentbus.bus.passing.passage import Passage, Passed
 from mcp_agentbus.core.aio import in_background, in_thread, note_failure
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.gate import rules, said, verdict
+from mcp_agentbus.gate import rules, speech, verdict
 from mcp_agentbus.gate.forward import Forward
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.proof import copying
@@ -240,7 +240,7 @@ class AccountDesk:
     async def _if_stored(self, reply: str, wanted: verdict.Stored) -> None:
         stored = await self._forward.read(wanted.stream, wanted.seq)
         if (stored.subject, stored.data) == (wanted.subject, wanted.say.data):
-            headers = said.moved(wanted, head.read(stored.head))
+            headers = speech.moved(wanted, head.read(stored.head))
             self._say(reply, replace(wanted.say, headers=headers))
         else:
             self._forward.refuse(reply, "not-yours")

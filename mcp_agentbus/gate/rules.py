@@ -17,7 +17,7 @@ registers it first. An own inbox is that of an own agent, or of a role that the 
 
 from __future__ import annotations
 
-from mcp_agentbus.gate import api, said
+from mcp_agentbus.gate import api, speech
 from mcp_agentbus.gate.book import Book
 from mcp_agentbus.gate.verdict import Request, Verdict
 from mcp_agentbus.store import subjects
@@ -30,7 +30,7 @@ def decide(asked: Request, book: Book) -> Verdict:
         return api.decide(asked, book)
     if asked.subject.startswith(api.ACK):
         return api.settle(asked, book)
-    return said.decide(asked, book)
+    return speech.decide(asked, book)
 
 
 def may_read(account: str, stream: str, subject: str, book: Book, by: str = "") -> bool:

@@ -172,15 +172,15 @@ async def _wait(
             return replace(inbox, timed_out=True)
         if waiting:
             await waiting(time.monotonic() - began)
-        news = await _news(watch, min(left_s, next(overtaken, _LOOK_AGAIN_S)))
-        places = news or EVERYTHING
-        overtaken = iter(_OVERTAKEN_S) if news else overtaken
+        came_in = await _came_in(watch, min(left_s, next(overtaken, _LOOK_AGAIN_S)))
+        places = came_in or EVERYTHING
+        overtaken = iter(_OVERTAKEN_S) if came_in else overtaken
         # Only what was there before may come back by itself: `agentbus server stop` stands.
         await back(session.bus, max(timeout_s - (time.monotonic() - began), 0))
         renew()
 
 
-async def _news(watch: Watch, within_s: float) -> AbstractSet[str]:
+async def _came_in(watch: Watch, within_s: float) -> AbstractSet[str]:
     """Wait for a notice; return where something came in, which is nowhere if the time is over."""
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):

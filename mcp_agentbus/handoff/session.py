@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -31,13 +30,14 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.call import Calls, is_over
 from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.living.keeper import keep
+from mcp_agentbus.handoff.living.succession import Succession
 from mcp_agentbus.handoff.looking.old_names import under_old_names
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.addressees import Addressees
 from mcp_agentbus.handoff.sending.cause import said_of, way_of
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.taking import arrivals
-from mcp_agentbus.handoff.taking.keeper import keep
 from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.naming import Naming
@@ -47,12 +47,8 @@ from mcp_agentbus.store.reading import consumers
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
 _GIVEN_BACK_S: Final = 0.01  # more for each task that is given back
 _TURN_S: Final = 0.5  # of that, for its keeper, and for a call that is claiming just now
-_HANDED_OVER_S: Final = 2.0  # whoever is asked for what it has; one that hangs is not waited for
-_PREDECESSORS_MAX: Final = 8  # more than a host leaves; whoever is on the bus may answer
 RECORDS: Final = "records"  # of sent tasks, where something new may be, as in the lanes
 EVERYTHING: Final = frozenset({*ids.LANES, RECORDS})
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -86,17 +82,23 @@ class Session:
     rate: SendRate = field(default_factory=SendRate)
     #: The id of the session that its host has begun in its place; empty if none.
     successor: str = field(default="", init=False)
+    #: What it holds.
     claims: Claims = field(init=False)
     #: What was left to its agent's shell, as far as it was looked at: not its own, see `entrusted`.
     entrusted: Claims = field(init=False)
+    #: What became of the tasks that its agent sent.
     outcomes: Outcomes = field(init=False)
     #: Agents and roles that it has sent to.
     known: Addressees = field(init=False)
+    #: Its client's calls, by which it is known what has arrived there.
     calls: Calls = field(default_factory=Calls, init=False)
+    #: The calls that wait for something new.
     watches: Watches = field(default_factory=Watches, init=False)
     #: Tasks that were offered while another one of the same id was held: by their sequence, the id.
     namesakes: dict[int, tuple[str, Delivery]] = field(default_factory=dict, init=False)
+    #: Held by whoever takes something or ends it, one call after the other.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    #: When it was last called, by the monotonic clock.
     called_at: float = field(default_factory=time.monotonic, init=False)
     #: The roles that its latest registration was to have.
     registered: tuple[str, ...] = field(default=(), init=False)
@@ -108,7 +110,6 @@ class Session:
     _ending: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
     _in_background: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _keeper: asyncio.Task[None] | None = field(default=None, init=False)
-    _begun_ns: int = field(default=0, init=False)  # by the clock, when it had succeeded others
 
     def __post_init__(self) -> None:
         if self.naming is None:  # else the name is its user's, or made of its folder's
@@ -131,11 +132,6 @@ class Session:
         if error is None:
             self.calls.end()
         await self.close()
-
-    @property
-    def _host_key(self) -> str:
-        """What is on the bus of `hosted`: not the host's own id of its session."""
-        return machine_key.unforeseen(self.bus.settings.state_dir, "hosted", self.hosted)
 
     @property
     def inboxes(self) -> tuple[str, ...]:
@@ -289,29 +285,19 @@ class Session:
 
         What they have given may have been lost with the servers that nobody reads any more.
         """
-        subject = subjects.succeed_subject(self.me.id, self._host_key)
-        # Each that answers listens there no more, but for an earlier process of this session.
-        for _ in range(_PREDECESSORS_MAX):
-            asks = machine_key.signed(self.bus.settings.state_dir, self.id, self._host_key)
-            answer = await self.bus.ask(subject, asks, _HANDED_OVER_S)
-            if not (answer and answer.data):
-                break
+        succession = Succession(self.bus, self.me.id, self.id, self.hosted)
+        async for handed in succession.handed():
             given_up = self.calls.given_up()
             with suppress(ValueError, LookupError, TypeError, AttributeError):
-                handed = text.from_json(answer.data)
                 await self.claims.take_over(handed["claims"], given_up)
                 await self.outcomes.take_over(handed["outcomes"], given_up)
                 if ended := handed["ended"]:
                     self.claims.recall(*way_of(ended))
-        self._begun_ns = time.time_ns()  # who asks is later; who repeats what it heard is not
-        await self._hear(subject, self._on_succeeded)
+        await self._hear(succession.subject, partial(self._on_succeeded, succession))
 
-    def _on_succeeded(self, message: Message | None) -> None:
-        if message and message.reply:
-            state, key = self.bus.settings.state_dir, self._host_key
-            successor = machine_key.word_in(state, message.data, key, since=self._begun_ns)
-            if ids.is_label(successor):
-                self.finish_in_background(self._hand_over(successor, message.reply))
+    def _on_succeeded(self, succession: Succession, message: Message | None) -> None:
+        if message and message.reply and (successor := succession.successor_in(message)):
+            self.finish_in_background(self._hand_over(successor, message.reply))
 
     async def _hand_over(self, successor: str, reply: str) -> None:
         """Let another session of this agent have all that this one has, which is over then."""

@@ -18,7 +18,8 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from mcp_agentbus.archive import standing
-from mcp_agentbus.archive.history import up_to_date, users
+from mcp_agentbus.archive.history import up_to_date
+from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.feather import ancestors

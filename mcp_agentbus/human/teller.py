@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.archive.ear import Ear, next_of
-from mcp_agentbus.archive.history import named, users
+from mcp_agentbus.archive.kept.sides import named, users
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.sections.human import Human

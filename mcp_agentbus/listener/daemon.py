@@ -34,14 +34,14 @@ from mcp_agentbus.core.processes import Process
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
 from mcp_agentbus.relay import door, local_socket, seat
-from mcp_agentbus.relay.typed import words
+from mcp_agentbus.relay.carried import words
 
 if TYPE_CHECKING:
+    from mcp_agentbus.listener.carried.order import Commands
     from mcp_agentbus.listener.endpoint import Door, Endpoint
     from mcp_agentbus.listener.loop import Loop
     from mcp_agentbus.listener.relayed import Relayed
     from mcp_agentbus.listener.state import Event, State
-    from mcp_agentbus.listener.typed.order import Commands
 
 # A stopped listener ends its children within 7 s, and has left its sessions and connections within
 # 11 s, whatever hangs; then it ends its connection to the bus.

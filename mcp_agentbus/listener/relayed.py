@@ -29,11 +29,11 @@ from mcp_agentbus.errors import AgentbusError, BadInput
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.listener.carried.clock import is_same
+from mcp_agentbus.listener.carried.order import Commands, Order, hear, received, told_to_go
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.state import State
-from mcp_agentbus.listener.typed.clock import is_same
-from mcp_agentbus.listener.typed.order import Commands, Order, hear, received, told_to_go
-from mcp_agentbus.relay.typed import words
+from mcp_agentbus.relay.carried import words
 from mcp_agentbus.version import __version__
 
 # A relay that ends has no time limit, but the next one of its host should find its tasks free.

@@ -23,10 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.config.rules import Limits
 from mcp_agentbus.core import notices, processes
 from mcp_agentbus.core.aio import in_background, in_thread, part
-from mcp_agentbus.core.children.group import outlive
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
@@ -34,8 +32,7 @@ from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
-from mcp_agentbus.listener.woken import abandoned
-from mcp_agentbus.relay import seat
+from mcp_agentbus.listener.woken import abandoned, outliving
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.wakes import lives
@@ -103,10 +100,10 @@ class Runner:
             unended = self._state.ledger.unended()
             agents = {*self._state.settings.rules, *(row.agent for row in unended)}
             for row in unended:
-                if self._runs(row):
+                if outliving.runs(row):
                     running.append(row)
                     continue
-                if self._is_anothers(row):
+                if outliving.is_anothers(row, self._state.settings):
                     continue
                 self._state.ledger.ended(
                     row.id, at=datetime.now(UTC), outcome="stopped",
@@ -116,7 +113,7 @@ class Runner:
             for agent in agents:
                 # One that was left alone at its listener's end has an end in the ledger.
                 latest = self._state.ledger.latest(agent, 1)
-                if not any(self._runs(row) or self._is_anothers(row) for row in latest):
+                if not any(outliving.is_looked_after(row, self._state.settings) for row in latest):
                     self._clean_up(agent)
         except LedgerBroken as error:
             self._state.ledger_broke(error)
@@ -240,50 +237,19 @@ class Runner:
         await self.catch_up()
 
     async def _outlive(self, desk: Desk, row: Row) -> None:
-        # Its exit code was for a listener that was killed, maybe before it gave its notice.
-        said = "it ended after the listener that had started it was killed"
         rules = self._state.settings.rules.get(row.agent)
-        leave = rules is not None and rules.on_stop == "leave"
         try:
-            process = Process.marked(row.pid or 0, row.born)
-            by_itself = await outlive(process, self._left_s(row), leave=leave)
-            if by_itself:
-                ended = Ended("stopped", said)
-            elif by_itself is None:
-                ended = Ended.lives_on(process.pid)
-            else:
-                ended = Ended("timed_out", "ended at its time limit, which its listener had left")
+            ended = await outliving.end_of(row, rules)
         except asyncio.CancelledError:
-            if not leave:  # else the next listener looks after it
+            if not outliving.is_left(rules):  # else the next listener looks after it
                 self._clean_up(desk.agent)
                 self._end(desk, row.id, Ended("stopped", _STOPPED), read_within_s=0.0)
             raise
-        except OSError as error:  # no descriptor is left: else its agent would never be woken again
-            ended = Ended("stopped", f"its end cannot be waited for: {error.strerror}")
         self._clean_up(desk.agent)
         ended = await abandoned.give_back_soon(
-            self._state.bus, self._folder, row.agent, process, ended
+            self._state.bus, self._folder, row.agent, outliving.process_of(row), ended
         )
         self._end(desk, row.id, ended, read_within_s=0.0)
-
-    def _left_s(self, row: Row) -> float:
-        """Return how long a process may still run, in seconds, by the rules as they are now.
-
-        A wake of the future, noted before the clock was set back, has begun now.
-        """
-        rules = self._state.settings.rules.get(row.agent)
-        limit_s = (rules.limits if rules else Limits()).time_limit_s
-        return limit_s - max(0.0, (datetime.now(UTC) - row.at).total_seconds())
-
-    @staticmethod
-    def _runs(row: Row) -> bool:
-        process = Process.marked(row.pid or 0, row.born)
-        return bool(process.born) and processes.is_still(process)
-
-    def _is_anothers(self, row: Row) -> bool:
-        """Tell whether the listener of another container looks after it."""
-        process = Process.marked(row.pid or 0, row.born)
-        return not process.is_here and seat.is_taken_in(process.space, self._state.settings)
 
     def _clean_up(self, agent: str) -> None:
         with suppress(OSError, AgentbusError):  # the next run, or listener, replaces or removes it

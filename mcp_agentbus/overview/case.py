@@ -7,9 +7,10 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.ids import WAKE_ON, Priority, address_of
@@ -32,6 +33,12 @@ class Word:
     waking: bool = False
     #: By what its sessions are started, as `agent add` has it; empty if by nothing.
     host: str = ""
+
+    @classmethod
+    def of(cls, agent: str, said: Mapping[str, Any]) -> Word:
+        """Return what a listener has answered of an agent."""
+        until = datetime.fromisoformat(said["until"]) if said["until"] else None
+        return cls(agent, said["reason"] or "", until, said["waking"], said.get("host") or "")
 
 
 @dataclass(frozen=True)

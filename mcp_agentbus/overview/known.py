@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known at this moment: of the bus, of the listener, of tasks; and of one task its case.
+"""What is known at this moment of tasks, by the bus, by the listener, by the archive.
 
     >>> async with known(settings) as here:
     ...     why(here.case(here.task("9d0c2f")))
@@ -16,29 +16,28 @@ from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequ
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from mcp_agentbus.archive import standing
 from mcp_agentbus.archive.audit import TaskStep
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
-from mcp_agentbus.archive.history import Current, up_to_date, users
+from mcp_agentbus.archive.history import Current, up_to_date
 from mcp_agentbus.archive.kept.place import number_of
 from mcp_agentbus.archive.kept.removed import perhaps_removed
+from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.archive.past import Past, outgoing, unlisted
 from mcp_agentbus.archive.questions import asked
 from mcp_agentbus.archive.standing import Resting
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core.aio import both, part, together
+from mcp_agentbus.core.aio import part
 from mcp_agentbus.core.ids import (
     LANES,
     ROLE_PREFIX,
     WAKE_ON,
     Priority,
-    is_inbox,
     whole_task_id,
 )
 from mcp_agentbus.errors import (
@@ -48,80 +47,22 @@ from mcp_agentbus.errors import (
     Unconfirmed,
     UnknownTask,
 )
-from mcp_agentbus.listener import status
-from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case, Outgoing, Word
-from mcp_agentbus.relay import local_socket, seat
-from mcp_agentbus.store import roster, streams, subjects, waiting
+from mcp_agentbus.overview.listener import Listener, ask_listener
+from mcp_agentbus.overview.on_bus import OnBus, Place, ask_bus, look_into
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope, read_outbox
-from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.roster import Entry
-from mcp_agentbus.store.subjects import DEAD
 from mcp_agentbus.store.task import ENDS, HELD, Task
 from mcp_agentbus.store.waiting import Lane
 
 # A person waits: older records are read for so long, in seconds, the rest by the next look.
 _OLDER_S: Final = 0.1
-# In seconds; a listener answers in a millisecond, and one that has not in this time hangs.
-_LISTENER_S: Final = 2.0
-# Lanes in which more is stored than is known of, looked at one by one.
-_LANES_MAX: Final = 20
 # By which words a step says that its agent was woken, and that nothing came of its wake.
 _WOKEN: Final = frozenset({"waking", "woken"})
 _UNWOKEN: Final = frozenset({"wake-failed", "wake-held"})
 # By which a worker said something.
 _SAID: Final = HELD - {"claimed"}
-
-#: An inbox and a priority.
-Place = tuple[str, Priority]
-
-
-@dataclass(frozen=True)
-class Listener:
-    """What the listener has answered."""
-
-    state: State = "stopped"
-    #: Why it is not there, or what to do about it.
-    says: str = ""
-    #: See `listener.requests`; empty without an answer.
-    answer: Mapping[str, Any] = field(default_factory=dict)
-
-    def word(self, agent: str) -> Word | None:
-        """Return what it says of an agent; None: it looks after no such agent."""
-        said = self._agents.get(agent)
-        if said is None:
-            return None
-        until = said["until"] and datetime.fromisoformat(said["until"])
-        host = said.get("host") or ""
-        return Word(agent, said["reason"] or "", until or None, said["waking"], host)
-
-    def refused(self, agent: str) -> Mapping[str, Mapping[str, int]]:
-        """Return what was refused since it began: `refused` of whose tasks, `refused_by` whom."""
-        said = self._agents.get(agent, {})
-        return {key: said.get(key) or {} for key in ("refused", "refused_by")}
-
-    @cached_property
-    def _agents(self) -> dict[str, Mapping[str, Any]]:
-        return {said["agent"]: said for said in self.answer.get("agents", ())}
-
-
-@dataclass(frozen=True)
-class OnBus:
-    """What the bus has answered."""
-
-    #: By id.
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    #: The sessions that live.
-    sessions: frozenset[str] = frozenset()
-    #: Tasks that were set aside, by inbox; under an empty one those of which nobody can have it.
-    parked: Mapping[str, int] = field(default_factory=dict)
-    #: Unfinished tasks, held ones included, and those that are over and were not cleared away.
-    stored: Mapping[Place, int] = field(default_factory=dict)
-
-    @cached_property
-    def has_forgotten(self) -> bool:
-        """Whether the server has just started, so that sessions may live of which it knows none."""
-        return any(entry.state == "not known" for entry in self.entries.values())
 
 
 @dataclass(frozen=True)
@@ -250,8 +191,13 @@ class Known:
     def word(self, inbox: str) -> Word | None:
         """Return what the listener says of whom a task is for; of several who may have it one."""
         agents = self._agents_of(inbox)
-        said = [word for agent in agents if (word := self.listener.word(agent))]
+        said = [word for agent in agents if (word := self.word_of(agent))]
         return min(said, key=lambda word: (not word.waking, bool(word.reason)), default=None)
+
+    def word_of(self, agent: str) -> Word | None:
+        """Return what the listener says of an agent; None: it looks after no such agent."""
+        said = self.listener.agents.get(agent)
+        return Word.of(agent, said) if said else None
 
     def _agents_of(self, inbox: str) -> list[str]:
         """Return the agents that read an inbox: one, or all that hold a role."""
@@ -290,7 +236,7 @@ async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerat
             if await bus.reconnected(0):
                 await streams.ensure_streams(bus)
                 kept = up_to_date(bus, users(settings), older_s=_OLDER_S)
-                current, on_bus = await stack.enter_async_context(kept), await _ask(bus)
+                current, on_bus = await stack.enter_async_context(kept), await ask_bus(bus)
         except (BusUnreachable, Unconfirmed) as error:
             says = f"{error.cause} {error.hint}"
         if on_bus is None:
@@ -301,7 +247,7 @@ async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerat
         asked = standing.asking(current.archive, now)
         here = Known(settings, now, current, await asking, on_bus, says, resting, held, asked)
         going = await _outgoing(here)
-        yield replace(here, lanes=await _more(bus, here), outgoing=going)
+        yield replace(here, lanes=await _lanes(bus, here), outgoing=going)
 
 
 async def _outgoing(here: Known) -> Outgoing:
@@ -319,44 +265,7 @@ async def _outgoing(here: Known) -> Outgoing:
     return Outgoing(waits, said if is_any_ours else "")
 
 
-def ask_listener(settings: Settings) -> Listener:
-    """Ask the listener how it stands, without having it count what waits."""
-    try:
-        with local_socket.connect(settings) as connection:
-            connection.settimeout(_LISTENER_S)
-            answer = local_socket.exchange(connection, {"op": "status", "count": False})
-    except TimeoutError:
-        return Listener("silent", "It does not answer: `agentbus listen --replace`.")
-    except (OSError, ValueError):
-        away = seat.absence(settings)
-        return Listener(status.absent(away), f"{away.message} {away.hint}")
-    if "error" in answer:
-        return Listener("silent", f"{answer['error']} {answer.get('hint', '')}")
-    seen = status.seen_from(settings, answer)
-    return Listener(seen["state"], "", seen)
-
-
-async def _ask(bus: Bus) -> OnBus:
-    """Ask the bus who is there, and how much is stored where."""
-    everybody, sessions = await both(roster.everybody(bus), roster.live_sessions(bus, "*"))
-    stored, dead = await both(
-        waiting.stored_tasks(bus),
-        stored_subjects(bus, DEAD, subjects.dead_subject("*", "*", "*")),
-    )
-    places: Counter[Place] = Counter()
-    for subject, count in stored.items():
-        inbox, _, (lane, _) = subjects.parts(subject)
-        for priority in LANES:
-            if lane == priority and is_inbox(inbox):
-                places[inbox, priority] += count
-    parked: Counter[str] = Counter()
-    for subject, count in dead.items():
-        inbox = subjects.parts(subject).whose
-        parked[inbox if is_inbox(inbox) else ""] += count
-    return OnBus({entry.id: entry for entry in everybody}, sessions, parked, places)
-
-
-async def _more(bus: Bus, here: Known) -> dict[Place, Lane]:
+async def _lanes(bus: Bus, here: Known) -> dict[Place, Lane]:
     """Return what waits in lanes of which the bus has more than the records tell of."""
     if here.bus is None:
         return {}
@@ -365,12 +274,9 @@ async def _more(bus: Bus, here: Known) -> dict[Place, Lane]:
         told[some.inbox, some.priority] += some.count
     for task in here.held:
         told[task.inbox, task.priority] += 1
-    more = [place for place, count in here.bus.stored.items() if count > told[place]]
-    try:
-        looks = (waiting.look(bus, *place) for place in more[:_LANES_MAX])
-        return dict(zip(more, await together(*looks), strict=False))
-    except (BusUnreachable, Unconfirmed):  # it has gone this moment
-        return {}
+    return await look_into(
+        bus, [place for place, count in here.bus.stored.items() if count > told[place]]
+    )
 
 
 @contextmanager

@@ -28,7 +28,8 @@ from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_a
 from mcp_agentbus.core.notices import FOR_A_PERSON, WHY
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.case import Outgoing
-from mcp_agentbus.overview.known import Known, Listener, known
+from mcp_agentbus.overview.known import Known, known
+from mcp_agentbus.overview.listener import Listener
 from mcp_agentbus.overview.resting import Rests, resting
 from mcp_agentbus.overview.todo import todo_for
 from mcp_agentbus.overview.why import Why, why
@@ -241,7 +242,7 @@ def _agents(here: Known, held: Iterable[Past], waits: Iterable[Rests]) -> tuple[
             held=tuple(in_hand.get(name, ())),
             asks=sum(task in asks for task, _ in in_hand.get(name, ())),
             waiting=waiting.get(name, {}),
-            is_waking=bool((word := here.listener.word(name)) and word.waking),
+            is_waking=bool((word := here.word_of(name)) and word.waking),
             refused=here.listener.refused(name),
         )
         for name in known_ids

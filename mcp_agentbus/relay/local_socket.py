@@ -27,7 +27,7 @@ from mcp_agentbus.core import places
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.errors import AgentbusError, NoListener, SilentListener
 from mcp_agentbus.relay import door
-from mcp_agentbus.relay.typed import words
+from mcp_agentbus.relay.carried import words
 
 #: A line holds ids and numbers; this is far more than any of them needs.
 LINE_MAX_BYTES: Final = 64 * 1024

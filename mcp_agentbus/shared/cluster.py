@@ -23,15 +23,8 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared import server_folder
 from mcp_agentbus.shared.draft import FileChange, FolderDraft, write
 from mcp_agentbus.shared.reached import at, folder_name, reached_at
-from mcp_agentbus.shared.server_folder import (
-    Files,
-    Units,
-    check_free,
-    draft_authority,
-    draft_keys,
-    drafted,
-    wanted_before,
-)
+from mcp_agentbus.shared.server_files import Files, check_free, wanted_before
+from mcp_agentbus.shared.server_folder import Units, draft_authority, draft_keys, drafted
 
 # Two lose their majority with one of them, four are no better than three.
 _SERVERS: Final = 3

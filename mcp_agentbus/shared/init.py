@@ -23,14 +23,8 @@ from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared import cluster
 from mcp_agentbus.shared.reached import listening, names_of_this_machine, server_name
-from mcp_agentbus.shared.server_folder import (
-    STORE_MAX_BYTES,
-    Files,
-    FolderPlan,
-    Units,
-    planned,
-    wanted_before,
-)
+from mcp_agentbus.shared.server_files import Files, wanted_before
+from mcp_agentbus.shared.server_folder import STORE_MAX_BYTES, FolderPlan, Units, planned
 from mcp_agentbus.shared.typed import typed
 
 # The folder of one of three servers, on its machine: at its user's home.

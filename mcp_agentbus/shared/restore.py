@@ -35,7 +35,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, StoreFull
-from mcp_agentbus.shared import snapshot, unseen
+from mcp_agentbus.shared import second_server, snapshot
 from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
@@ -140,11 +140,11 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
             "quarter of what the disk has left for it. Nothing was changed.",
             hint="Free some disk space, then run it again.",
         )
-    for earlier in await asyncio.to_thread(unseen.left, settings):
+    for earlier in await asyncio.to_thread(second_server.left, settings):
         if replaced := await _kept(settings, earlier):
             yield replaced
         await asyncio.to_thread(earlier.end)
-    with unseen.server(settings) as other:
+    with second_server.server(settings) as other:
         async with Bus(other.settings) as bus, aclosing(_filled(bus, backup, room, 1)) as steps:
             async for step in steps:
                 yield step
@@ -154,7 +154,7 @@ async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress
     await asyncio.to_thread(embedded.ensure, settings)
 
 
-async def _kept(settings: Settings, other: unseen.UnseenServer) -> Replaced | None:
+async def _kept(settings: Settings, other: second_server.SecondServer) -> Replaced | None:
     """Back up what was there before, to which nobody has added anything since; None if nothing.
 
     What was sent since the backup was taken has its end on the bus that took its place.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""The folder of a shared server: its configuration, keys, certificates and what it stores.
+r"""What is to be done so that the folder of a shared server is as it is wanted.
 
     >>> plan = planned(folder, Wanted(names=("bus.example.org",)), units)
     >>> [change.said for change in plan.changes]
@@ -13,34 +13,24 @@ its own: the server does not need it, so it can be kept elsewhere until a certif
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import ssl
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
 from mcp_agentbus.bus.server_conf import PENDING_MAX_MIB, jetstream, quoted
 from mcp_agentbus.core import text
-from mcp_agentbus.core.files import check_private, damaged, read_whole, shell_word, unusable
-from mcp_agentbus.core.text import from_json
-from mcp_agentbus.errors import BadInput, BadSetup
+from mcp_agentbus.core.files import check_private, read_whole, shell_word, unusable
+from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.shared import authority
-from mcp_agentbus.shared.accounts.bus_conf import JOINED_FILE, JOINED_HEAD, Keys, bus_accounts
+from mcp_agentbus.shared.accounts.bus_conf import JOINED_HEAD, Keys, bus_accounts
 from mcp_agentbus.shared.draft import NEW, FileChange, FolderDraft, write
-from mcp_agentbus.shared.reached import (
-    OWN_NAMES,
-    PORT,
-    at,
-    beside,
-    folder_name,
-    listening,
-    reached_at,
-    server_name,
-)
+from mcp_agentbus.shared.reached import OWN_NAMES, at, beside, reached_at
+from mcp_agentbus.shared.server_files import Files, Wanted
 
 # The server takes no more of its disk than this, in bytes; its streams reserve 5.4 GiB.
 STORE_MAX_BYTES: Final = 8 << 30
@@ -52,84 +42,11 @@ _TO_MONITORING: Final = 4000
 _TO_ROUTES: Final = 2000
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """How a shared server is to be."""
-
-    #: Where it listens: an address, without brackets, and a port.
-    host: str = "0.0.0.0"  # noqa: S104  # for other machines, behind TLS and a key
-    port: int = PORT
-    #: By which names and addresses other machines reach it; the first is the one they are told.
-    names: tuple[str, ...] = ()
-    #: Its certificate and key, where they come from elsewhere.
-    cert: str | None = None
-    key: str | None = None
-    #: Those that are one bus with it, and itself, each as `HOST:PORT`; none if it is alone.
-    cluster: tuple[str, ...] = ()
-
-    @property
-    def reached(self) -> str:
-        """Where other machines reach it, as `HOST:PORT`."""
-        return at(self.names[0], self.port)
-
-    @property
-    def listens_on(self) -> tuple[str, ...]:
-        """The one address on which it listens; none if that is each of its machine."""
-        return () if ipaddress.ip_address(self.host).is_unspecified else (self.host,)
-
-    @property
-    def server_name(self) -> str:
-        """What the server is called among those of its bus."""
-        return folder_name(self.reached) if self.cluster else "agentbus"
-
-    @property
-    def server_names(self) -> tuple[str, ...]:
-        """What they are called, this one first."""
-        others = [folder_name(each) for each in self.cluster if each != self.reached]
-        return (self.server_name, *others)
-
-    @property
-    def urls(self) -> list[str]:
-        """By which other machines reach the bus."""
-        return [f"tls://{each}" for each in self.cluster or (self.reached,)]
-
-
 class Units(NamedTuple):
     """The texts of what systemd runs: a server, and its gate beside it."""
 
     server: str
     gate: str
-
-
-class Files:
-    """Where everything is in the folder; the authority's key may be in that of a cluster."""
-
-    def __init__(self, folder: Path, authority: Path | None = None) -> None:
-        self.folder = folder
-        #: How it was wanted the last time.
-        self.wanted = folder / "server.json"
-        self.conf = folder / "nats.conf"
-        #: Who has joined, as `nats.conf` includes it. The gate writes it.
-        self.joined = folder / JOINED_FILE
-        #: The seeds of the keys of the server's own users, see `bus_conf.Keys`; none leaves here.
-        self.admin = folder / "admin.nk"
-        self.system = folder / "system.nk"
-        #: But for this one, which is in each line by which somebody joins.
-        self.lobby = folder / "lobby.nk"
-        #: The authority's certificate; other machines need it.
-        self.ca = folder / "ca.crt"
-        self.ca_key = (authority or folder) / "authority" / "ca.key"
-        self.cert = folder / "server.crt"
-        self.key = folder / "server.key"
-        self.unit = folder / "agentbus-server.service"
-        self.gate_unit = folder / "agentbus-gate.service"
-        #: JetStream's files.
-        self.store = folder / "store"
-
-    @property
-    def keys(self) -> tuple[Path, Path, Path]:
-        """Where the seeds of `bus_conf.Keys` are, in their order."""
-        return self.admin, self.system, self.lobby
 
 
 @dataclass(frozen=True)
@@ -157,45 +74,6 @@ class FolderPlan:
             BadSetup: a file cannot be written.
         """
         write(self.files.folder, self.changes, self.files.store)
-
-
-def wanted_before(folder: Path) -> Wanted:
-    """Return how a server was wanted that has this folder; the defaults if there is none.
-
-    Raises:
-        BadInput: something else is in the folder.
-        BadSetup: what says it is damaged, or cannot be read.
-    """
-    files = Files(folder)
-    file = files.wanted
-    try:
-        return _wanted(from_json(read_whole(file)))
-    except FileNotFoundError:
-        check_free(folder, files.conf)
-        return Wanted()
-    except OSError as error:
-        raise unusable(error, file, done="read") from None
-    except (BadInput, ValueError, TypeError, LookupError, RecursionError):
-        raise damaged(file, "then the same with --listen and --name.") from None
-
-
-def check_free(folder: Path, *known: Path) -> None:
-    """See that a folder has nothing in it, or something by which it is known as ours.
-
-    Raises:
-        BadInput: something else is in it.
-    """
-    if folder.is_dir() and any(folder.iterdir()) and not any(each.exists() for each in known):
-        what = f"{folder} holds something else than a shared server."
-        raise BadInput(what, hint="Name a new folder: --dir FOLDER.")
-
-
-def _wanted(kept: Any) -> Wanted:
-    """Return what was kept, by the rules of what is typed; raises where it breaks them."""
-    host, port = listening(at(kept["host"], kept["port"]))
-    cert, key = (None if kept[name] is None else str(kept[name]) for name in ("cert", "key"))
-    cluster = tuple(at(*reached_at(each)) for each in kept.get("cluster", ()))
-    return Wanted(host, port, tuple(map(server_name, kept["names"])), cert, key, cluster)
 
 
 def planned(folder: Path, wanted: Wanted, units: Units) -> FolderPlan:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.config import identity, names
+from mcp_agentbus.config import identity, names, spelling
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.names import NameBook
 from mcp_agentbus.config.settings import load_settings
@@ -109,7 +109,7 @@ class Naming:
         """
         if (name := found.me.id) not in others:
             return found
-        free = identity.beside(name, str(self.asked.settings.account), others)
+        free = spelling.beside(name, str(self.asked.settings.account), others)
         raise NameTaken(
             f"{name} is an agent of another account of this bus, or was. Nothing was stored.",
             hint=f"Take another name, such as {free}: where this one is given, by --agent, "

@@ -108,7 +108,7 @@ SETTINGS: Final[tuple[dict[str, Any], ...]] = (
         "subjects": ["agentbus.*.dead.*.*"],
         "retention": "limits",
         # Nobody's parked tasks make room for another's: of a sender's own the oldest go first, and
-        # where the stream is full those of whoever has the most there, see `handoff.parking`.
+        # where the stream is full those of whoever has the most there, see `handoff.parked`.
         "discard": "new",
         "max_msgs_per_subject": PARKED_MAX_PER_SENDER,
         "max_age": 30 * _DAY,

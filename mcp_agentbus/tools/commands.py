@@ -15,11 +15,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from mcp_agentbus.archive import lives
-from mcp_agentbus.archive.history import users
+from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
-from mcp_agentbus.handoff import agents, inbox, lookup, parking, results, send
+from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.looking import task_ids, whose
+from mcp_agentbus.handoff.parked import parking, replaying
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store import streams
@@ -29,8 +30,8 @@ from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.answers.roster import roster_text
+from mcp_agentbus.tools.command import Command
 from mcp_agentbus.tools.follow import Position, follow
-from mcp_agentbus.tools.typed import Command
 
 Work = Callable[[Command], Coroutine[Any, Any, int]]
 
@@ -267,11 +268,11 @@ async def _replay(call: Command) -> int:
     """Offer a parked task again."""
     async with call.looking() as session:
         await session.called()
-        task = await parking.replay(session.bus, _inboxes(call, session), call.args.which)
+        task = await replaying.replay(session.bus, _inboxes(call, session), call.args.which)
     return call.end(f"Offered again: {parked_text([task])}", documents.of_parked([task]))
 
 
-#: By their names as typed; `relay.typed.command` has the same, and need not load these.
+#: By their names as typed; `relay.carried.command` has the same, and need not load these.
 _COMMANDS: Final[dict[str, Work]] = {
     "agents": _agents,
     "answer": _answer,

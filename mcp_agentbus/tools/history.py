@@ -17,16 +17,9 @@ from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, TaskStep
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.follow import news
-from mcp_agentbus.archive.history import (
-    History,
-    Sides,
-    Wanted,
-    look,
-    outgoing_of,
-    up_to_date,
-    users,
-)
+from mcp_agentbus.archive.history import History, Wanted, look, outgoing_of, up_to_date
 from mcp_agentbus.archive.kept.place import only_here
+from mcp_agentbus.archive.kept.sides import Sides, users
 from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import in_thread
@@ -38,7 +31,7 @@ from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
 from mcp_agentbus.tools.answers.readers import SHELL
-from mcp_agentbus.tools.typed import Command
+from mcp_agentbus.tools.command import Command
 
 _EVERYBODY: Final = "your agents"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from mcp_agentbus.archive.kept.gone import forget_tasks
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Found
-from mcp_agentbus.config import identity, names
+from mcp_agentbus.config import identity, names, spelling
 from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.folder_file import FOLDER_FILE
 from mcp_agentbus.config.machine_key import unforeseen
@@ -32,7 +32,7 @@ from mcp_agentbus.errors import (
     Refused,
     UnknownAgent,
 )
-from mcp_agentbus.handoff import parking
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.reading.read_back import decoded
@@ -87,7 +87,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
         # What was ended between the book and config.toml; else this is another of the old name.
         old not in settings.agents or (taken is None and new not in settings.agents)
     )
-    is_persons = new == (book.person() or identity.plain_name())
+    is_persons = new == (book.person() or spelling.plain_name())
     if not (again or (is_persons and _is_typed(book, old))) and (
         taken or is_persons or book.holder(new) or new in settings.agents
     ):

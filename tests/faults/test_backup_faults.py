@@ -22,7 +22,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.shared import backup, restore, unseen
+from mcp_agentbus.shared import backup, restore, second_server
 from mcp_agentbus.store import streams, subjects
 
 _SUBJECT = subjects.task_subject("coder", "low", "planner")
@@ -101,7 +101,7 @@ async def test_the_next_one_ends_what_a_killed_one_has_left_and_backs_up_what_wa
     two, tmp_path
 ):
     other = await asyncio.to_thread(_killed_in_between, two)
-    left = unseen.UnseenServer(replace(two, data_dir=two.data_dir / "restoring-left"))
+    left = second_server.SecondServer(replace(two, data_dir=two.data_dir / "restoring-left"))
     embedded.ensure(left.settings)
     with locks.held(two.data_dir / "restoring-live" / "restoring.lock", wait=True):
         earlier, *_ = await restored(two, tmp_path / "backup")
@@ -118,7 +118,9 @@ async def test_the_next_one_ends_what_a_killed_one_has_left_and_backs_up_what_wa
 
 def _killed_in_between(settings):
     """Leave what one leaves that is killed when its server has the files of the first."""
-    other = unseen.UnseenServer(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
+    other = second_server.SecondServer(
+        replace(settings, data_dir=settings.data_dir / "restoring-killed")
+    )
     embedded.ensure(other.settings)
     other.take_its_place(settings, text.now(), lambda: True)
     return other
@@ -215,14 +217,14 @@ def test_two_folders_take_each_others_place_where_the_system_cannot_do_it_at_onc
             folder.mkdir(exist_ok=True)
         (one / "mine").touch()
         if not at_once:
-            monkeypatch.setattr(unseen, "_exchanged", lambda *_: False)
-        unseen._exchange(one, other)
+            monkeypatch.setattr(second_server, "_exchanged", lambda *_: False)
+        second_server._exchange(one, other)
         assert [path.name for path in other.iterdir()] == ["mine"]
         assert list(one.iterdir()) == []
         (other / "mine").unlink()
     monkeypatch.undo()
     with pytest.raises(OSError, match="No such file"):
-        unseen._exchange(tmp_path / "missing", other)
+        second_server._exchange(tmp_path / "missing", other)
 
 
 @pytest.mark.parametrize("fails", ["one", "other.before"])
@@ -239,10 +241,10 @@ def test_a_folder_that_was_put_aside_comes_back_where_the_next_one_cannot_be_mov
             raise PermissionError
         return rename(path, to)
 
-    monkeypatch.setattr(unseen, "_exchanged", lambda *_: False)
+    monkeypatch.setattr(second_server, "_exchanged", lambda *_: False)
     monkeypatch.setattr(Path, "rename", renamed)
     with pytest.raises(PermissionError):
-        unseen._exchange(one, other)
+        second_server._exchange(one, other)
 
     assert {path.name for path in tmp_path.rglob("*")} == {"one", "of one", "other", "of other"}
     assert (other / "of other").exists()
@@ -250,13 +252,15 @@ def test_a_folder_that_was_put_aside_comes_back_where_the_next_one_cannot_be_mov
 
 def test_what_was_there_before_is_found_where_it_was_put_aside_as_its_process_was_killed(tmp_path):
     settings = settings_at(tmp_path)
-    other = unseen.UnseenServer(replace(settings, data_dir=settings.data_dir / "restoring-killed"))
+    other = second_server.SecondServer(
+        replace(settings, data_dir=settings.data_dir / "restoring-killed")
+    )
     other.settings.data_dir.mkdir(parents=True)
     other.lock.touch()
     (other.settings.data_dir / "has-what-was-there-before").touch()
     aside = settings.data_dir / "store.before"
     aside.mkdir()
 
-    [left] = unseen.left(settings)
+    [left] = second_server.left(settings)
 
     assert (left.store.is_dir(), aside.exists()) == (True, False)

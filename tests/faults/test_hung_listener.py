@@ -18,13 +18,13 @@ from mcp_agentbus.core import locks
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.relay.typed import words
+from mcp_agentbus.relay.carried import words
 from mcp_agentbus.version import __version__
 
 # `agentbus`, with less patience.
 _HASTY = served.changed(
     "listener.daemon._STOP_TIMEOUT_S = 0.3",
-    "relay.typed.command._SILENT_S = 0.3",
+    "relay.carried.command._SILENT_S = 0.3",
     "relay.local_socket.ASK_TIMEOUT_S = 0.3",
 )
 # `agentbus listen` that does not end when it is told to.

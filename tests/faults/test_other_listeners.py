@@ -23,8 +23,8 @@ from mcp_agentbus.cli import main
 from mcp_agentbus.core.feather import printing
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.listener import endpoint
-from mcp_agentbus.listener.typed import order
-from mcp_agentbus.relay.typed import command, words
+from mcp_agentbus.listener.carried import order
+from mcp_agentbus.relay.carried import command, words
 from mcp_agentbus.version import __version__
 
 SENT = ["send", "--agent", "coder", "planner", "Count"]

@@ -16,9 +16,10 @@ from rawclient import Raw
 from mcp_agentbus.core import text
 from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import agents, parking
+from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.store import roster

@@ -14,8 +14,9 @@ from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import agents, lookup, parking
+from mcp_agentbus.handoff import agents, lookup
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session

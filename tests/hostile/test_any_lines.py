@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from listeners import listening
 
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.relay.typed import command, words
+from mcp_agentbus.relay.carried import command, words
 from mcp_agentbus.tools.catalog import TOOLS
 from mcp_agentbus.version import __version__
 

@@ -21,7 +21,7 @@ from mcp_agentbus.gate import quota
 from mcp_agentbus.gate.share import counting, holdings
 from mcp_agentbus.gate.share.holdings import Holdings
 from mcp_agentbus.handoff.inbox import read_inbox
-from mcp_agentbus.handoff.parking import parked
+from mcp_agentbus.handoff.parked.parking import parked
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.shared.accounts import conf, owner
 from mcp_agentbus.store import roster

@@ -5,6 +5,7 @@ import corpus
 import pytest
 
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.living.succession import Succession
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
 
@@ -21,7 +22,7 @@ async def test_a_session_begins_whatever_it_is_handed(own_world, answer):
 
     coder = await own_world.session("coder", known=False)
     coder.hosted = "claude 1"
-    subject = subjects.succeed_subject(coder.me.id, coder._host_key)
+    subject = Succession(coder.bus, coder.me.id, coder.id, coder.hosted).subject
 
     def arrived(message):
         if message and message.reply:
@@ -49,7 +50,7 @@ async def test_a_session_hands_over_only_to_one_of_its_user_that_asks_now(own_wo
             await send_task(session, session.me.id, "To myself", "x")
         await read_inbox(coder)
     asked = [message.data for message in heard]
-    subject = subjects.succeed_subject(coder.me.id, coder._host_key)
+    subject = Succession(coder.bus, coder.me.id, coder.id, coder.hosted).subject
 
     for data in (b"mallory", b"mallory 1 2", b"\xff " * 50, *asked):
         answer = await mallory.ask(subject, data, 0.3)

@@ -3,8 +3,8 @@
 
 from rawclient import Raw
 
-from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import streams, subjects, waiting
 from mcp_agentbus.store.upkeep import room

@@ -14,8 +14,8 @@ from set_aside import set_aside
 
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.errors import Refused, Unconfirmed
-from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.parked import parking, replaying
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records, streams, subjects, waiting
@@ -192,7 +192,7 @@ async def test_what_is_offered_again_stays_parked_where_another_stream_would_tak
     )
 
     with pytest.raises((Refused, Unconfirmed)):
-        await parking.replay(planner.bus, [coder.me.id], task_id)
+        await replaying.replay(planner.bus, [coder.me.id], task_id)
 
     [parked] = await parking.parked(planner.bus, coder.me.id)
     assert parked.task.id == task_id

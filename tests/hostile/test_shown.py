@@ -37,7 +37,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli import parser
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.parking import Parked
+from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.patterns.events import Event
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.reading import consumers

@@ -15,7 +15,7 @@ import served
 
 from mcp_agentbus.cli import main
 from mcp_agentbus.core.feather import printing
-from mcp_agentbus.relay.typed import command
+from mcp_agentbus.relay.carried import command
 
 # Two users of the same bus, whose names are as wide: one has a listener, one has none.
 WITH = {"ME": "ann", "PEER": "pia"}

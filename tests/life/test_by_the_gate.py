@@ -20,10 +20,11 @@ from mcp_agentbus.bus.login.login import login_of
 from mcp_agentbus.core import aio
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NameTaken, NobodyListens, NotAccepted, NotAllowed, Refused
-from mcp_agentbus.handoff import inbox, parking
+from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.agents import page
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
+from mcp_agentbus.handoff.parked import parking, replaying
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
@@ -150,10 +151,9 @@ async def test_what_is_set_aside_is_offered_again_as_its_sender_s(accounts):
         [item] = (await read_inbox(coder)).tasks
         await publish_result(coder, item.task.id, "released")
     assert not (await read_inbox(coder)).tasks
-
     assert [len((await read_inbox(planner)).results) for _ in ("told", "seen")] == [1, 0]
     [set_aside] = await parking.parked(bus, "coder")
-    await parking.replay(bus, ["coder"], str(set_aside.number))
+    await replaying.replay(bus, ["coder"], str(set_aside.number))
     await read_inbox(planner)
     kept, _ = await records.read_sent(planner.bus, "planner", "coder", item.task.id)
     assert not kept.closed  # its deadline is looked at again

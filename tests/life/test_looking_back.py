@@ -24,7 +24,7 @@ from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.records import add_wake
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.typed import Command
+from mcp_agentbus.tools.command import Command
 
 
 class Shell:

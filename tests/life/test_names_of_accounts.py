@@ -9,7 +9,8 @@ from gated import gated, ungated
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config import names
-from mcp_agentbus.config.identity import Asked, plain_name
+from mcp_agentbus.config.identity import Asked
+from mcp_agentbus.config.spelling import plain_name
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NameTaken
 from mcp_agentbus.handoff import agents

@@ -24,7 +24,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.overview.known import ask_listener
+from mcp_agentbus.overview.listener import ask_listener
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.reading.clock import has_come

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import served
 
-from mcp_agentbus.config import identity, names
+from mcp_agentbus.config import names, spelling
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.ids import Agent
@@ -35,7 +35,7 @@ def typed(home):
 
 @pytest.fixture
 def me(home):
-    return names.read(home).person() or identity.plain_name()
+    return names.read(home).person() or spelling.plain_name()
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ async def test_on_a_shared_server_two_machines_with_a_user_of_one_name_are_two_a
         settings = replace(world.bus.settings, **shared)
         return Naming(Asked(settings, None, tmp_path, is_persons=True))
 
-    async with Session(world.bus, Agent(identity.plain_name())) as elsewhere:
+    async with Session(world.bus, Agent(spelling.plain_name())) as elsewhere:
         await elsewhere.called()
     here = await on("here").take(world.bus)
     again = await on("here").take(world.bus)

@@ -9,8 +9,8 @@ from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import watch_inbox
+from mcp_agentbus.handoff.parked import parking, replaying
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.rename import rename
@@ -57,21 +57,21 @@ async def test_wherever_it_was_stopped_the_same_again_finishes_it(
 
 
 @pytest.mark.promise(18)
-@pytest.mark.parametrize("step", ["_begin_anew", "_store", "_renew_sent", "_remove"])
+@pytest.mark.parametrize("step", ["_begin_anew", "store_moved", "_renew_sent", "_remove"])
 async def test_what_is_offered_again_as_its_agent_is_renamed_comes_to_the_new_name(
     own_world, monkeypatch, step
 ):
     planner, coder, task_id = await set_aside(own_world)
     bus, old, new = own_world.bus, coder.me.id, own_world.name("lead")
     await coder.close()
-    done, renamed = getattr(parking, step), []
+    done, renamed = getattr(replaying, step), []
 
     async def as_it_is_renamed(*what, **how):
         renamed.append(renamed or await rename(bus, old, new))
         return await done(*what, **how)
 
-    monkeypatch.setattr(parking, step, as_it_is_renamed)
-    await parking.replay(bus, [old], task_id)
+    monkeypatch.setattr(replaying, step, as_it_is_renamed)
+    await replaying.replay(bus, [old], task_id)
     await rename(bus, old, new)
     lead = await own_world.session("lead")
     [item] = (await watch_inbox(lead, timeout_s=5)).tasks

@@ -27,7 +27,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared import init
 from mcp_agentbus.shared.accounts import admin
 from mcp_agentbus.shared.init import Given
-from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.server_files import Files
 from mcp_agentbus.store import subjects
 
 _DAY_S = 24 * 3600

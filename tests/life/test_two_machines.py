@@ -21,7 +21,7 @@ from machines import network
 from mcp_agentbus.shared import authority
 from mcp_agentbus.shared.joining import invitation
 from mcp_agentbus.shared.joining.invitation import decode
-from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.server_files import Files
 
 # What a person would wait for a task there and back, at most, in seconds.
 _BACK_S = 20

@@ -7,7 +7,7 @@ import served
 from places import outside_and_inside
 from timeless import timeless
 
-from mcp_agentbus.cli.typed import work as typed_work
+from mcp_agentbus.cli.grammar import work as typed_work
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NOT_DONE

@@ -35,7 +35,7 @@ from test_shape import ROOMS  # noqa: E402
 from mcp_agentbus.cli.parser import parser  # noqa: E402
 from mcp_agentbus.core import ids, notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
-from mcp_agentbus.gate import quota, said  # noqa: E402
+from mcp_agentbus.gate import quota, speech  # noqa: E402
 from mcp_agentbus.handoff import inbox, send  # noqa: E402
 from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE  # noqa: E402
 from mcp_agentbus.handoff.taking import lanes  # noqa: E402
@@ -141,7 +141,7 @@ def _limits() -> str:
         ("body of an event", f"{task.BODY_MAX_BYTES // 1024} KiB of UTF-8"),
         ("topic of an event", f"{events.TOPIC_MAX_CHARS} characters"),
         ("events that wait for their reader", f"{events.WAITING_MAX:,}; later ones are missed"),
-        ("agents of one account of a shared server", f"{said.AGENTS_MAX:,}"),
+        ("agents of one account of a shared server", f"{speech.AGENTS_MAX:,}"),
         ("tasks that one account sends", f"{quota.TASKS_PER_MINUTE:,} a minute"),
         (
             "others' agents to which one account writes",

@@ -97,7 +97,7 @@ READ_THEMSELVES = {
     "mcp_agentbus/bus/reach.py": "the kernel's files of a network",
     "mcp_agentbus/core/feather/ancestors.py": "the kernel's files of a process",
     "mcp_agentbus/core/processes.py": "the kernel's files of a process",
-    "mcp_agentbus/relay/typed/body.py": "a body that a program still writes",
+    "mcp_agentbus/relay/carried/body.py": "a body that a program still writes",
 }
 FILES_MAX, DEPTH_MAX, LINES_MAX = 12, 6, 400
 # One idea that is whole at more lines than that, and why it is not cut.

@@ -46,7 +46,7 @@ def _files(room: str) -> set[str]:
 FEATHER = sorted(_files("relay") | BESIDE | TYPED)
 # All that is loaded for a command that a listener does.
 SOCKET_ALONE = sorted(
-    {*_files("relay.typed"), *_files("core.feather"), "relay.door", "relay.late", "core.hosts"}
+    {*_files("relay.carried"), *_files("core.feather"), "relay.door", "relay.late", "core.hosts"}
     | {"core.places", "core.programs", "version", "__main__"}
 )
 LIGHT = sorted((_files("core") | _files("config") | {"cli.monitor"}) - NOT_LIGHT)

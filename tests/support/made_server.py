@@ -21,7 +21,8 @@ from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.shared import init
 from mcp_agentbus.shared.accounts import admin
 from mcp_agentbus.shared.init import Given
-from mcp_agentbus.shared.server_folder import Files, Units
+from mcp_agentbus.shared.server_files import Files
+from mcp_agentbus.shared.server_folder import Units
 
 #: What systemd would run, for those who do not look at it.
 UNITS = Units("[Unit]\n", "[Unit]\n")

@@ -16,8 +16,8 @@ from messages import TASK
 
 from mcp_agentbus.bus.replies import Conflict, Delivery
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.taking import lanes
 from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store import roster, waiting

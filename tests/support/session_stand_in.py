@@ -24,8 +24,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import session as module
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.living import keeper, succession
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import keeper
 from mcp_agentbus.store import codec, records, roster, streams, subjects
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.steps import first_record, sent_of, step
@@ -58,7 +58,7 @@ class SessionBus(Server):
         self._replies = {}
         monkeypatch.setattr(text, "now", self._now)
         clock = SimpleNamespace(monotonic=lambda: self.clock_s, time_ns=lambda: 0)
-        for each in (module, keeper):
+        for each in (module, keeper, succession):
             monkeypatch.setattr(each, "time", clock)
         monkeypatch.setattr(roster, "may_live", self._may_live)
         monkeypatch.setattr(streams, "ensure_streams", self._ensure_streams)

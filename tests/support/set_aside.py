@@ -4,8 +4,8 @@
 >>> planner, coder, task_id = await set_aside(own_world)
 """
 
-from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.send import send_task
 
 

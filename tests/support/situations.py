@@ -89,6 +89,6 @@ def situation(agents=3, tasks=30):
 
 
 def _listener():
-    from mcp_agentbus.overview.known import Listener
+    from mcp_agentbus.overview.listener import Listener
 
     return Listener("runs", "", {"since": before(hours=2).isoformat(), "agents": []})

@@ -20,14 +20,15 @@ from mcp_agentbus.archive.audit import Span
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Reached
-from mcp_agentbus.archive.history import Current, Sides
+from mcp_agentbus.archive.history import Current
+from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.typed import Command
+from mcp_agentbus.tools.command import Command
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIRST = NOON.isoformat()

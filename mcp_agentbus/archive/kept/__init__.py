@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the archive's file is made of, what to do where it fails, and how one goes on in it."""
+"""What the archive's file is made of, what goes from it, and how one looks for what is in it."""

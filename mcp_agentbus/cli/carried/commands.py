@@ -24,10 +24,10 @@ from mcp_agentbus.cli.arguments import Parser, QuietParser, Untold
 from mcp_agentbus.cli.output import told
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.relay.typed.command import COMMANDS
+from mcp_agentbus.relay.carried.command import COMMANDS
 
 if TYPE_CHECKING:
-    from mcp_agentbus.listener.typed.order import Order
+    from mcp_agentbus.listener.carried.order import Order
 
 _OVERVIEW = frozenset({"status", "why", "policy"})
 
@@ -81,7 +81,7 @@ class Carried:
 
 async def _task(order: Order) -> int:
     from mcp_agentbus.tools import commands
-    from mcp_agentbus.tools.typed import Command
+    from mcp_agentbus.tools.command import Command
 
     args = order.args
     if tasks.asking(args):

@@ -18,7 +18,7 @@ from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError, Unconfirmed, UnknownTask
 
 if TYPE_CHECKING:
-    from mcp_agentbus.relay.typed.command import Begun
+    from mcp_agentbus.relay.carried.command import Begun
 
 # What tells how things stand, as its last word: it can do so without the listener, and says that
 # one hangs.

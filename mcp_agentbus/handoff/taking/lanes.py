@@ -23,8 +23,8 @@ from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, Refused
-from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import accepting
 from mcp_agentbus.handoff.taking.accepting import Refusal

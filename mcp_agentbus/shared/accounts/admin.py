@@ -19,7 +19,7 @@ from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.accounts.bus_conf import Keys
 from mcp_agentbus.shared.reached import at
-from mcp_agentbus.shared.server_folder import Files, Wanted, wanted_before
+from mcp_agentbus.shared.server_files import Files, Wanted, wanted_before
 
 _LOOPBACK: Final = {4: "127.0.0.1", 6: "::1"}
 

@@ -31,7 +31,7 @@ from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BusUnreachable, NoAnswer, Refused
 from mcp_agentbus.shared.accounts import admin, conf, store
 from mcp_agentbus.shared.accounts.bus_conf import INVITED, Keys
-from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.server_files import Files
 from mcp_agentbus.shared.typed import typed
 
 # nats-server 2.15 lets a new account in after one reload, and hears it after two.

@@ -42,7 +42,7 @@ from mcp_agentbus.shared.accounts.record import (
     account_name,
 )
 from mcp_agentbus.shared.joining.invitation import Line, encode
-from mcp_agentbus.shared.server_folder import Files
+from mcp_agentbus.shared.server_files import Files
 from mcp_agentbus.shared.typed import typed
 
 #: An invitation is good for so long, in seconds, if nobody says otherwise.

@@ -24,7 +24,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.files import opened, shell_word
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.shared import snapshot
-from mcp_agentbus.shared.unseen import UnseenServer
+from mcp_agentbus.shared.second_server import SecondServer
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.outbox.own import STREAM, ensure
 
@@ -33,15 +33,15 @@ _FILE: Final = f"{STREAM}.snapshot"
 _TRIES: Final = 5
 
 
-async def take_its_place(other: UnseenServer, settings: Settings, since: datetime) -> None:
-    """Have a server take the place of this user's, as `UnseenServer`, with what waits there.
+async def take_its_place(other: SecondServer, settings: Settings, since: datetime) -> None:
+    """Have a server take the place of this user's, as `SecondServer`, with what waits there.
 
     What is put there after it was carried over is carried once more.
 
     Raises:
         Refused: what waits cannot be read.
         BusUnreachable: each time more was put there.
-        OSError: as `UnseenServer.take_its_place`, and its snapshot cannot be written.
+        OSError: as `SecondServer.take_its_place`, and its snapshot cannot be written.
     """
     for _ in range(_TRIES):
         async with Bus(other.settings) as bus, Bus(settings) as first:

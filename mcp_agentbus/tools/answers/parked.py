@@ -12,7 +12,7 @@ from typing import Final
 
 from mcp_agentbus.core.framing import frame, one_line
 from mcp_agentbus.core.ids import address_of, is_agent, is_inbox
-from mcp_agentbus.handoff.parking import Parked
+from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.tools.answers import layout, words
 
 # For what an answer says of those for which it has no room.

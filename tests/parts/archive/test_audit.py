@@ -13,7 +13,7 @@ from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, hidden, pages, steps
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
-from mcp_agentbus.archive.history import Sides
+from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.store.task import Moment
 

@@ -17,6 +17,7 @@ from mcp_agentbus.archive import file as file_module
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.kept.tables import SCHEMA
+from mcp_agentbus.archive.kept.trim import size_of, trim
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import ArchiveBroken
 from mcp_agentbus.store.task import Moment
@@ -267,7 +268,7 @@ def test_what_is_old_goes_with_its_steps_and_words(tmp_path):
     now = datetime.now(UTC)
     with Archive(tmp_path / "archive.db", Keeps(days=30)) as archive:
         note(archive, sent(1, now - timedelta(days=31)), sent(2, now - timedelta(days=29)))
-        archive.trim(now)
+        trim(archive, now)
 
         assert ids(archive) == ["t00002"]
         assert archive.rows("SELECT count(*) AS n FROM steps")[0]["n"] == 1
@@ -282,10 +283,10 @@ def test_where_it_is_too_large_what_nobody_asked_for_goes_first_then_the_oldest(
         for number in range(600):
             at = now - timedelta(seconds=600 - number)
             note(archive, sent(number, at, f"{number} {body}"))
-        archive.trim()
+        trim(archive)
 
         left = ids(archive)
-        assert archive._size() <= 5 << 20
+        assert size_of(archive) <= 5 << 20
         assert left == [f"t{number:05d}" for number in range(600 - len(left), 600)]
         assert left
 

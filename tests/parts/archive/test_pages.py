@@ -12,8 +12,9 @@ from planners_task import TASK
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
-from mcp_agentbus.archive.history import Current, Sides, Wanted, look, outgoing_of
+from mcp_agentbus.archive.history import Current, Wanted, look, outgoing_of
 from mcp_agentbus.archive.kept.place import cursor_of, only_here
+from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.tools.answers.past import history_text

@@ -8,12 +8,14 @@ from datetime import timedelta
 import pytest
 from server_stand_in import NOON, Server
 
-from mcp_agentbus.archive import file as module
 from mcp_agentbus.archive.catch_up import Extent, catch_up
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
-from mcp_agentbus.archive.history import Current, Sides, Wanted, look
+from mcp_agentbus.archive.history import Current, Wanted, look
+from mcp_agentbus.archive.kept import trim as module
 from mcp_agentbus.archive.kept.removed import Removed, perhaps_removed
+from mcp_agentbus.archive.kept.sides import Sides
+from mcp_agentbus.archive.kept.trim import trim
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import UnknownTask
@@ -84,7 +86,7 @@ def test_what_is_not_over_and_what_the_bus_has_is_never_too_old(archive):
         sent(5, 20 * DAY, 1, "completed"),
     ]  # fmt: skip
     archive.note(tasks, Reached("agentbus.*.*.*.*", 1, 9), of=MADE)
-    archive.trim(TODAY, 7)
+    trim(archive, TODAY, 7)
 
     assert left(archive) == ["t2", "t3", "t5"]
 
@@ -98,10 +100,10 @@ def test_where_there_is_no_room_what_is_over_and_off_the_bus_goes_first(archive,
     archive.note(tasks, Reached("agentbus.*.*.*.*", 1, 9), of=MADE)
     told = []
     for _ in tasks:
-        archive._changed, limit = True, 256 << 20
+        archive.is_grown, limit = True, 256 << 20
         sizes = iter([limit + 1, limit * module._FULL + 1])  # a byte too many, and then none
-        monkeypatch.setattr(archive, "_size", lambda sizes=sizes: next(sizes, 0))
-        archive.trim(TODAY, 7)
+        monkeypatch.setattr(module, "size_of", lambda _, sizes=sizes: next(sizes, 0))
+        trim(archive, TODAY, 7)
         told.append((left(archive), archive.removed()[0].unfinished))
 
     assert told == [(["t1", "t2"], False), (["t1"], False), ([], True)]
@@ -146,16 +148,16 @@ def test_another_that_writes_between_two_steps_of_a_trim_keeps_it_from_nothing(
     with Archive(tmp_path / "a.db", Keeps(days=30)) as archive:
         old = [sent(number, 40 * DAY, 1, "completed") for number in range(5)]
         archive.note(old, Reached("agentbus.*.*.*.*", 1, 9), of=MADE)
-        transaction = archive._transaction
+        transaction = archive.transaction
 
         @contextmanager
         def then_another_writes():
-            with transaction():
-                yield
+            with transaction() as file:
+                yield file
             with closing(sqlite3.connect(tmp_path / "a.db")) as another, another:
                 another.execute("UPDATE reached SET high = high + 1")
 
-        monkeypatch.setattr(archive, "_transaction", then_another_writes)
-        archive.trim(TODAY, 7)
+        monkeypatch.setattr(archive, "transaction", then_another_writes)
+        trim(archive, TODAY, 7)
 
         assert left(archive) == []

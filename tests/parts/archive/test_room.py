@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mcp_agentbus.archive import file as module
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
+from mcp_agentbus.archive.kept import trim as module
+from mcp_agentbus.archive.kept.trim import size_of, trim
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.store.task import Moment
 
@@ -49,12 +50,12 @@ def test_of_one_that_is_too_large_only_as_much_goes_as_is_over_whatever_its_word
     with Archive(path, Keeps(max_mb=1)) as archive:
         count = 0
         for _ in range(3):
-            while archive._size() <= LIMIT:
+            while size_of(archive) <= LIMIT:
                 fill(archive, range(count, count + 20), TEXTS[kind])
                 count += 20
-            archive.trim()
+            trim(archive)
 
-            assert LIMIT * 0.7 < archive._size() <= LIMIT * 0.9
+            assert LIMIT * 0.7 < size_of(archive) <= LIMIT * 0.9
             assert left(archive) == [*range(count - len(left(archive)), count)]
         assert archive.rows("SELECT count(*) FROM words WHERE words MATCH 'task'")[0][0] == len(
             left(archive)
@@ -69,9 +70,9 @@ def test_of_one_that_is_full_of_long_notes_no_more_goes_than_of_another(path):
             asked = Moment(state="needs_input", at=NOW, by="coder", note="?" * (60 << 10))
             changes.append(replace(change, steps=(*change.steps, asked)))
         archive.note(changes, Reached("agentbus.*.*.*.*", 1, 2), of="made")
-        archive.trim()
+        trim(archive)
 
-        assert LIMIT * 0.7 < archive._size() <= LIMIT * 0.9
+        assert LIMIT * 0.7 < size_of(archive) <= LIMIT * 0.9
 
 
 def test_one_that_is_full_of_what_is_removed_already_loses_nothing(path):
@@ -79,8 +80,8 @@ def test_one_that_is_full_of_what_is_removed_already_loses_nothing(path):
     with Archive(path, Keeps(max_mb=1)) as archive:
         fill(archive, range(160), TEXTS["unique words"])
         archive._file.execute("DELETE FROM tasks WHERE n > 60")
-        whole = archive._size()
-        archive.trim()
+        whole = size_of(archive)
+        trim(archive)
 
         assert whole > LIMIT
         assert left(archive) == [*range(60)]
@@ -99,7 +100,7 @@ def test_the_file_becomes_smaller_with_what_is_in_it_and_keeps_nobody_waiting(
         archive._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         before, transactions = path.stat().st_size, []
         archive._file.set_trace_callback(transactions.append)
-        archive.trim(NOW)
+        trim(archive, NOW)
         archive._file.set_trace_callback(None)
         archive._file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -9,8 +9,9 @@ from local_server import settings_at
 
 from mcp_agentbus.bus import budget, reconnect
 from mcp_agentbus.bus.connection import LinkLost, NoResponders
-from mcp_agentbus.bus.reconnect import GONE, Reconnecting
+from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.bus.said import GONE
 from mcp_agentbus.errors import (
     BusUnreachable,
     CutOff,

@@ -10,8 +10,9 @@ from local_server import settings_at
 
 from mcp_agentbus.bus import budget, reconnect
 from mcp_agentbus.bus.connection import LinkLost, NoResponders
-from mcp_agentbus.bus.reconnect import GONE, Reconnecting
+from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import LEADERLESS, NotNow
+from mcp_agentbus.bus.said import GONE, silent
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, OutOfReach, Unconfirmed, Untrusted
 
 ONE, TWO = "nats://127.0.0.1:4000", "nats://127.0.0.1:4000,nats://127.0.0.1:4001"
@@ -164,7 +165,7 @@ async def test_what_one_request_of_a_call_has_found_is_said_of_those_beside_it_t
         trial.at = 2.9
 
         async def beside(link, within_s):
-            left.failed = bus._silent()  # and closes the connection of all of them
+            left.failed = silent("several")  # and closes the connection of all of them
             raise LinkLost
 
         with pytest.raises(BusUnreachable) as caught:

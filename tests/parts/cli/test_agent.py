@@ -10,7 +10,7 @@ from local_server import configured, settings_at
 
 from mcp_agentbus.bus.replies import ApiError, NotNow
 from mcp_agentbus.cli import agent, parser
-from mcp_agentbus.config import identity
+from mcp_agentbus.config import spelling
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, BusUnreachable
 
@@ -86,7 +86,7 @@ async def test_add_says_which_agent_a_session_in_its_folder_is(home, tmp_path, c
     await typed(settings_at(home), "add", "coder", "--replace", *add)
 
     assert "A session that you open there is coder, too." in alone
-    assert f"is {identity.default_id(tmp_path, 'claude-code')}, ANOTHER AGENT" in both
+    assert f"is {spelling.default_id(tmp_path, 'claude-code')}, ANOTHER AGENT" in both
     assert "is reviewer, ANOTHER AGENT" in capsys.readouterr().out
 
 

@@ -10,7 +10,7 @@ from mcp_agentbus.cli.carried import commands as carried
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import Unconfirmed
-from mcp_agentbus.relay.typed import command
+from mcp_agentbus.relay.carried import command
 from mcp_agentbus.tools import commands
 
 CARRIED = carried.Carried(parser)

@@ -24,7 +24,7 @@ from mcp_agentbus.core.feather import typed
 from mcp_agentbus.errors import BadInput, BusUnreachable, NoListener
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.relay import local_socket
-from mcp_agentbus.relay.typed.command import Begun
+from mcp_agentbus.relay.carried.command import Begun
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 
 

@@ -12,7 +12,7 @@ import pytest
 from mcp_agentbus.cli import tasks
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.relay.typed import body as texts
+from mcp_agentbus.relay.carried import body as texts
 
 
 @pytest.mark.parametrize("pipe", [b"", b"somebody else's"])

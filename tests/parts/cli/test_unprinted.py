@@ -19,7 +19,7 @@ from mcp_agentbus.core.feather import printing
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.doctor import report
 from mcp_agentbus.errors import UnknownAgent
-from mcp_agentbus.relay.typed.command import Begun
+from mcp_agentbus.relay.carried.command import Begun
 
 FULL = Path("/dev/full")
 

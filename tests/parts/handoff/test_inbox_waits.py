@@ -29,7 +29,7 @@ class Waiting:
         self.watch = Watch()
         monkeypatch.setattr(inbox, "time", SimpleNamespace(monotonic=lambda: self.at))
         monkeypatch.setattr(inbox, "renew", lambda: self.done.append("renew"))
-        monkeypatch.setattr(inbox, "_news", self._news)
+        monkeypatch.setattr(inbox, "_came_in", self._came_in)
 
     async def _look(self, places, last):
         self.done.append(("look", "everywhere" if places == EVERYTHING else set(places), last))
@@ -39,7 +39,7 @@ class Waiting:
             raise found
         return found
 
-    async def _news(self, watch, within_s):
+    async def _came_in(self, watch, within_s):
         assert watch is self.watch
         assert not watch._places  # what came before the look is forgotten
         self.done.append(("wait", within_s))
@@ -145,7 +145,7 @@ async def test_one_that_goes_while_nothing_comes_is_told_of(waiting):
 @pytest.fixture
 def news():
     """The wait for a notice itself."""
-    return inbox._news
+    return inbox._came_in
 
 
 async def test_a_notice_says_where_and_where_none_comes_nothing_does(news):

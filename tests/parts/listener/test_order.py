@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from mcp_agentbus.listener.carried import order
+from mcp_agentbus.listener.carried.order import Order
 from mcp_agentbus.listener.endpoint import Connection
-from mcp_agentbus.listener.typed import order
-from mcp_agentbus.listener.typed.order import Order
-from mcp_agentbus.relay.typed import words
-from mcp_agentbus.relay.typed.words import Typed
+from mcp_agentbus.relay.carried import words
+from mcp_agentbus.relay.carried.words import Typed
 
 TYPED = Typed(
     ["send", "coder", "Count"], "/work", {"HOME": "/me"},

@@ -7,7 +7,7 @@ from mcp_agentbus.bus import reach
 from mcp_agentbus.cli import main
 from mcp_agentbus.doctor import self_test
 from mcp_agentbus.errors import BadSetup, OutOfReach
-from mcp_agentbus.listener.typed import outside
+from mcp_agentbus.listener.carried import outside
 from mcp_agentbus.relay import seat
 
 AWAY = OutOfReach("It runs outside.", hint=reach.LISTEN)

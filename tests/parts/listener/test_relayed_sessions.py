@@ -19,7 +19,7 @@ from mcp_agentbus.listener import relayed as module
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.state import State
-from mcp_agentbus.relay.typed import words
+from mcp_agentbus.relay.carried import words
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Ledger

@@ -17,7 +17,9 @@ from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.errors import BusUnreachable, UnknownTask
 from mcp_agentbus.overview import known
 from mcp_agentbus.overview.case import Outgoing
-from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.overview.known import Known
+from mcp_agentbus.overview.listener import Listener
+from mcp_agentbus.overview.on_bus import OnBus
 from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope
 from mcp_agentbus.store.task import Moment
 

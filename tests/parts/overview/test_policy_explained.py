@@ -13,7 +13,9 @@ from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.overview import policy
-from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.overview.known import Known
+from mcp_agentbus.overview.listener import Listener
+from mcp_agentbus.overview.on_bus import OnBus
 from mcp_agentbus.overview.policy import Explained
 from mcp_agentbus.wakes import ledger
 from mcp_agentbus.wakes.ledger import Ledger

@@ -12,7 +12,9 @@ from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current
 from mcp_agentbus.config.settings import Keeps, load_settings
-from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.overview.known import Known
+from mcp_agentbus.overview.listener import Listener
+from mcp_agentbus.overview.on_bus import OnBus
 
 ALL = "agentbus.*.*.*.*"
 FEW, MANY = 300, 6_000

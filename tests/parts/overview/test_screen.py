@@ -9,7 +9,7 @@ from places import outside_and_inside
 from situations import NOW, asks, before, number, situation
 
 from mcp_agentbus.archive.catch_up import Extent
-from mcp_agentbus.overview.known import Listener
+from mcp_agentbus.overview.listener import Listener
 from mcp_agentbus.overview.screen import screen
 from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need
 from mcp_agentbus.overview.why import Why

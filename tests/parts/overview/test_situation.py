@@ -17,7 +17,9 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import locks
 from mcp_agentbus.overview import document, screen, situation
-from mcp_agentbus.overview.known import Known, Listener, OnBus
+from mcp_agentbus.overview.known import Known
+from mcp_agentbus.overview.listener import Listener
+from mcp_agentbus.overview.on_bus import OnBus
 from mcp_agentbus.overview.resting import Rests
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Task

@@ -24,7 +24,7 @@ from mcp_agentbus.doctor import hosts
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.relay import door
 from mcp_agentbus.relay import hook as command
-from mcp_agentbus.relay.typed import words
+from mcp_agentbus.relay.carried import words
 
 START = ("claude-code", "SessionStart")
 ANSWER = b'{"text":"1 task waits."}\n'

@@ -10,7 +10,8 @@ from made_server import UNITS
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority, cluster, init
 from mcp_agentbus.shared.init import Given
-from mcp_agentbus.shared.server_folder import Files, Units
+from mcp_agentbus.shared.server_files import Files
+from mcp_agentbus.shared.server_folder import Units
 
 _TYPED = "a.example.org, 10.0.0.7:5000,[fd00::7]:4222"
 _THERE = Units("[Unit]\n# Of that machine.\n", UNITS.gate)

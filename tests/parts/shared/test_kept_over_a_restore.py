@@ -18,7 +18,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.shared import snapshot
 from mcp_agentbus.shared.replacing import outgoing
-from mcp_agentbus.shared.unseen import UnseenServer
+from mcp_agentbus.shared.second_server import SecondServer
 from mcp_agentbus.store.outbox.outbox import Outbox, read_outbox
 from mcp_agentbus.store.outbox.own import STREAM, own_server
 
@@ -61,7 +61,7 @@ async def test_what_is_put_there_while_ones_own_is_about_to_be_replaced_stays_to
     await put(shared, range(kept))
     await backed_up(settings, tmp_path / "backup")
     puts = iter([[7, 8], [9]])
-    waits, replaces, tries = [()], UnseenServer.take_its_place, []
+    waits, replaces, tries = [()], SecondServer.take_its_place, []
 
     def meanwhile(*given):
         tries.append(given)
@@ -69,7 +69,7 @@ async def test_what_is_put_there_while_ones_own_is_about_to_be_replaced_stays_to
             waits.append(asyncio.run(put(shared, numbers)))
         return replaces(*given)
 
-    monkeypatch.setattr(UnseenServer, "take_its_place", meanwhile)
+    monkeypatch.setattr(SecondServer, "take_its_place", meanwhile)
     await restored(settings, tmp_path / "backup", replace=True)
 
     assert await read_outbox(shared) == waits[-1]

@@ -17,7 +17,8 @@ from mcp_agentbus.core import places
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.shared import authority, init
 from mcp_agentbus.shared.init import Given
-from mcp_agentbus.shared.server_folder import Files, Units
+from mcp_agentbus.shared.server_files import Files
+from mcp_agentbus.shared.server_folder import Units
 
 _DAY_S = 24 * 3600
 

@@ -26,6 +26,7 @@ TYPED_ONLY = {
     "forget.py",
     "rename.py",
     "parking.py",
+    "replaying.py",
     "server_conf.py",
     "editor.py",
     "readers.py",

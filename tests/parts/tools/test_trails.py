@@ -11,7 +11,8 @@ from trails import FIRST, MINE, NOON, at, sent
 from mcp_agentbus.archive import audit
 from mcp_agentbus.archive.audit import Span, steps
 from mcp_agentbus.archive.file import iso
-from mcp_agentbus.archive.history import Sides, Wanted
+from mcp_agentbus.archive.history import Wanted
+from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable

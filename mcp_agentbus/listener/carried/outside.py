@@ -17,7 +17,7 @@ from mcp_agentbus.core import processes
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.relay import seat
-from mcp_agentbus.relay.typed.command import COMMANDS
+from mcp_agentbus.relay.carried.command import COMMANDS
 
 _NOT_ITS_OWN: Final = "does not do this command: run it outside this sandbox."
 _NOT_TAKEN: Final = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import count, duration, moment, whole_seconds
-from mcp_agentbus.cli.typed.command import (
+from mcp_agentbus.cli.grammar.command import (
     TASK,
     WATCH_MAX_S,
     WATCH_S,
@@ -18,7 +18,7 @@ from mcp_agentbus.cli.typed.command import (
 
 if TYPE_CHECKING:
     from mcp_agentbus.cli.arguments import Parser
-    from mcp_agentbus.cli.typed.command import Commands
+    from mcp_agentbus.cli.grammar.command import Commands
 
 
 def add(commands: Commands) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcp_agentbus.listener.typed import clock
+from mcp_agentbus.listener.carried import clock
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import WithProgram, count, whole_seconds
-from mcp_agentbus.cli.typed.command import WEEK_S, completed, offered
+from mcp_agentbus.cli.grammar.command import WEEK_S, completed, offered
 from mcp_agentbus.core import hosts
 
 if TYPE_CHECKING:
-    from mcp_agentbus.cli.typed.command import Commands
+    from mcp_agentbus.cli.grammar.command import Commands
 
 
 def add(commands: Commands) -> None:

@@ -7,10 +7,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import duration
-from mcp_agentbus.cli.typed.command import WEEK_S, command
+from mcp_agentbus.cli.grammar.command import WEEK_S, command
 
 if TYPE_CHECKING:
-    from mcp_agentbus.cli.typed.command import Commands
+    from mcp_agentbus.cli.grammar.command import Commands
 
 
 def add(commands: Commands) -> None:

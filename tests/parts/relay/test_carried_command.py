@@ -11,7 +11,7 @@ import pytest
 
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.relay import door, local_socket
-from mcp_agentbus.relay.typed import command, words
+from mcp_agentbus.relay.carried import command, words
 from mcp_agentbus.version import __version__
 
 _HANG_S = 20  # only a hang takes as long

@@ -16,7 +16,7 @@ import time
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.feather import printing
 from mcp_agentbus.relay import door
-from mcp_agentbus.relay.typed import words
+from mcp_agentbus.relay.carried import words
 from mcp_agentbus.version import __version__
 
 TYPE_CHECKING = False  # the module that has it is not little
@@ -138,7 +138,7 @@ def _taken(listener: "_Listener", typed: "Sequence[str]", begun: Begun) -> "Fram
     heard = listener.frames()
     kind, said = next(heard, ("left", ""))
     if kind == "read":
-        from mcp_agentbus.relay.typed import body  # most have their text among their words
+        from mcp_agentbus.relay.carried import body  # most have their text among their words
 
         begun.body = body.asked_for(said)
         begun.at = time.monotonic()

@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.arguments import count, duration
-from mcp_agentbus.cli.typed.command import WEEK_S, add_body, command
+from mcp_agentbus.cli.grammar.command import WEEK_S, add_body, command
 
 if TYPE_CHECKING:
-    from mcp_agentbus.cli.typed.command import Commands
+    from mcp_agentbus.cli.grammar.command import Commands
 
 _WORDS: Final = "words with dots between them, such as build.done"
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from mcp_agentbus.cli.typed.command import command
+from mcp_agentbus.cli.grammar.command import command
 
 if TYPE_CHECKING:
-    from mcp_agentbus.cli.typed.command import Commands
+    from mcp_agentbus.cli.grammar.command import Commands
 
 
 def add(commands: Commands) -> None:

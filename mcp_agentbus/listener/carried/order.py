@@ -21,8 +21,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.endpoint import Connection
-from mcp_agentbus.relay.typed import words
-from mcp_agentbus.relay.typed.words import Typed
+from mcp_agentbus.relay.carried import words
+from mcp_agentbus.relay.carried.words import Typed
 from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
 
@@ -49,7 +49,7 @@ class Order:
     heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
 
     def say(self, kind: str, text: str, changed: Mapping[str, Any] | None = None) -> None:
-        """Have a text printed, in a way of `words`; `changed` as in `tools.typed.Command.out`."""
+        """Have a text printed, in a way of `words`; `changed` as in `tools.command.Command.out`."""
         said = [
             words.frame("changed", f"{name} {json.dumps(value)}")
             for name, value in (changed or {}).items()
@@ -74,7 +74,7 @@ class Commands(Protocol):
     def asking(self, args: argparse.Namespace) -> str:
         """Return how the text is asked for that its own process is to read; empty if there is none.
 
-        See `relay.typed.body`.
+        See `relay.carried.body`.
         """
 
     def start(self, order: Order) -> Coroutine[Any, Any, int]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.arguments import count
-from mcp_agentbus.cli.typed.command import (
+from mcp_agentbus.cli.grammar.command import (
     TASK,
     add_page,
     add_since,
@@ -16,7 +16,7 @@ from mcp_agentbus.cli.typed.command import (
 )
 
 if TYPE_CHECKING:
-    from mcp_agentbus.cli.typed.command import Commands
+    from mcp_agentbus.cli.grammar.command import Commands
 
 # The states of a task, and any of those that are no end.
 _STATES: Final = (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second server of this user that nobody knows, whose files can take the place of the first's.
 
-    with unseen.server(settings) as other:
+    with second_server.server(settings) as other:
         ...  # fill it, by `other.settings`
         other.take_its_place(settings, taken_at, may=lambda: True)
         ...  # look at what was there before
@@ -42,7 +42,7 @@ _AT_FDCWD: Final = -100
 _EXCHANGE: Final = 2
 
 
-class UnseenServer:
+class SecondServer:
     """The second server; its folder is locked for as long as this process lives."""
 
     def __init__(self, settings: Settings) -> None:
@@ -114,10 +114,10 @@ class UnseenServer:
         )
 
 
-def left(settings: Settings) -> list[UnseenServer]:
+def left(settings: Settings) -> list[SecondServer]:
     """End what killed processes have left, and return those that have what was there before."""
     others = [
-        UnseenServer(replace(settings, data_dir=folder, url=None))
+        SecondServer(replace(settings, data_dir=folder, url=None))
         for folder in settings.data_dir.glob(f"{_PREFIX}*")
     ]
     ended = [other for other in others if not locks.is_held(other.lock)]
@@ -130,7 +130,7 @@ def left(settings: Settings) -> list[UnseenServer]:
 
 
 @contextmanager
-def server(settings: Settings) -> Generator[UnseenServer]:
+def server(settings: Settings) -> Generator[SecondServer]:
     """Give a server that has nothing yet; it starts when it is connected to.
 
     Raises:
@@ -138,7 +138,7 @@ def server(settings: Settings) -> Generator[UnseenServer]:
     """
     own_folder(settings.data_dir)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=settings.data_dir))
-    other = UnseenServer(replace(settings, data_dir=folder, url=None))
+    other = SecondServer(replace(settings, data_dir=folder, url=None))
     with locks.held(other.lock, wait=True):
         try:
             yield other

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_agentbus.core.feather import ancestors
-from mcp_agentbus.relay.typed import words
-from mcp_agentbus.relay.typed.words import Typed
+from mcp_agentbus.relay.carried import words
+from mcp_agentbus.relay.carried.words import Typed
 
 # As the system gives them: no zero, and half surrogate pairs for bytes that are no UTF-8.
 WORD = st.text(st.characters(exclude_characters="\0"))

@@ -9,7 +9,7 @@ import pytest
 from ruled import AT, ID, REVISION, asked
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.gate import said
+from mcp_agentbus.gate import speech
 from mcp_agentbus.gate.book import Book, Registration, Standing
 from mcp_agentbus.gate.rules import decide
 from mcp_agentbus.gate.verdict import Refusal, Request, Say
@@ -88,7 +88,7 @@ def test_an_account_registers_so_many_agents_and_no_more():
     full = Book(
         {
             f"a{number}": Registration("laptop", (), ("*",), number)
-            for number in range(said.AGENTS_MAX)
+            for number in range(speech.AGENTS_MAX)
         },
         {"laptop": Standing(frozenset())},
     )
@@ -120,8 +120,8 @@ def test_what_is_moved_keeps_what_its_sender_has_said_of_it():
     known = [f"moved-{stream}-7-{stored['Nats-Time-Stamp']}" for stream in (TASKS, DEAD)]
     to_dead = {"Nats-Expected-Stream": DEAD, "Nats-Msg-Id": known[0]}
     to_tasks = {"Nats-Expected-Stream": TASKS, "Nats-Msg-Id": known[1]}
-    assert said.moved(parked, stored) == {**kept, **to_dead, "Agentbus-Reason": "now"}
-    assert said.moved(again, stored) == {**kept, **to_tasks}
+    assert speech.moved(parked, stored) == {**kept, **to_dead, "Agentbus-Reason": "now"}
+    assert speech.moved(again, stored) == {**kept, **to_tasks}
 
 
 def test_whose_account_may_write_to_all_reaches_others_without_a_limit():

@@ -14,8 +14,8 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.feather.printing import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.errors import UnknownAgent
-from mcp_agentbus.handoff import parking
 from mcp_agentbus.handoff.looking import old_names
+from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.taking import arrivals

@@ -24,7 +24,7 @@ _UTC: Final = "UTC"
 def is_same(one: str, other: str) -> bool:
     """Tell whether two zones show each time alike; of what cannot be told it is not.
 
-    Each is as `relay.typed.words.zone` returns it.
+    Each is as `relay.carried.words.zone` returns it.
     """
     return one == other or _rules(one) == _rules(other)
 
