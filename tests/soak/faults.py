@@ -66,7 +66,14 @@ def send_signal(pid: int, number: signal.Signals) -> None:
 
 
 def _one(world: World, planned: Planned, kind: str) -> Process | None:
-    there = [process for process in processes(world.folder) if process.kind == kind]
+    all_there = processes(world.folder)
+    # A program that is just being started looks as who starts it does: its end would be no fault.
+    lines = {(process.pid, process.argv) for process in all_there}
+    there = [
+        process
+        for process in all_there
+        if process.kind == kind and (process.parent, process.argv) not in lines
+    ]
     return there[int(planned.which * len(there))] if there else None
 
 

@@ -44,6 +44,7 @@ class Process:
     pid: int
     kind: str
     argv: str
+    parent: int
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,12 @@ def processes(folder: Path) -> list[Process]:
                 line = argv.replace(b"\0", b" ").decode(errors="replace")
                 kind = next((kind for word, kind in _KINDS if word in line), "other")
                 if kind:
-                    running.append(Process(pid, kind, line.strip()))
+                    running.append(Process(pid, kind, line.strip(), _parent(entry)))
     return sorted(running, key=lambda process: process.pid)
+
+
+def _parent(process: Path) -> int:
+    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def sample(process: Process, at: float) -> Sample | None:
