@@ -299,7 +299,7 @@ def _said_with(entry: TaskStep) -> str:
             text.append(f"({len(task.request):,} of {task.request_chars:,} characters are kept)")
         return "\n".join([*about, "", *text]).rstrip()
     # An end that was not the last, as of a task that was sent again, has only what was said then.
-    if entry.state in ENDS and (entry.state, entry.at) == (task.state, task.updated_at):
+    if entry.state in ENDS and entry.is_last:
         about = [f"Why: {task.reason}"] if task.reason else []
         about += [f"Summary: {task.summary}"] if task.summary else []
         about += [f"Artifact: {artifact}" for artifact in task.artifacts]
