@@ -260,7 +260,13 @@ async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> bool:
     to = {"owner": new, "owner_session": ""}
     with suppress(Conflict):  # an earlier try had come this far
         await write_sent(bus, sent.model_copy(update=to), 0)
+    # What is kept of it says that the new name has sent it: by two names it would be two steps.
+    old = ("stored", sent.owner)
+    steps = tuple(
+        each.model_copy(update={"by": new}) if (each.state, each.by) == old else each
+        for each in record.history
+    )
     with suppress(Conflict):
-        await write_record(bus, record.model_copy(update=to), 0)
+        await write_record(bus, record.model_copy(update={**to, "history": steps}), 0)
     await _drop_records(bus, sent)
     return True
