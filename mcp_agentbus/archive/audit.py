@@ -24,8 +24,16 @@ _PAGE: Final = 200
 _FEW: Final = 10_000
 
 
-# In this order: else it would sort all of an agent's tasks for each page.
-_STEPS: Final = "steps CROSS JOIN tasks ON tasks.n = steps.task"
+#: In this order: else it would sort all of an agent's tasks for each page.
+STEPS: Final = "steps CROSS JOIN tasks ON tasks.n = steps.task"
+#: What `entry_of` takes. They became known in the order in which they were taken, by whatever
+#: clocks: so the last of them that made the task what it is has the greatest number.
+COLUMNS: Final = (
+    "steps.n AS step, steps.at AS step_at, steps.state AS step_state, steps.by AS step_by,"
+    " steps.reason AS step_reason, steps.note AS step_note,"
+    " steps.n = (SELECT max(last.n) FROM steps AS last"
+    " WHERE last.task = tasks.n AND last.state = tasks.state) AS step_is_last"
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class TaskStep:
     note: str
     #: The task as it is known by now.
     task: Past
+    #: It made the task what that is: at an end, what is known of the result was said with it.
+    is_last: bool = False
 
     @property
     def place(self) -> tuple[str, int]:
@@ -89,7 +99,7 @@ def hidden(archive: Archive, sides: Sides, span: Span, limit: int) -> tuple[int,
     conditions, values = _conditions(sides, span)
     # Conditions are constants of this room.
     places = archive.rows(
-        f"SELECT steps.at, steps.n FROM {_STEPS} WHERE {conditions}"  # noqa: S608
+        f"SELECT steps.at, steps.n FROM {STEPS} WHERE {conditions}"  # noqa: S608
         " ORDER BY steps.at DESC, steps.n DESC LIMIT 1 OFFSET ?",
         *values, limit,
     )  # fmt: skip
@@ -97,7 +107,7 @@ def hidden(archive: Archive, sides: Sides, span: Span, limit: int) -> tuple[int,
         return 0, span
     at, n = places[0]
     [(count,)] = archive.rows(
-        f"SELECT count(*) FROM {_STEPS} WHERE {conditions} AND (steps.at, steps.n) <= (?, ?)",  # noqa: S608
+        f"SELECT count(*) FROM {STEPS} WHERE {conditions} AND (steps.at, steps.n) <= (?, ?)",  # noqa: S608
         *values, at, n,
     )  # fmt: skip
     return int(count), replace(span, behind=(at, n))
@@ -108,9 +118,7 @@ def _page(archive: Archive, sides: Sides, span: Span) -> tuple[list[TaskStep], S
     conditions, values = _conditions(sides, span)
     # Conditions are constants of this room.
     rows = archive.rows(
-        "SELECT tasks.*, '' AS snippet, steps.n AS step, steps.at AS step_at,"  # noqa: S608
-        " steps.state AS step_state, steps.by AS step_by, steps.reason AS step_reason,"
-        f" steps.note AS step_note FROM {_STEPS} WHERE {conditions}"
+        f"SELECT tasks.*, '' AS snippet, {COLUMNS} FROM {STEPS} WHERE {conditions}"  # noqa: S608
         " ORDER BY steps.at, steps.n LIMIT ?",
         *values, _PAGE,
     )  # fmt: skip
@@ -130,6 +138,7 @@ def entry_of(row: Row, task: Past) -> TaskStep:
         reason=row["step_reason"],
         note=row["step_note"],
         task=task,
+        is_last=bool(row["step_is_last"]),
     )
 
 

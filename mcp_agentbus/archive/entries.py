@@ -66,7 +66,9 @@ def _by_owner(sent: Sent, message: Found) -> Change:
         "deliver_at", "seen_at", "expect",
     )  # fmt: skip
     values = {name: getattr(sent, name) for name in names}
-    values |= {"request": sent.body, "request_chars": sent.body_chars}
+    values |= {
+        "request": sent.body, "request_chars": sent.body_chars, "updated_at": sent.created_at,
+    }  # fmt: skip
     return _change(sent, message, "sent_seq", values, (stored, *answered))
 
 

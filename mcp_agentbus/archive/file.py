@@ -26,7 +26,14 @@ from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.kept.failing import what_to_do
 from mcp_agentbus.archive.kept.newer import update
 from mcp_agentbus.archive.kept.removed import Removed
-from mcp_agentbus.archive.kept.tables import ADDED, SCHEMA, TABLES, WHOLE_SINCE
+from mcp_agentbus.archive.kept.tables import (
+    ADDED,
+    SCHEMA,
+    TABLES,
+    TIMES,
+    TIMES_SINCE,
+    WHOLE_SINCE,
+)
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import make_private_file
@@ -236,6 +243,8 @@ class Archive:
                     file.execute(table)
                 if version < WHOLE_SINCE:  # all that the bus has is read anew, once
                     file.execute("DELETE FROM reached")
+                for mend in TIMES if version < TIMES_SINCE else ():
+                    file.execute(mend)
                 file.execute(f"PRAGMA user_version = {max(version, SCHEMA)}")
 
     @contextmanager

@@ -281,7 +281,9 @@ def _ask_for(select: _Select, wanted: Wanted, sides: Sides) -> None:
     if wanted.thread_id:
         select.ask("tasks.thread_id = ?", wanted.thread_id)
     if wanted.since:
-        select.ask("tasks.updated_at >= ?", iso(wanted.since))
+        # A clock that is behind may have it end before it was sent.
+        since = iso(wanted.since)
+        select.ask("(tasks.updated_at >= ? OR tasks.created_at >= ?)", since, since)
     if wanted.state:
         condition, values = _in_state(wanted.state, select.now)
         select.ask(condition, *values)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from mcp_agentbus.archive.audit import TaskStep, entry_of
+from mcp_agentbus.archive.audit import COLUMNS, STEPS, TaskStep, entry_of
 from mcp_agentbus.archive.file import Archive, iso, listed
 from mcp_agentbus.archive.past import ONCE, Past, past_of
 from mcp_agentbus.archive.questions import ANY_LEFT_OPEN
@@ -136,8 +136,7 @@ def before(archive: Archive, task: Past, at: datetime) -> int:
 def steps_of(archive: Archive, task: Past) -> tuple[TaskStep, ...]:
     """Return all that is known of a task's way, in the order of time."""
     rows = archive.rows(
-        "SELECT n AS step, at AS step_at, state AS step_state, by AS step_by,"
-        " reason AS step_reason, note AS step_note FROM steps WHERE task = ? ORDER BY at, n",
+        f"SELECT {COLUMNS} FROM {STEPS} WHERE steps.task = ? ORDER BY steps.at, steps.n",  # noqa: S608
         task.n,
     )
     return tuple(entry_of(row, task) for row in rows)

@@ -211,7 +211,7 @@ async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, messag
 
     First what its next worker reads with it, which may be quicker: what was asked, and decided.
     """
-    place, to = (old.owner, old.inbox, old.task_id), {"inbox": moved.to}
+    to = {"inbox": moved.to}
     if record:
         offered = step(record, "stored", old.inbox, "", text.now()).model_copy(update=to)
         folder = bus.settings.state_dir
@@ -219,12 +219,8 @@ async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, messag
             decisions.keep(folder, offered, decision)
         with suppress(Conflict):  # an earlier try had come this far
             await write_record(bus, offered, 0)
-    wakes, _ = await records.read_wakes(bus, *place)
-    if wakes:
-        key = records.wakes_key(old.owner, moved.to, old.task_id)
-        with suppress(Conflict):
-            await records.write(bus, key, wakes.model_copy(update=to), 0)
-    sent, _ = await records.read_sent(bus, *place)
+    await _move_wakes(bus, old, old.owner, moved.to)
+    sent, _ = await records.read_sent(bus, old.owner, old.inbox, old.task_id)
     stored = await tasks.store(bus, moved, message_id=message_id)
     if isinstance(stored, tasks.IdInUse):  # what the new name has under this id stays what it is
         return False
@@ -232,6 +228,16 @@ async def _store(bus: Bus, moved: Task, old: Sent, record: Record | None, messag
         at = {**to, "seq": stored.sent.seq, "deliver_at": moved.deliver_at}
         stored = replace(stored, sent=sent.model_copy(update=at))
     return isinstance(await tasks.keep(bus, stored), tasks.Kept)
+
+
+async def _move_wakes(bus: Bus, old: Sent, owner: str, inbox: str) -> None:
+    """Write down what listeners did about a task where it stands by its new name."""
+    wakes, _ = await records.read_wakes(bus, old.owner, old.inbox, old.task_id)
+    if wakes:
+        key = records.wakes_key(owner, inbox, old.task_id)
+        moved = wakes.model_copy(update={"owner": owner, "inbox": inbox})
+        with suppress(Conflict):  # an earlier try had come this far
+            await records.write(bus, key, moved, 0)
 
 
 async def _take_out(bus: Bus, stream: str, message: Found) -> None:
@@ -258,9 +264,16 @@ async def _move_result(bus: Bus, sent: Sent, new: str, moved: Moved) -> bool:
         return False
     # No session of the old name shows it any more, and any of the new one may.
     to = {"owner": new, "owner_session": ""}
+    await _move_wakes(bus, sent, new, sent.inbox)
     with suppress(Conflict):  # an earlier try had come this far
         await write_sent(bus, sent.model_copy(update=to), 0)
+    # What is kept of it says that the new name has sent it: by two names it would be two steps.
+    old = ("stored", sent.owner)
+    steps = tuple(
+        each.model_copy(update={"by": new}) if (each.state, each.by) == old else each
+        for each in record.history
+    )
     with suppress(Conflict):
-        await write_record(bus, record.model_copy(update=to), 0)
+        await write_record(bus, record.model_copy(update={**to, "history": steps}), 0)
     await _drop_records(bus, sent)
     return True

@@ -78,6 +78,8 @@ NOW = "status, why"
 DECIDE = "approve, deny"
 SAID, ASKED = f"{RESULT}, {DECIDE}", "export, status"
 ANY = f"{PAST}, {NOW}"
+# Of the same those that show texts: `audit` has ids alone.
+TOLD, ANY_TOLD = f"export, {LISTS}", f"export, {LISTS}, {NOW}"
 TEXTS = "inbox, task, watch"
 IDS = "_meta, inbox, task, watch"
 FIELDS = {
@@ -93,9 +95,7 @@ FIELDS = {
         plain=f"{TASK}, {BRIEF}, work, {PAST}, why",
         data=f"{IDS}, work, {ANY}",
     ),
-    "Task.subject": Field(
-        "sentence", framed=f"{TASK}, {BRIEF}, export, {LISTS}, {NOW}", data=f"{TEXTS}, {ANY}"
-    ),
+    "Task.subject": Field("sentence", f"{TASK}, {BRIEF}, {ANY_TOLD}", data=f"{TEXTS}, {ANY_TOLD}"),
     "Task.body": Field("sentence", framed=f"{TASK}, {BRIEF}", data=TEXTS),
     "Task.priority_given": Field("sentence", framed=TASK),
     "Task.task_type": Field("label", framed=f"{TASK}, {BRIEF}", data=IDS),
@@ -109,8 +109,8 @@ FIELDS = {
     "Task.request": Field("label"),
     "Moment.state": Field("label", framed=STEPS, data=f"task, {TRAIL}"),
     "Moment.by": Field("label", framed=STEPS, data=f"task, {TRAIL}"),
-    "Moment.reason": Field("sentence", framed=f"{STEPS}, export", data=f"task, {TRAIL}"),
-    "Moment.note": Field("sentence", framed=f"{STEPS}, export", data=f"task, {TRAIL}"),
+    "Moment.reason": Field("sentence", framed=f"{STEPS}, export", data="task, export"),
+    "Moment.note": Field("sentence", framed=f"{STEPS}, export", data="task, export"),
     "Record.task_id": Field(
         "mark",
         plain=f"{RESULT}, publish_result, result, watch --follow, {ANY}, {DECIDE}",
@@ -125,15 +125,15 @@ FIELDS = {
         data=f"{IDS}, watch --follow, {ANY}, {DECIDE}",
     ),
     "Record.session": Field("label", data=IDS),
-    "Record.subject": Field("sentence", framed=f"{SAID}, {LISTS}, {NOW}", data=f"{TEXTS}, {ANY}"),
+    "Record.subject": Field("sentence", f"{SAID}, {LISTS}, {NOW}", data=f"{TEXTS}, {ANY_TOLD}"),
     "Record.thread_id": Field("label", framed=RESULT, data=f"{IDS}, {PAST}"),
     "Record.priority_given": Field("sentence"),
     "Record.owner_session": Field("label"),
     "Record.notify_given": Field("sentence"),
-    "Record.summary": Field("sentence", f"{SAID}, {ASKED}, {LISTS}", data=f"{TEXTS}, {PAST}"),
+    "Record.summary": Field("sentence", f"{SAID}, {ASKED}, {LISTS}", data=f"{TEXTS}, {TOLD}"),
     "Record.body": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, export"),
-    "Record.artifacts": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, {PAST}"),
-    "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {PAST}"),
+    "Record.artifacts": Field("sentence", framed=f"{SAID}, export", data=f"{TEXTS}, {TOLD}"),
+    "Record.reason": Field("sentence", framed=f"{RESULT}, export", data=f"{TEXTS}, {TOLD}"),
     "Record.reply_to": Field("word"),
     "Record.asked_by": Field("word", plain=f"read_inbox, {ANY}", data=f"_meta, {ANY}"),
     "Sent.task_id": Field(
@@ -143,9 +143,7 @@ FIELDS = {
         framed=f"read_inbox, {LISTS}, status",
     ),
     "Sent.inbox": Field("word", plain=f"{LIFE}, {ANY}", data=f"task, _meta, {ANY}"),
-    "Sent.subject": Field(
-        "sentence", framed=f"{LIFE}, export, {LISTS}, {NOW}", data=f"task, {ANY}"
-    ),
+    "Sent.subject": Field("sentence", framed=f"{LIFE}, {ANY_TOLD}", data=f"task, {ANY_TOLD}"),
     "Sent.thread_id": Field("label", framed=f"{LIFE}, export", data=f"task, {PAST}"),
     "Sent.priority_given": Field("sentence"),
     "Sent.owner_session": Field("label"),
@@ -155,7 +153,7 @@ FIELDS = {
     "Sent.request": Field("label"),
     "Sent.task_type": Field("label", framed=LIFE, data=PAST),
     "Sent.in_reply_to": Field("word", framed=f"{LIFE}, export", data=PAST),
-    "Sent.answers": Field("sentence", framed=f"{LIFE}, export", data="task, audit, export"),
+    "Sent.answers": Field("sentence", framed=f"{LIFE}, export", data="task, export"),
     "Sent.body": Field("sentence", framed=f"{LIFE}, export", data="task, export"),
     "Wakes.moments": Field("sentence", framed=STEPS, data="task"),
     "Profile.id": Field(

@@ -21,7 +21,8 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.naming import Naming
-from mcp_agentbus.store.records import add_wake
+from mcp_agentbus.store.records import add_wake, read_record, write_record
+from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.command import Command
@@ -78,16 +79,29 @@ async def test_tasks_are_listed_and_found(shell, done):
 
 
 @pytest.mark.promise(45)
-async def test_every_step_has_a_line(shell, done):
-    held = Moment(state="wake-held", at=text.now(), by="coder", reason="quiet hours")
-    await add_wake(shell.bus, "planner", "coder", done, held)
+async def test_every_step_has_a_line_and_no_text_for_people_and_for_programs(shell, done):
+    for state in ("wake-held", "woken"):
+        wake = Moment(state=state, at=text.now(), by="coder", reason="SAID of the wake")
+        await add_wake(shell.bus, "planner", "coder", done, wake)
+    record, _ = await read_record(shell.bus, "planner", "coder", done)
+    for state in ("parked", "expired"):
+        said = {"note": "SAID on the way", "reason": "SAID why", "artifacts": ("SAID.txt",)}
+        waits = record.model_copy(update={"task_id": state, "history": ()})
+        over = step(waits, state, "coder", "", text.now(), **said)
+        await write_record(shell.bus, over, 0)
     lines = (await shell.typed("audit")).splitlines()
+    data = (await shell.typed("audit", "--json")).splitlines()
 
-    assert [line.split()[2] for line in lines] == [
-        "stored", "claimed", "working", "completed", "wake-held",
+    states = [
+        "stored", "claimed", "working", "completed", "wake-held", "woken", "parked", "expired",
     ]  # fmt: skip
-    assert "Count" not in "".join(lines)
-    assert all("planner to coder, by " in line and done[:8] in line for line in lines)
+    assert [line.split()[2] for line in lines] == states
+    assert [json.loads(line)["state"] for line in data] == states
+    assert [json.loads(line)["task"]["task_id"][:8] for line in data[:6]] == [done[:8]] * 6
+    for said in ("SAID", "Count the tests", "All of them", "Half of them", "214\\n"):
+        assert said not in "".join((*lines, *data))
+    assert all("planner to coder, by " in line for line in lines)
+    assert all(done[:8] in line for line in lines[:6])
     assert await shell.typed("audit", "--agent", "reviewer") == (
         "No step of a task is known in this time."
     )

@@ -18,9 +18,9 @@ _OWNERS_SEQ: Final = {"sent_seq": "min(tasks.sent_seq, 1)"}
 _WORKERS: Final = {
     "state": "'stored'", "agent": "''", "session": "''", "attempts": "0", "summary": "''",
     "result": "''", "artifacts": "'[]'", "progress": "NULL", "reason": "''", "late": "0",
-    "asked_by": "''", "record_seq": "0", "updated_at": "excluded.updated_at",
+    "asked_by": "''", "record_seq": "0",
 }  # fmt: skip
-_ANEW: Final = "tasks.stream != excluded.stream"
+_ANEW: Final = "(tasks.stream != excluded.stream)"
 
 
 def update(names: Iterable[str], counted_by: str) -> str:
@@ -54,6 +54,6 @@ def _set(name: str, counted_by: str) -> str:
             "CASE WHEN length(tasks.request) > length(excluded.request)"
             " THEN tasks.request ELSE excluded.request END"
         )
-    elif name == "updated_at":
-        new = "max(tasks.updated_at, excluded.updated_at)"
+    elif counted_by == "sent_seq" and name == "updated_at":  # until a worker says when
+        new = f"CASE WHEN tasks.record_seq > 0 AND NOT {_ANEW} THEN tasks.{name} ELSE {new} END"
     return f"{name} = {new}"

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 #: The version of the tables, in the file's `user_version`; 0 is a new file.
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 #: In a file of an earlier version than this what counts as read may have holes: a bus that went
 #: away in the middle had been noted as read to its end.
 WHOLE_SINCE: Final = 2
+#: In one of an earlier version than this a task may be said to have become what it is when its
+#: sender's record was stored, which was after its worker's last step.
+TIMES_SINCE: Final = 4
 
 TABLES: Final = (
     """
@@ -94,5 +97,18 @@ ADDED: Final = (
     """
     CREATE TABLE IF NOT EXISTS removed
         (why TEXT PRIMARY KEY, until TEXT NOT NULL, unfinished INTEGER NOT NULL)
+    """,
+)
+#: How such times are mended, also of tasks that the bus has no longer: the steps have them.
+TIMES: Final = (
+    "UPDATE tasks SET updated_at = created_at WHERE record_seq = 0 AND sent_seq > 0",
+    """
+    UPDATE tasks SET updated_at = coalesce(
+        (SELECT at FROM steps WHERE task = tasks.n AND state = tasks.state ORDER BY n DESC LIMIT 1),
+        updated_at
+    )
+    WHERE record_seq > 0 AND NOT EXISTS (
+        SELECT 1 FROM steps WHERE task = tasks.n AND at = tasks.updated_at AND state = tasks.state
+    )
     """,
 )

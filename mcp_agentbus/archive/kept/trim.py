@@ -24,6 +24,8 @@ _AT_ONCE: Final = 512 << 10
 _PAGES_AT_ONCE: Final = 500
 # How full it is afterwards, so that it is not made smaller at each write.
 _FULL: Final = 0.9
+# By a clock that is behind it may have ended before it was sent.
+_OLDER: Final = "updated_at < ? AND created_at < ?"
 
 
 def trim(archive: Archive, there: datetime | None = None, first: int = 0) -> None:
@@ -49,7 +51,7 @@ def trim(archive: Archive, there: datetime | None = None, first: int = 0) -> Non
     gone = 0.0
     if there:
         oldest = iso(now - timedelta(days=archive.keeps.days))
-        gone = _remove(archive, going.over.of("updated_at < ?", oldest), "days", enough=math.inf)
+        gone = _remove(archive, going.over.of(_OLDER, oldest, oldest), "days", enough=math.inf)
     limit, size = archive.keeps.max_mb << 20, size_of(archive)
     if size > limit:
         gone += _make_room(archive, going, limit * _FULL)

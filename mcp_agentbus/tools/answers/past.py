@@ -217,8 +217,19 @@ def ids_of(past: Past) -> dict[str, Any]:
     }
 
 
-def of_past(past: Past, *, texts: bool = False) -> dict[str, Any]:
-    """Return a task as data."""
+def of_past(past: Past) -> dict[str, Any]:
+    """Return a task as data, with what a list shows of its texts."""
+    return {
+        **_bare(past),
+        "subject": past.subject,
+        "summary": past.summary,
+        "reason": past.reason,
+        "artifacts": list(past.artifacts),
+    }
+
+
+def _bare(past: Past) -> dict[str, Any]:
+    """Return the same without its texts: ids, words of a list, numbers and times."""
     data: dict[str, Any] = {
         **ids_of(past),
         "priority": past.priority,
@@ -231,16 +242,10 @@ def of_past(past: Past, *, texts: bool = False) -> dict[str, Any]:
         "late": past.late,
         "asked": past.is_asked,
         "progress": past.progress,
-        "subject": past.subject,
-        "summary": past.summary,
-        "reason": past.reason,
-        "artifacts": list(past.artifacts),
     }
     for name in ("created_at", "updated_at", "expires_at", "deliver_at", "seen_at"):
         at = getattr(past, name)
         data[name] = stamp(at) if at else None
-    if texts:
-        data |= {"request": past.request, "characters": past.request_chars, "result": past.result}
     return data
 
 
@@ -256,16 +261,17 @@ def step_line(entry: TaskStep) -> str:
 
 
 def of_step(entry: TaskStep, *, texts: bool) -> dict[str, Any]:
-    """Return one step as data, with the task's texts as they are known by now or without."""
-    return {
-        "step": entry.n,
-        "at": stamp(entry.at),
-        "state": entry.state,
-        "by": entry.by,
-        "reason": entry.reason,
-        "note": entry.note,
-        "task": of_past(entry.task, texts=texts),
-    }
+    """Return one step as data, with the task's texts as they are known by now or without any.
+
+    Why it was taken is a text as well: whoever can write the record may say anything there.
+    """
+    task = entry.task
+    data = {"step": entry.n, "at": stamp(entry.at), "state": entry.state, "by": entry.by}
+    if not texts:
+        return {**data, "task": _bare(task)}
+    whole = {"request": task.request, "characters": task.request_chars, "result": task.result}
+    said = {"reason": entry.reason, "note": entry.note}
+    return {**data, **said, "task": {**of_past(task), **whole}}
 
 
 def step_markdown(entry: TaskStep) -> str:
@@ -299,7 +305,7 @@ def _said_with(entry: TaskStep) -> str:
             text.append(f"({len(task.request):,} of {task.request_chars:,} characters are kept)")
         return "\n".join([*about, "", *text]).rstrip()
     # An end that was not the last, as of a task that was sent again, has only what was said then.
-    if entry.state in ENDS and (entry.state, entry.at) == (task.state, task.updated_at):
+    if entry.state in ENDS and entry.is_last:
         about = [f"Why: {task.reason}"] if task.reason else []
         about += [f"Summary: {task.summary}"] if task.summary else []
         about += [f"Artifact: {artifact}" for artifact in task.artifacts]

@@ -84,11 +84,12 @@ def test_what_is_not_over_and_what_the_bus_has_is_never_too_old(archive):
         sent(1, old, 1, "completed"), sent(2, old, 1, "working", expires_at=TODAY + DAY),
         sent(3, old, 7, "completed"), sent(4, old, 1, "stored", expires_at=TODAY - DAY),
         sent(5, 20 * DAY, 1, "completed"),
+        sent(6, 20 * DAY, 1, "completed", updated_at=TODAY - old),  # by a clock that was behind
     ]  # fmt: skip
     archive.note(tasks, Reached("agentbus.*.*.*.*", 1, 9), of=MADE)
     trim(archive, TODAY, 7)
 
-    assert left(archive) == ["t2", "t3", "t5"]
+    assert left(archive) == ["t2", "t3", "t5", "t6"]
 
 
 def test_where_there_is_no_room_what_is_over_and_off_the_bus_goes_first(archive, monkeypatch):

@@ -120,7 +120,7 @@ def test_of_a_page_behind_the_last_task_is_said_that_none_comes_after_that():
     )
 
 
-def told(state, at, by="coder", reason="", note="", **task):
+def told(state, at, by="coder", reason="", note="", *, is_last=False, **task):
     """What a diary has of a step, of a task that another has completed by now."""
     ended = past(
         state="completed",
@@ -129,7 +129,8 @@ def told(state, at, by="coder", reason="", note="", **task):
         result="All pass.",
         **task,
     )
-    return outside_and_inside(step_markdown(TaskStep(1, at, state, by, reason, note, ended)))
+    entry = TaskStep(1, at, state, by, reason, note, ended, is_last)
+    return outside_and_inside(step_markdown(entry))
 
 
 def test_a_step_is_told_with_what_was_said_then_and_the_last_end_with_the_tasks_texts():
@@ -137,7 +138,8 @@ def test_a_step_is_told_with_what_was_said_then_and_the_last_end_with_the_tasks_
     assert parked[1].endswith("claimed 5 times")
     assert "All pass." not in parked[1]
 
-    assert told("completed", before(minutes=1), by="reviewer")[1].endswith("All pass.")
+    last = told("completed", before(minutes=9), by="reviewer", is_last=True)
+    assert last[1].endswith("All pass.")
 
 
 def test_what_was_said_with_a_step_is_told_as_its_own_agents():

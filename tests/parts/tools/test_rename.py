@@ -7,8 +7,11 @@ import pytest
 from planners_task import TASK
 from server_stand_in import NOON, Server
 
+from mcp_agentbus.archive.audit import Span, steps
 from mcp_agentbus.archive.history import up_to_date
+from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
@@ -82,17 +85,25 @@ async def test_what_has_moved_stands_in_the_archive_under_its_new_name_alone(wor
         record, _ = await read_record(world.bus, planner.me.id, coder.me.id, done.task_id)
         await write_record(world.bus, record.model_copy(update={"task_id": ended.task_id}), 0)
         worker, sender = coder.me.id, planner.me.id
+        woken = Moment(state="woken", at=now(), by=worker)
+        await add_wake(world.bus, sender, worker, done.task_id, woken)
     everybody = ["*"]
     async with up_to_date(world.bus, everybody):
         await rename(world.bus, worker, world.name("smith"))
         await rename(world.bus, sender, world.name("lead"))
     async with up_to_date(world.bus, everybody) as current:
         rows = current.archive.rows("SELECT id, owner, inbox FROM tasks ORDER BY created_at")
+        trail = list(steps(current.archive, Sides(), Span()))
 
     assert [row[:] for row in rows if row["id"] in {done.task_id, waits.task_id}] == [
         (done.task_id, world.name("lead"), worker),
         (waits.task_id, sender, world.name("smith")),
     ]
+    of_done = [(step.state, step.by) for step in trail if step.task.task_id == done.task_id]
+    assert of_done == [
+        ("stored", world.name("lead")), ("claimed", worker), ("completed", worker),
+        ("woken", worker),
+    ]  # fmt: skip
     for sent in (done, ended):
         record, _ = await read_record(world.bus, world.name("lead"), worker, sent.task_id)
         assert record.state == "completed"

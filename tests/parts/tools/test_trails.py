@@ -140,8 +140,13 @@ async def test_the_texts_of_tasks_are_exported_and_not_audited(shell, line, has_
     shell.note(sent(1))
     await shell.typed(line)
 
-    task = json.loads(shell.texts[0])["task"]
-    assert (task.get("request") == "All of it.") == has_texts == ("result" in task)
+    step = json.loads(shell.texts[0])
+    assert (step["task"].get("request") == "All of it.") is has_texts
+    told = {*step, *step["task"]} & {
+        "reason", "note", "subject", "summary", "artifacts", "request", "characters", "result",
+    }  # fmt: skip
+    assert len(told) == (8 if has_texts else 0)
+    assert step["task"]["created_at"] == past.stamp(at(1))
 
 
 @pytest.mark.parametrize(
