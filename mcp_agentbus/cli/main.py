@@ -74,6 +74,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "completion": ("cli.completion", "run"),
     "demo": ("cli.rooms", "demo"),
 }
+# What changes nothing; the first is help. What it was to mark as shown stays unmarked.
+_READING: Final = frozenset({
+    "", "agents", "audit", "completion", "export", "parked", "policy", "search", "status", "task",
+    "tasks", "why",
+})  # fmt: skip
 _UNPRINTED: Final = 7
 _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 
@@ -175,15 +180,16 @@ def _unprinted(error: OSError, args: argparse.Namespace) -> int:
     # `agentbus agents | head`: the reader has gone, and so has anything to say.
     if isinstance(error, BrokenPipeError):
         return code or 0
-    done = "Done, but standard" if args.command in DONE_FIRST and not code else "Standard"
-    again = "" if code else "Do not repeat it: "
-    complain(
-        BadSetup(
-            f"{done} output cannot be written: {why}.",
-            hint=f"{again}`agentbus tasks` shows what was sent, `agentbus inbox` what came, "
-            "`agentbus status` the rest.",
-        )
-    )
+    reads = args.command in _READING
+    is_done = args.command in DONE_FIRST and not (code or reads)
+    done = "Done, but standard" if is_done else "Standard"
+    hint = "`agentbus tasks` shows what was sent, `agentbus inbox` what came, "
+    hint += "`agentbus status` the rest."
+    if reads:
+        hint = "Run it again where its output can be written."
+    elif not code:
+        hint = f"Do not repeat it: {hint}"
+    complain(BadSetup(f"{done} output cannot be written: {why}.", hint=hint))
     return code or _UNPRINTED
 
 

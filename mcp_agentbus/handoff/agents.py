@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is there, for those who want to send: the agents of the roster, with what waits for each.
 
+And what waits for the roles of those agents, which each of its holders may take.
+
     >>> [listed.entry.id for listed in (await page(bus)).agents]
     ['coder', 'planner']
 
@@ -10,14 +12,14 @@ It asks the roster and counts what waits; it registers nobody, and says nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.core.ids import LANES, Priority
+from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store import roster, subjects, waiting
 from mcp_agentbus.store.roster import Entry
@@ -43,6 +45,8 @@ class Page:
     total: int
     #: Those that match as well and were left out, because they are away.
     away: int = 0
+    #: What waits for each role that an agent on it holds, by name, as `Listed.waiting`.
+    roles: Mapping[str, dict[Priority, int]] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
@@ -64,7 +68,7 @@ async def page(
     limit: int = 20,
     cursor: str | None = None,
 ) -> Page:
-    """Return the agents whose id, role, host or description has `query` in it, by id.
+    """Return the agents whose id, role (or its address), host or description has `query`, by id.
 
     Args:
         bus: whose roster.
@@ -89,33 +93,37 @@ async def page(
     chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]
     rest = [entry for entry in chosen if entry.id > after]
     shown = rest[:limit]
-    counts = await _waiting(bus, [entry.id for entry in shown], stored)
+    roles = {role: ROLE_PREFIX + role for role in sorted({r for each in shown for r in each.roles})}
+    inboxes = [*(entry.id for entry in shown), *roles.values()]
+    counts = await _waiting(bus, inboxes, stored)
     return Page(
         agents=tuple(Listed(entry, counts.get(entry.id, {})) for entry in shown),
         next_cursor=shown[-1].id if len(rest) > limit else None,
         total=len(chosen),
         away=len(matching) - len(chosen),
+        roles={role: counts.get(inbox, {}) for role, inbox in roles.items()},
     )
 
 
 def _matches(entry: Entry, query: str) -> bool:
     if not query:
         return True
-    words = "\n".join((entry.id, *entry.roles, *entry.hosts, entry.description))
+    roles = map(ids.role_address, entry.roles)
+    words = "\n".join((entry.id, *roles, *entry.hosts, entry.description))
     return query.casefold() in words.casefold()
 
 
 async def _waiting(
-    bus: Bus, agents: Sequence[str], stored: Iterable[str]
+    bus: Bus, inboxes: Sequence[str], stored: Iterable[str]
 ) -> dict[str, dict[Priority, int]]:
-    """Return what waits for those agents in whose inboxes anything at all is stored, by subject."""
+    """Return what waits in those of the inboxes in which anything at all is stored, by subject."""
     places = {(inbox, lane) for inbox, _, (lane, _) in map(subjects.parts, stored)}
-    lanes = {agent: [lane for lane in LANES if (agent, lane) in places] for agent in agents}
-    busy = {agent: some for agent, some in lanes.items() if some}
-    counts = await together(*(_in_lanes(bus, agent, some) for agent, some in busy.items()))
+    lanes = {each: [lane for lane in LANES if (each, lane) in places] for each in inboxes}
+    busy = {inbox: some for inbox, some in lanes.items() if some}
+    counts = await together(*(_in_lanes(bus, inbox, some) for inbox, some in busy.items()))
     return dict(zip(busy, counts, strict=True))
 
 
-async def _in_lanes(bus: Bus, agent: str, lanes: Sequence[Priority]) -> dict[Priority, int]:
-    counts = await waiting.counts(bus, (agent,), lanes)
+async def _in_lanes(bus: Bus, inbox: str, lanes: Sequence[Priority]) -> dict[Priority, int]:
+    counts = await waiting.counts(bus, (inbox,), lanes)
     return {lane: count for lane, count in counts.items() if count}

@@ -222,6 +222,8 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     held, is_cut = _of_held(session, limit or FILL, after)
     if limit is None:
         wanted = FILL - len(session.claims)
+    elif session.leased and after < 0:
+        wanted = limit  # no command of a shell knows what those before it have printed
     else:
         wanted = limit - sum(item.given_at is None for item in held)
     places: Sequence[Priority] = LANES if wanted > 0 else ()

@@ -308,13 +308,16 @@ class _Handlers:
     async def complete(
         self, _: _Context, params: types.CompleteRequestParams
     ) -> types.CompleteResult:
-        """Complete the id of an agent; without the bus there is none to offer, and no error."""
+        """Complete an agent's id, of an addressee also a role; by none without the bus."""
         values: list[str] = []
         if params.argument.name in {"to", "agent"} and self._session.me.id:
             with suppress(AgentbusError):
                 everybody = await roster.everybody(self._session.bus)
-                typed = params.argument.value
-                values = [agent.id for agent in everybody if agent.id.startswith(typed)]
+                names = [agent.id for agent in everybody]
+                if params.argument.name == "to":
+                    roles = {role for agent in everybody for role in agent.roles}
+                    names += sorted(map(ids.role_address, roles))
+                values = [name for name in names if name.startswith(params.argument.value)]
         return types.CompleteResult(
             completion=types.Completion(
                 values=values[:100], total=len(values), has_more=len(values) > 100

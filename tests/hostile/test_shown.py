@@ -165,7 +165,7 @@ FIELDS = {
     "Profile.description": Field("sentence", framed=ROSTER, data="agents"),
     "Profile.roles": Field(
         "word",
-        plain=f"{ROSTER}, send_task, {TRAIL}, tasks, status",
+        plain=f"{ROSTER}, completion, send_task, {TRAIL}, tasks, status",
         data=f"_meta, agents, {TRAIL}, tasks, status",
     ),
     "Profile.accept_from": Field("word"),

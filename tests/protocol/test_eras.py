@@ -15,6 +15,7 @@ from served import call, send, text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import inbox, results
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store import roster
 
 BODY = "Look into the folder.\nThen say how many files it has."
 
@@ -171,6 +172,19 @@ async def test_the_name_of_an_agent_is_completed(duo, ref, argument):
     completed = (await duo.planner.complete(ref, begun)).completion
     assert completed.values == [duo.coder_id]
     assert not completed.has_more
+
+
+async def test_a_role_is_completed_where_a_task_may_be_for_it(duo, world):
+    holder = world.name("holder")
+    await roster.register(world.bus, Agent(holder, roles=(holder,)), None)
+    typed = f"role:{holder}"[:-1]
+    prompt, template = (
+        PromptReference(name="handoff"),
+        ResourceTemplateReference(uri="inbox://{agent}"),
+    )
+    to = (await duo.planner.complete(prompt, {"name": "to", "value": typed})).completion
+    agent = (await duo.planner.complete(template, {"name": "agent", "value": typed})).completion
+    assert (to.values, agent.values) == ([f"role:{holder}"], [])
 
 
 async def test_what_is_no_name_is_not_completed(duo):

@@ -72,7 +72,8 @@ def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
         ("send coder hi --body x", "agentbus send coder hi x"),
         ("send coder hi x --from main", "agentbus send coder hi x --agent main"),
         ("send --agent --to coder", "agentbus send coder SUBJECT BODY --agent AGENT"),
-        ("send --to broadcast --subject=s --body-file -", "agentbus send all s --body-file -"),
+        ("send --to broadcast --subject=s --body-file -", "agentbus tell all s --body-file -"),
+        ("send --to broadcast --subject s --body x --reply-to me", "agentbus tell all s x"),
         (
             "task publish --to a --to 'b c' --server-url nats://x hello",
             "agentbus send 'a,b c' hello --no-body --agent main",
@@ -103,7 +104,34 @@ def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
             "start --agent-id coder --invoke '/x/openclaw-wake.sh main'",
             "agentbus agent add coder --host openclaw --wake work",
         ),
+        (
+            "init --agent-id coder --invoke '/x/wake.sh coder' --port 1884",
+            "agentbus agent add coder --host command --dir FOLDER --wake work -- /x/wake.sh coder",
+        ),
+        (
+            "start --agent-id coder --invoke 'sh /x/claude-code-wake.sh coder'",
+            "agentbus agent add coder --host claude-code --dir FOLDER",
+        ),
+        (
+            'start --invoke "it\'s" --broker=h',
+            "agentbus agent add ID --host command --dir FOLDER --wake work -- PROGRAM",
+        ),
+        (
+            "task publish --to coder --agent me 'one\ntwo'",
+            "agentbus send coder SUBJECT 'one\ntwo' --agent me",
+        ),
+        (
+            f"task publish --to coder {'x' * 201}",
+            f"agentbus send coder SUBJECT {'x' * 201} --agent main",
+        ),
+        ("result get --limit 500 --json", "agentbus inbox --json --limit 50"),
+        ("read --agent-id coder --max 100", "agentbus inbox --agent coder --limit 50"),
+        ("tail --agent-id planner", "agentbus export --cursor default --agent planner"),
+        ("tail -f --consumer bot", "agentbus export --cursor bot --follow"),
+        ("tail --agent-id planner --reset", "agentbus export --cursor NAME --agent planner"),
+        ("doctor --broker h --port 5", "agentbus doctor"),
         ("history --limit 3", "agentbus tasks --limit 3"),
+        ("history --limit 300", "agentbus tasks --limit 100"),
         ("log --follow", "agentbus audit --follow"),
         ("peek", "agentbus inbox --peek"),
         ("publish build.done", "agentbus events publish build.done"),
@@ -115,15 +143,21 @@ def test_what_is_typed_otherwise_elsewhere_is_told_as_it_is_typed_here(typed, li
         parser().parse_args(shlex.split(typed))
 
     said = capsys.readouterr().err
-    assert (ended.value.code, said.splitlines()[-1].partition("Try: ")[2]) == (2, line)
+    assert (ended.value.code, said.partition("Try: ")[2].removesuffix("\n")) == (2, line)
     assert ("leads to the task bus agentbus 0.1" in said) == ("--server-url" in typed)
+    assert ("leads to a broker of swarmbus" in said) == ("--broker" in typed or "--port" in typed)
+    assert ("without --reset: " in said) == ("--reset" in typed)
     assert "word" not in said
     parser().parse_args(shlex.split(line.partition("agentbus ")[2]))
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
-    [("send coder hi x --priorty high", "Nearest: --priority"), ("send", "TO SUBJECT")],
+    [
+        ("send coder hi x --priorty high", "Nearest: --priority"),
+        ("send", "TO SUBJECT"),
+        ("agent add x --hosst command -- wake --port 5", "Nearest: --host"),
+    ],
 )
 def test_a_slip_in_a_command_of_ours_is_told_as_before(typed, said, capsys):
     with pytest.raises(SystemExit):

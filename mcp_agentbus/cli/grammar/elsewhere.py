@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
+
+from mcp_agentbus.core.ids import EVERYBODY
 
 #: Of an option there, the one here.
 _OPTIONS: Final = {
@@ -22,18 +25,28 @@ _OPTIONS: Final = {
     "--from": "--agent",
     "--max": "--limit",
     "--consumer": "--cursor",
+    "-f": "--follow",
 }
 _VALUES: Final = {
     "text/plain": "text",
     "text/markdown": "markdown",
     "application/json": "json",
-    "broadcast": "all",
+    "broadcast": EVERYBODY,
 }
-_WITHOUT_VALUE: Final = frozenset({"--watch", "--follow", "--json", "--tls", "--no-body"})
+_WITHOUT_VALUE: Final = frozenset(
+    {"--watch", "--follow", "--json", "--tls", "--no-body", "--reset"}
+)
 _HOSTS: Final = {"cc": "claude-code", "openclaw": "openclaw"}
 # Commands of `agent`: to `agents`, which lists, such a word is one to look for.
 _OF_AGENT: Final = frozenset({"add", "remove", "wake", "wakes", "rename", "forget", "allow"})
 _FOREIGN: Final = frozenset({"--to", "--subject", "--body", "--from", "--agent-id"})
+# What names a server there, and whose that is.
+_SERVERS: Final = {
+    "--server-url": "the task bus agentbus 0.1",
+    "--broker": "a broker of swarmbus",
+    "--port": "a broker of swarmbus",
+}
+_SUBJECT_CHARS: Final = 200  # at most
 
 
 class _Typed(NamedTuple):
@@ -64,8 +77,8 @@ def here(typed: Sequence[str]) -> str:
 
     What it lacks stands in capitals.
     """
-    rest = _without_server(typed)
-    if len(rest) < len(typed):
+    rest, server = _without_server(typed)
+    if server:
         return here(rest) or shlex.join(["agentbus", *rest])
     if typed[:1] == ["agents"] and not _OF_AGENT.isdisjoint(typed[1:2]):
         return shlex.join(["agentbus", "agent", *typed[1:]])
@@ -78,25 +91,31 @@ def here(typed: Sequence[str]) -> str:
 
 
 def left_out(typed: Sequence[str]) -> str:
-    """Return why that line has no server though one was typed; empty if none was.
+    """Return what that line lacks of what was typed, and why; empty if it is all there.
 
-    The one of another bus is no server for this one: it may be without TLS, and has other streams.
+    The server of another bus is none for this one: it may be without TLS, and has other streams.
     """
-    if len(_without_server(typed)) == len(typed):
-        return ""
-    return (
-        ", without --server-url: if that leads to the task bus agentbus 0.1, it is no server of "
-        "this one. A server of your own stands as url in [server] of config.toml, or for one "
-        "command as AGENTBUS_URL=URL before it"
-    )
+    rest, server = _without_server(typed)
+    if server:
+        return (
+            f", without {server}: if that leads to {_SERVERS[server]}, it is no server of this "
+            "one. A server of your own stands as url in [server] of config.toml, or for one "
+            "command as AGENTBUS_URL=URL before it"
+        )
+    if rest[:1] == ["tail"] and "--reset" in rest:
+        return ", without --reset: under a new NAME a cursor begins at the start"
+    return ""
 
 
-def _without_server(typed: Sequence[str]) -> list[str]:
+def _without_server(typed: Sequence[str]) -> tuple[list[str], str]:
+    """Return what was typed without the first option that names a server, and that option."""
     for at, word in enumerate(typed):
+        if word == "--":
+            break
         option, is_joined, _ = word.partition("=")
-        if option == "--server-url":
-            return [*typed[:at], *typed[at + (1 if is_joined else 2) :]]
-    return list(typed)
+        if option in _SERVERS:
+            return [*typed[:at], *typed[at + (1 if is_joined else 2) :]], option
+    return list(typed), ""
 
 
 def _behind(typed: Sequence[str]) -> _Typed:
@@ -105,7 +124,7 @@ def _behind(typed: Sequence[str]) -> _Typed:
     rest = list(typed)
     while rest:
         word, is_joined, value = rest.pop(0).partition("=")
-        if not word.startswith("--"):
+        if not word.startswith("--") and word not in _OPTIONS:
             words.append(word + is_joined + value)
             continue
         takes = word not in _WITHOUT_VALUE and not is_joined
@@ -123,16 +142,25 @@ def _send(typed: _Typed) -> str:
     words = list(typed.words)
     to = ",".join(typed.options.get("--to", ())) or (words.pop(0) if words else "TO")
     subject = typed.last("--subject") or (words.pop(0) if words else "SUBJECT")
-    line = f"send {shlex.quote(to)} {shlex.quote(subject)}"
+    # There it wants no answer; `send` would make it a task of each.
+    verb, kept = ("tell", _TOLD) if to == EVERYBODY else ("send", _SENT)
+    line = f"{verb} {shlex.quote(to)} {shlex.quote(subject)}"
     if not {"--body-file", "--no-body"} & set(typed.options):
         line += f" {shlex.quote(typed.last('--body') or ' '.join(words) or 'BODY')}"
-    return typed.line(line, *_SENT)
+    return typed.line(line, *kept)
 
 
 def _publish(typed: _Typed) -> str:
-    """Return the line that sends a text, which is a subject here; there its sender is `main`."""
-    to = ",".join(typed.options.get("--to", ())) or "TO"
-    line = f"send {shlex.quote(to)} {shlex.quote(' '.join(typed.words) or 'SUBJECT')} --no-body"
+    """Return the line that sends a text, which there is all there is; there its sender is `main`.
+
+    Here it is a subject, or a body where it does not fit into one line of a list.
+    """
+    to = shlex.quote(",".join(typed.options.get("--to", ())) or "TO")
+    content = " ".join(typed.words)
+    if len(content) > _SUBJECT_CHARS or len(content.splitlines()) > 1:
+        line = f"send {to} SUBJECT {shlex.quote(content)}"
+    else:
+        line = f"send {to} {shlex.quote(content or 'SUBJECT')} --no-body"
     by = "" if "--agent" in typed.options else " --agent main"
     return typed.line(line, *_SENT) + by
 
@@ -140,22 +168,40 @@ def _publish(typed: _Typed) -> str:
 def _results(typed: _Typed) -> str:
     if "--watch" in typed.options:
         return typed.line("watch --follow", "--agent", "--json")
-    return typed.line("inbox", "--agent", "--limit", "--json")
+    return _INBOX(typed)
+
+
+def _tail(typed: _Typed) -> str:
+    """Return the line that prints what is new since the last one: there each reader has a cursor.
+
+    One that begins anew does so here under another name.
+    """
+    name = "NAME" if "--reset" in typed.options else typed.last("--cursor") or "default"
+    line = f"export --cursor {shlex.quote(name)}"
+    return typed.line(line, "--agent", "--follow", "--json")
 
 
 def _init(typed: _Typed) -> str:
     """Return the line that connects the host that is named, or all that are here."""
     host = _HOSTS.get(typed.last("--host-type"))
+    if host is None and "--invoke" in typed.options:
+        return _start(typed)
     return typed.line(f"install {host}", "--agent") if host else "setup"
 
 
 def _start(typed: _Typed) -> str:
+    """Return the line by which a task starts what is named, by its host if it is one of ours."""
     if "--invoke" not in typed.options:
         return "listen --install"
-    agent = shlex.quote(typed.last("--agent") or "ID")
-    if "openclaw" in typed.last("--invoke"):
+    agent, program = shlex.quote(typed.last("--agent") or "ID"), ["PROGRAM"]
+    with suppress(ValueError):  # a quote stands open
+        program = shlex.split(typed.last("--invoke")) or program
+    names = [word.rpartition("/")[2] for word in program]
+    if any("openclaw" in name for name in names):
         return f"agent add {agent} --host openclaw --wake work"
-    return f"agent add {agent} --host claude-code --dir FOLDER"
+    if any("claude" in name for name in names):
+        return f"agent add {agent} --host claude-code --dir FOLDER"
+    return f"agent add {agent} --host command --dir FOLDER --wake work -- {shlex.join(program)}"
 
 
 def _event(typed: _Typed) -> str:
@@ -168,15 +214,29 @@ def _subscribe(typed: _Typed) -> str:
     return shlex.join(["events", "subscribe", *typed.words[:1]])
 
 
-def _as(line: str, *options: str) -> Callable[[_Typed], str]:
-    """Return what writes that line, with those of the options that were typed."""
+def _as(line: str, *options: str, most: int = 0) -> Callable[[_Typed], str]:
+    """Return what writes that line, with those of the options that were typed.
+
+    Its limit is no more than `most`, which is all that it takes here; 0: it has none.
+    """
+
+    def limit(given: str) -> str:
+        return str(most) if given.isdigit() and int(given[:9]) > most else given
 
     def write(typed: _Typed) -> str:
-        return typed.line(line, *options)
+        if not most:
+            return typed.line(line, *options)
+        limits = [limit(each) for each in typed.options.get("--limit", ())]
+        limited = typed._replace(options={**typed.options, "--limit": limits})
+        return limited.line(line, *options, "--limit")
 
     return write
 
 
+_INBOX: Final = _as("inbox", "--agent", "--json", most=50)
+_TOLD: Final = (
+    "--agent", "--priority", "--task-type", "--content-type", "--body-file", "--json",
+)  # fmt: skip
 _SENT: Final = (
     "--agent", "--priority", "--reply-to", "--task-type", "--content-type", "--body-file",
     "--no-body", "--json",
@@ -189,12 +249,12 @@ _LINES: Final[Mapping[str, Callable[[_Typed], str]]] = {
     "init": _init,
     "mcp-server": _as("serve", "--agent"),
     "start": _start,
-    "read": _as("inbox", "--limit", "--agent", "--json"),
-    "tail": _as("export", "--cursor", "--agent", "--follow", "--json"),
+    "read": _INBOX,
+    "tail": _tail,
     "list": _as("agents --online", "--json"),
-    "history": _as("tasks", "--agent", "--limit", "--json"),
-    "log": _as("audit", "--agent", "--limit", "--follow", "--json"),
-    "peek": _as("inbox --peek", "--agent", "--limit", "--json"),
+    "history": _as("tasks", "--agent", "--json", most=100),
+    "log": _as("audit", "--agent", "--follow", "--json", most=10_000),
+    "peek": _as("inbox --peek", "--agent", "--json", most=50),
     "publish": _event,
     "subscribe": _subscribe,
 }

@@ -27,6 +27,8 @@ from mcp_agentbus.store.roster import Entry
 _NEAREST_MAX: Final = 3
 # How alike two names must be, from 0 to 1, for one to be offered for the other.
 _NEAR: Final = 0.4
+# What other buses call `all`.
+_ELSEWHERE: Final = frozenset({"broadcast", "everybody", "everyone"})
 # Whom `all` means: of others nobody knows whether anybody will ever be them again.
 _SEEN_WITHIN: Final = timedelta(days=30)
 # Whoever is on the bus may have written thousands of registrations: more tasks than so many no call
@@ -144,6 +146,8 @@ def _unknown(inbox: str, entries: Iterable[Entry]) -> UnknownAgent:
     address = ids.address_of(inbox)
     near = difflib.get_close_matches(address, known, n=_NEAREST_MAX, cutoff=_NEAR)
     hint = f"Nearest: {', '.join(near)}. " if near else ""
+    if address in _ELSEWHERE:
+        hint = f"Whoever was there of late is {EVERYBODY!r}. {hint}"
     if ids.is_role_address(address):
         said = f"No registered agent holds {address!r}. Nothing was sent."
     else:

@@ -63,7 +63,7 @@ def of_published(published: Published) -> dict[str, Any]:
 def of_roster(page: Page, *, texts: bool) -> dict[str, Any]:
     """Return a page of the roster, with what agents say of themselves or without.
 
-    Of an agent what is empty is left out.
+    Of an agent, and of a role, what is empty is left out.
     """
     agents = [
         {
@@ -79,7 +79,13 @@ def of_roster(page: Page, *, texts: bool) -> dict[str, Any]:
         for agent in page.agents
     ]
     filled = [{key: value for key, value in agent.items() if value} for agent in agents]
-    more = {"next_cursor": page.next_cursor, "away": page.away, "note": page.note}
+    roles = [
+        {"role": role} | ({"waiting": counts} if counts else {})
+        for role, counts in page.roles.items()
+    ]
+    more = {
+        "roles": roles, "next_cursor": page.next_cursor, "away": page.away, "note": page.note,
+    }  # fmt: skip
     return {"agents": filled, "total": page.total} | {
         key: each for key, each in more.items() if each
     }

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from mcp_agentbus.core.framing import frame, one_line
+from mcp_agentbus.core.ids import role_address
 from mcp_agentbus.handoff.agents import Listed, Page
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.tools.answers import layout, words
@@ -18,22 +20,37 @@ _INDENTED: Final = 5
 
 
 def roster_text(page: Page, reader: Reader = MODEL) -> str:
-    """Return one line per agent, then what they say of themselves in a frame."""
+    """Return one line per agent and per role of theirs, then what they say in a frame."""
     if not page.agents:
         return page.note or ("No more agents." if page.total else "No agent matches.")
-    costs = (
-        len(_listed_line(agent)) + len(_says_line(agent.entry)) + _INDENTED for agent in page.agents
-    )
-    count = layout.fitting(costs, layout.ROOM - _MORE_CHARS)
+    count = layout.fitting(_costs(page), layout.ROOM - _MORE_CHARS)
     listed = page.agents[:count]
     cursor = page.next_cursor if count == len(page.agents) else listed[-1].entry.id
     lines = [_listed_line(agent) for agent in listed]
+    held = {role for agent in listed for role in agent.entry.roles}
+    lines += [_role_line(role, page) for role in page.roles if role in held]
     if cursor:
         lines.append(f"{page.total} agents in all; {reader.page(cursor)} gives the next.")
     lines += [page.note] if page.note else []
     if said := "\n".join(filter(None, (_says_line(agent.entry) for agent in listed))):
         lines += ["They say of themselves:", frame(said, said_by="")]
     return "\n".join(lines)
+
+
+def _costs(page: Page) -> Iterator[int]:
+    """Yield how long each agent makes an answer, with the roles that none before it holds."""
+    told: set[str] = set()
+    for agent in page.agents:
+        new = page.roles.keys() & set(agent.entry.roles) - told
+        told |= new
+        lines = [_listed_line(agent), _says_line(agent.entry)]
+        lines += [_role_line(role, page) for role in new]
+        yield sum(map(len, lines)) + len(new) + _INDENTED
+
+
+def _role_line(role: str, page: Page) -> str:
+    waiting = words.counts(page.roles[role])
+    return f"{role_address(role)}: whoever holds that role \u00b7 waiting: {waiting}"
 
 
 def _listed_line(agent: Listed) -> str:

@@ -80,16 +80,28 @@ def typed(line, *, out, begin=""):
     ("line", "said"),
     [
         ("send coder Ping --no-body", "Done, but standard output cannot be written: No space left"),
-        ("completion bash", "Standard output cannot be written: No space left"),
+        ("agent remove coder", "Standard output cannot be written: No space left"),
     ],
 )
 def test_what_was_done_is_not_called_refused_where_it_cannot_be_printed(line, said):
-    ended = typed(line, out=">/dev/full", begin="tasks._here = lambda _: print('stored') or 0")
+    begin = "from mcp_agentbus.cli import agent\nagent.run = tasks._here = lambda _: print('stored') or 0"
+    ended = typed(line, out=">/dev/full", begin=begin)
 
     assert ended.returncode == 7
     assert ended.stderr.startswith(f"agentbus: {said}")
     assert "Do not repeat it" in ended.stderr
     assert "Exception ignored" not in ended.stderr
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has such a device")
+@pytest.mark.parametrize("line", ["completion bash", "export --cursor bot", "agents", "--help"])
+def test_what_only_reads_and_cannot_be_printed_may_be_run_again(capsys, monkeypatch, line):
+    ending(monkeypatch, printing.say, "what was read", 0)
+
+    assert unread("full", line) == 7
+    told = capsys.readouterr().err
+    assert told.startswith("agentbus: Standard output cannot be written: No space left")
+    assert told.endswith("Hint: Run it again where its output can be written.\n")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has such a device")

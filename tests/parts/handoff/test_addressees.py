@@ -140,6 +140,11 @@ async def test_all_are_500_at_most(known, met):
         ("clad", "No agent 'clad' is registered. Nothing was sent.", "Nearest: closed, coder. "),
         ("xxxx", "No agent 'xxxx' is registered. Nothing was sent.", ""),
         (
+            "broadcast",
+            "No agent 'broadcast' is registered. Nothing was sent.",
+            "Whoever was there of late is 'all'. ",
+        ),
+        (
             "role:revue",
             "No registered agent holds 'role:revue'. Nothing was sent.",
             "Nearest: role:review, coder. ",

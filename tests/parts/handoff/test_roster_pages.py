@@ -14,7 +14,10 @@ CODER = Entry(
 PLANNER, TESTER = Entry("planner", "offline"), Entry("tester", "never seen")
 WRITER = Entry("writer", "listening", roles=("review",))
 #: What the server counts in each lane that has anything; of a lane without a task nobody asks.
-COUNTS = {("coder", "high"): 3, ("coder", "low"): 0, ("tester", "normal"): 1}
+COUNTS = {
+    ("coder", "high"): 3, ("coder", "low"): 0, ("tester", "normal"): 1, ("role-review", "low"): 6,
+}  # fmt: skip
+REVIEW = {"review": {"low": 6}}
 
 
 @pytest.fixture
@@ -41,15 +44,21 @@ async def test_page_after_page_has_each_agent_once_with_what_waits_for_it(everyb
     first = await page(None, limit=2)
     rest = await page(None, limit=2, cursor=first.next_cursor)
 
-    assert first == Page((Listed(CODER, {"high": 3}), Listed(PLANNER, {})), "planner", total=4)
-    assert rest == Page((Listed(TESTER, {"normal": 1}), Listed(WRITER, {})), None, total=4)
+    assert first == Page(
+        (Listed(CODER, {"high": 3}), Listed(PLANNER, {})), "planner", total=4, roles=REVIEW
+    )
+    assert rest == Page(
+        (Listed(TESTER, {"normal": 1}), Listed(WRITER, {})), None, total=4, roles=REVIEW
+    )
 
 
 async def test_whoever_is_away_is_left_out_if_asked_and_counted(everybody):
     there = await page(None, include_offline=False)
     away = await page(None, query="planner", include_offline=False)
 
-    assert there == Page((Listed(CODER, {"high": 3}), Listed(WRITER, {})), None, total=2, away=2)
+    assert there == Page(
+        (Listed(CODER, {"high": 3}), Listed(WRITER, {})), None, total=2, away=2, roles=REVIEW
+    )
     assert there.note == "Not shown: 2 agents more, offline."
     assert away == Page((), None, total=0, away=1)
     assert away.note == "Nobody that matches is there; 1 agent offline."
@@ -62,6 +71,7 @@ async def test_whoever_is_away_is_left_out_if_asked_and_counted(everybody):
         ("", [CODER, PLANNER, TESTER, WRITER]),
         ("PLAN", [PLANNER]),
         ("Review", [CODER, WRITER]),
+        ("role:review", [CODER, WRITER]),
         ("claude", [CODER]),
         ("writes TESTS", [CODER]),
         ("coder\nwriter", []),

@@ -18,6 +18,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked.question import Question
+from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Moment, Receipt, Record
 from mcp_agentbus.tools.answers import documents, layout, render
 from mcp_agentbus.tools.answers.roster import roster_text
@@ -249,6 +250,20 @@ async def test_who_was_left_out_of_a_list_is_told_in_its_text_and_in_its_fields(
         assert roster_text(page).endswith(note)
     whole = documents.of_roster(await agents.page(world.bus, query=gone), texts=False)
     assert whole["total"] == 1
+
+
+def test_what_waits_for_a_role_of_the_agents_in_a_list_has_a_line_and_a_field():
+    held = agents.Listed(Entry("coder", "offline", roles=("build", "review")), {})
+    other = agents.Listed(Entry("writer", "offline", roles=("review",)), {})
+    page = agents.Page((held, other), None, 2, roles={"build": {}, "review": {"normal": 6}})
+
+    assert roster_text(page).splitlines()[2:] == [
+        "role:build: whoever holds that role \u00b7 waiting: none",
+        "role:review: whoever holds that role \u00b7 waiting: 6 normal",
+    ]
+    assert documents.of_roster(page, texts=False)["roles"] == [
+        {"role": "build"}, {"role": "review", "waiting": {"normal": 6}}
+    ]  # fmt: skip
 
 
 async def test_a_roster_description_is_one_escaped_line(world):
