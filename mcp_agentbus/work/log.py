@@ -10,6 +10,7 @@ likes; the commands write it to standard error, and into a file that is rotated.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import logging.handlers
@@ -32,6 +33,7 @@ Event = Literal[
     "hangs",  # a handler goes on though it was told to end
     "away",  # no bus answers
     "back",  # it does again
+    "short",  # the machine has no room for a task to begin
     "refused",  # the bus takes something not yet
     "draining",  # the worker takes no more
     "stopped",  # it is over
@@ -101,7 +103,7 @@ class _Rotated(logging.handlers.RotatingFileHandler):
 class _Lines(logging.Formatter):
     """Spells a record as a line of JSON: of an error its kind and where it was, not what it says.
 
-    That may be a peer's text.
+    That may be a peer's text. Of one of the system's the words are by its number.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -115,7 +117,11 @@ class _Lines(logging.Formatter):
             line |= {"event": record.msg, **getattr(record, "about", {})}
         else:
             line |= {"event": "failed", "what": record.getMessage()}
-        kind, _, trace = record.exc_info or (None, None, None)
+        kind, error, trace = record.exc_info or (None, None, None)
         if kind:
-            line |= {"error": kind.__name__, "trace": traceback.format_tb(trace)}
+            line["error"] = kind.__name__
+            number = error.errno if isinstance(error, OSError) else None
+            if number in errno.errorcode:
+                line["why"] = f"{errno.errorcode[number]}: {os.strerror(number)}"
+            line["trace"] = traceback.format_tb(trace)
         return json.dumps(line)

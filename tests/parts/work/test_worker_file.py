@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker's TOML file: taken as it stands, or refused with what to write instead."""
 
+import errno
 import logging
 import math
 import os
@@ -217,6 +218,12 @@ def test_an_error_is_logged_by_its_kind_and_without_what_it_says(tmp_path, loggi
     except ValueError:
         logging.getLogger("mcp_agentbus.work.worker").exception("a handler failed")
 
+    try:
+        raise OSError(errno.ENOSPC, words, words)
+    except OSError:
+        logging.getLogger("mcp_agentbus.work.job").exception("a handler failed")
+
     text = (tmp_path / "logs/agentbus-worker.log").read_text()
+    assert '"error": "OSError", "why": "ENOSPC: No space left on device", "trace"' in text
     assert '"event": "failed", "what": "a handler failed", "error": "ValueError"' in text
     assert words not in text
