@@ -15,6 +15,7 @@ import json
 import logging
 import logging.handlers
 import os
+import stat
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mcp_agentbus.core.files import check_private, own_folder, unusable
+from mcp_agentbus.core.files import check_private, is_open, own_folder, unusable
 
 Event = Literal[
     "started",  # the worker is there, and reads
@@ -68,7 +69,7 @@ def write(level: int = logging.INFO, file: LogFile | None = None) -> None:
     """Have all that this process logs written to standard error, and into a file if one is named.
 
     Raises:
-        BadSetup: the file or its folder cannot be used, or is open to others.
+        BadSetup: the file or its folder cannot be used, or others can write it.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file:
@@ -79,11 +80,39 @@ def write(level: int = logging.INFO, file: LogFile | None = None) -> None:
     _LOGGER.setLevel(level)
 
 
-def _opened(file: LogFile) -> logging.Handler:
+def check(file: LogFile) -> None:
+    """See that a file can be written and is this user's alone; where others only read it, make it so.
+
+    An earlier agentbus left that to the umask.
+
+    Raises:
+        BadSetup: as `write`.
+    """
     try:
         own_folder(file.folder)
         with suppress(FileNotFoundError):
+            about = file.path.lstat()
+            is_mine = stat.S_ISREG(about.st_mode) and about.st_uid == os.getuid()
+            if is_mine and not is_open(about):
+                _make_private(file.path)
             check_private(file.path)
+    except OSError as error:
+        raise unusable(error, file.path, done="written") from None
+
+
+def _make_private(path: Path) -> None:
+    """Let nobody else read a file of this user's, and of no other one's that takes its place."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if os.fstat(descriptor).st_uid == os.getuid():
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(file: LogFile) -> logging.Handler:
+    check(file)
+    try:
         return _Rotated(
             file.path, maxBytes=file.max_bytes, backupCount=file.backups, encoding="utf-8"
         )
