@@ -81,7 +81,7 @@ def write(level: int = logging.INFO, file: LogFile | None = None) -> None:
 
 
 def check(file: LogFile) -> None:
-    """See that a file can be written and is this user's alone; where others only read it, make it so.
+    """See that a file can be written, and is this user's alone; it becomes so if others only read.
 
     An earlier agentbus left that to the umask.
 
@@ -150,7 +150,7 @@ class _Lines(logging.Formatter):
         if kind:
             line["error"] = kind.__name__
             number = error.errno if isinstance(error, OSError) else None
-            if number in errno.errorcode:
+            if number is not None and number in errno.errorcode:
                 line["why"] = f"{errno.errorcode[number]}: {os.strerror(number)}"
             line["trace"] = traceback.format_tb(trace)
         return json.dumps(line)
