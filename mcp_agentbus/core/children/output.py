@@ -35,8 +35,12 @@ class Pipe:
 
     def __enter__(self) -> Self:
         self._reader, self.descriptor = os.pipe()
-        os.set_blocking(self._reader, False)
-        asyncio.get_running_loop().add_reader(self._reader, self._read)
+        try:
+            os.set_blocking(self._reader, False)
+            asyncio.get_running_loop().add_reader(self._reader, self._read)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

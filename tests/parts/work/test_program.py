@@ -234,9 +234,13 @@ async def test_where_the_machine_lacks_something_it_is_not_begun(run, monkeypatc
     def lacks(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(program, "start", lacks)
-    with pytest.raises(NotBegun, match=os.strerror(number)):
-        await run("true")
+    before = descriptors()
+    for its, call in ((program, "start"), (asyncio.get_running_loop(), "add_reader")):
+        with monkeypatch.context() as lacking:
+            lacking.setattr(its, call, lacks)
+            with pytest.raises(NotBegun, match=os.strerror(number)):
+                await run("true")
+    assert descriptors() == before
 
 
 async def test_a_task_that_is_too_large_for_its_user_is_rejected_and_nothing_runs(run, tmp_path):
