@@ -124,6 +124,7 @@ def worker(config: str | None, show: Show, *, install: str | None, uninstall: bo
         return _kept_no_more(file.agent, plan.settings, show)
     check_place(plan.argv)  # what is kept already can be kept no more, whatever its file says
     if install is not None:
+        log.check(file.log)  # else what is kept could but end at each start
         words = ("worker", "run", "--config", str(file.path.resolve()))
         return _kept(plan, words, install, show)
     log.write(file.level, file.log)

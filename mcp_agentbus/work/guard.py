@@ -52,18 +52,22 @@ class Guard:
             yield
         finally:
             self._running.discard(pid)
-            self._tell(f"-{pid}\n")
+            # Of one that was killed nothing is wanted: the next one is told what runs then.
+            with suppress(OSError):
+                if self._process:
+                    self._written(f"-{pid}\n")
 
     def start(self) -> None:
-        """Start it before there is a program, by the files that this process has loaded, too.
+        """Start it before there is a program, and anew if somebody has killed it.
 
-        By the first program another version may be there, or be about to come: such a guard would
-        end as it begins, and what runs had none until the next program begins or ends.
+        It starts by the files that this process has loaded. By the first program another version
+        may be there, or be about to come: such a guard would end as it begins, and what runs had
+        none until the next program begins.
 
         Raises:
             OSError: it cannot be started.
         """
-        if self._process is None:
+        if self._process is None or self._process.poll() is not None:
             self._start()
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A task at work: its handler is called once, has so long, and ends once nobody wants it done.
+"""A task at work: its handler is called, has so long, and ends once nobody wants it done.
 
     >>> await Job(item).outcome(handler, time_limit_s=1800)
     Result(status='completed', summary='', body='214 tests', artifacts=())
@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final
@@ -23,13 +24,19 @@ from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.log import note
-from mcp_agentbus.work.result import Result
+from mcp_agentbus.work.result import NotBegun, Result
 
 #: Does a task, and returns its result; a text is the body of one.
 Handler = Callable[[Task], Awaitable[str | Result]]
 _NOT_ASYNC: Final = "its handler is no async function, as it must be"
 # A handler that was cancelled may take so long to end, in seconds: a program has 5 after SIGTERM.
 _ENDS_WITHIN_S: Final = 10.0
+# Until there may be room on the machine, in seconds: people make it, or what else runs there ends.
+_AGAIN_S: Final = 30.0
+_ROOM: Final = (
+    "Free memory or disk space, or allow more processes or open files (ulimit -u, -n); it is tried "
+    "again every {:.0f} s."
+)
 
 
 @dataclass(eq=False)
@@ -55,10 +62,31 @@ class Job:
     async def outcome(self, handler: Handler, time_limit_s: float | None) -> Result | None:
         """Return what a handler makes of the task; None: it was cancelled, as nobody wants that.
 
+        One that cannot begin is called again once there may be room. The task is held meanwhile:
+        given back, it would come again at once, and each time count as an attempt.
+
         Cancelled, it ends the handler.
         """
-        if self.unwanted.is_set():
-            return None
+        is_said = False
+        while not self.unwanted.is_set():
+            try:
+                return await self._tried(handler, time_limit_s)
+            except NotBegun as lacks:
+                if not is_said:
+                    hint = _ROOM.format(_AGAIN_S)
+                    note("short", logging.ERROR, task=self.task.id, why=str(lacks), hint=hint)
+                is_said = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_S):
+                    await self.unwanted.wait()
+        return None
+
+    async def _tried(self, handler: Handler, time_limit_s: float | None) -> Result | None:
+        """Call a handler, once.
+
+        Raises:
+            NotBegun: it says so.
+        """
         work = part(_called(handler, self.task))
         work.add_done_callback(_seen)
         unwanted = part(self.unwanted.wait())
@@ -106,10 +134,16 @@ async def _called(handler: Handler, task: Task) -> Any:
 
 
 def _outcome(work: asyncio.Task[Any]) -> Result:
-    """Return what has become of a task by what has become of its handler."""
+    """Return what has become of a task by what has become of its handler.
+
+    Raises:
+        NotBegun: nothing yet.
+    """
     if work.cancelled():
         return result.of_error(asyncio.CancelledError())
     if error := work.exception():
+        if isinstance(error, NotBegun):
+            raise error
         logging.getLogger(__name__).error("a handler failed", exc_info=error)
         return result.of_error(error)
     return result.of_answer(work.result())

@@ -10,10 +10,12 @@ likes; the commands write it to standard error, and into a file that is rotated.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import logging.handlers
 import os
+import stat
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mcp_agentbus.core.files import check_private, own_folder, unusable
+from mcp_agentbus.core.files import check_private, is_open, own_folder, unusable
 
 Event = Literal[
     "started",  # the worker is there, and reads
@@ -32,6 +34,7 @@ Event = Literal[
     "hangs",  # a handler goes on though it was told to end
     "away",  # no bus answers
     "back",  # it does again
+    "short",  # the machine has no room for a task to begin
     "refused",  # the bus takes something not yet
     "draining",  # the worker takes no more
     "stopped",  # it is over
@@ -66,7 +69,7 @@ def write(level: int = logging.INFO, file: LogFile | None = None) -> None:
     """Have all that this process logs written to standard error, and into a file if one is named.
 
     Raises:
-        BadSetup: the file or its folder cannot be used, or is open to others.
+        BadSetup: the file or its folder cannot be used, or others can write it.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if file:
@@ -77,11 +80,39 @@ def write(level: int = logging.INFO, file: LogFile | None = None) -> None:
     _LOGGER.setLevel(level)
 
 
-def _opened(file: LogFile) -> logging.Handler:
+def check(file: LogFile) -> None:
+    """See that a file can be written, and is this user's alone; it becomes so if others only read.
+
+    An earlier agentbus left that to the umask.
+
+    Raises:
+        BadSetup: as `write`.
+    """
     try:
         own_folder(file.folder)
         with suppress(FileNotFoundError):
+            about = file.path.lstat()
+            is_mine = stat.S_ISREG(about.st_mode) and about.st_uid == os.getuid()
+            if is_mine and not is_open(about):
+                _make_private(file.path)
             check_private(file.path)
+    except OSError as error:
+        raise unusable(error, file.path, done="written") from None
+
+
+def _make_private(path: Path) -> None:
+    """Let nobody else read a file of this user's, and of no other one's that takes its place."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if os.fstat(descriptor).st_uid == os.getuid():
+            os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(file: LogFile) -> logging.Handler:
+    check(file)
+    try:
         return _Rotated(
             file.path, maxBytes=file.max_bytes, backupCount=file.backups, encoding="utf-8"
         )
@@ -101,7 +132,7 @@ class _Rotated(logging.handlers.RotatingFileHandler):
 class _Lines(logging.Formatter):
     """Spells a record as a line of JSON: of an error its kind and where it was, not what it says.
 
-    That may be a peer's text.
+    That may be a peer's text. Of one of the system's the words are by its number.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -115,7 +146,11 @@ class _Lines(logging.Formatter):
             line |= {"event": record.msg, **getattr(record, "about", {})}
         else:
             line |= {"event": "failed", "what": record.getMessage()}
-        kind, _, trace = record.exc_info or (None, None, None)
+        kind, error, trace = record.exc_info or (None, None, None)
         if kind:
-            line |= {"error": kind.__name__, "trace": traceback.format_tb(trace)}
+            line["error"] = kind.__name__
+            number = error.errno if isinstance(error, OSError) else None
+            if number is not None and number in errno.errorcode:
+                line["why"] = f"{errno.errorcode[number]}: {os.strerror(number)}"
+            line["trace"] = traceback.format_tb(trace)
         return json.dumps(line)

@@ -9,6 +9,7 @@
 | ends with exit code 0                             | `completed`; what it printed is the body     |
 | the same, and printed more than a result holds    | `completed`; a file has it, an artifact      |
 | ends otherwise, or cannot be run                  | `failed`; the end of standard error says why |
+| cannot be run for now, as memory is short         | is not begun, see `NotBegun`                 |
 | does not end in time                              | `failed`; it is ended with all it started    |
 
 It reads the task on standard input, or as one argument where one of its arguments says `{input}`.
@@ -20,29 +21,37 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeAlias
 
 from mcp_agentbus.core import hosts, text
 from mcp_agentbus.core.children.group import Group, start
 from mcp_agentbus.core.children.output import End
+from mcp_agentbus.core.files import own_folder
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, SUMMARY_MAX_CHARS
 from mcp_agentbus.work.brief import brief, filled, has_place
 from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.output import KEPT_MAX_BYTES, Whole
-from mcp_agentbus.work.result import Result, not_done
+from mcp_agentbus.work.result import NotBegun, Result, not_done
 
 #: How long a task may take, in seconds, if its user has not said otherwise.
 TIME_LIMIT_S: Final = 1800
 # Of standard error so much is kept, in bytes: the message with which a program ends.
 _ERRORS_BYTES: Final = 4096
+# What a machine may lack for a while: open files, processes, memory, space.
+_SHORT: Final = {
+    *(errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT),
+}
+_Child: TypeAlias = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,11 @@ class Program:
     guard: Guard = field(default_factory=Guard)
 
     async def __call__(self, item: Item) -> Result:
-        """Run it for a task; return how the task ended."""
+        """Run it for a task; return how the task ended.
+
+        Raises:
+            NotBegun: it cannot be run for now.
+        """
         task = item.task
         size = len(f"{task.subject}{task.body}".encode(errors="surrogatepass"))
         if self.task_max_bytes is not None and size > self.task_max_bytes:
@@ -77,47 +90,76 @@ class Program:
                 f"{self.task_max_bytes:,}.",
             )
         said = brief(item, self.me, self.instruction)
-        if not has_place(self.argv):
-            with tempfile.TemporaryFile() as stdin:
-                stdin.write(said.encode())
-                stdin.seek(0)
-                return await self._run(self.argv, stdin, task.created_at)
-        try:
-            argv = filled(self.argv, said)
-            return await self._run(argv, subprocess.DEVNULL, task.created_at)
-        except BadInput as error:
-            return not_done(f"{error.message}; its worker could take it on standard input")
-
-    async def _run(
-        self, argv: tuple[str, ...] | list[str], stdin: int | IO[bytes], sent_at: datetime
-    ) -> Result:
-        began = time.monotonic()
-        with Whole(self.kept, sent_at) as output, End(_ERRORS_BYTES) as errors:
+        with ExitStack() as opened:
+            began = time.monotonic()
             try:
-                process = start(
-                    argv,
-                    stdin=stdin,
-                    stdout=output.descriptor,
-                    stderr=errors.descriptor,
-                    folder=Path(),
-                    environ={**_lasting(os.environ), **self.environ},
-                )
+                running = self._begun(opened, said, task.created_at)
+            except BadInput as error:
+                return not_done(f"{error.message}; its worker could take it on standard input")
             except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno in _SHORT:
+                    raise NotBegun(_why(error)) from error
                 return not_done(f"its worker's program cannot be run: {_why(error)}")
-            output.started()
-            errors.started()
-            with Group(process) as group, self.guard.over(process.pid):
-                in_time = await group.ended(self.time_limit_s)
-            await output.rest()
-            await errors.rest()
-            code, over = group.exit_code, f"not done in {text.duration(self.time_limit_s)}"
-            if code is None:
-                how = f"{over}: the program could not be ended, and runs on as pid {process.pid}"
-            elif in_time:
-                how = _how(code, time.monotonic() - began)
-            else:
-                how = f"{over}: the program was ended"
-            return _result(output, errors.text(), how, is_done=in_time and code == 0)
+            return await self._ended(*running, began)
+
+    def _begun(self, opened: ExitStack, said: str, sent_at: datetime) -> tuple[_Child, Whole, End]:
+        """Start it; what that needs is closed with the stack.
+
+        Raises:
+            BadInput: as `filled`.
+            OSError, ValueError: it cannot be run, or not now; nothing runs.
+        """
+        stdin: int | IO[bytes] = subprocess.DEVNULL
+        if has_place(self.argv):
+            argv = filled(self.argv, said)
+        else:
+            argv = list(self.argv)
+            stdin = opened.enter_context(self._unnamed())
+            stdin.write(said.encode())
+            stdin.seek(0)
+        output = opened.enter_context(Whole(self.kept, sent_at))
+        errors = opened.enter_context(End(_ERRORS_BYTES))
+        try:
+            self.guard.start()
+        except OSError as error:
+            why = f"what ends it with its worker cannot be started: {error.strerror}"
+            raise OSError(error.errno, why) from error
+        process = start(
+            argv,
+            stdin=stdin,
+            stdout=output.descriptor,
+            stderr=errors.descriptor,
+            folder=Path(),
+            environ={**_lasting(os.environ), **self.environ},
+        )
+        output.started()
+        errors.started()
+        return process, output, errors
+
+    def _unnamed(self) -> IO[bytes]:
+        """Return a file for a peer's text: in memory, or in a folder of this user's.
+
+        Where all may write, others can fill the disk.
+        """
+        if sys.platform == "linux":
+            return os.fdopen(os.memfd_create("agentbus"), "w+b")
+        own_folder(self.kept)
+        return tempfile.TemporaryFile(dir=self.kept)
+
+    async def _ended(self, process: _Child, output: Whole, errors: End, began: float) -> Result:
+        """Wait for its end, and return what that means."""
+        with Group(process) as group, self.guard.over(process.pid):
+            in_time = await group.ended(self.time_limit_s)
+        await output.rest()
+        await errors.rest()
+        code, over = group.exit_code, f"not done in {text.duration(self.time_limit_s)}"
+        if code is None:
+            how = f"{over}: the program could not be ended, and runs on as pid {process.pid}"
+        elif in_time:
+            how = _how(code, time.monotonic() - began)
+        else:
+            how = f"{over}: the program was ended"
+        return _result(output, errors.text(), how, is_done=in_time and code == 0)
 
 
 def _lasting(environ: Mapping[str, str]) -> dict[str, str]:

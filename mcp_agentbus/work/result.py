@@ -48,6 +48,10 @@ class Result:
         return {"summary": self.summary, "body": self.body, "artifacts": self.artifacts}
 
 
+class NotBegun(Exception):
+    """A task could not be begun, as its machine lacks something for now; it says what."""
+
+
 def of_answer(answer: Any) -> Result:
     """Return what a handler has returned: a `Result`, or a text, which is the body of one."""
     if isinstance(answer, Result):

@@ -299,8 +299,8 @@ async def test_a_worker_by_its_file_does_tasks_as_an_argument_and_logs_no_text(w
         worker.tell()
         assert await worker.ended() == 0
 
-    assert done.body.startswith(f"You are {agent}, an agent of your user's on agentbus.")
-    assert "Your user's instruction:\nIn German.\n" in done.body
+    assert done.body.startswith(f"You are {agent} (an agent of your user on agentbus).")
+    assert "The instruction of your user:\nIn German.\n" in done.body
     assert refused.state == "rejected"
     logged = await written(here / "logs/agentbus-worker.log")
     assert [json.loads(line) for line in logged.splitlines()] == worker.log

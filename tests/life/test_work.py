@@ -40,7 +40,7 @@ async def test_once_does_one_task_that_waits_or_says_that_there_is_none(world, h
     assert (code, json.loads(told)["state"]) == (NOT_DONE, "failed")
 
     first, second = (await watch_inbox(planner, task_id=sent, timeout_s=60)).results
-    assert "Your user's instruction:\nBe brief.\n" in first.body
+    assert "The instruction of your user:\nBe brief.\n" in first.body
     assert timeless(second.summary).startswith("Exit code 1 after N s.")
 
 

@@ -19,6 +19,8 @@ import os
 import tempfile
 from typing import Final, Self
 
+from mcp_agentbus.core import places
+
 # What is in the pipe at the end is there at once; only a process outside the group adds more.
 _LAST_READ_S: Final = 0.5
 # As much as a pipe of Linux or macOS holds.
@@ -33,8 +35,12 @@ class Pipe:
 
     def __enter__(self) -> Self:
         self._reader, self.descriptor = os.pipe()
-        os.set_blocking(self._reader, False)
-        asyncio.get_running_loop().add_reader(self._reader, self._read)
+        try:
+            os.set_blocking(self._reader, False)
+            asyncio.get_running_loop().add_reader(self._reader, self._read)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,14 +92,17 @@ class End(Pipe):
 class FileEnd:
     """The same by a file without a name: it takes what is written even after this process is gone.
 
-    A pipe would end a process that is left alone with SIGPIPE.
+    A pipe would end a process that is left alone with SIGPIPE. The file is in a folder of this
+    user's: where all may write, others can fill the disk.
     """
 
     def __init__(self, keep_bytes: int) -> None:
         self._keep_bytes = keep_bytes
 
     def __enter__(self) -> Self:
-        self._file = tempfile.TemporaryFile("ab+", prefix="agentbus-")
+        folder = places.state_folder(os.environ)
+        places.make_private(folder)
+        self._file = tempfile.TemporaryFile("ab+", prefix="agentbus-", dir=folder)
         self.descriptor = self._file.fileno()
         return self
 

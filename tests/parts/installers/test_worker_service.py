@@ -178,13 +178,26 @@ async def test_it_is_typed_as_any_other_worker(tmp_path):
     assert f'AGENTBUS_HOME="{tmp_path}"' in told
 
     by_file = ("worker", "run", "--config", str(tmp_path / "w.toml"))
-    code, told = await served.typed(tmp_path, *by_file, *supervised)
+    code, told = await served.typed(tmp_path, *by_file, *supervised, HOME=str(tmp_path))
     assert code == 0
     assert "[program:agentbus-work-coder]\n" in told
     assert f"mcp_agentbus worker run --config {tmp_path}/w.toml\n" in told
     assert sys.executable in told
     code, told = await served.typed(tmp_path, *by_file, "--uninstall")
     assert (code, told.split(" ", 1)[1]) == (0, "is not installed\n")
+
+
+async def test_one_whose_log_cannot_be_written_is_not_kept(tmp_path):
+    (tmp_path / "agentbus-worker.log").mkdir()
+    (tmp_path / "w.toml").write_text(
+        f'[agent]\nid = "coder"\nchat_cmd = ["cat", "{{input}}"]\n[log]\ndir = "{tmp_path}"\n'
+    )
+    by_file = ("worker", "run", "--config", str(tmp_path / "w.toml"))
+
+    code, told = await served.typed(tmp_path, *by_file, "--install", "supervisor")
+
+    assert code == 1
+    assert f"{tmp_path}/agentbus-worker.log cannot be written: it is a folder" in told
 
 
 @pytest.mark.parametrize("more", [(), ("--install", "supervisor")])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -30,7 +31,9 @@ HANGS = "echo up > up; exec tail -f /dev/null"
 
 
 @pytest.fixture
-def call(tmp_path):
+def call(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTBUS_HOME", str(tmp_path / "home"))
+
     def make(*argv, environ=None, started=lambda _: None, notice="1 task", **fields):
         fields = {"folder": tmp_path, "profile": "work", "command": argv, **fields}
         rules = Rules("coder", "command", **fields)
@@ -252,8 +255,9 @@ async def test_a_cancelled_wake_ends_the_group(call, tmp_path):
     until(lambda: ended_or_zombie(number_in(tmp_path / "child")), "the child is gone")
 
 
-async def test_a_cancelled_wake_leaves_what_the_rules_say_to_leave(call, tmp_path):
+async def test_a_cancelled_wake_leaves_what_the_rules_say_to_leave(call, tmp_path, monkeypatch):
     pids = []
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")  # others may have filled it
     os.mkfifo(tmp_path / "fifo")
     lines = ("echo up > up", "read line < fifo", "echo a line", "echo $? > code")
     made = call(*shell(*lines), started=pids.append, on_stop="leave")

@@ -3,6 +3,7 @@
 
 import json
 import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_it_begins_with_who_one_is_then_come_the_rules_the_instruction_and_the_t
     told = brief(Item(task(task_type="review"), "claimed"), "coder", "Answer in German.\n")
 
     outside, inside = outside_and_inside(told)
-    assert told.startswith("You are coder, an agent of your user's on agentbus. Another agent, pla")
+    assert told.startswith("You are coder (an agent of your user on agentbus). Another agent, pla")
     places = [outside.index(words) for words in ("Rules:", "Answer in German.", "<<<")]
     assert places == sorted(places)
     assert inside == "    Subject: Count\n    Type: review\n    \n    all"
@@ -83,23 +84,38 @@ def test_an_argument_that_the_system_does_not_take_is_refused_and_says_what_to_d
     "word", ["{input}", "--ask={input}", "-p={input}", "--agent.ask={input}", "--json"]
 )
 def test_the_brief_may_be_an_argument_or_stand_right_behind_an_option(word):
-    check_place(["ai", "-c", word])
+    check_place(["ai", "-q", word])
     check_place(["sh", "-c", 'ai "$1"', "sh", word])
     check_place(["bash", "-euo", "pipefail", "-c", 'ai "$1"', "bash", word])
     check_place(["bash", "ask.sh", word])
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "claude -p {input}",
+        "claude -c -p {input}",
+        "claude -c {input}",
+        "codex exec -c model=x {input}",
+        "gemini -p {input}",
+        "sudo -u me timeout 60 claude -p {input}",
+        "docker exec -i box claude -p {input}",
+        "nix develop -c claude -p {input}",
+        "node agent.js -p {input}",
+        "python3 ask.py {input}",
+        "perl -e CODE {input}",
+        "ai -message {input}",
+        "ai --description {input}",
+    ],
+)
+def test_hosts_and_programs_of_the_users_get_it_as_they_are_called(line):
+    check_place(line.split())
+
+
+@pytest.mark.parametrize(
     "argv",
     [
         ["sh", "-c", 'echo "{input}" | wc'],
-        ["/bin/bash", "-c", "{input}"],
-        ["env", "LANG=C", "zsh", "-lc", "{input}"],
-        ["sh", "-c", "--", "{input}"],
-        ["bash", "-euo", "pipefail", "-c", "{input}"],
-        ["bash", "-c", "-o", "pipefail", "{input}"],
-        ["bash", "--rcfile", "/dev/null", "-xc", "{input}"],
-        ["sh", "-c", "--ask={input}"],
         ["python", "-c", "print('{input}')"],
         ["ai", "x={input};"],
         ["ai", "--ask={input};"],
@@ -110,3 +126,56 @@ def test_the_brief_is_no_part_of_a_script(argv):
     with pytest.raises(BadInput, match=r"has \{input\} within a script") as refused:
         check_place(argv)
     assert "agentbus work -- PROGRAM" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "by"),
+    [
+        ("/bin/bash -c {input}", "-c"),
+        ("env LANG=C zsh -lc {input}", "-lc"),
+        ("sh -c -- {input}", "-c"),
+        ("sh -c --ask={input}", "-c"),
+        ("bash -euo pipefail -c {input}", "-c"),
+        ("bash -c -o pipefail {input}", "-c"),
+        ("bash --rcfile /dev/null -xc {input}", "-xc"),
+        ("bash-5.2 -cx {input}", "-cx"),
+        ("ksh93 -c -x {input}", "-c"),
+        ("fish -C {input}", "-C"),
+        ("fish --init-command={input}", "--init-command"),
+        ("python3.11 -Ic {input}", "-Ic"),
+        ("perl -w -lane {input}", "-lane"),
+        ("node --print={input}", "--print"),
+        ("nodejs -p {input}", "-p"),
+        ("php -r {input}", "-r"),
+        ("env -S {input}", "-S"),
+        ("emacs --batch --eval {input}", "--eval"),
+        ("gdb -ex {input}", "-ex"),
+        ("find . -exec sh -c {input} ;", "-c"),
+        ("docker exec -it box python3 -c {input}", "-c"),
+        ("ssh pi cat {input}", "ssh"),
+        ("sudo /usr/bin/ssh pi cat {input}", "ssh"),
+        ("su --command={input}", "su"),
+        ("script -qc {input} /dev/null", "script"),
+        ("pwsh.exe -File ask.ps1 {input}", "pwsh"),
+        ("tmux new -d {input}", "tmux"),
+        ("sh -c eval {input}", "eval"),
+        ("gawk {input}", "gawk"),
+    ],
+)
+def test_the_brief_does_not_stand_where_something_runs_it(line, by):
+    with pytest.raises(BadInput, match=rf"has \{{input\}} behind {by}, where") as refused:
+        check_place(line.split())
+    assert "agentbus work -- PROGRAM" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "body", ["touch made", "'; touch made; #", '"; touch made; #', ")\n touch made"]
+)
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_shell_that_gets_it_all_the_same_stops_at_our_first_words(shell, body, tmp_path):
+    told = brief(item("Which?", body, body=body, subject=body), "coder", "Answer in German.")
+
+    subprocess.run([shell, "-c", f"cat {told}"], cwd=tmp_path, capture_output=True, check=False)
+
+    assert list(tmp_path.iterdir()) == []
+    assert not re.search("['\"`]", outside_and_inside(told)[0])

@@ -96,6 +96,21 @@ def test_a_program_that_nobody_can_guard_is_forgotten(monkeypatch):
     guard.close()
 
 
+def test_what_ends_unguarded_has_ended_all_the_same(monkeypatch):
+    """Its guard was killed, and the files of a new one are gone."""
+    guard = Guard()
+    with running() as program, guard.over(program.pid):
+        guard._process.kill()
+        guard._process.wait()
+        monkeypatch.setattr(programs, "ourselves", lambda **_: ["/no/such/program"])
+    monkeypatch.undo()
+
+    guard.start()
+    guard._process.stdin.close()
+    assert guard._process.wait(60) == 0
+    guard.close()
+
+
 def test_it_loads_next_to_nothing():
     code = "import sys, mcp_agentbus.work.guard; print({'asyncio', 'subprocess'} & {*sys.modules})"
 

@@ -2,9 +2,12 @@
 """A program as a handler, with real ones: what it reads, what becomes of what it prints."""
 
 import asyncio
+import errno
 import os
+import resource
 import sys
-from contextlib import closing
+import tempfile
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +17,14 @@ from atwork import has_ended, shell
 from local_server import until
 from timeless import timeless
 
-from mcp_agentbus.core import files
+from mcp_agentbus.core import files, programs
 from mcp_agentbus.core.children import group
 from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, Task
-from mcp_agentbus.work import output
+from mcp_agentbus.work import output, program
 from mcp_agentbus.work.guard import Guard
 from mcp_agentbus.work.program import Program
+from mcp_agentbus.work.result import NotBegun
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 
@@ -45,6 +49,16 @@ def run(tmp_path, monkeypatch):
 
 def python(code):
     return (sys.executable, "-S", "-c", code)
+
+
+def descriptors():
+    """Return the numbers of this process's open files."""
+    return [number for number in range(256) if is_open(number)]
+
+
+def is_open(number):
+    with suppress(OSError):
+        return os.fstat(number)
 
 
 def content(path):
@@ -176,13 +190,57 @@ async def test_one_that_prints_nothing_is_said_to(run):
     assert timeless(killed.summary) == "Ended by signal 9 after N s. It printed nothing."
 
 
-async def test_one_that_cannot_be_run_fails_in_words(run, tmp_path):
+async def test_one_that_cannot_be_run_fails_in_words(run, tmp_path, monkeypatch):
     (tmp_path / "tool").write_text("#!/bin/sh\n")
 
     assert (await run("no-such-program")).summary == (
         "The task was not done: its worker's program cannot be run: No such file or directory."
     )
     assert "Permission denied" in (await run("./tool")).summary
+    monkeypatch.setattr(programs, "ourselves", lambda **_: ["/no/such/program"])
+    assert (await run("true")).summary.endswith(
+        "cannot be run: what ends it with its worker cannot be started: No such file or directory."
+    )
+
+
+async def test_what_it_reads_needs_no_room_in_tmp(run, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+
+    assert "    all of them" in (await run("cat")).body
+
+
+async def test_with_too_few_descriptors_it_is_not_begun_and_has_not_failed(run, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    await run("true")
+    before, ends = descriptors(), []
+    free = [number for number in range(256) if number not in before]
+    try:
+        for limit in (*free[:10:3], free[20]):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            try:
+                ends.append((await run(*shell("touch ran"))).status)
+            except NotBegun as error:
+                ends.append(str(error).rpartition(": ")[2])
+                assert not (tmp_path / "ran").exists()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert set(ends) == {"Too many open files", "completed"}
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.ENOSPC])
+async def test_where_the_machine_lacks_something_it_is_not_begun(run, monkeypatch, number):
+    def lacks(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    before = descriptors()
+    for its, call in ((program, "start"), (asyncio.get_running_loop(), "add_reader")):
+        with monkeypatch.context() as lacking:
+            lacking.setattr(its, call, lacks)
+            with pytest.raises(NotBegun, match=os.strerror(number)):
+                await run("true")
+    assert descriptors() == before
 
 
 async def test_a_task_that_is_too_large_for_its_user_is_rejected_and_nothing_runs(run, tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A worker's TOML file: taken as it stands, or refused with what to write instead."""
 
+import errno
 import logging
 import math
 import os
@@ -199,14 +200,27 @@ def test_the_log_is_rotated_and_each_file_is_the_users_alone(tmp_path, logging_a
     assert f'"task": "{59:032}"' in files[0].read_text()
 
 
-def test_a_log_that_is_open_to_others_or_leads_elsewhere_is_refused(tmp_path, logging_again):
-    path = put(tmp_path / "logs/agentbus-worker.log", "", 0o644)
+def test_a_log_that_an_earlier_agentbus_left_readable_goes_on_and_is_the_users_alone(
+    tmp_path, logging_again
+):
+    path = put(tmp_path / "logs/agentbus-worker.log", "earlier\n", 0o644)
+
+    log.write(logging.INFO, LogFile(tmp_path / "logs"))
+    log.note("stopped")
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text().startswith('earlier\n{"at"')
+
+
+def test_a_log_that_others_can_write_or_that_leads_elsewhere_is_refused(tmp_path, logging_again):
+    path = put(tmp_path / "logs/agentbus-worker.log", "", 0o646)
     with pytest.raises(BadSetup, match="is open to other users"):
         log.write(logging.INFO, LogFile(tmp_path / "logs"))
     path.unlink()
-    path.symlink_to(tmp_path / "other")
+    path.symlink_to(put(tmp_path / "other", "", 0o644))
     with pytest.raises(BadSetup, match="is a symlink"):
         log.write(logging.INFO, LogFile(tmp_path / "logs"))
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o644
 
 
 def test_an_error_is_logged_by_its_kind_and_without_what_it_says(tmp_path, logging_again):
@@ -217,6 +231,12 @@ def test_an_error_is_logged_by_its_kind_and_without_what_it_says(tmp_path, loggi
     except ValueError:
         logging.getLogger("mcp_agentbus.work.worker").exception("a handler failed")
 
+    try:
+        raise OSError(errno.ENOSPC, words, words)
+    except OSError:
+        logging.getLogger("mcp_agentbus.work.job").exception("a handler failed")
+
     text = (tmp_path / "logs/agentbus-worker.log").read_text()
+    assert '"error": "OSError", "why": "ENOSPC: No space left on device", "trace"' in text
     assert '"event": "failed", "what": "a handler failed", "error": "ValueError"' in text
     assert words not in text
