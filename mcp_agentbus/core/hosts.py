@@ -69,6 +69,10 @@ class Host(_Row):
     limited: bool = False
     #: The keys of [agents.ID] that mean something to it and not to every host.
     keys: tuple[str, ...] = ()
+    #: The values of `permission_mode` that change anything; empty: it has modes of its own.
+    modes: tuple[str, ...] = ()
+    #: The mode in which it is started unless its user names one; empty: in none that is named.
+    mode: str = ""
     #: Its file in `wakes.hosts`; empty if only its live sessions can be told of tasks.
     waker: str = ""
     #: Its file in `installers`, and which object there if not the file itself; empty if none.
@@ -134,7 +138,8 @@ HOSTS: "Final" = (
         logins=_CLAUDE_LOGINS,
         has_folder=True,
         limited=True,
-        keys=("permission_mode", "allow", "env"),
+        keys=("permission_mode", "allow", "env", "resume"),
+        mode="dontAsk",
         waker="claude_code",
         installer="claude_code",
         has_hooks=True,
@@ -150,7 +155,8 @@ HOSTS: "Final" = (
         sessions_own=("CURSOR_",),
         logins=(HostLogin(("CURSOR_API_KEY",)),),
         has_folder=True,
-        keys=("permission_mode", "allow", "env", "chat"),
+        keys=("permission_mode", "env", "chat"),
+        modes=("force",),
         waker="cursor",
         installer="cursor",
         has_hooks=True,
@@ -191,6 +197,9 @@ HOSTS: "Final" = (
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),
 )
+#: The keys of [agents.ID] that mean something with the wake profile `work` alone; a conversation is
+#: continued with the tools with which it was begun.
+WITH_WORK: "Final" = ("permission_mode", "allow", "resume")
 # Of this program's own variables those that say who one session is.
 _OURS_OF_SESSION: "Final" = (
     *("AGENTBUS_AGENT", "AGENTBUS_HOST", "AGENTBUS_WATCH_MAX_S"),

@@ -76,11 +76,12 @@ def test_of_a_host_without_a_row_only_its_name_is_known():
 @pytest.mark.parametrize(
     ("key", "names"),
     [
-        ("allow", ("claude-code", "cursor")),
+        ("allow", ("claude-code",)),
         ("chat", ("cursor",)),
         ("token_file", ("openclaw",)),
         ("command", ("command",)),
-        ("resume", hosts.WOKEN),
+        ("resume", ("claude-code",)),
+        ("instruction", hosts.WOKEN),
     ],
 )
 def test_a_key_of_the_configuration_is_for_some_hosts_or_for_all(key, names):
