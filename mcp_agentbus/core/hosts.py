@@ -67,6 +67,8 @@ class Host(_Row):
     has_folder: bool = False
     #: agentbus can limit what a session may do that it has woken.
     limited: bool = False
+    #: It takes a limit of what a session may cost that agentbus has started, and says what it did.
+    limits_cost: bool = False
     #: The keys of [agents.ID] that mean something to it and not to every host.
     keys: tuple[str, ...] = ()
     #: The values of `permission_mode` that change anything; empty: it has modes of its own.
@@ -138,6 +140,7 @@ HOSTS: "Final" = (
         logins=_CLAUDE_LOGINS,
         has_folder=True,
         limited=True,
+        limits_cost=True,
         keys=("permission_mode", "allow", "env", "resume"),
         mode="dontAsk",
         waker="claude_code",

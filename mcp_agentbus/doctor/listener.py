@@ -38,6 +38,7 @@ _STARTS_NONE: Final = "no session starts one here, by AGENTBUS_LISTENER"
 # What a person can do about an agent that is held, by `notices.Reason`; the others pass by
 # themselves.
 _HELD: Final = {
+    "limit_0": "Take the limit of 0 out of [wake] or [agents.{agent}] in config.toml",
     "backoff": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}, once its "
     "folder and host are in order",
     "gave_up": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}",

@@ -122,6 +122,10 @@ def _limits(facts: Facts) -> Limits:
     return facts.rules.limits if facts.rules else Limits()
 
 
+def _limits_cost(facts: Facts) -> bool:
+    return facts.rules is not None and hosts.named(facts.rules.host).limits_cost
+
+
 def _verdict(thing: Waiting, facts: Facts) -> _Verdict:
     """Judge one thing by itself; of several blocks the one that ends last counts."""
     if _is_settled(thing, facts):
@@ -153,7 +157,9 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     limits = _limits(facts)
     counted = [wake for wake in facts.past if wake.begun and not wake.live_only]
     of_sender = [wake for wake in counted if thing.sender in wake.senders]
+    may_cost_nothing = limits.max_usd <= 0 and _limits_cost(facts)
     blocks = [
+        _Block(Reason.LIMIT_0, None) if may_cost_nothing else None,
         _quiet(facts),
         _over(Reason.DAILY_BUDGET, counted, limits.per_day, DAY, facts),
         _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=attrgetter("usd")),
@@ -214,7 +220,7 @@ def _over(
 ) -> _Block | None:
     """Return the block until so many wakes have left the window that the rest is below `limit`."""
     if limit <= 0:
-        return _Block(reason, None)
+        return _Block(Reason.LIMIT_0, None)
     recent = [wake for wake in wakes if wake.at + window > facts.now]
     for place, wake in enumerate(reversed(recent)):
         # Summed anew from the latest on, as the next look will: sums of floats have an order.
