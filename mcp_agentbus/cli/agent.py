@@ -204,6 +204,7 @@ def _wake(args: argparse.Namespace, settings: Settings) -> None:
 
 async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+    from mcp_agentbus.wakes.policy import usd_unsaid
 
     try:
         rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
@@ -216,7 +217,8 @@ async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
         async with Bus(settings) as bus:
             if await bus.reconnected(0):  # else nobody knows who is there
                 await see_known(bus, args.id)
-    show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
+    text = status.wakes_text(args.id, rows, usd_unsaid(settings.rules.get(args.id)))
+    show(args, text, [status.wake_data(row) for row in rows])
 
 
 async def _rename(args: argparse.Namespace, settings: Settings) -> None:

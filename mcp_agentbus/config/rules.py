@@ -79,7 +79,7 @@ class Limits:
     max_turns: int = 30
     #: US dollars in one wake, where the host can limit them.
     max_usd: float = 1.0
-    #: US dollars in 24 hours, as far as the host reports them.
+    #: US dollars in 24 hours: as reported, and `max_usd` of what ended without.
     usd_per_day: float = 10.0
 
 
@@ -268,8 +268,8 @@ KEYS: Final = (
         "What one wake may cost, where the host can limit it.",
         "0.5", unit="US dollars", in_wake=True),
     Key("usd_per_day", Within(0, 10_000, float), Limits,
-        "What the wakes of 24 hours may cost, as far as the host reports it; what comes after "
-        "is held.",
+        "What the wakes of 24 hours may cost, `max_usd` for each that was ended before its host "
+        "could report it, where that can limit it; what comes after is held.",
         "5.0", unit="US dollars", in_wake=True),
 )  # fmt: skip
 _IN_AGENT: Final = readers(KEYS)

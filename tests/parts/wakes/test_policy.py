@@ -162,6 +162,19 @@ def test_limits_hold_until_enough_wakes_have_left_the_window(limits, reason, unt
     assert found == Hold(reason, NOW + until, {"task a": reason})
 
 
+@pytest.mark.parametrize(
+    ("host", "ended_at", "is_held"),
+    [("claude-code", NOW, True), ("claude-code", None, False), ("cursor", NOW, False)],
+)
+def test_what_ended_without_a_word_of_its_cost_counts_as_all_that_one_may_cost(
+    host, ended_at, is_held
+):
+    rules = replace(_limited(max_usd=1.0, usd_per_day=2.0), host=host)
+    past = (_past(MINUTE, "x", usd=1.0), _past(MINUTE, "y", usd=None, ended_at=ended_at))
+
+    assert isinstance(decide(_facts(_task(), rules=rules, past=past)), Hold) == is_held
+
+
 @pytest.mark.parametrize("thing", [_task(), _result()])
 def test_what_was_not_begun_cost_nothing_and_counts_in_no_limit(thing):
     limits = dict.fromkeys(("per_day", "per_hour", "per_sender_hour", "result_notices_per_hour"), 1)
