@@ -132,7 +132,15 @@ def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
         wrong = f"{who}, whose service starts {program}: that is gone, and it will not come back"
         mend = _mend(settings, f"have {manager.NAME} keep the listener of this agentbus")
         return Check("listener", "warning", wrong, "Run `agentbus listen --install`.", mend)
-    return Check("listener", "ok", who)
+    woken = _woken(settings)
+    lasts = "; after a restart of this machine nothing wakes {} until a session starts one"
+    note = lasts.format(", ".join(woken)) if woken and starter.is_started(settings.environ) else ""
+    return Check("listener", "ok", f"{who}{note}")
+
+
+def _woken(settings: Settings) -> list[str]:
+    """Return the agents that a listener is to start."""
+    return sorted(name for name, rules in settings.rules.items() if rules.profile != "hold")
 
 
 def _replaced(settings: Settings, wrong: str) -> Check:
@@ -156,7 +164,7 @@ def _none(settings: Settings, error: NoListener) -> Check:
         mend = _mend(settings, f"have {manager.NAME} start it")
         fix += f"; if it ends again, see {manager.LOG}" if manager.LOG else ""
         return Check("listener", "wrong", wrong, fix, mend)
-    woken = sorted(name for name, rules in settings.rules.items() if rules.profile != "hold")
+    woken = _woken(settings)
     is_started = starter.is_started(settings.environ)
     if not woken:
         then = "the first session that lives starts one" if is_started else _STARTS_NONE

@@ -126,6 +126,25 @@ async def test_add_says_the_permissions_with_which_it_will_be_started(home, caps
     assert f"\nPermissions: {said}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("kept", "started", "until"),
+    [
+        (False, "", "until it ends, as with this machine; to keep one: agentbus listen --install"),
+        (True, "", "from now on."),
+        # Such as a container, which keeps it in its own way.
+        (False, "off", "from now on."),
+    ],
+)
+def test_add_says_how_long_the_listener_that_runs_looks_after_it(
+    home, monkeypatch, kept, started, until
+):
+    monkeypatch.setattr(agent.starter, "keeps", lambda _: kept)
+    settings = settings_at(home, AGENTBUS_LISTENER=started)
+
+    said = agent._next(settings, 4711, "")
+    assert said == f"The listener that runs (pid 4711) looks after it {until}"
+
+
 NO_TOKEN = "`agentbus install openclaw`, then `agentbus agent add job --replace`; or"
 
 
