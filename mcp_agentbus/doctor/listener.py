@@ -174,7 +174,7 @@ def _none(settings: Settings, error: NoListener) -> Check:
         "listener",
         "warning",
         f"stopped: nothing wakes {', '.join(woken)}{until}",
-        "Run `agentbus listen --install` to keep one running.",
+        error.hint,
         _mend(settings, "start a listener"),
     )
 
