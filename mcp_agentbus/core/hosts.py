@@ -87,6 +87,8 @@ class Host(_Row):
     hands_on: bool = False
     #: It writes down which session each of its processes has; see `wakes.hosts.claude_session`.
     notes_sessions: bool = False
+    #: Its user's own settings give variables to each of its sessions; see `config.claude_user`.
+    has_user_env: bool = False
 
     def login_variables(self, environ: "Mapping[str, str]") -> tuple[str, ...]:
         """Return the variables of the ways that this environment leaves open; see `is_among`.
@@ -148,6 +150,7 @@ HOSTS: "Final" = (
         has_hooks=True,
         has_plugin=True,
         notes_sessions=True,
+        has_user_env=True,
     ),
     Host(
         "cursor",

@@ -3,6 +3,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,16 @@ def test_the_files_that_a_row_names_are_there(host):
         file, _, name = host.installer.partition(":")
         wanted = {name} if name else {"found", "install", "uninstall", "verify"}
         assert _defined(ROOT / "installers" / f"{file}.py") >= wanted
+
+
+def test_nobody_else_compares_the_names_of_hosts():
+    names = "|".join(host.name for host in hosts.HOSTS)
+    compared = re.compile(rf"""[!=]= ["']({names})["']|["']({names})["'] [!=]=""")
+    files = [
+        file for room in ("mcp_agentbus", "installers") for file in (ROOT / room).rglob("*.py")
+    ]
+
+    assert [file for file in files if compared.search(file.read_text())] == []
 
 
 @ROWS
