@@ -77,12 +77,6 @@ def test_a_hold_that_no_time_ends(facts, reason):
     assert set(hold.held.values()) <= {reason}
 
 
-def test_a_limit_that_its_host_does_not_take_keeps_nobody_from_waking_it():
-    rules = replace(_limited(max_usd=0), host="cursor", profile="work")
-
-    assert isinstance(decide(_facts(_task(), rules=rules)), Wake)
-
-
 @pytest.mark.parametrize("session", ["cannot_be_told", "none"])
 def test_the_gateway_of_openclaw_serves_live_sessions_too(session):
     rules = replace(RULES, host="openclaw")
@@ -160,19 +154,6 @@ def test_limits_hold_until_enough_wakes_have_left_the_window(limits, reason, unt
     found = decide(_facts(_task(), rules=_limited(**limits), past=past))
 
     assert found == Hold(reason, NOW + until, {"task a": reason})
-
-
-@pytest.mark.parametrize(
-    ("host", "ended_at", "is_held"),
-    [("claude-code", NOW, True), ("claude-code", None, False), ("cursor", NOW, False)],
-)
-def test_what_ended_without_a_word_of_its_cost_counts_as_all_that_one_may_cost(
-    host, ended_at, is_held
-):
-    rules = replace(_limited(max_usd=1.0, usd_per_day=2.0), host=host)
-    past = (_past(MINUTE, "x", usd=1.0), _past(MINUTE, "y", usd=None, ended_at=ended_at))
-
-    assert isinstance(decide(_facts(_task(), rules=rules, past=past)), Hold) == is_held
 
 
 @pytest.mark.parametrize("thing", [_task(), _result()])
