@@ -7,8 +7,8 @@
 PROMISES = {
     1: "send_task says stored only after the server's acknowledgement; with the server down it "
     "fails within 5 s, says that nothing was stored, and nothing appears later; but see 49.",
-    2: "A send repeated with the same request_id leaves one task, also across a server crash, and "
-    "the receipt says duplicate.",
+    2: "A send that the same agent repeats on the same machine with the same request_id leaves one "
+    "task, also across a server crash, and the receipt says duplicate.",
     3: "Tasks that were acknowledged are readable after the server is killed and restarted.",
     4: "A task to an agent that is registered but away is stored, with its last seen; one to an "
     "unknown name is refused with the nearest names.",

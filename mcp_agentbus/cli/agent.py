@@ -26,7 +26,7 @@ from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.core.ids import agent_id, role_address
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status
-from mcp_agentbus.relay import local_socket
+from mcp_agentbus.relay import local_socket, starter
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,7 +84,7 @@ async def _add(args: argparse.Namespace, settings: Settings) -> None:
         "gone": list(added.gone),
     }
     gone = f"Taken out, as it means nothing now: {', '.join(added.gone)}.\n" if added.gone else ""
-    lines = [set_up.added(rules, written, gone + _next(listener, elsewhere))]
+    lines = [set_up.added(rules, written, gone + _next(written, listener, elsewhere))]
     missing, fix = start_lacks(rules, written) if rules.profile != "hold" else ("", "")
     if missing:
         lines.append(f"NOTHING CAN START IT YET: {missing}. {fix}")
@@ -104,10 +104,13 @@ def _reload(settings: Settings) -> tuple[int | None, str]:
     return (None if elsewhere else int(listener["pid"])), elsewhere
 
 
-def _next(listener: int | None, elsewhere: str) -> str:
-    """Say who looks after an agent that was added."""
+def _next(settings: Settings, listener: int | None, elsewhere: str) -> str:
+    """Say who looks after an agent that was added, and for how long."""
     if listener:
-        return f"The listener that runs (pid {listener}) looks after it from now on."
+        until = "from now on."
+        if starter.is_started(settings.environ):  # so nothing keeps the one that runs
+            until = "until it ends, as with this machine; to keep one: agentbus listen --install"
+        return f"The listener that runs (pid {listener}) looks after it {until}"
     if elsewhere:
         return f"THE LISTENER THAT RUNS DOES NOT LOOK AFTER IT: {elsewhere}. {status.ELSEWHERE}"
     return "Next: agentbus listen, or agentbus listen --install to keep it running."
@@ -204,6 +207,7 @@ def _wake(args: argparse.Namespace, settings: Settings) -> None:
 
 async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+    from mcp_agentbus.wakes.policy import usd_unsaid
 
     try:
         rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
@@ -216,7 +220,8 @@ async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
         async with Bus(settings) as bus:
             if await bus.reconnected(0):  # else nobody knows who is there
                 await see_known(bus, args.id)
-    show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
+    text = status.wakes_text(args.id, rows, usd_unsaid(settings.rules.get(args.id)))
+    show(args, text, [status.wake_data(row) for row in rows])
 
 
 async def _rename(args: argparse.Namespace, settings: Settings) -> None:

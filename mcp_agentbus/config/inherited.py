@@ -90,7 +90,7 @@ def _login_variables(host: hosts.Host, environ: Mapping[str, str]) -> tuple[str,
 
 def of_settings(host: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return what its user's settings of a host give to each of its sessions, to log in."""
-    return claude_user.environ(environ) if host == "claude-code" else {}
+    return claude_user.environ(environ) if hosts.named(host).has_user_env else {}
 
 
 def _with_path(rules: Rules, environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -79,7 +79,7 @@ class Limits:
     max_turns: int = 30
     #: US dollars in one wake, where the host can limit them.
     max_usd: float = 1.0
-    #: US dollars in 24 hours, as far as the host reports them.
+    #: US dollars in 24 hours: as reported, and `max_usd` of what ended without.
     usd_per_day: float = 10.0
 
 
@@ -101,14 +101,14 @@ class Rules:
     wake_on: tuple[Priority, ...] = WAKE_ON
     #: From and to, in the user's own time; may reach over midnight.
     quiet_hours: Hours | None = None
-    #: `claude-code` and `cursor`, profile `work`: the host's permission mode and allow rules.
+    #: Profile `work`: the host's permission mode and allow rules.
     permission_mode: str = ""
     allow: tuple[str, ...] = ()
     #: Variables of the listener's environment that its process gets besides; see `inherited`.
     env: tuple[str, ...] = ()
     #: A line for its model, besides the notice; empty for none.
     instruction: str = ""
-    #: Continue the agent's last conversation where no live process has it.
+    #: Profile `work`: continue the agent's last conversation where no live process has it.
     resume: bool = False
     #: `cursor`: the chat that is continued.
     chat: str = ""
@@ -206,8 +206,7 @@ KEYS: Final = (
         "`bypassPermissions`; Cursor: `force`.",
         '"acceptEdits"', "Claude Code: `dontAsk`"),
     Key("allow", allow, Rules,
-        "The host's allow rules, with `wake = \"work\"`; Cursor's program takes none.",
-        '["Bash(git status)", "Edit"]', "none"),
+        "The host's allow rules, with `wake = \"work\"`.", '["Bash(git status)", "Edit"]', "none"),
     Key("env", variables, Rules,
         "Variables of the listener's environment that its process gets besides; see "
         "[what it inherits](waking.md#what-it-inherits).",
@@ -217,8 +216,7 @@ KEYS: Final = (
         "most 500 characters.",
         '"Answer in German. Run no tests."', "none"),
     Key("resume", boolean, Rules,
-        'Claude Code, with `wake = "work"`: go on with its last conversation, unless a live '
-        "process has it.",
+        'Go on with its last conversation, with `wake = "work"`, unless a live process has it.',
         "true"),
     Key("chat", chat, Rules,
         "The chat that is continued, as `cursor-agent ls` shows it.",
@@ -270,8 +268,8 @@ KEYS: Final = (
         "What one wake may cost, where the host can limit it.",
         "0.5", unit="US dollars", in_wake=True),
     Key("usd_per_day", Within(0, 10_000, float), Limits,
-        "What the wakes of 24 hours may cost, as far as the host reports it; what comes after "
-        "is held.",
+        "What the wakes of 24 hours may cost, `max_usd` for each that was ended before its host "
+        "could report it, where that can limit it; what comes after is held.",
         "5.0", unit="US dollars", in_wake=True),
 )  # fmt: skip
 _IN_AGENT: Final = readers(KEYS)
@@ -349,12 +347,18 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
                 f"{where}: {key} has no effect with host {host}.",
                 hint=f"Take it out; it is for {' and '.join(meant)}.",
             )
-    for key in ("permission_mode", "allow"):
+    for key in hosts.WITH_WORK:
         if given.get(key) and profile != "work":
             raise BadSetup(
                 f'{where}: {key} is set, but wake is "{profile}".',
-                hint='Set wake = "work", or take it out: only work has permissions of its own.',
+                hint='Set wake = "work", or take it out: with any other it has no effect.',
             )
+    mode, modes = given.get("permission_mode"), hosts.named(host).modes
+    if mode and modes and mode not in modes:
+        raise BadSetup(
+            f"{where}: {host} takes no permission_mode {mode}.",
+            hint=f"Take it out, or set it to {' or '.join(modes)}.",
+        )
     if "command" in hosts.named(host).keys and "command" not in given:
         raise BadSetup(
             f"{where}: command is missing.",

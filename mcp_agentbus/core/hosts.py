@@ -67,8 +67,14 @@ class Host(_Row):
     has_folder: bool = False
     #: agentbus can limit what a session may do that it has woken.
     limited: bool = False
+    #: It takes a limit of what a session may cost that agentbus has started, and says what it did.
+    limits_cost: bool = False
     #: The keys of [agents.ID] that mean something to it and not to every host.
     keys: tuple[str, ...] = ()
+    #: The values of `permission_mode` that change anything; empty: it has modes of its own.
+    modes: tuple[str, ...] = ()
+    #: The mode in which it is started unless its user names one; empty: in none that is named.
+    mode: str = ""
     #: Its file in `wakes.hosts`; empty if only its live sessions can be told of tasks.
     waker: str = ""
     #: Its file in `installers`, and which object there if not the file itself; empty if none.
@@ -81,6 +87,8 @@ class Host(_Row):
     hands_on: bool = False
     #: It writes down which session each of its processes has; see `wakes.hosts.claude_session`.
     notes_sessions: bool = False
+    #: Its user's own settings give variables to each of its sessions; see `config.claude_user`.
+    has_user_env: bool = False
 
     def login_variables(self, environ: "Mapping[str, str]") -> tuple[str, ...]:
         """Return the variables of the ways that this environment leaves open; see `is_among`.
@@ -134,12 +142,15 @@ HOSTS: "Final" = (
         logins=_CLAUDE_LOGINS,
         has_folder=True,
         limited=True,
-        keys=("permission_mode", "allow", "env"),
+        limits_cost=True,
+        keys=("permission_mode", "allow", "env", "resume"),
+        mode="dontAsk",
         waker="claude_code",
         installer="claude_code",
         has_hooks=True,
         has_plugin=True,
         notes_sessions=True,
+        has_user_env=True,
     ),
     Host(
         "cursor",
@@ -150,7 +161,8 @@ HOSTS: "Final" = (
         sessions_own=("CURSOR_",),
         logins=(HostLogin(("CURSOR_API_KEY",)),),
         has_folder=True,
-        keys=("permission_mode", "allow", "env", "chat"),
+        keys=("permission_mode", "env", "chat"),
+        modes=("force",),
         waker="cursor",
         installer="cursor",
         has_hooks=True,
@@ -191,6 +203,9 @@ HOSTS: "Final" = (
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),
 )
+#: The keys of [agents.ID] that mean something with the wake profile `work` alone; a conversation is
+#: continued with the tools with which it was begun.
+WITH_WORK: "Final" = ("permission_mode", "allow", "resume")
 # Of this program's own variables those that say who one session is.
 _OURS_OF_SESSION: "Final" = (
     *("AGENTBUS_AGENT", "AGENTBUS_HOST", "AGENTBUS_WATCH_MAX_S"),

@@ -55,6 +55,8 @@ class Reason(StrEnum):
     # No need: its user has said so, and whoever reads it ends it as rejected.
     NOT_ACCEPTED = "not_accepted", "its user does not let it take tasks of this sender", "a person"
     NOT_ALLOWED = "not_allowed", "its user does not let this sender wake it", "a person", "held"
+    # No need, as its user has written it.
+    LIMIT_0 = "limit_0", "a limit that its user has set for its wakes is 0", "a person"
     QUIET_HOURS = "quiet_hours", "its user's quiet hours"
     SENDER_RATE = "sender_rate", "this sender has woken it as often as an hour allows"
     AGENT_RATE = "agent_rate", "it was woken as often as an hour allows"

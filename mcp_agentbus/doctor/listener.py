@@ -38,6 +38,7 @@ _STARTS_NONE: Final = "no session starts one here, by AGENTBUS_LISTENER"
 # What a person can do about an agent that is held, by `notices.Reason`; the others pass by
 # themselves.
 _HELD: Final = {
+    "limit_0": "Take the limit of 0 out of [wake] or [agents.{agent}] in config.toml",
     "backoff": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}, once its "
     "folder and host are in order",
     "gave_up": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}",
@@ -131,7 +132,15 @@ def _running(settings: Settings, answer: Mapping[str, Any]) -> Check:
         wrong = f"{who}, whose service starts {program}: that is gone, and it will not come back"
         mend = _mend(settings, f"have {manager.NAME} keep the listener of this agentbus")
         return Check("listener", "warning", wrong, "Run `agentbus listen --install`.", mend)
-    return Check("listener", "ok", who)
+    woken = _woken(settings)
+    lasts = "; after a restart of this machine nothing wakes {} until a session starts one"
+    note = lasts.format(", ".join(woken)) if woken and starter.is_started(settings.environ) else ""
+    return Check("listener", "ok", f"{who}{note}")
+
+
+def _woken(settings: Settings) -> list[str]:
+    """Return the agents that a listener is to start."""
+    return sorted(name for name, rules in settings.rules.items() if rules.profile != "hold")
 
 
 def _replaced(settings: Settings, wrong: str) -> Check:
@@ -155,7 +164,7 @@ def _none(settings: Settings, error: NoListener) -> Check:
         mend = _mend(settings, f"have {manager.NAME} start it")
         fix += f"; if it ends again, see {manager.LOG}" if manager.LOG else ""
         return Check("listener", "wrong", wrong, fix, mend)
-    woken = sorted(name for name, rules in settings.rules.items() if rules.profile != "hold")
+    woken = _woken(settings)
     is_started = starter.is_started(settings.environ)
     if not woken:
         then = "the first session that lives starts one" if is_started else _STARTS_NONE
@@ -165,7 +174,7 @@ def _none(settings: Settings, error: NoListener) -> Check:
         "listener",
         "warning",
         f"stopped: nothing wakes {', '.join(woken)}{until}",
-        "Run `agentbus listen --install` to keep one running.",
+        error.hint,
         _mend(settings, "start a listener"),
     )
 

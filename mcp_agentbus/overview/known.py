@@ -44,6 +44,7 @@ from mcp_agentbus.errors import (
     AgentbusError,
     ArchiveBroken,
     BusUnreachable,
+    NoListener,
     Unconfirmed,
     UnknownTask,
 )
@@ -260,7 +261,7 @@ async def _outgoing(here: Known) -> Outgoing:
     said = (here.listener.answer.get("outbox") or {}).get("says", "")
     said = "; ".join(each for each in said.split("; ") if each != ANOTHER_BUS)
     if not here.listener.answer:
-        said = "Only a listener hands it on: `agentbus listen --install`."
+        said = f"Only a listener hands it on. {NoListener.hint}"
     is_any_ours = any(each.is_ours for each in waits)
     return Outgoing(waits, said if is_any_ours else "")
 

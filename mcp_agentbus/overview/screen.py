@@ -152,7 +152,7 @@ def _head(now: Situation) -> list[str]:
     if not now.server:
         lines.append(f"From the archive, as it was last known. {now.away_says}")
     if now.listener.state == "stopped" and not any(need.kind == "held" for need in now.needs):
-        lines.append("Nobody is woken without a listener: agentbus listen --install")
+        lines.append("Nobody is woken without a listener: agentbus listen (--install keeps it)")
     if now.outgoing.waits:
         first = clock(now.outgoing.waits[0].since, now.now)
         lines.append(f"{text.many(len(now.outgoing.waits), 'task')} {HERE}, since {first}.")

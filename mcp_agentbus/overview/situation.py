@@ -26,6 +26,7 @@ from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
 from mcp_agentbus.core.notices import FOR_A_PERSON, WHY
+from mcp_agentbus.errors import NoListener
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, known
@@ -286,7 +287,7 @@ def _unwoken(here: Known, waits: Iterable[Rests]) -> Iterable[Need]:
     if not tasks:
         return
     first = min(tasks, key=lambda task: task.created_at)
-    reason, todo = "no listener runs", "`agentbus listen --install` keeps one running."
+    reason, todo = "no listener runs", NoListener.hint
     if here.listener.state != "stopped":
         names = list(dict.fromkeys(address_of(task.inbox) for task in (first, *tasks)))
         shown = names[:_NAMES_MAX]

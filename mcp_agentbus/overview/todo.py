@@ -30,6 +30,8 @@ def todo_for(reason: str, agent: str, sender: str = "", host: str = "") -> str:
         "or leave it: whoever reads the inbox ends it as rejected.",
         Reason.NOT_ALLOWED: f"Add {from_whom} to wake_from of [agents.{agent}] in config.toml, or "
         f"{opened}.",
+        Reason.LIMIT_0: f"Take the limit of 0 out of [wake] or [agents.{agent}] in config.toml, or "
+        f"{opened}.",
         Reason.BACKOFF: f"Wait, or {opened}; `agentbus agent wakes {agent}` shows how the last "
         "wake ended.",
         Reason.GAVE_UP: f"`agentbus agent wakes {agent}` shows how they ended; to try again: "

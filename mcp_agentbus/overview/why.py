@@ -17,6 +17,7 @@ from typing import Final
 from mcp_agentbus.core.ids import ROLE_PREFIX
 from mcp_agentbus.core.notices import WHY, Reason
 from mcp_agentbus.core.text import many
+from mcp_agentbus.errors import NoListener
 from mcp_agentbus.listener.status import State
 from mcp_agentbus.overview.case import Case
 from mcp_agentbus.overview.todo import todo_for
@@ -272,7 +273,7 @@ def _told(case: Case) -> Why | None:
 _AWAY: Final[Mapping[State, tuple[str, str, str]]] = {
     "stopped": (
         "no listener runs", " that could wake {inbox}",
-        "`agentbus listen --install` keeps one running; or open a session of {inbox}.",
+        f"{NoListener.hint.removesuffix('.')}; or open a session of {{inbox}}.",
     ),
     "silent": (
         "the listener does not answer", ", so nobody is woken for it",

@@ -47,7 +47,7 @@ class SendTask(_Input):
     expect: Expect = Field("answer", description="nothing: shown once, then over")
     content_type: Literal["text", "markdown", "json"] = "text"
     reply_to: _Optional[str] = Field(None, description="Agent told the result too")
-    request_id: _Optional[str] = Field(None, description="Same again stores nothing new")
+    request_id: _Optional[str] = Field(None, description="Same again here adds no task")
 
 
 class ReadInbox(_Input):

@@ -76,7 +76,8 @@ class PastWake:
     live_only: bool = False
     #: Whether anything was started, or told: if not it cost nothing, and counts in no limit.
     begun: bool = True
-    usd: float = 0.0
+    #: None: something was started, and has not said what it cost.
+    usd: float | None = 0.0
 
 
 @dataclass(frozen=True)

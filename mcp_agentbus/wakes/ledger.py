@@ -218,7 +218,7 @@ class Ledger:
                 cleared=row.cleared,
                 live_only=row.live_only,
                 begun=row.outcome != "not_started",
-                usd=row.usd or 0.0,
+                usd=row.usd if row.means == "start" else 0.0,
             )
             for row in rows
         )

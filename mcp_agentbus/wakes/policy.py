@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
-from mcp_agentbus.config.rules import Limits, Profile
+from mcp_agentbus.config.rules import Limits, Profile, Rules
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON
 from mcp_agentbus.core.notices import Holds, Reason
@@ -98,6 +97,14 @@ def prospects(facts: Facts) -> Holds:
     return Holds(strangers, others, facts.rules.wake_on if facts.rules else WAKE_ON)
 
 
+def usd_unsaid(rules: Rules | None) -> float | None:
+    """Return what a wake counts for that has ended and not said what it cost, as it was killed.
+
+    As much as one may cost; None where its host limits no cost, so that nobody knows.
+    """
+    return rules.limits.max_usd if rules and hosts.named(rules.host).limits_cost else None
+
+
 def _prospect(sender: str, facts: Facts) -> str:
     task = Waiting("", "task", "", sender, sender, "")
     decision = decide(replace(facts, waiting=(task,), running=False))
@@ -153,10 +160,19 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     limits = _limits(facts)
     counted = [wake for wake in facts.past if wake.begun and not wake.live_only]
     of_sender = [wake for wake in counted if thing.sender in wake.senders]
+    unsaid = usd_unsaid(facts.rules)
+
+    def cost(wake: PastWake) -> float:
+        if wake.usd is not None:
+            return wake.usd
+        # Of one that runs it may yet be said.
+        return unsaid if unsaid and wake.ended_at else 0.0
+
     blocks = [
+        _Block(Reason.LIMIT_0, None) if unsaid == 0 else None,
         _quiet(facts),
         _over(Reason.DAILY_BUDGET, counted, limits.per_day, DAY, facts),
-        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=attrgetter("usd")),
+        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=cost),
         _over(Reason.AGENT_RATE, counted, limits.per_hour, HOUR, facts),
         _over(Reason.SENDER_RATE, of_sender, limits.per_sender_hour, HOUR, facts),
         _pause(_without_read(facts), facts),
@@ -214,7 +230,7 @@ def _over(
 ) -> _Block | None:
     """Return the block until so many wakes have left the window that the rest is below `limit`."""
     if limit <= 0:
-        return _Block(reason, None)
+        return _Block(Reason.LIMIT_0, None)
     recent = [wake for wake in wakes if wake.at + window > facts.now]
     for place, wake in enumerate(reversed(recent)):
         # Summed anew from the latest on, as the next look will: sums of floats have an order.

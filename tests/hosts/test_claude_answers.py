@@ -96,7 +96,7 @@ async def woken(claude, home, model, start, *, resumes="", **variables):
     """Have the agent of that folder woken by a peer's task; return what came back."""
     with embedded.ephemeral() as settings:
         rules = {"host": "claude-code", "wake": "answer", "max_turns": 300, "max_usd": 9.0}
-        configure(settings, home.named, coder={**rules, "resume": bool(resumes)})
+        configure(settings, home.named, coder=rules)
         with contextlib.closing(Ledger(settings.ledger_file)) as ledger:
             ledger.remember("coder", resumes)
         user = Woken(claude, home, settings, ANTHROPIC_BASE_URL=model.url, **variables)

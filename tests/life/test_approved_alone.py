@@ -126,7 +126,7 @@ async def test_one_that_cannot_be_started_is_not_and_it_says_why_and_keeps_the_a
 
     for agent, why in {
         "off": "No listener runs",
-        "spent": "it was woken as often, or spent as much, as a day allows",
+        "spent": "a limit that its user has set for its wakes is 0",
         "other": "other runs in command, whose sessions cannot be given one task alone",
         "nobody": "Nothing says how nobody is started",
         "lost": "claude is not on the listener's PATH",

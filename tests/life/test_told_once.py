@@ -107,7 +107,7 @@ async def test_a_session_whose_hook_was_first_is_left_alone_and_none_is_started(
         ):
             await listener.logged("joined", agent="two")
             await send(planner, "two")
-            await listener.logged("held", agent="two", reason="agent_rate")
+            await listener.logged("held", agent="two", reason="limit_0")
             said = await Host(house, "two")("PostToolBatch")
             configure(house, notes, two=rules)
             await asyncio.to_thread(local_socket.ask, house, {"op": "reload"})

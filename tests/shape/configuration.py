@@ -25,7 +25,7 @@ from mcp_agentbus.config.sections.human import HUMAN_KEYS
 from mcp_agentbus.config.sections.server import SERVER_KEYS
 from mcp_agentbus.config.tables import Key
 from mcp_agentbus.config.values import Within
-from mcp_agentbus.core.hosts import HOSTS, WOKEN, Host, marked
+from mcp_agentbus.core.hosts import HOSTS, WOKEN, Host, marked, named
 from mcp_agentbus.errors import BadSetup
 
 ROOT: Final = Path(__file__).parents[2]
@@ -82,6 +82,8 @@ def agent_with(key: str, value: str, host: str) -> str:
     """Return the text of an agent's table with one key, and what its host needs besides."""
     given = {"host": f'"{host}"', "wake": '"work"'}
     given |= dict(line.split(" = ", 1) for line in _LEAST[host].splitlines())
+    if key == "permission_mode" and (modes := named(host).modes):
+        value = f'"{modes[0]}"'
     given |= {key: value} if key != "host" else {}
     return "[agents.x]\n" + "".join(f"{name} = {value}\n" for name, value in given.items())
 

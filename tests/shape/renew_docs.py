@@ -55,6 +55,7 @@ _ACTS: Final = {
     "not_accepted": "`--accept-from SENDER` of `agentbus agent add`, or nothing: whoever reads it "
     "ends it as rejected",
     "not_allowed": "`--wake-from SENDER` of `agentbus agent add`",
+    "limit_0": "take it out of `[wake]` or `[agents.ID]` in config.toml",
     "profile": "`agentbus agent add ID --replace --wake answer`; `work` where its host knows no "
     "`answer`",
     "deaf_session": "type anything in that session",

@@ -53,10 +53,9 @@ def added(rules: Rules, settings: Settings, then: str) -> str:
     if rules.profile == "work" and "permission_mode" not in host.keys:
         lines.append("Permissions: those that it has by itself; agentbus cannot limit them.")
     elif rules.profile == "work":
-        mode = rules.permission_mode or "as its host is set up"
-        lines.append(
-            f"Permissions: {mode}; allowed besides: {', '.join(rules.allow) or 'nothing'}."
-        )
+        mode = rules.permission_mode or host.mode or "as its host is set up"
+        besides = f"; allowed besides: {', '.join(rules.allow) or 'nothing'}"
+        lines.append(f"Permissions: {mode}{besides if 'allow' in host.keys else ''}.")
     if rules.command:
         lines.append(f"Program: {' '.join(rules.command)}")
     return "\n".join([*lines, then])

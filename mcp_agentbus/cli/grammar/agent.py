@@ -90,11 +90,16 @@ def _add_agent_keys(add: argparse.ArgumentParser) -> None:
     add.add_argument("--quiet-hours", metavar="R", help="no wakes then: 22:00-07:00")
     add.add_argument("--description", metavar="T", help="one line for the roster")
     add.add_argument("--role", action="append", metavar="R", help="a shared inbox; may be repeated")
-    add.add_argument("--permission-mode", metavar="M", help="the host's mode, such as acceptEdits")
+    add.add_argument("--permission-mode", metavar="M", help="with work: acceptEdits; cursor: force")
     add.add_argument(
-        "--allow", action="append", metavar="R", help="the host's allow rule; may be repeated"
+        "--allow", action="append", metavar="R",
+        help="claude-code, with work: an allow rule; may be repeated",
+    )  # fmt: skip
+    add.add_argument(
+        "--resume",
+        action="store_true",
+        help="claude-code, with work: go on with its last conversation",
     )
-    add.add_argument("--resume", action="store_true", help="go on with its last conversation")
     add.add_argument("--chat", metavar="C", help="cursor: the chat that is continued")
     add.add_argument(
         "--token-file",

@@ -88,7 +88,9 @@ def _add_about(send: Parser) -> None:
         "--expires-in", type=whole_seconds(1, WEEK_S), metavar="S",
         help="deadline in seconds, or such as 90m or 2d (default: 7d)",
     )  # fmt: skip
-    send.add_argument("--request-id", metavar="ID", help="the same again stores nothing new")
+    send.add_argument(
+        "--request-id", metavar="ID", help="the same again from this machine stores nothing new"
+    )
 
 
 def _add_task_commands(commands: Commands) -> None:

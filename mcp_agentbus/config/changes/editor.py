@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mcp_agentbus.config.changes import toml_text
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -26,9 +26,6 @@ from mcp_agentbus.core import files, hosts, locks, places
 from mcp_agentbus.core.files import decoded, encoded, shell_word, unusable, write_whole
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.errors import BadInput, BadSetup, UnknownAgent
-
-# What a woken session may do, in words that each host understands in its own way.
-_PERMISSIONS: Final = frozenset({"permission_mode", "allow"})
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def _is_over(key: str, table: Mapping[str, Any], wanted: Mapping[str, Any]) -> b
     """Tell whether a key of an agent's table means nothing any more beside those given anew."""
     now = {**table, **wanted}
     moves = now.get("host") != table.get("host")
-    if key in _PERMISSIONS:
+    if key in hosts.WITH_WORK:  # and each host understands these in its own way
         return moves or now.get("wake") != "work"
     return moves and (key == "wake" or now.get("host") not in hosts.with_key(key))
 

@@ -153,7 +153,7 @@ SERVER_KEYS: Final = (
     Key("ca_file", of_type(str), Server,
         "The certificate (PEM) of the private CA that signs the shared server's; then no other "
         "counts.",
-        '"~/.config/agentbus/ca.pem"', "what the system trusts, or SSL_CERT_FILE"),
+        '"~/.config/agentbus/ca.pem"', "what the system trusts, or SSL_CERT_FILE and SSL_CERT_DIR"),
     Key("cert_file", of_type(str), Server,
         "The certificate (PEM) that this machine shows to a shared server that asks for one.",
         '"~/.config/agentbus/client.pem"', "none"),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from mcp_agentbus.core import programs
+from mcp_agentbus.core import hosts, programs
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.processes import born
 from mcp_agentbus.core.text import from_json
@@ -51,7 +51,7 @@ def argv(call: WakeOrder, settings: Path | None = None) -> list[str]:
         return []
     works = rules.profile == "work"
     mode = rules.permission_mode if works else ""
-    started = [program, "-p", "--permission-mode", mode or "dontAsk"]
+    started = [program, "-p", "--permission-mode", mode or hosts.named(rules.host).mode]
     started += ["--strict-mcp-config", "--mcp-config", _mcp_config(call)]
     started += ["--max-turns", str(rules.limits.max_turns)]
     started += ["--max-budget-usd", str(rules.limits.max_usd), "--output-format", "json"]

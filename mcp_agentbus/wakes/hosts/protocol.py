@@ -29,7 +29,8 @@ class WakeOrder:
     notice: Callable[[], Awaitable[str]]
     #: The environment of what is started.
     environ: Mapping[str, str]
-    #: Called with the pid of the process that was started, before it is told anything.
+    #: Called with the pid of the process that was started, before it is told anything on its
+    #: standard input; what a host takes in its argv it has by then.
     started: Callable[[int], None]
     #: The host's own id of the agent's last conversation; empty if none is known.
     host_session: str = ""

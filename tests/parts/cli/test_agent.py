@@ -109,6 +109,42 @@ async def test_replace_changes_what_is_given_and_says_what_means_nothing_any_mor
     assert on_the_bus[-1] == (ids.Agent("coder", "claude-code", "", ("review",)), None)
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("claude-code", "--wake", "work"), "dontAsk; allowed besides: nothing."),
+        (("claude-code", "--wake", "work", "--permission-mode", "plan"), "plan; allowed besides:"),
+        (("cursor", "--wake", "work"), "as its host is set up.\n"),
+        (("cursor", "--wake", "work", "--permission-mode", "force"), "force.\n"),
+        (("openclaw", "--wake", "work"), "those that it has by itself; agentbus cannot"),
+    ],
+)
+@pytest.mark.usefixtures("on_the_bus")
+async def test_add_says_the_permissions_with_which_it_will_be_started(home, capsys, argv, said):
+    await typed(settings_at(home), "add", "job", "--dir", str(home.parent), "--host", *argv)
+
+    assert f"\nPermissions: {said}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kept", "started", "until"),
+    [
+        (False, "", "until it ends, as with this machine; to keep one: agentbus listen --install"),
+        (True, "", "from now on."),
+        # Such as a container, which keeps it in its own way.
+        (False, "off", "from now on."),
+    ],
+)
+def test_add_says_how_long_the_listener_that_runs_looks_after_it(
+    home, monkeypatch, kept, started, until
+):
+    monkeypatch.setattr(agent.starter, "keeps", lambda _: kept)
+    settings = settings_at(home, AGENTBUS_LISTENER=started)
+
+    said = agent._next(settings, 4711, "")
+    assert said == f"The listener that runs (pid 4711) looks after it {until}"
+
+
 NO_TOKEN = "`agentbus install openclaw`, then `agentbus agent add job --replace`; or"
 
 

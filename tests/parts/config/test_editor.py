@@ -116,7 +116,7 @@ def test_an_agent_is_written_anew_only_on_demand_and_keeps_its_place_and_what_is
     kept = """per_hour = 2 # few\nwake_on = ["high", "normal"]\ninstruction = "Be brief."
 roles = ["review"]\nenv = ["JAVA_HOME"]\nquiet_hours = "22:00-07:00"\nwake_from = ["planner"]
 """
-    gone = 'wake = "work"\npermission_mode = "acceptEdits"\nallow = ["Edit"]\n'
+    gone = 'wake = "work"\npermission_mode = "acceptEdits"\nallow = ["Edit"]\nresume = true\n'
     settings = configure(f"# one\n{TABLE}{gone}{kept}\n[agents.z]\n")
     before = file.read_bytes()
 
@@ -126,7 +126,7 @@ roles = ["review"]\nenv = ["JAVA_HOME"]\nquiet_hours = "22:00-07:00"\nwake_from 
 
     added = editor.add(settings, "coder", replace=True, host="cursor", wake="work", dir="/other")
 
-    assert added.gone == ("permission_mode", "allow")
+    assert added.gone == ("permission_mode", "allow", "resume")
     rules = added.settings.rules["coder"]
     assert (rules.limits.per_hour, rules.wake_on) == (2, ("high", "normal"))
     assert (rules.instruction, rules.env) == ("Be brief.", ("JAVA_HOME",))

@@ -18,6 +18,7 @@ from mcp_agentbus.errors import BadSetup
 
 CLAUDE = '[agents.a]\nhost = "claude-code"\ndir = "/shop"\n'
 CURSOR = '[agents.a]\nhost = "cursor"\ndir = "/shop"\n'
+WORK = 'wake = "work"\n'
 CLAW = '[agents.a]\nhost = "openclaw"\ndir = "/shop"\nwake = "work"\n'
 COMMAND = '[agents.a]\nhost = "command"\ndir = "/shop"\nwake = "work"\n'
 
@@ -50,15 +51,14 @@ def test_every_key_has_its_place(configure):
         wake = "work"
         wake_from = ["b", "c"]
         quiet_hours = "22:00-07:00"
-        permission_mode = "acceptEdits"
-        allow = ["Edit"]
-        resume = true
+        permission_mode = "force"
         chat = "abc-1"
         on_stop = "leave"
         per_hour = 3
         max_usd = 2
         """
     ).rules["a"]
+    claude = configure(CLAUDE + WORK + 'allow = ["Edit"]\nresume = true').rules["a"]
     claw = configure(CLAW + 'token_file = "/t"\ngateway_url = "https://gate.example.org"')
     program = configure(COMMAND + 'command = ["python3", "{\\"a\\": 1}"]').rules["a"]
 
@@ -69,13 +69,12 @@ def test_every_key_has_its_place(configure):
         "work",
         wake_from=frozenset({"b", "c"}),
         quiet_hours=Hours(time(22), time(7)),
-        permission_mode="acceptEdits",
-        allow=("Edit",),
-        resume=True,
+        permission_mode="force",
         chat="abc-1",
         on_stop="leave",
         limits=Limits(per_hour=3, max_usd=2.0),
     )
+    assert (claude.allow, claude.resume) == (("Edit",), True)
     assert claw.rules["a"].token_file == Path("/t")
     assert claw.rules["a"].url == "https://gate.example.org"
     assert program.command == ("python3", '{"a": 1}')
@@ -140,6 +139,7 @@ def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
         (CLAUDE + "max_usd = inf", "max_usd is no number"),
         (CLAUDE + 'permission_mode = "plan"', 'permission_mode is set, but wake is "answer"'),
         (CLAUDE + 'allow = ["Edit"]', "allow is set"),
+        (CLAUDE + "resume = true", 'resume is set, but wake is "answer"'),
         (CLAUDE + 'wake = "work"\nallow = ["--yes"]', "allow has an entry"),
         (CLAUDE + 'wake = "work"\nallow = [5]', "allow is not a string"),
         (CLAUDE + 'wake = "work"\npermission_mode = "--x"', "is no permission mode"),
@@ -150,6 +150,9 @@ def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
         (CLAUDE + 'env = "A"', "env is not a list"),
         (CLAW + 'env = ["A"]', "env has no effect with host openclaw"),
         (CURSOR + 'chat = "--x"', "chat is no id"),
+        (CURSOR + WORK + 'allow = ["Edit"]', "allow has no effect with host cursor"),
+        (CURSOR + WORK + "resume = true", "resume has no effect.*it is for claude-code"),
+        (CURSOR + WORK + 'permission_mode = "plan"', "cursor takes no permission_mode plan.*force"),
         (CLAW + 'allow = ["Edit"]', "allow has no effect"),
         (CLAW + 'gateway_url = "http://s3cret@127.0.0.1"', "gateway_url is no address"),
         (COMMAND, "command is missing"),

@@ -3,6 +3,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,11 +77,12 @@ def test_of_a_host_without_a_row_only_its_name_is_known():
 @pytest.mark.parametrize(
     ("key", "names"),
     [
-        ("allow", ("claude-code", "cursor")),
+        ("allow", ("claude-code",)),
         ("chat", ("cursor",)),
         ("token_file", ("openclaw",)),
         ("command", ("command",)),
-        ("resume", hosts.WOKEN),
+        ("resume", ("claude-code",)),
+        ("instruction", hosts.WOKEN),
     ],
 )
 def test_a_key_of_the_configuration_is_for_some_hosts_or_for_all(key, names):
@@ -96,6 +98,16 @@ def test_the_files_that_a_row_names_are_there(host):
         file, _, name = host.installer.partition(":")
         wanted = {name} if name else {"found", "install", "uninstall", "verify"}
         assert _defined(ROOT / "installers" / f"{file}.py") >= wanted
+
+
+def test_nobody_else_compares_the_names_of_hosts():
+    names = "|".join(host.name for host in hosts.HOSTS)
+    compared = re.compile(rf"""[!=]= ["']({names})["']|["']({names})["'] [!=]=""")
+    files = [
+        file for room in ("mcp_agentbus", "installers") for file in (ROOT / room).rglob("*.py")
+    ]
+
+    assert [file for file in files if compared.search(file.read_text())] == []
 
 
 @ROWS

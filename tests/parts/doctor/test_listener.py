@@ -106,6 +106,29 @@ def test_a_service_whose_program_is_gone_is_told_while_its_listener_runs(
     assert (current.state, current.mend) == ("ok", None)
 
 
+@pytest.mark.parametrize(
+    ("wake", "variables", "note"),
+    [
+        (
+            "answer",
+            {},
+            "; after a restart of this machine nothing wakes coder until a session starts one",
+        ),
+        ("hold", {}, ""),
+        ("answer", {"AGENTBUS_LISTENER": "off"}, ""),
+    ],
+)
+def test_of_a_listener_that_nobody_keeps_it_is_told_what_that_means(
+    tmp_path, answers, wake, variables, note
+):
+    home = tmp_path / "bus"
+    answers(RUNS)
+    [found] = listener.checks(configured(home, CODER.format(wake), HOME=str(tmp_path), **variables))
+
+    assert found.state == "ok"
+    assert found.said.endswith(f", not kept by {service.manager().NAME}{note}")
+
+
 def test_where_nothing_here_starts_one_none_is_ended(settings, answers, monkeypatch):
     """As where it is run by hand, by a supervisor or in a container."""
     off = replace(settings, environ={**settings.environ, "AGENTBUS_LISTENER": "off"})

@@ -213,6 +213,23 @@ def test_what_waits_for_its_bus_has_a_line(outbox, line):
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, " · what it cost is not told, counts as 0.50 USD"),
+        ({"usd": 0.0}, " · 0.00 USD"),
+        ({"ended_at": None}, "under way"),
+        ({"outcome": "not_started"}, "after 1 s"),
+        ({"means": "nudge"}, "after 1 s"),
+    ],
+)
+def test_a_start_that_did_not_say_what_it_cost_is_told_with_what_it_counts_for(fields, said):
+    row = replace(WOKEN, **fields)
+
+    assert status.wakes_text("coder", [row], 0.5).endswith(said)
+    assert "counts as" not in status.wakes_text("coder", [row])
+
+
+@pytest.mark.parametrize(
     ("keys", "read", "said"),
     [
         ({"task coder t1"}, None, "1 task · exit code 0 after 1 s"),

@@ -165,7 +165,7 @@ def test_without_a_server_and_a_listener_it_says_so_first():
     assert lines[:3] == [
         f"agentbus {__version__} · no server · listener stopped",
         "From the archive, as it was last known. Start it.",
-        "Nobody is woken without a listener: agentbus listen --install",
+        "Nobody is woken without a listener: agentbus listen (--install keeps it)",
     ]
 
 

@@ -23,6 +23,7 @@ INPUT = {"state": "needs_input", "question": asks()}
 OPEN_IT = "Open a session of coder: it is read there."
 SAY_IT = 'Say "read your inbox" in the open session of coder.'
 AT_11, AT_13 = clock(before(hours=1), NOW), clock(NOW + timedelta(hours=1), NOW)
+RUN_ONE = "Run `agentbus listen`, or `agentbus listen --install` to keep it running"
 AWAY = "no session of coder is open, last seen 3 d ago"
 
 
@@ -252,12 +253,12 @@ CASES = {
     "no listener": (
         case(of=HIGH, listener="stopped"),
         f"It is high, and no listener runs that could wake coder; {AWAY}.",
-        "`agentbus listen --install` keeps one running; or open a session of coder.",
+        f"{RUN_ONE}; or open a session of coder.",
     ),
     "woken, and since then no listener runs": (
         case(of=HIGH, listener="stopped", woken_at=before(minutes=5)),
         f"It is high, and no listener runs that could wake coder; {AWAY}.",
-        "`agentbus listen --install` keeps one running; or open a session of coder.",
+        f"{RUN_ONE}; or open a session of coder.",
     ),
     "a listener that hangs": (
         case(of=HIGH, listener="silent"),
@@ -280,7 +281,7 @@ CASES = {
     "normal, and its user lets normal wake it": (
         case(wake_on=("high", "normal"), listener="stopped"),
         f"It is normal, and no listener runs that could wake coder; {AWAY}.",
-        "`agentbus listen --install` keeps one running; or open a session of coder.",
+        f"{RUN_ONE}; or open a session of coder.",
     ),
     "normal on another machine, whose listener holds it": (
         case(

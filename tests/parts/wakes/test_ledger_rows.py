@@ -47,12 +47,18 @@ def test_the_past_has_all_that_a_decision_is_made_from(ledger):
 
     common = NOW, frozenset({"task a"}), frozenset({"planner"}), NOW
     assert ledger.past("coder", NOW) == (
-        PastWake(*common, False),
+        PastWake(*common, False, usd=None),
         PastWake(*common, True, usd=0.5),
-        PastWake(*common, False, interrupted=True),
-        PastWake(*common),
-        PastWake(*common, begun=False),
+        PastWake(*common, False, interrupted=True, usd=None),
+        PastWake(*common, usd=None),
+        PastWake(*common, begun=False, usd=None),
     )
+
+
+def test_what_was_told_in_a_live_session_has_cost_nothing(ledger):
+    end(ledger, ledger.note("coder", "nudge", keys=["task a"], senders=["planner"], at=NOW))
+
+    assert [wake.usd for wake in ledger.past("coder", NOW)] == [0.0]
 
 
 def test_of_a_wake_nothing_is_said_before_it_is_known(ledger):

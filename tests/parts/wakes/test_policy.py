@@ -62,8 +62,11 @@ def test_a_live_session_that_can_be_told_is_nudged(rules):
         (_facts(_task(), rules=replace(RULES, profile="hold")), "profile"),
         (_facts(_task(), session="cannot_be_told"), "deaf_session"),
         (_facts(_task(), session="reads_by_itself"), "worker"),
-        (_facts(_task(), rules=_limited(per_hour=0)), "agent_rate"),
-        (_facts(_task(), rules=_limited(usd_per_day=0)), "daily_budget"),
+        (_facts(_task(), rules=_limited(per_hour=0)), "limit_0"),
+        (_facts(_task(), rules=_limited(per_sender_hour=0)), "limit_0"),
+        (_facts(_task(), rules=_limited(per_day=0), session="can_be_told"), "limit_0"),
+        (_facts(_task(), rules=_limited(usd_per_day=0)), "limit_0"),
+        (_facts(_task(), rules=_limited(max_usd=0)), "limit_0"),
         (_facts(_result(), session="cannot_be_told"), "nothing"),
     ],
 )

@@ -60,8 +60,7 @@ def test_after_a_wake_that_ends_later_than_now_the_pause_begins_now(rules):
     ("limits", "reason"),
     [
         ({"per_sender_hour": 1, "per_hour": 1}, "sender_rate"),
-        ({"per_hour": 1, "per_sender_hour": 1, "per_day": 0}, "daily_budget"),
-        ({"per_hour": 0, "per_day": 0}, "agent_rate"),
+        ({"per_hour": 1, "per_sender_hour": 1, "per_day": 0}, "limit_0"),
     ],
 )
 def test_of_two_limits_that_end_at_once_the_first_is_named_and_one_without_end_counts_more(
@@ -88,6 +87,4 @@ def test_of_two_things_that_wait_as_long_the_first_reason_is_named(rules):
 def test_quiet_hours_lengthen_no_block_that_has_no_end(rules):
     night = replace(rules, quiet_hours=Hours(time(11), time(13)), limits=Limits(per_day=0))
 
-    assert decide(Facts(NOON, night, (TASK,))) == Hold(
-        "daily_budget", None, {TASK.key: "daily_budget"}
-    )
+    assert decide(Facts(NOON, night, (TASK,))) == Hold("limit_0", None, {TASK.key: "limit_0"})

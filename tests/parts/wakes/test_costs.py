@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What wakes may cost: of which hosts that counts, and what counts where none is told."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mcp_agentbus.config.rules import Limits, Rules
+from mcp_agentbus.wakes.facts import Facts, PastWake, Waiting
+from mcp_agentbus.wakes.policy import decide
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+BEFORE = NOON - timedelta(minutes=1)
+TASK = Waiting("task coder a", "task", "a", "planner", "planner", "coder")
+RULES = Rules("coder", "claude-code", Path("/home/me/shop"), "work")
+
+
+def reason(rules, *past):
+    """Return why a task does not wake the agent; empty if it does."""
+    return getattr(decide(Facts(NOON, rules, (TASK,), past=past)), "reason", "")
+
+
+@pytest.mark.parametrize(("host", "held"), [("claude-code", "limit_0"), ("cursor", "")])
+def test_a_limit_of_0_dollars_counts_where_the_host_takes_one(host, held):
+    assert reason(replace(RULES, host=host, limits=Limits(max_usd=0))) == held
+
+
+@pytest.mark.parametrize(
+    ("host", "ended_at", "held"),
+    [
+        ("claude-code", BEFORE, "daily_budget"),
+        ("claude-code", None, ""),  # of what runs it may yet be told
+        ("cursor", BEFORE, ""),
+    ],
+)
+def test_what_ended_without_a_word_of_its_cost_counts_as_all_that_one_may_cost(
+    host, ended_at, held
+):
+    rules = replace(RULES, host=host, limits=Limits(max_usd=1.0, usd_per_day=2.0))
+    wake = PastWake(BEFORE, frozenset({"x"}), frozenset({"planner"}), ended_at)
+
+    past = replace(wake, usd=1.0, ended_at=BEFORE), replace(wake, usd=None)
+    assert reason(rules, *past) == held
