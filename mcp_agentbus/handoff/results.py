@@ -29,6 +29,7 @@ from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.replies import Replies
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import (
     Written,
@@ -50,6 +51,7 @@ from mcp_agentbus.store.steps import (
     first_record,
     in_one,
     next_record,
+    question_of,
     said_with,
 )
 from mcp_agentbus.store.task import (
@@ -87,7 +89,8 @@ async def publish_result(
         NotYourTask: it is somebody else's to finish or to cancel.
         UnknownTask: this agent neither sent nor received it.
         AlreadyEnded: it has another end; the message names it.
-        Refused: it was answered, and asks nothing.
+        Refused: it was answered, and asks nothing; or its question has a reply that the session
+            was not shown.
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
     ids.task_id(task_id)
@@ -137,6 +140,9 @@ async def _publish(
     task, state_dir = claim.task, session.bus.settings.state_dir
     decision = decisions.kept(state_dir, claim.record)
     reason = decisions.reason_after(claim.record, state, decision)
+    claims = session.claims if task.id in session.claims else session.entrusted
+    asked = questions.replied(session.bus, claims, claim) if state in HELD else None
+    replies, given = await asked if asked else (Replies(), None)
     wanted = Step(
         state,
         session.me.id,
@@ -144,26 +150,42 @@ async def _publish(
         session=claim.record.session,
         deadline=task.expires_at,
         changes={**changes, "reason": reason},
+        anew=given is not None and not given.is_doubtful(None),
     )
+    again = wanted.asks_again(claim.record)
+    if replies and not (given or again):
+        raise questions.unread(task.id)
     at = await now_about(session.bus, task.expires_at)
     outcome: Written[Record] | Same | Lost = await update(
         session.bus,
         record_key(task.sender, task.to, task.id),
         lambda standing: with_room(next_record(standing, wanted, at)),
-        known=(claim.record, claim.revision),
+        known=None if again else (claim.record, claim.revision),  # read where that is the answer
     )
     if isinstance(outcome, Lost):
         raise await _lost(session, claim, outcome.record)
+    if isinstance(outcome, Same) and not outcome.record.ended:
+        await _found(session, claim, outcome.record)
+        return Published(task.id, state, unchanged=True, is_replied=bool(replies))
+    missed = state in HELD and await questions.missed(session.bus, claim.record, replies)
     decisions.forget(state_dir, claim.record)  # it has gone on from that
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
         return await _end(session, claim, outcome.record)
     if outcome.value.ended:
         return await _end(session, claim, outcome.value)
     is_long = len(said_with(changes)) > NOTE_MAX_CHARS
-    return await _go_on(session, claim.written(outcome.value, outcome.revision), unkept=is_long)
+    await _go_on(session, claim.written(outcome.value, outcome.revision))
+    return Published(task.id, state, unkept=is_long, missed=missed)
 
 
-async def _go_on(session: Session, claim: Claim, *, unkept: bool) -> Published:
+async def _found(session: Session, claim: Claim, record: Record) -> None:
+    """Hold a claim by the record that stands, which a call of ours may have written unconfirmed."""
+    stands, revision = await read_record(session.bus, record.owner, record.inbox, record.task_id)
+    if stands == record and revision != claim.revision:
+        await _go_on(session, claim.written(record, revision))
+
+
+async def _go_on(session: Session, claim: Claim) -> None:
     if claim.record.session == session.id:
         session.claims.hold(replace(claim, went_on=True))
     else:  # it outlives this session
@@ -171,7 +193,6 @@ async def _go_on(session: Session, claim: Claim, *, unkept: bool) -> Published:
     if not roster.is_lease(claim.record):
         with suppress(AgentbusError):  # the session's keeper says it again
             await session.bus.extend(claim.delivery)
-    return Published(claim.task.id, claim.record.state, unkept=unkept)
 
 
 async def _end(session: Session, claim: Claim, record: Record) -> Published:
@@ -342,8 +363,12 @@ async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     outcome = await update(bus, sent_key(me, sent.inbox, task_id), said)
     with suppress(AgentbusError):  # its worker looks by itself
         await bus.send(subjects.back_subject(sent.inbox), b"", {})
-    unchanged = isinstance(outcome, Sent)
-    return Published(task_id, record.state, unchanged=unchanged, is_answer=True)
+    if isinstance(outcome, Sent):
+        return Published(task_id, record.state, unchanged=True, is_answer=True)
+    then, _ = await read_record(bus, me, sent.inbox, task_id)
+    step = question_of(then) if then else None
+    missed = step is None or step.at != answer.question
+    return Published(task_id, then.state if then else record.state, is_answer=True, missed=missed)
 
 
 async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revision: int) -> None:

@@ -73,10 +73,10 @@ def _wake_text(receipt: Receipt) -> str:
     return f"wake: {receipt.wake}{why}."
 
 
-def published_text(published: Published) -> str:
+def published_text(published: Published, reader: Reader = MODEL) -> str:
     """Return what is stored now, in one line."""
     line = f"Task {published.task_id}: {published.state}."
-    return f"{line} {published.note}".rstrip()
+    return f"{line} {reader.hint(published.note)}".rstrip()
 
 
 def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
