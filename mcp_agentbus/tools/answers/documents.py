@@ -176,6 +176,7 @@ def of_life(life: Life) -> dict[str, Any]:
     data["history"] = [moment.model_dump(mode="json") for moment in life.history]
     if life.sent:
         data["expires_at"] = stamp(life.sent.expires_at)
+        data["deliver_at"] = stamp(life.sent.deliver_at) if life.sent.deliver_at else None
         answers = life.sent.answers
         data["answers"] = [{"at": stamp(each.at), "body": each.body} for each in answers]
         data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None

@@ -2,12 +2,13 @@
 """What is told to who publishes on a task, whole, and who has the task then."""
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
 from messages import read_record as record_on
 
-from mcp_agentbus.core.text import now
+from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed, TooLarge, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -18,7 +19,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.records import read_record, write_record
+from mcp_agentbus.store.records import read_record, read_sent, write_record
 from mcp_agentbus.store.steps import step
 
 
@@ -206,3 +207,13 @@ async def test_a_task_of_which_only_rubbish_is_written_is_not_known(world):
 
     with pytest.raises(UnknownTask, match="was looked for among"):
         await publish_result(coder, task_id, "failed")
+
+
+async def test_who_answers_what_is_scheduled_is_told_from_when_it_is_offered(world):
+    planner, coder, task_id = await sent(world, deliver_in_s=60)
+    kept, _ = await read_sent(world.bus, planner.me.id, coder.me.id, task_id)
+
+    with pytest.raises(NotClaimed, match=f"from {re.escape(stamp(kept.deliver_at))} on") as early:
+        await publish_result(coder, task_id, "completed")
+
+    assert early.value.hint == "Call read_inbox then: it claims waiting tasks."
