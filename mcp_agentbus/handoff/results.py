@@ -255,7 +255,8 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     if isinstance(outcome, Lost):
         raise refused.ended(outcome.record)
     if isinstance(outcome, Same):
-        return Published(task_id, "cancelled", unchanged=True)
+        is_other = in_one(changes) not in {"", in_one(vars(outcome.record))}
+        return Published(task_id, "cancelled", unchanged=True, unkept=is_other)
     session.outcomes.forget(task_id)
     with suppress(AgentbusError):  # whoever reads the inbox removes it
         await removal.remove(bus, sent)

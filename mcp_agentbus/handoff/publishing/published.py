@@ -45,7 +45,7 @@ class Published:
     #: It is a word: there is nothing to be answered, and nothing was stored.
     is_word: bool = False
     #: What was said stands nowhere, or but for its beginning: with a release at once, with a step
-    #: that keeps the task after its next one.
+    #: that keeps the task after its next one. Of a second withdrawal it stands nowhere.
     unkept: bool = False
 
     @property
@@ -72,6 +72,8 @@ class Published:
 
     @property
     def _again(self) -> str:
+        if self.state == "cancelled" and self.unkept:
+            return "It was withdrawn already; this reason was not stored."
         return "It had been published before; nothing was stored again." if self.unchanged else ""
 
     @property

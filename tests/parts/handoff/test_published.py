@@ -33,6 +33,10 @@ MISSED = (
         ("working", {}, ""),
         ("completed", {"late": True}, LATE),
         ("completed", {"unchanged": True}, BEFORE),
+        (
+            "cancelled", {"unchanged": True, "unkept": True},
+            "It was withdrawn already; this reason was not stored.",
+        ),
         ("completed", {"unchanged": True, "late": True}, f"{BEFORE} {LATE}"),
         ("completed", {"unchanged": True, "is_word": True}, arrivals.NOTHING_TO_ANSWER),
         ("working", {"unkept": True}, FIRST),

@@ -100,6 +100,17 @@ async def test_a_withdrawal_is_told_and_the_same_again_as_no_new_one(world):
     ]
 
 
+async def test_of_a_second_reason_to_withdraw_it_is_told_that_it_is_not_stored(world):
+    planner, _, task_id = await sent(world)
+    whys = ["Not needed", "Not needed", "Done by hand", ""]
+
+    told = [await publish_result(planner, task_id, "cancelled", body=why) for why in whys]
+
+    assert [(each.unchanged, each.unkept) for each in told] == [
+        (False, False), (True, False), (True, True), (True, False),
+    ]  # fmt: skip
+
+
 async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_waiting_held_or_over(world):
     _, coder, task_id = await sent(world, expect="nothing")
     waits = await publish_result(coder, task_id, "completed")
