@@ -152,6 +152,7 @@ async def _publish(
     if replies and not (given or again):
         raise questions.unread(task.id)
     at = await now_about(session.bus, task.expires_at)
+    overdue = at >= task.expires_at
     outcome: Written[Record] | Same | Lost = await update(
         session.bus,
         record_key(task.sender, task.to, task.id),
@@ -162,7 +163,8 @@ async def _publish(
         raise await _lost(session, claim, outcome.record)
     if isinstance(outcome, Same) and not outcome.record.ended:
         await _found(session, claim, outcome.record)
-        return Published(task.id, state, unchanged=True, is_replied=bool(replies))
+        is_replied = bool(replies)
+        return Published(task.id, state, unchanged=True, is_replied=is_replied, overdue=overdue)
     missed = state in HELD and await questions.missed(session.bus, claim.record, replies)
     decisions.forget(state_dir, claim.record)  # it has gone on from that
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
@@ -171,7 +173,7 @@ async def _publish(
         return await _end(session, claim, outcome.value)
     is_long = len(said_with(changes)) > NOTE_MAX_CHARS
     await _go_on(session, claim.written(outcome.value, outcome.revision))
-    return Published(task.id, state, unkept=is_long, missed=missed)
+    return Published(task.id, state, unkept=is_long, missed=missed, overdue=overdue)
 
 
 async def _found(session: Session, claim: Claim, record: Record) -> None:

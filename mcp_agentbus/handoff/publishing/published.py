@@ -18,6 +18,7 @@ _OVERTAKEN: Final = (
     "The answer is stored, and its worker went on in the same moment: it is shown it in the task's "
     "life alone. Call task_life with this task_id to see whether that asks anew."
 )
+_OVERDUE: Final = "The task's deadline has passed: a result is stored all the same, marked late."
 _REPLIED: Final = "The question has a reply. Call read_inbox: it shows that."
 _MISSED: Final = (
     "What was asked before has a reply, which came in the same moment. Call task_life with this "
@@ -36,6 +37,8 @@ class Published:
     unchanged: bool = False
     #: The result came after the task's deadline.
     late: bool = False
+    #: The task is kept, and its deadline has passed.
+    overdue: bool = False
     #: An answer to its worker's question is stored beside it.
     is_answer: bool = False
     #: The question stands as before, and has a reply that nobody was shown.
@@ -58,7 +61,8 @@ class Published:
         if self.state in HELD and not self.is_answer:
             of_reply = (_REPLIED if self.is_replied else "", _MISSED if self.missed else "")
             who = "" if self.is_replied else self._who_decides
-            return " ".join(filter(None, (self._again, *of_reply, who, self._first)))
+            late = _OVERDUE if self.overdue else ""
+            return " ".join(filter(None, (self._again, *of_reply, late, who, self._first)))
         if self.state == "stored":
             if self.unchanged:
                 lost = " What was said with that was not stored." if self.unkept else ""

@@ -19,6 +19,7 @@ OVERTAKEN = (
     "The answer is stored, and its worker went on in the same moment: it is shown it in the task's "
     "life alone. Call task_life with this task_id to see whether that asks anew."
 )
+OVERDUE = "The task's deadline has passed: a result is stored all the same, marked late."
 REPLIED = "The question has a reply. Call read_inbox: it shows that."
 MISSED = (
     "What was asked before has a reply, which came in the same moment. Call task_life with this "
@@ -41,6 +42,8 @@ MISSED = (
         ("completed", {"unchanged": True, "is_word": True}, arrivals.NOTHING_TO_ANSWER),
         ("working", {"unkept": True}, FIRST),
         ("needs_input", {"unkept": True}, FIRST),
+        ("working", {"overdue": True, "unkept": True}, f"{OVERDUE} {FIRST}"),
+        ("needs_input", {"unchanged": True, "overdue": True}, f"{BEFORE} {OVERDUE}"),
         ("needs_approval", {}, DECIDES),
         ("needs_approval", {"unchanged": True}, f"{BEFORE} {DECIDES}"),
         ("needs_approval", {"unchanged": True, "is_replied": True}, f"{BEFORE} {REPLIED}"),

@@ -138,6 +138,25 @@ async def test_what_comes_after_the_deadline_is_told_to_be_late_then_and_again(w
     ]
 
 
+@pytest.mark.parametrize("status", ["working", "needs_input"])
+async def test_who_goes_on_after_the_deadline_is_told_that_a_result_counts_as_late(
+    world, elapse, status
+):
+    _, coder, task_id = await sent(world, expires_in_s=60)
+    await read_inbox(coder)
+    before = await publish_result(coder, task_id, status, summary="half?")
+    elapse(61)
+
+    told = [await publish_result(coder, task_id, status, summary=said) for said in ("half?", "?")]
+
+    asks = status == "needs_input"
+    assert before == Published(task_id, status)
+    assert told == [
+        Published(task_id, status, unchanged=asks, overdue=True),
+        Published(task_id, status, overdue=True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "error"),
     [({"state": "cancelled", "session": ""}, AlreadyEnded), ({"session": "other"}, NotClaimed)],
