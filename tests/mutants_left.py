@@ -11,9 +11,6 @@ LEFT: dict[str, str] = {
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
     'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
-    'mcp_agentbus/handoff/results.py: if (await read_sent(bus, "*", inbox, task_id))[0]:: '
-    "it is 1": "A revision without a task that was sent is of one whose result was seen: of that "
-    "the worker's record stands, which is asked for next.",
     "mcp_agentbus/store/upkeep/copying.py: start, total = start + max(1, len(infos)), "
     'int(answer.get("total", 0)): it is 1': "After a page it goes on from 1 or more: a total of "
     "none and of 1 are both its end.",

@@ -17,10 +17,9 @@ from typing import Any, Unpack, cast
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed, NotYourTask, UnknownTask
+from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.looking.whose import unknown_task
-from mcp_agentbus.handoff.publishing import entrusted, questions
+from mcp_agentbus.handoff.publishing import entrusted, questions, refused
 from mcp_agentbus.handoff.publishing.details import Details, checked
 from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.sending import memory, outgoing
@@ -29,13 +28,11 @@ from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.replies import Replies
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import (
     Written,
-    lasts,
     read_record,
-    read_sent,
-    record_in,
     record_key,
     sent_key,
     update,
@@ -50,6 +47,7 @@ from mcp_agentbus.store.steps import (
     first_record,
     in_one,
     next_record,
+    question_of,
     said_with,
 )
 from mcp_agentbus.store.task import (
@@ -87,7 +85,8 @@ async def publish_result(
         NotYourTask: it is somebody else's to finish or to cancel.
         UnknownTask: this agent neither sent nor received it.
         AlreadyEnded: it has another end; the message names it.
-        Refused: it was answered, and asks nothing.
+        Refused: it was answered, and asks nothing; or its question has a reply that the session
+            was not shown.
         BusUnreachable, Unconfirmed, StoreFull, NotAllowed: as `Bus.publish`.
     """
     ids.task_id(task_id)
@@ -111,7 +110,7 @@ async def _by_worker(
         held = session.claims.expired.get(task_id)
     claim = held or await only.unheld(session, task_id, _holder(session, status))
     if claim is None:
-        return await _not_held(session, task_id, status, changes)
+        return await refused.not_held(session, task_id, status, changes)
     if claim.task.expect == "nothing":
         state = claim.record.state if held else "stored"  # else that claim was never written
         return Published(task_id, state, unchanged=True, is_word=True)
@@ -137,6 +136,9 @@ async def _publish(
     task, state_dir = claim.task, session.bus.settings.state_dir
     decision = decisions.kept(state_dir, claim.record)
     reason = decisions.reason_after(claim.record, state, decision)
+    claims = session.claims if task.id in session.claims else session.entrusted
+    asked = questions.replied(session.bus, claims, claim) if state in HELD else None
+    replies, given = await asked if asked else (Replies(), None)
     wanted = Step(
         state,
         session.me.id,
@@ -144,26 +146,44 @@ async def _publish(
         session=claim.record.session,
         deadline=task.expires_at,
         changes={**changes, "reason": reason},
+        anew=given is not None and not given.is_doubtful(None),
     )
+    again = wanted.asks_again(claim.record)
+    if replies and not (given or again):
+        raise questions.unread(task.id)
     at = await now_about(session.bus, task.expires_at)
+    overdue = at >= task.expires_at
     outcome: Written[Record] | Same | Lost = await update(
         session.bus,
         record_key(task.sender, task.to, task.id),
         lambda standing: with_room(next_record(standing, wanted, at)),
-        known=(claim.record, claim.revision),
+        known=None if again else (claim.record, claim.revision),  # read where that is the answer
     )
     if isinstance(outcome, Lost):
         raise await _lost(session, claim, outcome.record)
+    if isinstance(outcome, Same) and not outcome.record.ended:
+        await _found(session, claim, outcome.record)
+        is_replied = bool(replies)
+        return Published(task.id, state, unchanged=True, is_replied=is_replied, overdue=overdue)
+    missed = state in HELD and await questions.missed(session.bus, claim.record, replies)
     decisions.forget(state_dir, claim.record)  # it has gone on from that
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
         return await _end(session, claim, outcome.record)
     if outcome.value.ended:
         return await _end(session, claim, outcome.value)
     is_long = len(said_with(changes)) > NOTE_MAX_CHARS
-    return await _go_on(session, claim.written(outcome.value, outcome.revision), unkept=is_long)
+    await _go_on(session, claim.written(outcome.value, outcome.revision))
+    return Published(task.id, state, unkept=is_long, missed=missed, overdue=overdue)
 
 
-async def _go_on(session: Session, claim: Claim, *, unkept: bool) -> Published:
+async def _found(session: Session, claim: Claim, record: Record) -> None:
+    """Hold a claim by the record that stands, which a call of ours may have written unconfirmed."""
+    stands, revision = await read_record(session.bus, record.owner, record.inbox, record.task_id)
+    if stands == record and revision != claim.revision:
+        await _go_on(session, claim.written(record, revision))
+
+
+async def _go_on(session: Session, claim: Claim) -> None:
     if claim.record.session == session.id:
         session.claims.hold(replace(claim, went_on=True))
     else:  # it outlives this session
@@ -171,7 +191,6 @@ async def _go_on(session: Session, claim: Claim, *, unkept: bool) -> Published:
     if not roster.is_lease(claim.record):
         with suppress(AgentbusError):  # the session's keeper says it again
             await session.bus.extend(claim.delivery)
-    return Published(claim.task.id, claim.record.state, unkept=unkept)
 
 
 async def _end(session: Session, claim: Claim, record: Record) -> Published:
@@ -187,7 +206,7 @@ async def _lost(session: Session, claim: Claim, record: Record) -> AlreadyEnded 
     if record.ended:
         with suppress(AgentbusError):
             await removal.finish(session.bus, claim.delivery)
-        return _ended(record)
+        return refused.ended(record)
     return NotClaimed(
         f"Task {claim.task.id} was taken over by another session while this one did not answer. "
         "Nothing was stored.",
@@ -218,90 +237,12 @@ def _holder(session: Session, status: Status) -> str:
     return session_id(session.me.id, session.bus.settings.state_dir)
 
 
-async def _not_held(
-    session: Session, task_id: str, status: Status, changes: dict[str, Any]
-) -> Published:
-    """Say why a task cannot be answered here, or that it has this very answer."""
-    records = await _records_in_inboxes(session, task_id)
-    if not records:
-        raise await _without_record(session, task_id)
-    texts = {key: changes[key] for key in ("summary", "body", "artifacts")}
-    for record in records:
-        if record.expect == "nothing":
-            return Published(task_id, record.state, unchanged=True, is_word=True)
-        if record.ended and record.says(record.model_copy(update={"state": status, **texts})):
-            return Published(task_id, record.state, unchanged=True, late=record.late)
-    record = min(records, key=lambda record: record.ended)
-    if record.ended:
-        raise _ended(record)
-    if record.state == "stored":
-        raise _not_claimed(session, task_id)
-    if record.session == session.id:
-        raise NotClaimed(
-            f"Task {task_id} is this session's, and gone from the bus. Nothing was stored.",
-            hint="Tell its sender by send_task what became of it.",
-        )
-    holder = f"session {record.session}" if ids.is_session(record.session) else "another session"
-    raise NotClaimed(
-        f"Task {task_id} is held by {holder} of {record.agent}. Nothing was stored.",
-        hint="Leave it to that session; if it dies, read_inbox offers the task again. A program "
-        "that a worker runs for it says all by what it prints on standard output, also what it has "
-        "to ask: that is stored as the result.",
-    )
-
-
-async def _records_in_inboxes(session: Session, task_id: str) -> list[Record]:
-    """Return the workers' records of a task in this agent's inboxes.
-
-    There is one at most, but for ids that were chosen by those who write plain NATS.
-    """
-    wanted = [subjects.record_subject("*", inbox, task_id) for inbox in session.inboxes]
-    messages = await lasts(session.bus, wanted)
-    return [record for message in messages if (record := record_in(message))]
-
-
-async def _without_record(session: Session, task_id: str) -> AgentbusError:
-    """Return the error for a task of which none of this agent's inboxes has a record."""
-    sent, _ = await session.outcomes.keeping.read(task_id)
-    if sent and sent.inbox not in session.inboxes:
-        record, _ = await read_record(session.bus, session.me.id, sent.inbox, task_id)
-        if record and record.ended:
-            return _ended(record)
-        who = ids.address_of(sent.inbox)
-        return NotYourTask(
-            f"{session.me.id} sent task {task_id}; only {who} can answer it.",
-            hint="To withdraw it, publish status 'cancelled'.",
-        )
-    if await _received(session, task_id):
-        return _not_claimed(session, task_id)
-    where = "among the tasks it holds, those in its inboxes, and those it sent"
-    said = f"No task {task_id} is known to {session.me.id}: it was looked for {where}"
-    return await unknown_task(session.bus, task_id, said, "answer", by="addressee")
-
-
-def _not_claimed(session: Session, task_id: str) -> NotClaimed:
-    return NotClaimed(
-        f"{session.me.id} has task {task_id} in its inbox, but this session did not claim it."
-    )
-
-
-async def _received(session: Session, task_id: str) -> bool:
-    """Tell whether a task was sent to one of this agent's inboxes, touched or not."""
-    bus = session.bus
-    for inbox in session.inboxes:
-        if (await read_sent(bus, "*", inbox, task_id))[0]:
-            return True
-        if (await read_record(bus, "*", inbox, task_id))[0]:
-            return True
-    return False
-
-
 async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
     """Withdraw a task that this agent sent."""
     bus, me = session.bus, session.me.id
     sent, sent_revision = await session.outcomes.keeping.read(task_id)
     if sent is None:
-        raise await _not_sent(session, task_id, "withdraw")
+        raise await refused.not_sent(session, task_id, "withdraw")
     wanted = Step(
         "cancelled",
         me,
@@ -314,9 +255,10 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
         lambda standing: next_record(standing, wanted, text.now()),
     )
     if isinstance(outcome, Lost):
-        raise _ended(outcome.record)
+        raise refused.ended(outcome.record)
     if isinstance(outcome, Same):
-        return Published(task_id, "cancelled", unchanged=True)
+        is_other = in_one(changes) not in {"", in_one(vars(outcome.record))}
+        return Published(task_id, "cancelled", unchanged=True, unkept=is_other)
     session.outcomes.forget(task_id)
     with suppress(AgentbusError):  # whoever reads the inbox removes it
         await removal.remove(bus, sent)
@@ -329,11 +271,11 @@ async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     bus, me = session.bus, session.me.id
     sent, _ = await session.outcomes.keeping.read(task_id)
     if sent is None:
-        raise await _not_sent(session, task_id, "answer")
+        raise await refused.not_sent(session, task_id, "answer")
     record, revision = await read_record(bus, me, sent.inbox, task_id)
     record = record or first_record(sent)
     if record.ended:
-        raise _ended(record)
+        raise refused.ended(record)
     answer = questions.answered(record, in_one(changes))
 
     def said(kept: Sent | None) -> Write[Sent] | Sent:
@@ -342,8 +284,12 @@ async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
     outcome = await update(bus, sent_key(me, sent.inbox, task_id), said)
     with suppress(AgentbusError):  # its worker looks by itself
         await bus.send(subjects.back_subject(sent.inbox), b"", {})
-    unchanged = isinstance(outcome, Sent)
-    return Published(task_id, record.state, unchanged=unchanged, is_answer=True)
+    if isinstance(outcome, Sent):
+        return Published(task_id, record.state, unchanged=True, is_answer=True)
+    then, _ = await read_record(bus, me, sent.inbox, task_id)
+    step = question_of(then) if then else None
+    missed = step is None or step.at != answer.question
+    return Published(task_id, then.state if then else record.state, is_answer=True, missed=missed)
 
 
 async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revision: int) -> None:
@@ -353,21 +299,3 @@ async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revisi
     )
     with suppress(Conflict, AgentbusError):  # then the end is shown like any other
         await write_sent(session.bus, seen, sent_revision)
-
-
-async def _not_sent(session: Session, task_id: str, deed: str) -> NotYourTask | UnknownTask:
-    """Return the error for what only the sender of a task may do, which this agent is not."""
-    if task_id in session.claims or await _received(session, task_id):
-        return NotYourTask(
-            f"Task {task_id} was sent by another agent.",
-            hint="Publish 'rejected' if you will not do it, or 'released' to give it back.",
-        )
-    said = f"{session.me.id} sent no task {task_id}"
-    return await unknown_task(session.bus, task_id, said, deed, by="sender")
-
-
-def _ended(record: Record) -> AlreadyEnded:
-    return AlreadyEnded(
-        f"Task {record.task_id} is over: {record.state} by {record.agent} at "
-        f"{text.stamp(record.updated_at)}. Nothing was stored."
-    )

@@ -79,6 +79,8 @@ class Step:
     deadline: datetime | None = None
     #: Further fields of the record, such as `summary` and `reason`.
     changes: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it asks anew what is asked already, as its holder has read what was said to that.
+    anew: bool = False
 
     def taken(self, record: Record, at: datetime, *, late: bool = False) -> Record:
         """Return the record after this step."""
@@ -89,11 +91,15 @@ class Step:
         return step(record, self.state, self.agent, self.session, at, **changes)
 
     def repeats(self, record: Record) -> bool:
-        """Tell whether an ended record says what this step would have it say."""
+        """Tell whether a record says what this step would have it say."""
         if self.state == "cancelled":
             return record.state == "cancelled"
         wanted = record.model_copy(update={"state": self.state, **self.changes})
         return record.session == self.session and record.says(wanted)
+
+    def asks_again(self, record: Record) -> bool:
+        """Tell whether an open record asks already what this step would have it ask."""
+        return self.state in ASKING and not self.anew and self.repeats(record)
 
 
 def next_record(standing: Record | None, wanted: Step, at: datetime) -> Write[Record] | Same | Lost:
@@ -102,6 +108,7 @@ def next_record(standing: Record | None, wanted: Step, at: datetime) -> Write[Re
     | what stands                | the holder's step | the holder's end     | from outside |
     |----------------------------|-------------------|----------------------|--------------|
     | nothing                    | Write             | Write                | Write        |
+    | open, and asks just that   | Same              | -                    | -            |
     | open, held by this session | Write             | Write                | Write        |
     | open, anybody else's       | Lost              | Lost                 | Write        |
     | ended, and says the same   | -                 | Same                 | Same         |
@@ -111,6 +118,8 @@ def next_record(standing: Record | None, wanted: Step, at: datetime) -> Write[Re
     if standing is None:
         return Write(wanted.taken(wanted.first, at))
     if not standing.ended:
+        if wanted.asks_again(standing):  # as a new question it would have no reply to the first
+            return Same(standing)
         may = wanted.state in _ENDED_FROM_OUTSIDE or standing.session == wanted.session
         return Write(wanted.taken(standing, at)) if may else Lost(standing)
     if wanted.repeats(standing):

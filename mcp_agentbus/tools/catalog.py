@@ -31,6 +31,7 @@ from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.handoff.taking.answer import Inbox
+from mcp_agentbus.handoff.taking.turn import note_at_any_call
 from mcp_agentbus.tools.answers import documents, past, render
 from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.arguments import as_meant, complaints
@@ -136,7 +137,9 @@ class Tool(Generic[_Args]):
                 notes.append(f"A call waits for {watch_max_s:g} s at most here.")
             left_s = min(args.timeout_s, watch_max_s) - waited_s
             args = args.model_copy(update={"timeout_s": max(0.0, left_s)})
-        answer = await self.do(session, args, Caller(progress, call))
+        with session.calls.within(call) as this:
+            await note_at_any_call(session, this)
+            answer = await self.do(session, args, Caller(progress, this))
         if arguments.get("request_id") is not None and "request_id" not in meant:
             notes.append(_NOT_REPEATABLE)
         return replace(answer, note=" ".join(notes))

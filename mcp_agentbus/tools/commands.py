@@ -206,7 +206,8 @@ async def _result(call: Command) -> int:
             artifacts=call.args.artifact,
             progress=call.args.progress,
         )
-    return call.end(render.published_text(published), documents.of_published(published))
+    text = render.published_text(published, SHELL)
+    return call.end(text, documents.of_published(published, SHELL))
 
 
 async def _answer(call: Command) -> int:

@@ -100,7 +100,7 @@ async def test_what_was_written_while_it_was_cut_off_is_told_step_by_step(proxie
         await publish_result(coder, first, "working", progress=50)
         assert await events.steps(1) == [(first, "working")]
         proxy.refuse()
-        await publish_result(coder, first, "needs_approval")
+        await publish_result(coder, first, "needs_approval", summary="May I?")
         await publish_result(coder, first, "completed")
         await publish_result(coder, second, "rejected")
         proxy.accept()

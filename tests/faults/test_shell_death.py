@@ -215,7 +215,7 @@ async def test_a_shell_works_while_another_command_of_it_waits(world, tell):
     [first] = await sent_to(world, agent, 1)
     async with tell(agent) as session:
         await read_inbox(session)
-        await publish_result(session, first, "needs_approval")
+        await publish_result(session, first, "needs_approval", summary="May I?")
     blocked = asyncio.Event()
 
     async def waiting(_):

@@ -68,7 +68,7 @@ async def test_one_that_is_kept_outlives_its_session_as_a_shells_does(world, wai
     _, coder, task_id = await waiting()
     agent, folder = coder.me, world.bus.settings.state_dir
     async with Session(world.bus, agent) as first:
-        assert (await publish_result(first, task_id, status)).state == status
+        assert (await publish_result(first, task_id, status, summary="4?")).state == status
         assert dict(first.claims) == {}
 
     assert (await read_inbox(coder)).held_elsewhere == 1

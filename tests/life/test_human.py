@@ -94,7 +94,9 @@ async def test_what_came_before_a_person_wanted_to_be_told_is_not_told(house, tm
                 async with Session(bus, Agent("stranger")) as stranger:
                     strangers = await send(planner, "stranger", priority="normal")
                     await read_inbox(stranger)
-                    await publish_result(stranger, strangers.task_id, "needs_approval")
+                    await publish_result(
+                        stranger, strangers.task_id, "needs_approval", summary="May I?"
+                    )
                     await listener.logged("human", told=1)
 
     assert notes.read_text() == (

@@ -12,9 +12,11 @@ from typing import Any, TypedDict
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.store.steps import in_one
 from mcp_agentbus.store.task import (
     ARTIFACT_MAX_CHARS,
     ARTIFACTS_MAX,
+    ASKING,
     RESULT_MAX_BYTES,
     STATUSES,
     SUMMARY_MAX_CHARS,
@@ -39,8 +41,8 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
     """Return all that is said with a status, by the fields of a record.
 
     Raises:
-        BadInput: it is no status, a value breaks its rule, or it is none of the details; nothing
-            is cut.
+        BadInput: it is no status, a value breaks its rule, it is none of the details, or a question
+            asks nothing; nothing is cut.
     """
     text.check_keywords(details, Details, "publish_result")
     if status not in STATUSES:
@@ -59,6 +61,11 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
         )
     for artifact in artifacts:
         text.check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
+    said = {**details, "artifacts": artifacts}
+    if status in ASKING and not in_one(said).strip():
+        raise BadInput(
+            "The question is empty. Nothing was stored.", hint="Say it in the summary or the body."
+        )
     progress = details.get("progress")
     if progress is not None:
         text.check_number(progress, "progress", 0, 100, hint="Give percent done, 0 to 100.")

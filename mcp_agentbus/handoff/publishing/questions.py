@@ -14,14 +14,15 @@ record says that it goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import both, together
-from mcp_agentbus.errors import BadInput, Refused
-from mcp_agentbus.handoff.call import Answered, Call
+from mcp_agentbus.errors import AgentbusError, BadInput, Refused
+from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.store.asked.question import Question, of_record
@@ -80,6 +81,33 @@ def with_answer(sent: Sent, answer: Answer, revision: int) -> Write[Sent] | Sent
         "seen_at": text.now(),
     }
     return Write(sent.model_copy(update=update))
+
+
+async def replied(bus: Bus, claims: Claims, claim: Claim) -> tuple[Replies, Given | None]:
+    """Return what was said to a held task's question, and that its reader was given all of that.
+
+    Raises: as `with_answers`.
+    """
+    replies = await to_question(bus, claim.record)
+    told = claims.answers.get(claim.task.id)
+    return replies, told.given if told and told.mark == replies.mark and told.is_given else None
+
+
+def unread(task_id: str) -> Refused:
+    """Return the error of a step past replies that no answer has given its worker."""
+    return Refused(
+        f"What was asked about task {task_id} has a reply that this session was not shown. "
+        "Nothing was stored.",
+        hint="Call read_inbox: it shows the reply. Then report on the task.",
+    )
+
+
+async def missed(bus: Bus, record: Record, before: Replies) -> bool:
+    """Tell whether more was said to a record's question until its worker went on from that."""
+    with suppress(AgentbusError):  # the step is stored all the same
+        replies = await to_question(bus, record)
+        return bool(replies) and replies.mark != before.mark
+    return False
 
 
 async def with_answers(bus: Bus, claims: Claims, by: Call | None, inbox: Inbox) -> Inbox:

@@ -35,6 +35,12 @@ _SHOWN: Final = "it was shown to its reader, and wants no answer"
 _READ: Final = "the answer to its question was read"
 
 
+def is_any(claims: Claims) -> bool:
+    """Tell whether among held tasks are words, or replies that their workers get."""
+    words = (claim.task.expect == "nothing" for claim in claims.values())
+    return bool(claims.answers) or any(words)
+
+
 async def confirm(bus: Bus, claims: Claims, by: Call | None = None) -> None:
     """Note what has arrived as `by` tells; if that is None, all that was given.
 

@@ -30,6 +30,17 @@ async def note_what_arrived(session: Session, call: Call) -> None:
             await arrivals.confirm(session.bus, claims, call)
 
 
+async def note_at_any_call(session: Session, call: Call) -> None:
+    """Note the same by a call that may want nothing of the inbox, as far as that can be noted now.
+
+    Where answers gave nothing that is to be noted, nobody is asked or waited for.
+    """
+    given = any(result.given for result in session.outcomes.taken.values())
+    if given or any(map(arrivals.is_any, (session.claims, session.entrusted))):
+        with suppress(AgentbusError):  # it is given again
+            await note_what_arrived(session, call)
+
+
 class Turn:
     """What one call does at the inbox.
 

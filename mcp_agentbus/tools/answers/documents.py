@@ -48,7 +48,7 @@ def _receipt(receipt: Receipt, reader: Reader) -> dict[str, Any]:
     return data | {"reason": reader.hint(receipt.reason)} | note
 
 
-def of_published(published: Published) -> dict[str, Any]:
+def of_published(published: Published, reader: Reader = MODEL) -> dict[str, Any]:
     """Return what is stored now; `unchanged`, `late` and a note only where there is need."""
     data: dict[str, Any] = {"task_id": published.task_id, "state": published.state}
     if published.unchanged:
@@ -56,7 +56,7 @@ def of_published(published: Published) -> dict[str, Any]:
     if published.late:
         data["late"] = True
     if published.note:
-        data["note"] = published.note
+        data["note"] = reader.hint(published.note)
     return data
 
 
@@ -182,6 +182,7 @@ def of_life(life: Life) -> dict[str, Any]:
     data["history"] = [moment.model_dump(mode="json") for moment in life.history]
     if life.sent:
         data["expires_at"] = stamp(life.sent.expires_at)
+        data["deliver_at"] = stamp(life.sent.deliver_at) if life.sent.deliver_at else None
         answers = life.sent.answers
         data["answers"] = [{"at": stamp(each.at), "body": each.body} for each in answers]
         data["seen_at"] = stamp(life.sent.seen_at) if life.sent.seen_at else None

@@ -18,7 +18,7 @@ from typing import Final
 
 from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.ids import ROLE_PREFIX, address_of
-from mcp_agentbus.core.text import is_count, many
+from mcp_agentbus.core.text import is_count, many, now
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.publishing.published import Published
@@ -73,10 +73,10 @@ def _wake_text(receipt: Receipt) -> str:
     return f"wake: {receipt.wake}{why}."
 
 
-def published_text(published: Published) -> str:
+def published_text(published: Published, reader: Reader = MODEL) -> str:
     """Return what is stored now, in one line."""
     line = f"Task {published.task_id}: {published.state}."
-    return f"{line} {published.note}".rstrip()
+    return f"{line} {reader.hint(published.note)}".rstrip()
 
 
 def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
@@ -333,10 +333,8 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     how = reader.answers(*about)
     facts += words.asked(question, life.state, how)
     lines = [words.line(facts)]
-    if sent and record.expect == "answer":
-        seen = f"seen {words.when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
-        expires = f"expires {words.when(sent.expires_at)}"
-        lines.append(words.line([expires, *([f"its result: {seen}"] if record.ended else [])]))
+    if times := _times(life):
+        lines.append(words.line(times))
     said = [_of_task(life.task)] if life.task and not record.ended else []
     has_request = bool(said)
     words_of_worker = record.body or record.summary or record.artifacts or record.progress
@@ -362,6 +360,21 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
         room = layout.ROOM - sum(len(line) + 1 for line in lines) - _MORE_CHARS
         lines += ["", *layout.sequence(said, way, room, start=start)]
     return "\n".join(lines)
+
+
+def _times(life: Life) -> list[str]:
+    """Return from when a task is offered, when it expires, and whether its result was seen."""
+    sent, times = life.sent, []
+    if sent is None:
+        return []
+    if life.state == "stored" and sent.deliver_at and sent.deliver_at > now():
+        times.append(f"offered from {words.when(sent.deliver_at)}")
+    if life.record.expect == "answer":
+        times.append(f"expires {words.when(sent.expires_at)}")
+    if life.record.expect == "answer" and life.record.ended:
+        seen = f"seen {words.when(sent.seen_at)}" if sent.seen_at else "not yet seen by its sender"
+        times.append(f"its result: {seen}")
+    return times
 
 
 def start_of(cursor: str | None) -> int:

@@ -64,3 +64,13 @@ def test_what_is_no_status_is_refused_with_those_that_are():
         checked("done", {})
 
     assert refused.value.hint.startswith("Use one of working, completed,")
+
+
+@pytest.mark.parametrize("status", ["needs_input", "needs_approval"])
+@pytest.mark.parametrize("said", [{}, {"summary": " ", "body": "\n"}, {"progress": 40}], ids=str)
+def test_a_question_that_asks_nothing_is_refused(status, said):
+    with pytest.raises(BadInput, match="The question is empty") as refused:
+        checked(status, said)
+
+    assert "Say it in the summary" in refused.value.hint
+    assert checked(status, {**said, "artifacts": ["a.md"]})["artifacts"] == ("a.md",)

@@ -15,6 +15,16 @@ BEFORE = "It had been published before; nothing was stored again."
 FIRST = "Of what was said, 500 characters are kept after the task's next step."
 LATE = "It came after the task's deadline and is marked late."
 ANSWER = "The answer is stored; its worker is shown it at its next call."
+OVERTAKEN = (
+    "The answer is stored, and its worker went on in the same moment: it is shown it in the task's "
+    "life alone. Call task_life with this task_id to see whether that asks anew."
+)
+OVERDUE = "The task's deadline has passed: a result is stored all the same, marked late."
+REPLIED = "The question has a reply. Call read_inbox: it shows that."
+MISSED = (
+    "What was asked before has a reply, which came in the same moment. Call task_life with this "
+    "task_id to see it."
+)
 
 
 @pytest.mark.parametrize(
@@ -24,11 +34,22 @@ ANSWER = "The answer is stored; its worker is shown it at its next call."
         ("working", {}, ""),
         ("completed", {"late": True}, LATE),
         ("completed", {"unchanged": True}, BEFORE),
+        (
+            "cancelled", {"unchanged": True, "unkept": True},
+            "It was withdrawn already; this reason was not stored.",
+        ),
         ("completed", {"unchanged": True, "late": True}, f"{BEFORE} {LATE}"),
         ("completed", {"unchanged": True, "is_word": True}, arrivals.NOTHING_TO_ANSWER),
         ("working", {"unkept": True}, FIRST),
         ("needs_input", {"unkept": True}, FIRST),
+        ("working", {"overdue": True, "unkept": True}, f"{OVERDUE} {FIRST}"),
+        ("needs_input", {"unchanged": True, "overdue": True}, f"{BEFORE} {OVERDUE}"),
         ("needs_approval", {}, DECIDES),
+        ("needs_approval", {"unchanged": True}, f"{BEFORE} {DECIDES}"),
+        ("needs_approval", {"unchanged": True, "is_replied": True}, f"{BEFORE} {REPLIED}"),
+        ("needs_input", {"unchanged": True}, BEFORE),
+        ("needs_input", {"missed": True, "unkept": True}, f"{MISSED} {FIRST}"),
+        ("working", {"is_answer": True, "missed": True}, OVERTAKEN),
         ("needs_approval", {"unkept": True}, f"{DECIDES} {FIRST}"),
         ("needs_input", {"is_answer": True}, ANSWER),
         ("needs_approval", {"is_answer": True}, ANSWER),

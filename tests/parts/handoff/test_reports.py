@@ -2,12 +2,13 @@
 """What is told to who publishes on a task, whole, and who has the task then."""
 
 import asyncio
+import re
 from datetime import timedelta
 
 import pytest
 from messages import read_record as record_on
 
-from mcp_agentbus.core.text import now
+from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed, TooLarge, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -18,7 +19,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.records import read_record, write_record
+from mcp_agentbus.store.records import read_record, read_sent, write_record
 from mcp_agentbus.store.steps import step
 
 
@@ -41,7 +42,9 @@ async def test_each_step_is_told_and_the_same_again_as_no_new_one(world):
         return [await publish_result(session, task_id, status, **said) for _ in range(2)]
 
     assert await told(coder, "working") == [Published(task_id, "working")] * 2
-    assert await told(coder, "needs_input", body="?") == [Published(task_id, "needs_input")] * 2
+    assert await told(coder, "needs_input", body="?") == [
+        Published(task_id, "needs_input"), Published(task_id, "needs_input", unchanged=True),
+    ]  # fmt: skip
     assert await told(planner, "answered", body="!") == [
         Published(task_id, "needs_input", is_answer=True),
         Published(task_id, "needs_input", is_answer=True, unchanged=True),
@@ -97,6 +100,17 @@ async def test_a_withdrawal_is_told_and_the_same_again_as_no_new_one(world):
     ]
 
 
+async def test_of_a_second_reason_to_withdraw_it_is_told_that_it_is_not_stored(world):
+    planner, _, task_id = await sent(world)
+    whys = ["Not needed", "Not needed", "Done by hand", ""]
+
+    told = [await publish_result(planner, task_id, "cancelled", body=why) for why in whys]
+
+    assert [(each.unchanged, each.unkept) for each in told] == [
+        (False, False), (True, False), (True, True), (True, False),
+    ]  # fmt: skip
+
+
 async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_waiting_held_or_over(world):
     _, coder, task_id = await sent(world, expect="nothing")
     waits = await publish_result(coder, task_id, "completed")
@@ -121,6 +135,25 @@ async def test_what_comes_after_the_deadline_is_told_to_be_late_then_and_again(w
     assert told == [
         Published(task_id, "completed", late=True),
         Published(task_id, "completed", late=True, unchanged=True),
+    ]
+
+
+@pytest.mark.parametrize("status", ["working", "needs_input"])
+async def test_who_goes_on_after_the_deadline_is_told_that_a_result_counts_as_late(
+    world, elapse, status
+):
+    _, coder, task_id = await sent(world, expires_in_s=60)
+    await read_inbox(coder)
+    before = await publish_result(coder, task_id, status, summary="half?")
+    elapse(61)
+
+    told = [await publish_result(coder, task_id, status, summary=said) for said in ("half?", "?")]
+
+    asks = status == "needs_input"
+    assert before == Published(task_id, status)
+    assert told == [
+        Published(task_id, status, unchanged=asks, overdue=True),
+        Published(task_id, status, overdue=True),
     ]
 
 
@@ -204,3 +237,13 @@ async def test_a_task_of_which_only_rubbish_is_written_is_not_known(world):
 
     with pytest.raises(UnknownTask, match="was looked for among"):
         await publish_result(coder, task_id, "failed")
+
+
+async def test_who_answers_what_is_scheduled_is_told_from_when_it_is_offered(world):
+    planner, coder, task_id = await sent(world, deliver_in_s=60)
+    kept, _ = await read_sent(world.bus, planner.me.id, coder.me.id, task_id)
+
+    with pytest.raises(NotClaimed, match=f"from {re.escape(stamp(kept.deliver_at))} on") as early:
+        await publish_result(coder, task_id, "completed")
+
+    assert early.value.hint == "Call read_inbox then: it claims waiting tasks."

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A task has one end: what may be written over what stands, as a table."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -52,6 +53,7 @@ def by_worker(state, **fields):
 CANCEL = Step("cancelled", "planner", FIRST, changes={"reason": "its sender withdrew it"})
 EXPIRE = Step("expired", "planner", FIRST, changes={"reason": "its deadline passed"})
 WORKING, DONE = by_worker("working"), by_worker("completed")
+ASKING = by_worker("needs_input")
 
 TABLE = [
     # what stands                                   wanted   outcome
@@ -67,6 +69,11 @@ TABLE = [
     (stands("working", OTHER),                      EXPIRE,  Write),
     (stands("stored", ""),                          DONE,    Lost),
     (stands("stored", ""),                          CANCEL,  Write),
+    (stands("needs_input", **SAYS),                 ASKING,  Same),
+    (stands("needs_input", summary="215 tests?"),   ASKING,  Write),
+    (stands("needs_approval", **SAYS),              ASKING,  Write),
+    (stands("needs_input", OTHER, **SAYS),          ASKING,  Lost),
+    (stands("working", **SAYS),                     WORKING, Write),
     (stands("completed", **SAYS),                   DONE,    Same),
     (stands("completed", summary="215 tests"),      DONE,    Lost),
     (stands("completed", OTHER, **SAYS),            DONE,    Lost),
@@ -95,6 +102,12 @@ def _name(value):
 @pytest.mark.parametrize(("found", "wanted", "outcome"), TABLE, ids=_name)
 def test_what_a_step_may_do_depends_on_what_stands(found, wanted, outcome):
     assert type(next_record(found, wanted, NOW)) is outcome
+
+
+def test_what_was_read_to_a_question_lets_its_worker_ask_the_same_anew():
+    anew = replace(ASKING, anew=True)
+
+    assert type(next_record(stands("needs_input", **SAYS), anew, NOW)) is Write
 
 
 @pytest.mark.promise(32)

@@ -10,6 +10,7 @@ import messages
 import pytest
 
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import stamp
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import Inbox, Item, read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import Life, task_life
@@ -20,7 +21,7 @@ from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Moment, Receipt, Record
-from mcp_agentbus.tools.answers import documents, layout, render
+from mcp_agentbus.tools.answers import documents, layout, render, words
 from mcp_agentbus.tools.answers.roster import roster_text
 
 _REST = re.compile(r"the rest: read_inbox\(task_id='(\w+)', cursor='(\d+)'\)")
@@ -349,3 +350,17 @@ def test_who_got_a_result_as_well_is_told_who_answers_what_is_asked(state, decid
         assert "planner answers that" in shown
         assert "answered" not in shown
         assert shown.count("agentbus approve t1") == decides
+
+
+@pytest.mark.parametrize("expect", ["answer", "nothing"])
+async def test_a_scheduled_tasks_life_says_to_both_from_when_it_is_offered(world, expect):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    options = {"deliver_in_s": 3600, "expect": expect}
+    [receipt] = await send_task(planner, coder.me.id, "Later", "x", **options)
+
+    for reader in (planner, coder):
+        life = await task_life(reader, receipt.task_id)
+        assert f"offered from {words.when(receipt.deliver_at)}" in render.life_text(life)
+        assert documents.of_life(life)["deliver_at"] == stamp(receipt.deliver_at)
+    await publish_result(planner, receipt.task_id, "cancelled")
+    assert "offered from" not in render.life_text(await task_life(planner, receipt.task_id))

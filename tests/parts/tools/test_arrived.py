@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whichever tool a session calls next, what it was shown before has arrived."""
+
+import asyncio
+
+import pytest
+
+from mcp_agentbus.handoff.results import publish_result
+from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.tools.catalog import TOOLS
+
+CALLS = {
+    "list_agents": {},
+    "send_task": {"to": "planner", "subject": "More", "body": "x"},
+    "publish_result": {"task_id": "other", "status": "working"},
+    "read_inbox": {"task_id": "task"},
+}
+
+
+async def _no_progress(*_):
+    pass
+
+
+async def call(session, tool, **arguments):
+    """Call a tool as a client does that waits for its answer."""
+    this = session.calls.begin()
+    answer = await TOOLS[tool].run(session, arguments, _no_progress, call=this)
+    this.answered()
+    return answer
+
+
+async def sent(world, **options):
+    """Return the sessions of sender and addressee, and the id of a task between them."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Do it", "x", **options)
+    return planner, coder, receipt.task_id
+
+
+def arguments_of(tool, task_id, other, to):
+    named = {"task": task_id, "other": other, "planner": to}
+    return {name: named.get(value, value) for name, value in CALLS[tool].items()}
+
+
+@pytest.mark.parametrize("tool", CALLS)
+async def test_a_result_that_was_shown_counts_as_seen_at_the_next_call_of_any_tool(world, tool):
+    planner, coder, task_id = await sent(world)
+    [held] = await send_task(coder, planner.me.id, "Mine", "x")
+    await publish_result(coder, task_id, "completed")
+    await call(planner, "read_inbox")
+
+    before, _ = await read_sent(world.bus, planner.me.id, coder.me.id, task_id)
+    await call(planner, tool, **arguments_of(tool, task_id, held.task_id, coder.me.id))
+    after, _ = await read_sent(world.bus, planner.me.id, coder.me.id, task_id)
+
+    assert (before.seen_at, after.seen_at is not None) == (None, True)
+
+
+async def test_a_word_that_was_shown_is_over_and_who_was_answered_is_at_work(world):
+    planner, coder, task_id = await sent(world)
+    await call(coder, "read_inbox")
+    await publish_result(coder, task_id, "needs_input", summary="Which branch?")
+    await publish_result(planner, task_id, "answered", body="main")
+    [word] = await send_task(planner, coder.me.id, "By the way", "x", expect="nothing")
+    assert "main" in (await call(coder, "read_inbox")).text
+    await call(coder, "list_agents")
+
+    async def state(task_id):
+        return (await read_record(world.bus, planner.me.id, coder.me.id, task_id))[0].state
+
+    assert [await state(each) for each in (word.task_id, task_id)] == ["completed", "working"]
+
+
+async def test_what_gave_nothing_before_waits_for_nobody(world):
+    planner = await world.session("planner")
+    await call(planner, "read_inbox")
+
+    async with planner.lock, asyncio.timeout(5):
+        await call(planner, "list_agents")
