@@ -307,7 +307,7 @@ class Session:
         async with self.lock:
             if self.successor:
                 return
-            ended = self.claims.finished
+            ended = self.claims.ways.deepest
             way = said_of(ended) if ended else None
             claims = await self.claims.hand_over(successor)
             outcomes = await self.outcomes.hand_over()

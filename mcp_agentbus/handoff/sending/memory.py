@@ -19,7 +19,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusable, write_whole
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.sending.cause import Finished, said_of, way_in
+from mcp_agentbus.handoff.sending.cause import Finished, said_of, way_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.store.task import Task
@@ -82,7 +82,7 @@ class CauseMemory:
             check_private(self._path)
             document = text.from_json(read_whole(self._path) or "{}")
             if ended := document.get("ended"):
-                self._claims.recall(*way_in(ended))
+                self._claims.recall(*way_of(ended))
         except FileNotFoundError:
             if not make:
                 return
@@ -97,11 +97,11 @@ class CauseMemory:
             _log.warning("%s", unusable(error, self._path, done="read"))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             _log.warning("%s says nothing of use: %s", self._path, error)
-        self._noted = self._claims.finished
+        self._noted = self._claims.ways.deepest
 
     def note(self) -> None:
         """Write down the end of a task, if there was one."""
-        ended = self._claims.finished
+        ended = self._claims.ways.deepest
         if ended and ended is not self._noted:
             self._noted = ended
             document = json.dumps({"ended": said_of(ended)}, sort_keys=True)

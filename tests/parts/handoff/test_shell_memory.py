@@ -98,7 +98,7 @@ def test_what_a_call_reports_on_is_noted_unless_the_session_does_that_itself(
     task = read_task().model_copy(update={"chain": ("planner",), "hops": 4})
     remember(one, task)
 
-    at = one.claims.finished.at
+    at = one.claims.ways.deepest.at
     assert one.claims.cause() == (("planner",), 4)
     assert file.exists() is not leased
     if not leased:
@@ -139,7 +139,7 @@ def test_an_empty_file_says_nothing_and_is_no_fault(file, caplog):
     claims = Claims(None, "coder", "session-1")
     CauseMemory(file, claims).recall()
 
-    assert (claims.finished, caplog.messages) == (None, [])
+    assert (claims.ways.deepest, caplog.messages) == (None, [])
 
 
 def test_a_file_that_cannot_be_used_is_told_of_and_gone_on_without(tmp_path, file, caplog):
@@ -185,7 +185,7 @@ async def test_a_shells_session_is_a_lease_under_its_name_that_goes_on_and_notes
 
     def work(one):
         found = (one.id, one.leased, one.claims.cause())
-        one.claims.end(one.claims.hold(Claim(read_task(), None, read_record(), 1)).task)
+        one.claims.end(read_task().model_copy(update={"hops": 3}))
         return found
 
     known = await ran(bus, tmp_path, work)
@@ -193,7 +193,7 @@ async def test_a_shells_session_is_a_lease_under_its_name_that_goes_on_and_notes
     assert known == (session_id("coder", tmp_path), True, (("planner",), 2))
     later = Claims(None, "coder", "session-2")
     CauseMemory(file, later).recall()
-    assert later.cause() == (read_task().chain, read_task().hops)
+    assert later.cause() == (read_task().chain, 3)
 
 
 async def test_of_a_command_that_leaves_tasks_held_its_shell_is_noted(bus, tmp_path, monkeypatch):
