@@ -84,6 +84,8 @@ class Claims(Mapping[str, Claim]):
         self._found_at: datetime | None = None
         #: Called whenever the claims change, for who keeps them elsewhere.
         self.on_change: Callable[[], None] | None = None
+        #: As well, and when `ways` change: for who notes what this goes on from.
+        self.on_way: Callable[[], None] = lambda: None
 
     def __getitem__(self, task_id: str) -> Claim:
         return self._held[task_id]
@@ -163,8 +165,10 @@ class Claims(Mapping[str, Claim]):
     def recall(self, chain: Iterable[str], hops: int, at: datetime) -> None:
         """Go on as well from a task that ended then, as by an earlier process of the session."""
         self.ways.add(earlier(chain, hops, at))
+        self.on_way()
 
     def _changed(self) -> None:
+        self.on_way()
         if self.on_change:
             self.on_change()
 
@@ -286,7 +290,8 @@ class Claims(Mapping[str, Claim]):
             self.hold(replace(claim, found=True))
             if claim.record.state in ASKING:
                 self._given[claim.task.id] = Given(claim.record.updated_at)
-        self._found_at = found_at
+        self._found_at, self.ways.held_before = found_at, None
+        self.on_way()
 
     def missed(self, claim: Claim) -> bool:
         """Tell whether a claim of this session was there when `find` did not find it.

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.store.task import HOPS_MAX, Task, utc
+from mcp_agentbus.store.task import CLAIM_MAX_S, HOPS_MAX, Task, utc
 
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
@@ -35,7 +35,15 @@ class Finished:
     @property
     def goes_on(self) -> bool:
         """Whether what is sent now still counts as caused by it."""
-        return time.monotonic() - self.at_monotonic < CAUSE_LINGERS_S
+        return self._is_younger(CAUSE_LINGERS_S)
+
+    @property
+    def may_be_held(self) -> bool:
+        """Whether a shell that held it then may hold it yet."""
+        return self._is_younger(CLAIM_MAX_S)
+
+    def _is_younger(self, than_s: float) -> bool:
+        return time.monotonic() - self.at_monotonic < than_s
 
     def is_hidden_by(self, other: Finished) -> bool:
         """Whether it is never the deepest, as the other one is as deep and goes on as long."""
@@ -48,6 +56,8 @@ class Ways:
     def __init__(self) -> None:
         #: Those that are, or will be, the deepest that goes on: one of each number of hops at most.
         self.lately: tuple[Finished, ...] = ()
+        #: The deepest that its shell held when a command looked last; None once this one has.
+        self.held_before: Finished | None = None
 
     def add(self, way: Finished) -> None:
         """Go on from there as well."""
@@ -67,7 +77,8 @@ class Ways:
         The deepest counts of what is held and what was ended lately: else a small task, held or
         ended beside it, would begin the count of a circle anew.
         """
-        ways: list[Task | Finished] = [*held, *([self.deepest] if self.deepest else [])]
+        before = self.held_before if self.held_before and self.held_before.may_be_held else None
+        ways: list[Task | Finished] = [*held, *filter(None, (before, self.deepest))]
         deepest = max(ways, key=lambda way: way.hops, default=None)
         return (deepest.chain, deepest.hops) if deepest else ((), -1)
 

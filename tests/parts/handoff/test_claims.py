@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.call import Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.sending import cause
 from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S
-from mcp_agentbus.handoff.sending.memory import CauseMemory
+from mcp_agentbus.handoff.sending.noted import CauseMemory
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
 from mcp_agentbus.store.subjects import TASKS
 
