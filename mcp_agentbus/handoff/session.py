@@ -360,7 +360,7 @@ class Session:
     def _leave_way(self) -> None:
         """Note what its only call had at hand: its client's next one may be another session's."""
         chain, hops = self.claims.cause()
-        if self.calls.count == 1 and hops >= 0:
+        if self.calls.made == 1 and hops >= 0:
             file = file_of(self.bus.settings.state_dir, self.me.id)
             note_ended(file, earlier(chain, hops, text.now()))
 

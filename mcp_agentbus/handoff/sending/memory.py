@@ -57,5 +57,5 @@ def _noted(path: Path) -> Ways:
 def remember(session: Session, task: Task) -> None:
     """Note by what way a task came of which a call reports that may be its session's only one."""
     session.claims.recall(task.chain, task.hops, text.now())
-    if not session.leased and session.calls.count <= 1:
+    if not session.leased and session.calls.made <= 1:
         note_ended(file_of(session.bus.settings.state_dir, session.me.id), at_end(task))

@@ -98,11 +98,14 @@ async def test_the_deepest_counts_whoever_has_it(opened):
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize("ends", [0, 1, 2])
 async def test_what_a_call_of_its_own_had_at_hand_is_a_cause_for_the_next_server(
-    opened, state, calls
+    opened, state, calls, ends
 ):
     async with opened(calls=calls) as first:
         hold(first, 2)
+        for _ in range(ends):
+            first.calls.end()
         await first.close()
     async with opened() as second:
         assert cause(second) == ((("planner",), 2) if calls == 1 else NOTHING)
@@ -163,6 +166,25 @@ async def test_a_shell_may_hold_for_two_hours_what_no_command_has_looked_at_sinc
         shell.claims.end(task(0, "boss"))
         assert cause(one) == cause(shell)
         assert cause(one)[0] == (of_shell or ("boss",))
+
+
+async def test_what_a_command_has_looked_for_and_not_found_its_shell_holds_no_more(opened, state):
+    async with opened("a shell") as first:
+        hold(first, 2)
+    file = file_of(state, "coder")
+    async with opened("a shell") as second:
+        before = ways_in(file).held_before
+        await second.claims.find([])
+
+        assert (before.hops, second.claims.ways.held_before) == (2, None)
+    assert ways_in(file).held_before is None
+
+
+async def test_what_a_shell_was_shown_of_anothers_result_is_a_cause_for_its_next_command(opened):
+    async with opened("a shell") as first:
+        first.claims.recall(["lead"], 2, text.now())
+    async with opened("a shell") as second:
+        assert cause(second) == (("lead",), 2)
 
 
 async def test_to_look_for_a_cause_makes_no_file(opened, tmp_path):
