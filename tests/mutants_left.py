@@ -54,10 +54,10 @@ LEFT: dict[str, str] = {
     "answer is as good.",
     "mcp_agentbus/handoff/results.py: await session.bus.extend(claim.delivery): it is not done": "The "
     "session's keeper says it every 5 s, and the server waits for 30.",
-    "mcp_agentbus/handoff/sending/memory.py: write_whole(self._path, document.encode(), "
+    "mcp_agentbus/handoff/sending/noted.py: write_whole(path, _as_one(path) + line, "
     "durable=False): it is not told `durable`": "It lasts beyond a loss of power, which is more than "
     "is promised.",
-    "mcp_agentbus/handoff/sending/memory.py: write_whole(self._path, document.encode(), "
+    "mcp_agentbus/handoff/sending/noted.py: write_whole(path, _as_one(path) + line, "
     "durable=False): it is True": "The same.",
     "mcp_agentbus/wakes/backlog.py: offered = consumer.last if consumer else 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",

@@ -45,15 +45,15 @@ class Calls:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        #: How many have come.
-        self.count = 0
+        #: How many have come, and how many of them were no end.
+        self.count, self.made = 0, 0
         #: What stands for the end of whoever calls; None: it goes on, or was cut off.
         self.ended: Call | None = None
         self._by_key: dict[Hashable, Call] = {}
 
     def begin(self, key: Hashable = None) -> Call:
         """Note that a call has come; `key` is by what `get` finds it."""
-        self.count += 1
+        self.count, self.made = self.count + 1, self.made + 1
         call = Call(self, self.count, self._clock())
         if key is not None:
             self._by_key.pop(key, None)
@@ -65,6 +65,7 @@ class Calls:
     def end(self) -> None:
         """Note that whoever calls has read what it was answered so far, and calls no more."""
         self.ended = self.begin()
+        self.made -= 1
 
     def given_up(self) -> Call:
         """Return a call of an earlier server, whose answers are doubtful to all that come here."""

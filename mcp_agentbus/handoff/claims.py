@@ -26,7 +26,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, SHELL_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.handoff.call import Answered, Call, Given
-from mcp_agentbus.handoff.sending.cause import Finished, at_end, earlier
+from mcp_agentbus.handoff.sending.cause import Ways, at_end, earlier
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading import consumers, read_back
@@ -78,11 +78,14 @@ class Claims(Mapping[str, Claim]):
         self.answers: dict[str, Answered] = {}
         #: What it held when its deadline passed, by id: a result of that still counts, as late.
         self.expired: dict[str, Claim] = {}
-        self.finished: Finished | None = None
+        #: How the tasks had come that it has ended, or no longer holds.
+        self.ways = Ways()
         #: When `find` was told what the session holds; None: it was not called.
         self._found_at: datetime | None = None
         #: Called whenever the claims change, for who keeps them elsewhere.
         self.on_change: Callable[[], None] | None = None
+        #: As well, and when `ways` change: for who notes what this goes on from.
+        self.on_way: Callable[[], None] = lambda: None
 
     def __getitem__(self, task_id: str) -> Claim:
         return self._held[task_id]
@@ -102,8 +105,9 @@ class Claims(Mapping[str, Claim]):
         return held
 
     def let_go(self, task_id: str) -> None:
-        """Forget a claim."""
-        self._held.pop(task_id, None)
+        """Forget a claim, but not by what way its task came: however it went, it was at hand."""
+        if claim := self._held.pop(task_id, None):
+            self.ways.add(at_end(claim.task))
         self._given.pop(task_id, None)
         self.answers.pop(task_id, None)
         self._changed()
@@ -115,8 +119,8 @@ class Claims(Mapping[str, Claim]):
         self.let_go(claim.task.id)
 
     def end(self, task: Task) -> None:
-        """Forget the claim of a task that this session has ended, but not by what way it came."""
-        self.finished = at_end(task)
+        """Forget the claim of a task that this session has ended, which it may not have held."""
+        self.ways.add(at_end(task))
         self.expired.pop(task.id, None)
         self.let_go(task.id)
 
@@ -159,20 +163,18 @@ class Claims(Mapping[str, Claim]):
             self._given[task_id] = replace(given, call=None)
 
     def recall(self, chain: Iterable[str], hops: int, at: datetime) -> None:
-        """Go on from the task that an earlier process of the session ended last."""
-        self.finished = earlier(chain, hops, at)
+        """Go on as well from a task that ended then, as by an earlier process of the session."""
+        self.ways.add(earlier(chain, hops, at))
+        self.on_way()
 
     def _changed(self) -> None:
+        self.on_way()
         if self.on_change:
             self.on_change()
 
     def cause(self) -> tuple[tuple[str, ...], int]:
         """Return the chain and hops that a task sent now continues; ((), -1) if none."""
-        if self._held:
-            deepest = max((claim.task for claim in self._held.values()), key=lambda task: task.hops)
-            return deepest.chain, deepest.hops
-        ended = self.finished
-        return (ended.chain, ended.hops) if ended and ended.goes_on else ((), -1)
+        return self.ways.cause(claim.task for claim in self._held.values())
 
     async def give_back(
         self, claim: Claim, *, counts: bool, reason: str, note: str = ""
@@ -288,7 +290,8 @@ class Claims(Mapping[str, Claim]):
             self.hold(replace(claim, found=True))
             if claim.record.state in ASKING:
                 self._given[claim.task.id] = Given(claim.record.updated_at)
-        self._found_at = found_at
+        self._found_at, self.ways.held_before = found_at, None
+        self.on_way()
 
     def missed(self, claim: Claim) -> bool:
         """Tell whether a claim of this session was there when `find` did not find it.

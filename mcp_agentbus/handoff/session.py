@@ -35,8 +35,10 @@ from mcp_agentbus.handoff.living.succession import Succession
 from mcp_agentbus.handoff.looking.old_names import under_old_names
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.cause import said_of, way_of
+from mcp_agentbus.handoff.sending.cause import earlier, said_of, way_of
+from mcp_agentbus.handoff.sending.noted import CauseMemory, note_ended, of_sessions
 from mcp_agentbus.handoff.sending.rate import SendRate
+from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store import roster, streams, subjects
@@ -121,6 +123,9 @@ class Session:
         """Be this agent, with nothing claimed, sent or met yet."""
         self.me = me
         self.claims = Claims(self.bus, self.me.id, self.id)
+        if not self.leased:
+            file = of_sessions(self.bus.settings.state_dir, me.id)
+            self.claims.on_way = CauseMemory(file, self.claims).note
         self.entrusted = Claims(self.bus, self.me.id, "")
         self.outcomes = Outcomes(self.bus, self.me.id, self.id)
         self.known = Addressees(self.bus, self.me.id)
@@ -307,7 +312,7 @@ class Session:
         async with self.lock:
             if self.successor:
                 return
-            ended = self.claims.finished
+            ended = self.claims.ways.deepest
             way = said_of(ended) if ended else None
             claims = await self.claims.hand_over(successor)
             outcomes = await self.outcomes.hand_over()
@@ -344,12 +349,20 @@ class Session:
         """
         self._ended = True
         self.watches.note(*EVERYTHING)  # whoever waits here is told at once
+        self._leave_way()
         try:
             await self._end(_END_TIMEOUT_S + _GIVEN_BACK_S * len(self.claims))
         finally:
             with suppress(AgentbusError, TimeoutError):
                 async with asyncio.timeout(_END_TIMEOUT_S):
                     await self._ending.aclose()
+
+    def _leave_way(self) -> None:
+        """Note what its only call had at hand: its client's next one may be another session's."""
+        chain, hops = self.claims.cause()
+        if self.calls.made == 1 and hops >= 0:
+            file = file_of(self.bus.settings.state_dir, self.me.id)
+            note_ended(file, earlier(chain, hops, text.now()))
 
     async def _end(self, within_s: float) -> None:
         """Do at its end what takes time, as far as there is so much."""

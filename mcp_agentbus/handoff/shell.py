@@ -24,7 +24,7 @@ from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.ids import ROLE_PREFIX, Agent
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.sending.memory import CauseMemory
+from mcp_agentbus.handoff.sending.noted import CauseMemory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of, session_id
 from mcp_agentbus.store import roster
@@ -53,7 +53,7 @@ async def shell_session(
         path = file_of(folder, agent.id)
         memory = CauseMemory(path, session.claims)
         memory.recall()
-        session.claims.on_change = memory.note
+        session.claims.on_way = memory.note
         try:
             yield session
         finally:

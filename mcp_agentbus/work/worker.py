@@ -47,7 +47,6 @@ from mcp_agentbus.errors import (
 )
 from mcp_agentbus.handoff.publishing.details import Details
 from mcp_agentbus.handoff.results import publish_result
-from mcp_agentbus.handoff.sending import memory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
@@ -276,7 +275,6 @@ class Worker:
         if self._stopped.is_set():  # before anybody knew of this task
             job.unwanted.set()
         note("taken", task=task.id, sender=task.sender, attempt=item.attempt)
-        memory.remember(self.session, task)
         state: _DoneState = "over"
         try:
             if await self._published(job, "working"):
@@ -381,7 +379,6 @@ class Worker:
         if not jobs:
             return
         await self.session.called()
-        memory.remember(self.session, max((job.task for job in jobs), key=lambda task: task.hops))
         claims = self.session.claims
         async with self.session.lock:
             await claims.check([claims[job.task.id] for job in jobs if job.task.id in claims])

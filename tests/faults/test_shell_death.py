@@ -18,8 +18,8 @@ from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending import memory
-from mcp_agentbus.handoff.sending.memory import CauseMemory
+from mcp_agentbus.handoff.sending import noted
+from mcp_agentbus.handoff.sending.noted import CauseMemory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import subjects
@@ -387,7 +387,7 @@ def test_a_memory_that_is_anothers_is_said_with_what_mends_it(tmp_path, monkeypa
     def refused(_):
         raise PermissionError(errno.EACCES, "Permission denied", str(file))
 
-    monkeypatch.setattr(memory, "check_private", refused)
+    monkeypatch.setattr(noted, "check_private", refused)
     CauseMemory(file, Claims(None, "coder", "s1")).recall()
 
     assert f"{file} cannot be read: Permission denied. Hint: " in caplog.text

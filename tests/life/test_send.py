@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -16,6 +17,8 @@ from mcp_agentbus.errors import BadInput, HopLimit, InboxFull, UnknownAgent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store import streams as topology
 from mcp_agentbus.store.records import read_sent
@@ -299,6 +302,27 @@ async def test_work_handed_round_in_a_circle_stops_loudly(world):
 
     assert "Nothing was sent" in refused.value.message
     assert "->" in refused.value.message
+
+
+@pytest.mark.promise(36)
+@pytest.mark.parametrize("by_shell", ["sends", "reads"])
+async def test_a_circle_of_agents_that_read_in_one_way_and_send_in_the_other_stops(world, by_shell):
+    """By a session of their host, and by commands that it types in a shell."""
+    agents = [(await world.session(name)).me for name in ("a", "b")]
+    state = world.bus.settings.state_dir
+    async with AsyncExitStack() as open_:
+        served = [await open_.enter_async_context(Session(world.bus, me)) for me in agents]
+        typed = [
+            await open_.enter_async_context(shell_session(world.bus, me, state)) for me in agents
+        ]
+        readers, senders = (served, typed) if by_shell == "sends" else (typed, served)
+        await send_task(senders[0], agents[1].id, "Pass it on", "x")
+        for hop in range(1, HOPS_MAX + 2):
+            [item] = (await read_inbox(readers[hop % 2])).tasks
+            assert item.task.hops == hop - 1
+            with pytest.raises(HopLimit) if hop > HOPS_MAX else nullcontext():
+                await send_task(senders[hop % 2], agents[(hop + 1) % 2].id, "Pass it on", "x")
+            await publish_result(readers[hop % 2], item.task.id, "completed")
 
 
 @pytest.mark.promise(36)

@@ -52,6 +52,7 @@ async def keep(session: Kept) -> None:
     while not session.is_over:
         await asyncio.sleep(roster.BEAT_S)
         try:
+            session.claims.on_way()  # what it holds is a cause still
             await _said_and_extended(session)
             if session.is_over:
                 return

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a task that is sent now goes on from: how the task had come that its sender ended last.
+"""What a task that is sent now goes on from: how the tasks had come that its sender had lately.
 
->>> finished = at_end(task)
->>> finished.goes_on
-True
+>>> ways = Ways()
+>>> ways.add(at_end(task))
+>>> ways.cause(held=())
+(('planner',), 1)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from mcp_agentbus.core import ids, text
-from mcp_agentbus.store.task import HOPS_MAX, Task, utc
+from mcp_agentbus.store.task import CLAIM_MAX_S, HOPS_MAX, Task, utc
 
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
@@ -23,7 +24,7 @@ CAUSE_LINGERS_S: Final = 600
 
 @dataclass(frozen=True)
 class Finished:
-    """How the task had come that a session ended last: what it sends next may go on from there."""
+    """How a task had come that a session has ended: what it sends next may go on from there."""
 
     chain: tuple[str, ...]
     hops: int
@@ -34,7 +35,52 @@ class Finished:
     @property
     def goes_on(self) -> bool:
         """Whether what is sent now still counts as caused by it."""
-        return time.monotonic() - self.at_monotonic < CAUSE_LINGERS_S
+        return self._is_younger(CAUSE_LINGERS_S)
+
+    @property
+    def may_be_held(self) -> bool:
+        """Whether a shell that held it then may hold it yet."""
+        return self._is_younger(CLAIM_MAX_S)
+
+    def _is_younger(self, than_s: float) -> bool:
+        return time.monotonic() - self.at_monotonic < than_s
+
+    def is_hidden_by(self, other: Finished) -> bool:
+        """Whether it is never the deepest, as the other one is as deep and goes on as long."""
+        return other.hops >= self.hops and other.at_monotonic >= self.at_monotonic
+
+
+class Ways:
+    """How the tasks had come that a session has ended lately, whatever it has ended since."""
+
+    def __init__(self) -> None:
+        #: Those that are, or will be, the deepest that goes on: one of each number of hops at most.
+        self.lately: tuple[Finished, ...] = ()
+        #: The deepest that its shell held when a command looked last; None once this one has.
+        self.held_before: Finished | None = None
+
+    def add(self, way: Finished) -> None:
+        """Go on from there as well."""
+        if not any(way.is_hidden_by(each) for each in self.lately):
+            kept = (each for each in self.lately if each.goes_on and not each.is_hidden_by(way))
+            self.lately = (*kept, way)
+
+    @property
+    def deepest(self) -> Finished | None:
+        """The one by which most agents were passed, of those that go on."""
+        going_on = (each for each in self.lately if each.goes_on)
+        return max(going_on, key=lambda way: way.hops, default=None)
+
+    def cause(self, held: Iterable[Task]) -> tuple[tuple[str, ...], int]:
+        """Return the chain and hops that a task sent now continues; ((), -1) if none.
+
+        The deepest counts of what is held and what was ended lately: else a small task, held or
+        ended beside it, would begin the count of a circle anew.
+        """
+        before = self.held_before if self.held_before and self.held_before.may_be_held else None
+        ways: list[Task | Finished] = [*held, *filter(None, (before, self.deepest))]
+        deepest = max(ways, key=lambda way: way.hops, default=None)
+        return (deepest.chain, deepest.hops) if deepest else ((), -1)
 
 
 def at_end(task: Task) -> Finished:
@@ -50,26 +96,17 @@ def earlier(chain: Iterable[str], hops: int, at: datetime) -> Finished:
 
 def said_of(finished: Finished) -> dict[str, Any]:
     """Return how a task had come that a session ended, as that session says it; for JSON."""
-    return {"chain": finished.chain, "hops": finished.hops, "at": finished.at.isoformat()}
-
-
-def way_in(ended: Mapping[str, Any]) -> tuple[list[str], int, datetime]:
-    """Return what was said so, as it was written: for what this user's own process has said.
-
-    Raises:
-        ValueError, LookupError, TypeError: it says something else.
-    """
-    at = utc(datetime.fromisoformat(ended["at"]))
-    return [*map(str, ended["chain"])], int(ended["hops"]), at
+    at = min(finished.at, text.now())  # a clock that was ahead would have it go on for ever
+    return {"chain": finished.chain, "hops": finished.hops, "at": at.isoformat()}
 
 
 def way_of(ended: Mapping[str, Any]) -> tuple[list[str], int, datetime]:
-    """Return the same of what came over the bus, where anybody may have said it.
+    """Return what was said so, where anybody may have said it.
 
     Raises:
         ValueError, LookupError, TypeError: it says something else.
     """
-    chain, hops, at = way_in(ended)
+    at, hops = utc(datetime.fromisoformat(ended["at"])), int(ended["hops"])
     if not 0 <= hops <= HOPS_MAX:
         raise ValueError("no task comes so far")
-    return [*filter(ids.is_agent, chain)], hops, at
+    return [*filter(ids.is_agent, map(str, ended["chain"]))], hops, at

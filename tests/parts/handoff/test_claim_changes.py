@@ -362,11 +362,11 @@ async def test_another_session_has_all_that_is_handed_over_and_of_the_rest_the_s
 def test_what_a_session_ended_is_a_cause_from_then_on_whatever_its_clock_is_set_to(claims):
     for at, ago_s in ((NOW - timedelta(seconds=90), 90), (NOW + timedelta(hours=1), 0)):
         claims.recall(["planner"], 2, at)
-        assert claims.finished == Finished(("planner",), 2, at, 5000.0 - ago_s)
+        assert claims.ways.deepest == Finished(("planner",), 2, at, 5000.0 - ago_s)
 
     held = claims.hold(claim())
     claims.end(held.task.model_copy(update={"chain": ("boss", "planner"), "hops": 3}))
-    assert claims.finished == Finished(("boss", "planner"), 3, NOW, 5000.0)
+    assert claims.ways.deepest == Finished(("boss", "planner"), 3, NOW, 5000.0)
     assert list(claims) == []
 
 

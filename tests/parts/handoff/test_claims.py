@@ -2,6 +2,7 @@
 """What a session remembers of its claims, and what it says to be the cause of a new task."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from messages import read_record, read_task
@@ -10,8 +11,9 @@ from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff.call import Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.sending import cause
 from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S
-from mcp_agentbus.handoff.sending.memory import CauseMemory
+from mcp_agentbus.handoff.sending.noted import CauseMemory
 from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
 from mcp_agentbus.store.subjects import TASKS
 
@@ -23,6 +25,14 @@ DELIVERY = Delivery("agentbus.coder.tasks.high.planner", b"{}", {}, TOKEN, TASKS
 @pytest.fixture
 def claims():
     return Claims(None, "coder", "session-1")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock by which an end goes on being a cause."""
+    clock = SimpleNamespace(at=5000.0, monotonic=lambda: clock.at)
+    monkeypatch.setattr(cause, "time", clock)
+    return clock
 
 
 def claim(task_id, *, hops=0, revision=1):
@@ -98,17 +108,55 @@ def test_what_a_session_sends_is_caused_by_the_deepest_task_that_it_holds(claims
     assert claims.cause() == (("of-b",), 3)
 
 
-@pytest.mark.parametrize(
-    ("finished", "chain"), [(True, ("of-a",)), (False, ())], ids=["ended", "given back"]
-)
-def test_a_task_that_was_just_ended_is_still_a_cause(claims, finished, chain):
-    held = claims.hold(claim("a"))
-    if finished:
-        claims.end(held.task)
-    else:
-        claims.let_go("a")
+@pytest.mark.parametrize("how", ["ended", "given back", "lost", "ended, and never held"])
+def test_a_task_that_was_just_at_hand_is_still_a_cause_however_it_went(claims, how):
+    a = claim("a")
+    if "never" not in how:
+        claims.hold(a)
+    {
+        "given back": lambda: claims.let_go("a"),
+        "lost": lambda: claims.lose(a, a.record),
+    }.get(how, lambda: claims.end(a.task))()
 
-    assert claims.cause()[0] == chain
+    assert claims.cause() == (("of-a",), 0)
+
+
+@pytest.mark.parametrize("beside", ["held", "ended before", "ended since", "recalled"])
+def test_a_small_task_beside_does_not_begin_the_count_of_a_deep_one_anew(claims, clock, beside):
+    small, deep = claim("small"), claim("deep", hops=4)
+    if beside in {"held", "ended before"}:
+        claims.hold(small)
+    if beside == "ended before":
+        claims.end(small.task)
+    claims.end(claims.hold(deep).task)
+    clock.at += 1
+    if beside == "ended since":
+        claims.end(claims.hold(small).task)
+    if beside == "recalled":
+        claims.recall(["planner"], 0, text.now())
+
+    assert claims.cause() == (("of-deep",), 4)
+
+
+def test_once_a_deep_task_is_long_over_what_was_ended_since_is_the_cause(claims, clock):
+    for hops in (5, 3, 1, 2):
+        claims.end(claim(f"t{hops}", hops=hops).task)
+        clock.at += 199
+    causes = []
+    for _ in range(4):
+        causes.append(claims.cause()[1])
+        clock.at += 190
+
+    assert causes == [3, 2, 2, -1]
+
+
+def test_of_as_many_hops_the_one_that_ended_last_is_kept_and_no_more_than_one(claims, clock):
+    for number in range(20):
+        claims.end(claim(f"t{number}", hops=number % 3).task)
+        clock.at += 1
+
+    assert claims.cause() == (("of-t17",), 2)
+    assert [way.hops for way in claims.ways.lately] == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -321,6 +321,15 @@ async def test_a_keeper_goes_on_whatever_fails_and_says_what_should_not(bus, mon
     aio.failures.clear()
 
 
+async def test_what_is_held_is_noted_in_each_round_also_while_the_bus_is_away(bus, monkeypatch):
+    session, told = bus.session(), []
+    session.claims.on_way = lambda: told.append(bus.clock_s - BEGUN_S)
+    bus.fails = [BusUnreachable("It is away."), None]
+    await kept(bus, session, monkeypatch, [5, 10])
+
+    assert told == [5, 10]
+
+
 @pytest.mark.parametrize("in_order", [True, False])
 async def test_a_session_that_ends_gives_back_what_it_holds_and_what_was_read_counts(bus, in_order):
     class Cut(Exception):

@@ -54,7 +54,7 @@ async def test_it_has_all_that_the_other_had_which_is_over_and_says_so(bus):
         assert later.claims.given("t1").is_doubtful(later.calls.begin())
         assert later.outcomes.doubtful(later.calls.begin()) == [later.outcomes.taken["r1"]]
         assert later.outcomes.sent == {"r2": Awaited("tester", DEADLINE)}
-        assert replace(later.claims.finished, at_monotonic=0) == ENDED
+        assert replace(later.claims.ways.deepest, at_monotonic=0) == ENDED
         assert "unanswered" not in bus.said
         assert [each for each in bus.said if each[0] in {"lives", "leaves"}] == [
             ("lives", "session-2"),

@@ -2,7 +2,6 @@
 """What a shell's session remembers in its file, by what name it is known, and what it goes on from."""
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -16,9 +15,8 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import processes, text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shells
-from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.sending.memory import CauseMemory, cause, remember
+from mcp_agentbus.handoff.sending.noted import CauseMemory
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.shells import session_id
 
@@ -34,76 +32,6 @@ def noted(file, chain, hops):
     claims = Claims(None, "coder", "session-0")
     claims.recall(chain, hops, text.now())
     CauseMemory(file, claims).note()
-
-
-def session(folder, *, leased=False, calls=1, worker=""):
-    """Return a session that has called so often, and holds nothing, on no bus."""
-    bus = SimpleNamespace(settings=SimpleNamespace(state_dir=folder))
-    me = Agent("coder", worker=worker)
-    one = SimpleNamespace(
-        bus=bus, me=me, leased=leased, calls=Calls(), claims=Claims(None, "coder", "session-1")
-    )
-    for _ in range(calls):
-        one.calls.begin()
-    return one
-
-
-@pytest.mark.parametrize(
-    ("how", "found"),
-    [
-        ({"calls": 0}, (("planner",), 2)),
-        ({"calls": 1}, (("planner",), 2)),
-        ({"calls": 2}, ((), -1)),
-        ({"leased": True}, ((), -1)),
-    ],
-    ids=["no call", "its first call", "later", "a shell, which recalls as it begins"],
-)
-def test_the_first_call_of_a_session_goes_on_from_what_the_one_before_noted(
-    tmp_path, file, how, found
-):
-    noted(file, ["planner"], 2)
-
-    assert cause(session(tmp_path, **how)) == found
-
-
-def test_what_a_session_knows_itself_goes_before_what_another_has_noted(tmp_path, file):
-    noted(file, ["planner"], 2)
-    one = session(tmp_path)
-    one.claims.recall(["tester"], 0, text.now())
-
-    assert cause(one) == (("tester",), 0)
-
-
-@pytest.mark.parametrize(("own", "deepest"), [(1, ("a",)), (3, ("z",))])
-def test_in_a_workers_program_the_deeper_of_its_own_and_the_workers_way_counts(
-    tmp_path, own, deepest
-):
-    noted(shells.file_of(tmp_path, "builder"), ["a"], 2)
-    one = session(tmp_path, worker="builder")
-    one.claims.recall(["z"], own, text.now())
-
-    assert cause(one)[0] == deepest
-
-
-def test_to_look_for_a_cause_makes_no_file(tmp_path):
-    assert cause(session(tmp_path, worker="builder")) == ((), -1)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("leased", [True, False])
-def test_what_a_call_reports_on_is_noted_unless_the_session_does_that_itself(
-    tmp_path, file, leased
-):
-    one = session(tmp_path, leased=leased)
-    task = read_task().model_copy(update={"chain": ("planner",), "hops": 4})
-    remember(one, task)
-
-    at = one.claims.finished.at
-    assert one.claims.cause() == (("planner",), 4)
-    assert file.exists() is not leased
-    if not leased:
-        ended = {"at": at.isoformat(), "chain": ["planner"], "hops": 4}
-        assert file.read_bytes() == json.dumps({"ended": ended}).encode()
 
 
 def test_the_end_of_a_task_is_written_once_and_no_command_waits_for_the_disk(
@@ -139,7 +67,7 @@ def test_an_empty_file_says_nothing_and_is_no_fault(file, caplog):
     claims = Claims(None, "coder", "session-1")
     CauseMemory(file, claims).recall()
 
-    assert (claims.finished, caplog.messages) == (None, [])
+    assert (claims.ways.deepest, caplog.messages) == (None, [])
 
 
 def test_a_file_that_cannot_be_used_is_told_of_and_gone_on_without(tmp_path, file, caplog):
@@ -156,7 +84,7 @@ def test_a_file_that_cannot_be_used_is_told_of_and_gone_on_without(tmp_path, fil
 
     assert [said.partition(". Hint: ")[0] for said in caplog.messages] == [
         f"{file} cannot be read: it is a folder and no file",
-        f"{file} cannot be written: Is a directory",
+        f"{file} cannot be written: it is a folder and no file",
         f"{file} says nothing of use: fromisoformat: argument must be str",
     ]
     assert claims.cause() == (("planner",), 2)
@@ -185,7 +113,7 @@ async def test_a_shells_session_is_a_lease_under_its_name_that_goes_on_and_notes
 
     def work(one):
         found = (one.id, one.leased, one.claims.cause())
-        one.claims.end(one.claims.hold(Claim(read_task(), None, read_record(), 1)).task)
+        one.claims.end(read_task().model_copy(update={"hops": 3}))
         return found
 
     known = await ran(bus, tmp_path, work)
@@ -193,7 +121,7 @@ async def test_a_shells_session_is_a_lease_under_its_name_that_goes_on_and_notes
     assert known == (session_id("coder", tmp_path), True, (("planner",), 2))
     later = Claims(None, "coder", "session-2")
     CauseMemory(file, later).recall()
-    assert later.cause() == (read_task().chain, read_task().hops)
+    assert later.cause() == (read_task().chain, 3)
 
 
 async def test_of_a_command_that_leaves_tasks_held_its_shell_is_noted(bus, tmp_path, monkeypatch):
