@@ -71,6 +71,8 @@ LOOKED_AT = {
     "doctor.server": {"bus.connection"},  # it tries to connect, and says what came back
     "doctor.shared.account": {"bus.connection"},  # as that, of a gate
 }
+# Modules whose names end as a gerund does, and are nouns or adjectives of the field.
+NOUNS = {"claude_settings", "framing", "holdings", "outgoing", "parking", "settings", "spelling"}
 # The rooms that may know a library which the others need not know.
 ONLY = {
     "nats": {"bus"},
@@ -232,6 +234,12 @@ def test_a_room_has_a_docstring_for_a_door_and_few_files(room):
         assert len(door.body) == 1
         assert ast.get_docstring(door)
         assert len(list(folder.glob("*.py"))) - 1 <= FILES_MAX
+
+
+def test_a_module_is_named_by_what_it_has_and_not_by_what_is_done_there():
+    stems = {path.stem for path in FILES if "tests" not in path.relative_to(ROOT).parts}
+
+    assert {stem for stem in stems if re.search("ing(_|$)", stem)} == NOUNS
 
 
 @pytest.mark.parametrize("room", ROOMS)

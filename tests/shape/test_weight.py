@@ -35,12 +35,15 @@ BESIDE = {
 # What is loaded for every command line, and for the commands that a listener carries out.
 TYPED = {"cli.main", "cli.parser", "cli.output", "cli.completion", "cli.tasks"}
 TYPED |= {"cli.carried.resumed"}
-# What is there for asyncio.
-NOT_LIGHT = {"core.aio"}
+# What is there for asyncio, and what changes a file of a person's, as few commands do: by tomlkit.
+NOT_LIGHT = {"core.aio", "core.children.group", "core.children.output"}
+NOT_LIGHT |= {"config.changes.editor", "config.changes.toml_text"}
 
 
 def _files(room: str) -> set[str]:
-    return {f"{room}.{path.stem}" for path in (PACKAGE / room.replace(".", "/")).glob("*.py")}
+    """Return all modules of a room, and of the rooms within it."""
+    files = (PACKAGE / room.replace(".", "/")).rglob("*.py")
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in files}
 
 
 FEATHER = sorted(_files("relay") | BESIDE | TYPED)
