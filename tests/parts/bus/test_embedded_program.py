@@ -11,6 +11,7 @@ import pytest
 from local_server import script, server_folder, server_pids, until
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own import limits
 from mcp_agentbus.bus.own import program as programs
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import BadSetup, BusUnreachable
@@ -188,7 +189,7 @@ def test_the_store_may_take_a_quarter_of_what_the_disk_has_for_it(settings, file
     (files.store / "deeper").mkdir()
     (files.store / "deeper" / "block").write_bytes(b"x" * 600)
     disk = types.SimpleNamespace(free=8400)
-    monkeypatch.setattr(embedded.shutil, "disk_usage", lambda _: disk)
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: disk)
 
     assert embedded.store_limit(settings) == (8400 + 1600) // 4
     disk.free = 1 << 50
@@ -198,9 +199,9 @@ def test_the_store_may_take_a_quarter_of_what_the_disk_has_for_it(settings, file
 def test_the_store_is_measured_while_a_server_removes_files(settings, files, monkeypatch):
     files.store.mkdir(parents=True)
     (files.store / "block").write_bytes(b"x" * 400)
-    monkeypatch.setattr(embedded.os, "walk", lambda top: [(str(top), [], ["gone", "block"])])
+    monkeypatch.setattr(limits.os, "walk", lambda top: [(str(top), [], ["gone", "block"])])
     monkeypatch.setattr(
-        embedded.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0, total=0)
+        limits.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0, total=0)
     )
 
     assert embedded.store_limit(settings) == 100
