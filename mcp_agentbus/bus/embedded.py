@@ -86,7 +86,7 @@ def find(settings: Settings) -> Server | None:
     # The port of a dead server, or of one in another network, may be a stranger's: no token for it.
     if not locks.is_held(files.lock) or is_cut_off(settings):
         return None
-    if not files.store.exists():  # what it takes would be lost with it
+    if strays.is_bereft(files):  # what it takes would be lost
         return None
     for path in files.ports.glob("*.ports"):
         with suppress(OSError, ValueError, LookupError, TypeError):  # gone, or half written
@@ -111,7 +111,7 @@ def ensure(settings: Settings) -> Server:
     try:
         if server := find(settings):
             return server
-        if locks.is_held(files.lock) and not files.store.exists():
+        if locks.is_held(files.lock) and strays.is_bereft(files):
             _end(files, signal.SIGTERM)
         _prepare(settings)
         if not reach.loopback_works():
@@ -164,7 +164,7 @@ def absence(settings: Settings) -> BusUnreachable | None:
     server = holder(files)
     if server and (away := reach.cut_off(server, files.lock)):
         return away
-    if not files.store.exists():
+    if strays.is_bereft(files):
         return strays.bereft(files)
     who = server.where if server else "of which nothing is known"
     return BusUnreachable(
@@ -262,14 +262,15 @@ def holder(files: Files) -> Process | None:
         return server
     for pid in processes.holding(str(files.lock)):
         seen = processes.known(pid, since=0)
-        if processes.is_still(seen, naming=str(files.conf)):
+        if processes.is_still(seen, naming=strays.conf_of(seen, files)):
             return seen
     return None
 
 
 def _signal(files: Files, server: Process, number: signal.Signals) -> bool:
     """Send a signal to a server of ours; return whether it is that, and lives."""
-    sent = partial(processes.signal, server, holding=str(files.lock), naming=str(files.conf))
+    named = strays.conf_of(server, files)
+    sent = partial(processes.signal, server, holding=str(files.lock), naming=named)
     if not sent(number):
         return False
     sent(signal.SIGCONT)  # one that was halted ends only when it goes on

@@ -37,6 +37,7 @@ from mcp_agentbus.core import hosts, places, programs
 from mcp_agentbus.core.files import check_own, check_private, is_open, unusable
 from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.doctor.stored import folder
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.human import standing
@@ -134,6 +135,7 @@ def files(settings: Settings) -> list[Check]:
         *map(_file, _secrets(settings)),
         _key(machine_key.file_in(settings.state_dir)),
         *(_folder(path, open_) for path, open_ in _folders(settings)),
+        folder.linked(settings),
         *map(_writable, (settings.data_dir, settings.state_dir, Path(settings.runtime_dir))),
     ]
     return [check for check in wrong if check] or [
