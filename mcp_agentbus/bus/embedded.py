@@ -37,7 +37,7 @@ from mcp_agentbus.bus.own import strays, torn
 from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
 from mcp_agentbus.bus.own.limits import given_limit as given_limit  # noqa: PLC0414  # as `Files`
 from mcp_agentbus.bus.own.limits import store_limit as store_limit  # noqa: PLC0414
-from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
+from mcp_agentbus.bus.own.program import binary, other_binary
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -322,7 +322,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
         except FileNotFoundError:
             _write_private(files.token, secrets.token_urlsafe(32))
         _write_private(files.conf, server_conf(settings, reach.free_port(files.port)))
-        process = _spawn(program, files, *({lock, store} - {-1}))
+        process = _spawn(settings, program, *({lock, store} - {-1}))
     locks.sign(lock, processes.known(process.pid))
     give_up, full = time.monotonic() + START_TIMEOUT_S, None
     while time.monotonic() < give_up and process.poll() is None:
@@ -336,12 +336,11 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
     with suppress(ProcessLookupError):  # nobody reaches it, and it would keep the lock
         os.killpg(process.pid, signal.SIGKILL)
     end = reach.end_of_log(files.log)
-    raise full or BusUnreachable(
-        f"{program} did not start. {end}", hint=reach.mends(end, settings.binary)
-    )
+    raise full or BusUnreachable(f"{program} did not start. {end}", hint=reach.mends(end, settings))
 
 
-def _spawn(program: Path, files: Files, *locked: int) -> subprocess.Popen[bytes]:
+def _spawn(settings: Settings, program: Path, *locked: int) -> subprocess.Popen[bytes]:
+    files = Files(settings.data_dir)
     # The server's own log begins after it has read its configuration.
     errors = os.open(files.log, _APPENDING, 0o600)
     try:
@@ -356,7 +355,8 @@ def _spawn(program: Path, files: Files, *locked: int) -> subprocess.Popen[bytes]
             pass_fds=locked,
         )
     except OSError as error:
-        raise BadSetup(f"{program} cannot be run: {error.strerror}.", hint=OTHER_BINARY) from None
+        why = f"{program} cannot be run: {error.strerror}."
+        raise BadSetup(why, hint=other_binary(settings)) from None
     finally:
         os.close(errors)
     # Should it end before this process does, it must not stay behind as a zombie.

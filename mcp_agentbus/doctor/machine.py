@@ -28,7 +28,7 @@ from typing import Final
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
+from mcp_agentbus.bus.own.program import binary, other_binary
 from mcp_agentbus.config import folder_file, identity, machine_key, names, spelling
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
@@ -102,7 +102,8 @@ def nats_server(settings: Settings) -> Check:
         return Check(name, "wrong", error.message, error.hint)
     version = _version(program)
     if not version:
-        return Check(name, "wrong", f"{program} does not say its version", OTHER_BINARY)
+        said = f"{program} does not say its version"
+        return Check(name, "wrong", said, other_binary(settings))
     return Check(name, "ok", f"nats-server {version}, {program}")
 
 
