@@ -106,7 +106,8 @@ def _of_all(refused: Sequence[BusUnreachable | NotAllowed]) -> AgentbusError:
 def start_no_server() -> None:
     """Have the task that runs, and those it begins, start no server: one that was stopped stays so.
 
-    For work that nobody has asked for; others on the same connection may start it.
+    For work that nobody has asked for; others on the same connection may start it. What has ended
+    by itself `own.revival` starts again.
     """
     _MAY_START.set(False)
 

@@ -18,7 +18,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -36,7 +35,9 @@ from typing import Final, Literal
 from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.own import strays, torn
 from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
-from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
+from mcp_agentbus.bus.own.limits import given_limit as given_limit  # noqa: PLC0414  # as `Files`
+from mcp_agentbus.bus.own.limits import store_limit as store_limit  # noqa: PLC0414
+from mcp_agentbus.bus.own.program import binary, other_binary
 from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -60,14 +61,10 @@ _PROBE_TIMEOUT_S: Final = 1.0
 _STARTS_WITHIN_S: Final = 2.0  # from a starter's lock to its server
 _SEEN_FOR_S: Final = 0.1  # whoever signed a lock is seen there for as long, or may have died before
 _LOOK_AGAIN_S: Final = 0.005  # the server's ports file appears 11 to 32 ms after its start
-_STORE_MAX_BYTES: Final = 8 << 30
-# A full disk leaves JetStream's streams unwritable until a restart, so stay well below it.
-_SHARE_OF_FREE_DISK: Final = 4
 # A pipe at the log's place has nobody at its end, and must not be waited for.
 _APPENDING: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
 # What `_start` writes. An empty token would leave the server open to all.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-_STORE_LIMIT: Final = re.compile(r"^ *max_file_store: *([0-9]{1,19})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def find(settings: Settings) -> Server | None:
     # The port of a dead server, or of one in another network, may be a stranger's: no token for it.
     if not locks.is_held(files.lock) or is_cut_off(settings):
         return None
-    if not files.store.exists():  # what it takes would be lost with it
+    if strays.is_bereft(files):  # what it takes would be lost
         return None
     for path in files.ports.glob("*.ports"):
         with suppress(OSError, ValueError, LookupError, TypeError):  # gone, or half written
@@ -109,11 +106,13 @@ def ensure(settings: Settings) -> Server:
             nothing here reaches it, or hangs.
     """
     files = Files(settings.data_dir)
+    with suppress(OSError):  # whoever needs it wants it again
+        files.stopped.unlink()
     try:
         if server := find(settings):
             return server
-        if locks.is_held(files.lock) and not files.store.exists():
-            stop(settings)
+        if locks.is_held(files.lock) and strays.is_bereft(files):
+            _end(files, signal.SIGTERM)
         _prepare(settings)
         if not reach.loopback_works():
             raise absence(settings) or reach.no_loopback()
@@ -133,6 +132,30 @@ def ensure(settings: Settings) -> Server:
     raise absence(settings) or BusUnreachable(f"It ended at once. {reach.end_of_log(files.log)}")
 
 
+def again(settings: Settings) -> Server | None:
+    """Start the server that has ended by itself, as at a crash or a reboot; None if none is due.
+
+    For whoever is there and was not asked: one that was never used, or that somebody has stopped,
+    stays so, and in a network that leads nowhere one would be of use to nobody outside.
+
+    Raises: as `ensure`.
+    """
+    files = Files(settings.data_dir)
+    try:
+        if not files.are_used or files.stopped.exists() or locks.is_held(files.lock):
+            return None
+        if reach.is_isolated():
+            return None
+        _prepare(settings)
+        with locks.held(files.lock, wait=False) as lock:
+            # It may have been stopped at this moment, and whoever does that looks for the lock.
+            if lock is None or files.stopped.exists():
+                return None
+            return _start(settings, files, lock)
+    except OSError as error:
+        raise unusable(error, settings.data_dir) from None
+
+
 def absence(settings: Settings) -> BusUnreachable | None:
     """Return why a server that runs does not answer here, and what mends it; None if none runs."""
     files = Files(settings.data_dir)
@@ -141,7 +164,7 @@ def absence(settings: Settings) -> BusUnreachable | None:
     server = holder(files)
     if server and (away := reach.cut_off(server, files.lock)):
         return away
-    if not files.store.exists():
+    if strays.is_bereft(files):
         return strays.bereft(files)
     who = server.where if server else "of which nothing is known"
     return BusUnreachable(
@@ -161,11 +184,19 @@ def is_cut_off(settings: Settings) -> bool:
 def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
     """Stop the server and wait until it is gone. Return whether one was running.
 
+    It stays so until somebody needs it: who was not asked starts it `again` in no case.
+
     Raises:
         BadSetup: it runs elsewhere, or what holds its lock is no server of ours; it is left alone.
         BusUnreachable: it did not end in time.
     """
     files = Files(settings.data_dir)
+    with suppress(OSError):  # without a folder, or room in it, it is stopped all the same
+        files.stopped.touch(mode=0o600)
+    return _end(files, how)
+
+
+def _end(files: Files, how: signal.Signals) -> bool:
     told: Process | None = None
     begun = time.monotonic()
     while locks.is_held(files.lock):
@@ -222,27 +253,6 @@ def read_token(settings: Settings) -> str:
     return token
 
 
-def store_limit(settings: Settings) -> int:
-    """Return how many bytes the store may take: a quarter of what the disk has left for it."""
-    files = Files(settings.data_dir)
-    used = 0
-    for folder, _, names in os.walk(files.store):
-        for name in names:
-            with suppress(FileNotFoundError):  # a running server removes files
-                used += Path(folder, name).stat().st_size
-    free = shutil.disk_usage(files.root).free
-    return min(_STORE_MAX_BYTES, (free + used) // _SHARE_OF_FREE_DISK)
-
-
-def given_limit(settings: Settings) -> int | None:
-    """Return how many bytes the server was told when it was started; None if that is unreadable."""
-    with suppress(OSError):
-        conf = read_whole(Files(settings.data_dir).conf).decode(errors="replace")
-        if told := _STORE_LIMIT.search(conf):
-            return int(told[1])
-    return None
-
-
 def holder(files: Files) -> Process | None:
     """Return the server that holds the lock, as it was noted, or as an earlier version's is seen.
 
@@ -252,14 +262,15 @@ def holder(files: Files) -> Process | None:
         return server
     for pid in processes.holding(str(files.lock)):
         seen = processes.known(pid, since=0)
-        if processes.is_still(seen, naming=str(files.conf)):
+        if processes.is_still(seen, naming=strays.conf_of(seen, files)):
             return seen
     return None
 
 
 def _signal(files: Files, server: Process, number: signal.Signals) -> bool:
     """Send a signal to a server of ours; return whether it is that, and lives."""
-    sent = partial(processes.signal, server, holding=str(files.lock), naming=str(files.conf))
+    named = strays.conf_of(server, files)
+    sent = partial(processes.signal, server, holding=str(files.lock), naming=named)
     if not sent(number):
         return False
     sent(signal.SIGCONT)  # one that was halted ends only when it goes on
@@ -311,7 +322,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
         except FileNotFoundError:
             _write_private(files.token, secrets.token_urlsafe(32))
         _write_private(files.conf, server_conf(settings, reach.free_port(files.port)))
-        process = _spawn(program, files, *({lock, store} - {-1}))
+        process = _spawn(settings, program, *({lock, store} - {-1}))
     locks.sign(lock, processes.known(process.pid))
     give_up, full = time.monotonic() + START_TIMEOUT_S, None
     while time.monotonic() < give_up and process.poll() is None:
@@ -325,12 +336,11 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
     with suppress(ProcessLookupError):  # nobody reaches it, and it would keep the lock
         os.killpg(process.pid, signal.SIGKILL)
     end = reach.end_of_log(files.log)
-    raise full or BusUnreachable(
-        f"{program} did not start. {end}", hint=reach.mends(end, settings.binary)
-    )
+    raise full or BusUnreachable(f"{program} did not start. {end}", hint=reach.mends(end, settings))
 
 
-def _spawn(program: Path, files: Files, *locked: int) -> subprocess.Popen[bytes]:
+def _spawn(settings: Settings, program: Path, *locked: int) -> subprocess.Popen[bytes]:
+    files = Files(settings.data_dir)
     # The server's own log begins after it has read its configuration.
     errors = os.open(files.log, _APPENDING, 0o600)
     try:
@@ -345,7 +355,8 @@ def _spawn(program: Path, files: Files, *locked: int) -> subprocess.Popen[bytes]
             pass_fds=locked,
         )
     except OSError as error:
-        raise BadSetup(f"{program} cannot be run: {error.strerror}.", hint=OTHER_BINARY) from None
+        why = f"{program} cannot be run: {error.strerror}."
+        raise BadSetup(why, hint=other_binary(settings)) from None
     finally:
         os.close(errors)
     # Should it end before this process does, it must not stay behind as a zombie.

@@ -17,7 +17,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.bus.own.program import OTHER_BINARY
+from mcp_agentbus.bus.own.program import other_binary
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.files import read_end, read_whole, shell_word
 from mcp_agentbus.core.processes import Process
@@ -125,16 +126,16 @@ def end_of_log(log: Path) -> str:
     return f"There is no log at {log}."
 
 
-def mends(end: str, binary: Path | None) -> str:
+def mends(end: str, settings: Settings) -> str:
     """Return what to do about a server that did not start, by the end of its log; empty: nothing.
 
     Args:
         end: as `end_of_log` has told it.
-        binary: the program that the user has named.
+        settings: by which it was started; they may name a program of the user's own.
     """
     if any(words in end for words in _NO_MEMORY):
         return "It needs a GiB of address space; see what it may have here: ulimit -v"
-    return OTHER_BINARY if binary else ""
+    return other_binary(settings) if settings.binary else ""
 
 
 def no_loopback() -> OutOfReach:

@@ -20,7 +20,7 @@ from mcp_agentbus.cli.agents.moved import moved_text
 from mcp_agentbus.cli.output import agreed, show
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.rules import profile_of
-from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.config.settings import Settings, load_settings, settings_and_fault
 from mcp_agentbus.core import hosts, places
 from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.core.ids import agent_id, role_address
@@ -35,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AgentbusError: it was refused, or the bus or the listener was not there.
     """
+    if args.action == "wakes":  # it is their listener's, which goes on by the settings of before
+        return asyncio.run(_wakes(args, *settings_and_fault()))
     return asyncio.run(act(args, load_settings()))
 
 
@@ -54,7 +56,7 @@ async def act(args: argparse.Namespace, settings: Settings) -> int:
         case "wake":
             _wake(args, settings)
         case "wakes":
-            await _wakes(args, settings)
+            return await _wakes(args, settings)
         case "rename":
             await _rename(args, settings)
         case "forget":
@@ -205,7 +207,9 @@ def _wake(args: argparse.Namespace, settings: Settings) -> None:
     show(args, status.woken_text(looked_at), looked_at)
 
 
-async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
+async def _wakes(
+    args: argparse.Namespace, settings: Settings, fault: BadSetup | None = None
+) -> int:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
     from mcp_agentbus.wakes.policy import usd_unsaid
 
@@ -213,6 +217,8 @@ async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
         rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
     except LedgerBroken as error:
         raise BadSetup(str(error), hint=error.hint) from None
+    if not rows and fault:  # nobody knows whether there is such an agent
+        raise fault
     if not rows and args.id not in settings.agents:
         from mcp_agentbus.bus.client import Bus
         from mcp_agentbus.tools.forget import see_known
@@ -222,6 +228,7 @@ async def _wakes(args: argparse.Namespace, settings: Settings) -> None:
                 await see_known(bus, args.id)
     text = status.wakes_text(args.id, rows, usd_unsaid(settings.rules.get(args.id)))
     show(args, text, [status.wake_data(row) for row in rows])
+    return 0
 
 
 async def _rename(args: argparse.Namespace, settings: Settings) -> None:

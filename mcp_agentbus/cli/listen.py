@@ -14,7 +14,7 @@ import contextlib
 import sys
 
 from mcp_agentbus.cli.output import complain, show
-from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.config.settings import Settings, load_settings, settings_and_fault
 from mcp_agentbus.core.feather.printing import say
 from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import BadSetup, NoListener
@@ -25,24 +25,34 @@ from mcp_agentbus.relay import local_socket, seat
 def run(args: argparse.Namespace) -> int:
     """Do what the arguments of `agentbus listen` say; return the exit code.
 
+    A listener goes on by the settings of before where config.toml cannot be read any more, and so
+    it is looked at, and ended, without them.
+
     Raises:
         NoListener: there is none to stop.
-        BadSetup: this user's runtime folder or service manager cannot be used, or another
-            listener was to be ended or replaced, and is there still.
+        BadSetup: config.toml cannot be read, and one is to run; this user's runtime folder or
+            service manager cannot be used; another listener was to be ended or replaced, and is
+            there still.
     """
-    settings = load_settings()
     if args.status:
-        return _status(args, settings)
+        return _status(args, *settings_and_fault())
     if args.stop:
-        return _stop(args, settings)
-    if args.install or args.uninstall:
+        return _stop(args, *settings_and_fault())
+    if args.uninstall:
+        return _keep(args, settings_and_fault()[0])
+    settings = load_settings()
+    if args.install:
         return _keep(args, settings)
     return _listen(args, settings)
 
 
-def _status(args: argparse.Namespace, settings: Settings) -> int:
+def _status(args: argparse.Namespace, settings: Settings, fault: BadSetup | None) -> int:
     try:
-        standing = status.seen_from(settings, local_socket.ask(settings, {"op": "status"}))
+        answer = local_socket.ask(settings, {"op": "status"})
+        if fault:  # which bus it is to be on is not known, and it may not have seen the file yet
+            answer = {**answer, "config": fault.message}
+            answer.pop("bus_at", None)
+        standing = status.seen_from(settings, answer)
     except NoListener as error:
         state = status.absent(error)
         if not args.json:
@@ -67,13 +77,17 @@ def _keep(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _stop(args: argparse.Namespace, settings: Settings) -> int:
+def _stop(args: argparse.Namespace, settings: Settings, fault: BadSetup | None) -> int:
     from mcp_agentbus.listener import daemon
 
     daemon.stop(settings)
-    waits = _left_here(settings)
-    what = f"{many(waits, 'task')} stored here, not yet at the bus"
-    left = f" {what}: the next one hands that on." if waits else ""
+    waits = None if fault else _left_here(settings)
+    left = ""
+    if fault:
+        left = f" Whether tasks are stored here, not yet at the bus, is not known: {fault}"
+    elif waits:
+        what = f"{many(waits, 'task')} stored here, not yet at the bus"
+        left = f" {what}: the next one hands that on."
     show(args, f"The listener has stopped.{left}", {"running": False, "outbox": waits})
     return 0
 

@@ -21,7 +21,7 @@ from typing import Final
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.own import strays
 from mcp_agentbus.cli.output import show
-from mcp_agentbus.config.settings import Settings, load_settings
+from mcp_agentbus.config.settings import Settings, load_settings, settings_and_fault
 from mcp_agentbus.errors import BadInput, BusUnreachable
 
 #: Who does what is not done here: a module of `cli.servers`, and its function there.
@@ -43,26 +43,38 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         AgentbusError: it was refused, or the server cannot be started or reached.
     """
-    settings = load_settings()
     if args.action == "config":
         return _config(args)
+    if args.action == "stop":
+        return _stop(args)
+    settings = load_settings()
     if room := ELSEWHERE.get(args.action):
         module, function = room
         code: int = getattr(import_module(f"mcp_agentbus.cli.servers.{module}"), function)(args)
         return code
     if settings.url:
         return _beside_shared(args, settings)
-    if args.action == "stop":
-        stopped = embedded.stop(settings)
-        line = "stopped; its tasks are kept" if stopped else "was not running"
-        show(args, line, {"running": False, "stopped": stopped})
-        return 0
     if args.action == "status" and not embedded.find(settings):
         if away := embedded.absence(settings) or strays.told(embedded.Files(settings.data_dir)):
             raise away
         show(args, "not running; the first command that needs it starts it", {"running": False})
         return BusUnreachable.exit_code
     return _standing(args, settings)
+
+
+def _stop(args: argparse.Namespace) -> int:
+    """Stop this user's own server, also where config.toml cannot be read; return the exit code."""
+    settings, fault = settings_and_fault()
+    if settings.url:
+        return _beside_shared(args, settings)
+    stopped = embedded.stop(settings)
+    line = "stopped; its tasks are kept" if stopped else "was not running"
+    if fault:
+        line += (
+            f"\nWhether the bus is a shared server, which this does not stop, is not known: {fault}"
+        )
+    show(args, line, {"running": False, "stopped": stopped})
+    return 0
 
 
 def _beside_shared(args: argparse.Namespace, settings: Settings) -> int:

@@ -191,6 +191,17 @@ def settings_or_defaults(environ: Mapping[str, str]) -> Settings:
     return replace(load_settings(without, text=""), environ=dict(environ))
 
 
+def settings_and_fault() -> tuple[Settings, BadSetup | None]:
+    """Return this process's settings; `settings_or_defaults` and the reason where none can be read.
+
+    For what looks at something that runs, or ends it: nobody is to mend a file before that.
+    """
+    try:
+        return load_settings(), None
+    except BadSetup as error:
+        return settings_or_defaults(os.environ), error
+
+
 def server_of(settings: Settings) -> dict[str, str]:
     """Return what says which server it is, for `settings_as_before`; files by name, no secret."""
     return {name: str(value) for name in _SERVER if (value := getattr(settings, name))}

@@ -101,6 +101,11 @@ def network() -> str:
     return _namespace("self", "net")
 
 
+def sees_same_files(pid: int) -> bool:
+    """Tell whether a process, seen from here, finds the same files by the same names."""
+    return not _LINUX or _namespace(str(pid), "mnt") == _namespace("self", "mnt") != ""
+
+
 def naming() -> str:
     """Return where the machine's name counts: it is given another there, and stays the same."""
     return _namespace("self", "uts")

@@ -28,7 +28,7 @@ from typing import Final
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.own.program import OTHER_BINARY, binary
+from mcp_agentbus.bus.own.program import binary, other_binary
 from mcp_agentbus.config import folder_file, identity, machine_key, names, spelling
 from mcp_agentbus.config.identity import Asked, Identity
 from mcp_agentbus.config.rules import MEANS, Rules
@@ -37,6 +37,7 @@ from mcp_agentbus.core import hosts, places, programs
 from mcp_agentbus.core.files import check_own, check_private, is_open, unusable
 from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.doctor.check import Check
+from mcp_agentbus.doctor.stored import folder
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.human import standing
@@ -101,7 +102,8 @@ def nats_server(settings: Settings) -> Check:
         return Check(name, "wrong", error.message, error.hint)
     version = _version(program)
     if not version:
-        return Check(name, "wrong", f"{program} does not say its version", OTHER_BINARY)
+        said = f"{program} does not say its version"
+        return Check(name, "wrong", said, other_binary(settings))
     return Check(name, "ok", f"nats-server {version}, {program}")
 
 
@@ -134,6 +136,7 @@ def files(settings: Settings) -> list[Check]:
         *map(_file, _secrets(settings)),
         _key(machine_key.file_in(settings.state_dir)),
         *(_folder(path, open_) for path, open_ in _folders(settings)),
+        folder.linked(settings),
         *map(_writable, (settings.data_dir, settings.state_dir, Path(settings.runtime_dir))),
     ]
     return [check for check in wrong if check] or [

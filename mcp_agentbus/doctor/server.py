@@ -35,6 +35,7 @@ from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account, cluster, room
+from mcp_agentbus.doctor.stored import folder
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.listener.carried import outside
@@ -179,7 +180,8 @@ def _own(settings: Settings, url: str) -> list[Check]:
     about = f"nats-server {_version(url) or '?'} at {url}"
     if server:
         about += f" (pid {server.pid}), on this machine only"
-    return [_writing(settings, about), durability(settings)]
+    beside = folder.beside(settings, server)
+    return [_writing(settings, about), *beside, durability(settings)]
 
 
 def _writing(settings: Settings, about: str) -> Check:

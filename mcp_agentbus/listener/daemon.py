@@ -150,9 +150,10 @@ async def _until_told(state: State, parts: _Parts, *, while_needed: bool) -> Non
     watching = in_background(_watch(state, running, while_needed=while_needed), "watchdog")
     keeping = in_background(_keep_open(state, parts.door), "keeper of the socket")
     letting_go = in_background(_let_go(state), "keeper of what falls due")
+    reviving = in_background(_revive(state), "starter of the server")
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    for task in (watching, keeping, letting_go, *beside):
+    for task in (watching, keeping, letting_go, reviving, *beside):
         _end(task)
     await asyncio.wait(beside)  # of one that has failed the log has more
     _notify("STOPPING=1")
@@ -252,6 +253,16 @@ async def _let_go(state: State) -> None:
             state.emit("bus", "", {"error": type(error).__name__})
         except Exception as error:  # noqa: BLE001  # or what falls due is kept back from then on
             note_failure("keeper of what falls due", error)
+
+
+async def _revive(state: State) -> None:
+    """Have the server run that has ended by itself, and look at once what waits there."""
+
+    def look() -> None:
+        for desk in state.desks.values():
+            desk.changed.set()
+
+    await state.revival.run(look)
 
 
 async def _hand_on(state: State) -> None:

@@ -72,7 +72,7 @@ class Requests:
                 "since": state.began.isoformat(timespec="seconds"),
                 "bus": "away" if away else "ok",
                 "away_since": away and away.isoformat(timespec="seconds"),
-                "away_says": state.bus.away_says if away else "",
+                "away_says": (state.revival.says or state.bus.away_says) if away else "",
                 "ledger": state.ledger_says or "ok",
                 "config": state.watcher.says or "ok",
                 "archive": state.keeper.says or "ok",

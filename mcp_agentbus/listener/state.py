@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from mcp_agentbus.archive.ear import Ear
 from mcp_agentbus.archive.keeper import Keeper
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own.revival import Revival
 from mcp_agentbus.bus.replies import ApiError
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked, Identity
@@ -103,6 +104,8 @@ class State:
         self.members = Members()
         #: Keeps what is sent while the bus is out of reach; None where that is this machine's own.
         self.outbox = Outbox(settings) if settings.keeps_outbox else None
+        #: Starts this user's own server again.
+        self.revival = Revival(settings)
         #: Keeps what becomes of tasks.
         ear = Ear(bus)
         self.keeper = Keeper(bus, self.watcher, ear, lambda about: emit("archive", "", about))
@@ -236,7 +239,7 @@ class State:
                         desk.ungranted |= lacks
 
     async def reachable(self) -> bool:
-        """Tell whether there is a bus; a listener does not start one."""
+        """Tell whether there is a bus; looking starts none."""
         is_there = await self.bus.reconnected(0)
         if is_there == bool(self.away_since):
             self.away_since = None if is_there else datetime.now(UTC)

@@ -30,6 +30,7 @@ from typing import Final, Literal, Self, Unpack
 
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own.revival import Revival
 from mcp_agentbus.core.aio import in_background, note_failure, part
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import check_number
@@ -188,7 +189,8 @@ class Worker:
 
         So it does, and returns, where its block is left.
 
-        A server that somebody has stopped it does not start again; it waits for it.
+        Of this user's own server it starts again what has ended by itself, as at a reboot; for one
+        that somebody has stopped it waits.
 
         Args:
             handler: gets each task in a call of its own; up to `jobs` calls run at once.
@@ -199,7 +201,7 @@ class Worker:
             NotAllowed, BadSetup: it cannot work on this bus; what was at work has ended.
         """
         check(handler)
-        await part(self._run(handler))  # a context of its own, which starts no server
+        await part(self._run(handler))  # a context of its own, in which no call starts a server
 
     async def run_once(self, handler: Handler) -> Done | None:
         """Do one task that waits, and return what became of it.
@@ -224,6 +226,8 @@ class Worker:
     async def _run(self, handler: Handler) -> None:
         start_no_server()
         beside = [in_background(self._keep(), f"keeper of {self.me}'s work")]
+        revival = Revival(self.session.bus.settings)
+        beside.append(in_background(revival.run(), "starter of the server"))
         if self._on_gone:
             heartbeats = Heartbeats(self.session.bus, self._on_gone)
             beside.append(in_background(heartbeats.watch(), f"heartbeats for {self.me}"))

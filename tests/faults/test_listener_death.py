@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import served
 from listeners import configure, listening, recorder, starts
+from local_server import kill_servers
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
@@ -90,6 +91,21 @@ async def test_a_server_that_went_and_came_back_elsewhere_is_found_again(notes):
                 await roster.register(bus, Agent("coder"), None)
                 await send_task(planner, "coder", "Count", "the tests", priority="high")
                 await listener.logged("read", agent="coder")
+
+    assert len(starts(notes)) == 1
+
+
+async def test_what_waits_behind_a_crash_of_server_and_listener_is_woken_though_nobody_types(notes):
+    """As after a reboot, where a service manager starts the listener alone."""
+    with embedded.ephemeral() as settings:
+        configure(settings, notes, coder={"command": recorder(notes)})
+        async with Bus.connect(settings) as bus, Session(bus, Agent("planner")) as planner:
+            await planner.called()
+            await roster.register(bus, Agent("coder"), None)
+            await send_task(planner, "coder", "Count", "the tests", priority="high")
+        kill_servers(settings)
+        async with listening(settings) as listener:
+            await listener.logged("read", agent="coder")
 
     assert len(starts(notes)) == 1
 

@@ -29,3 +29,10 @@ class Files:
         self.log = root / "nats.log"
         #: JetStream's files.
         self.store = root / "store"
+        #: There while it does not run as somebody has stopped it: after a crash it is not.
+        self.stopped = root / "stopped"
+
+    @property
+    def are_used(self) -> bool:
+        """Whether a server has ever run on them, and what it has stored is there."""
+        return self.token.exists() and (self.store / "jetstream").is_dir()

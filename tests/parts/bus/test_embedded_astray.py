@@ -36,7 +36,7 @@ def test_one_that_was_left_alone_is_ended_before_the_next_one_starts(settings, f
 
     assert embedded.find(settings) is None
     said = embedded.absence(settings) or strays.told(files)
-    assert "somebody has removed" in said.message
+    assert "somebody has moved or removed" in said.message
     assert "server start" in said.hint
     second = embedded.ensure(settings)
 

@@ -8,12 +8,14 @@ import types
 from pathlib import Path
 
 import pytest
-from local_server import script, server_folder, server_pids, until
+from local_server import configured, script, server_folder, server_pids, until
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own import limits
 from mcp_agentbus.bus.own import program as programs
 from mcp_agentbus.config.settings import load_settings
-from mcp_agentbus.errors import BadSetup, BusUnreachable
+from mcp_agentbus.doctor import machine
+from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable
 
 
 @pytest.fixture
@@ -55,6 +57,28 @@ def test_a_program_that_the_system_cannot_run_is_refused_with_the_variable_to_co
 
     with pytest.raises(BadSetup, match=r"Exec format error.*AGENTBUS_NATS_SERVER"):
         embedded.ensure(with_program(tmp_path / "text"))
+
+
+@pytest.mark.parametrize("does", ["", "exit 3"])
+def test_a_program_that_config_names_is_refused_with_the_key_to_correct(tmp_path, does):
+    """It told its user to unset a variable that was not set."""
+    program = script(tmp_path / "wrong", does) if does else tmp_path / "missing"
+    settings = configured(tmp_path / "home", f"[server]\nbinary = '{program}'\n")
+
+    with pytest.raises(AgentbusError) as refused:
+        embedded.ensure(settings)
+
+    hint = machine.nats_server(settings).fix
+    assert hint == refused.value.hint
+    assert f"binary under [server] in {settings.config_file}, or take it out" in hint
+    assert "AGENTBUS_NATS_SERVER" not in str(refused.value)
+
+
+def test_what_came_along_and_cannot_run_is_installed_again_or_another_one_named(settings):
+    hint = programs.other_binary(settings)
+
+    assert "install" in hint
+    assert "name one that works in AGENTBUS_NATS_SERVER" in hint
 
 
 def test_a_server_that_has_no_room_to_say_where_it_listens_is_ended_with_that_reason(
@@ -188,7 +212,7 @@ def test_the_store_may_take_a_quarter_of_what_the_disk_has_for_it(settings, file
     (files.store / "deeper").mkdir()
     (files.store / "deeper" / "block").write_bytes(b"x" * 600)
     disk = types.SimpleNamespace(free=8400)
-    monkeypatch.setattr(embedded.shutil, "disk_usage", lambda _: disk)
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: disk)
 
     assert embedded.store_limit(settings) == (8400 + 1600) // 4
     disk.free = 1 << 50
@@ -198,9 +222,9 @@ def test_the_store_may_take_a_quarter_of_what_the_disk_has_for_it(settings, file
 def test_the_store_is_measured_while_a_server_removes_files(settings, files, monkeypatch):
     files.store.mkdir(parents=True)
     (files.store / "block").write_bytes(b"x" * 400)
-    monkeypatch.setattr(embedded.os, "walk", lambda top: [(str(top), [], ["gone", "block"])])
+    monkeypatch.setattr(limits.os, "walk", lambda top: [(str(top), [], ["gone", "block"])])
     monkeypatch.setattr(
-        embedded.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0, total=0)
+        limits.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0, total=0)
     )
 
     assert embedded.store_limit(settings) == 100

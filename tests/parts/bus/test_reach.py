@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import pytest
+from local_server import settings_at
 
 from mcp_agentbus.bus import reach
 
@@ -49,5 +50,6 @@ def test_a_server_that_broke_is_told_by_why_and_not_by_where(tmp_path, log, end,
     told = reach.end_of_log(tmp_path / "nats.log")
 
     assert told.endswith(end)
-    assert mends in reach.mends(told, Path("/usr/bin/nats-server"))
-    assert (reach.mends(told, None) == "") is ("ulimit" not in mends)
+    named = settings_at(tmp_path, AGENTBUS_NATS_SERVER="/usr/bin/nats-server")
+    assert mends in reach.mends(told, named)
+    assert (reach.mends(told, settings_at(tmp_path)) == "") is ("ulimit" not in mends)

@@ -153,6 +153,7 @@ def test_beside_a_shared_server_this_user_s_own_can_be_stopped_and_nothing_else(
         return runs
 
     monkeypatch.setattr(server, "load_settings", lambda: settings)
+    monkeypatch.setattr(server, "settings_and_fault", lambda: (settings, None))
     monkeypatch.setattr(embedded, "stop", running)
     monkeypatch.setattr(embedded, "find", running)
     args = parser().parse_args(["server", action])

@@ -5,10 +5,13 @@ import asyncio
 import contextlib
 import os
 import signal
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from local_server import kill_servers
 
+from mcp_agentbus.bus import embedded
 from mcp_agentbus.listener import daemon, endpoint
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.state import State
@@ -140,3 +143,31 @@ async def test_whatever_hangs_at_its_end_it_is_gone_before_anybody_kills_it(
     assert left == [sessions_s]
     ends_s = children_s + sessions_s + 2 * endpoint._CLOSE_TIMEOUT_S + daemon._BUS_S
     assert ends_s < daemon._STOP_TIMEOUT_S
+
+
+async def test_a_server_that_ended_by_itself_is_started_again_and_what_waits_is_looked_at(
+    state, settings, monkeypatch
+):
+    monkeypatch.setattr(embedded.reach, "is_isolated", lambda: False)
+    embedded.ensure(settings)
+    kill_servers(settings)
+    desk = state.desks["coder"] = Desk("coder")
+
+    reviving = asyncio.create_task(daemon._revive(state))
+    async with asyncio.timeout(HANG_S):
+        await desk.changed.wait()
+    reviving.cancel()
+
+    assert embedded.find(settings)
+
+
+async def test_why_a_server_was_not_started_again_stands_in_the_status(state):
+    said = []
+    state.away_since, state.revival.says = datetime.now(UTC), "It was started again in vain."
+    parts = daemon._parts(state, None)
+
+    await parts.endpoint._handlers["status"](
+        SimpleNamespace(request={"count": False}, say=said.append)
+    )
+
+    assert said[0]["away_says"] == "It was started again in vain."

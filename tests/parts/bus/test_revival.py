@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that has ended by itself is started again unasked; one that was stopped is not."""
+
+from types import SimpleNamespace
+
+import pytest
+from local_server import kill_servers, server_pids, settings_at, until
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own import revival
+from mcp_agentbus.bus.own.revival import PAUSES_S, Revival
+from mcp_agentbus.core import locks
+
+
+@pytest.fixture(autouse=True)
+def connected(monkeypatch):
+    """A network that leads somewhere, wherever the tests run."""
+    monkeypatch.setattr(embedded.reach, "is_isolated", lambda: False)
+
+
+def crash(settings):
+    """Kill the server, and wait until the system has let go of its lock, too."""
+    kill_servers(settings)
+    lock = embedded.Files(settings.data_dir).lock
+    until(lambda: not locks.is_held(lock), "nobody has its lock")
+
+
+@pytest.fixture
+def crashed(settings):
+    """Settings of a user whose server was killed."""
+    embedded.ensure(settings)
+    crash(settings)
+    return settings
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time by which it pauses."""
+    now = SimpleNamespace(s=1000.0)
+    monkeypatch.setattr(revival, "time", SimpleNamespace(monotonic=lambda: now.s))
+    return now
+
+
+def test_a_server_that_was_killed_is_started_again_once(crashed):
+    server = embedded.again(crashed)
+
+    assert server_pids(crashed) == [server.pid]
+    assert embedded.again(crashed) is None
+
+
+def test_one_that_was_stopped_is_not_started_until_somebody_needs_it(settings):
+    embedded.ensure(settings)
+    embedded.stop(settings)
+
+    assert embedded.again(settings) is None
+    embedded.ensure(settings)
+    crash(settings)
+    assert embedded.again(settings)
+
+
+def test_one_that_was_stopped_after_its_crash_stays_so(crashed):
+    assert embedded.stop(crashed) is False
+
+    assert embedded.again(crashed) is None
+
+
+def test_one_that_is_stopped_as_it_is_to_be_started_is_not(crashed, monkeypatch):
+    monkeypatch.setattr(embedded, "_prepare", embedded.stop)
+
+    assert embedded.again(crashed) is None
+    assert server_pids(crashed) == []
+
+
+def test_where_none_was_ever_used_none_is_started_and_no_folder_made(settings):
+    assert embedded.again(settings) is None
+    assert not settings.data_dir.parent.exists()
+
+
+def test_in_a_network_that_leads_nowhere_none_is_started(crashed, monkeypatch):
+    monkeypatch.setattr(embedded.reach, "is_isolated", lambda: True)
+
+    assert embedded.again(crashed) is None
+
+
+async def test_what_does_not_start_is_tried_less_and_less_often_and_says_why(
+    crashed, tmp_path, clock
+):
+    broken = settings_at(tmp_path / "home", AGENTBUS_NATS_SERVER=str(tmp_path / "none"))
+    revived = Revival(broken)
+    for pause_s in [*PAUSES_S, PAUSES_S[-1]]:
+        assert not await revived.look()
+        assert "in vain, and is tried next at" in revived.says
+        assert f"{tmp_path / 'none'} cannot be run" in revived.says
+        revived.says, clock.s = "not tried", clock.s + pause_s - 1
+        await revived.look()
+        assert revived.says == "not tried"
+        clock.s += 1
+
+
+async def test_what_ends_soon_after_it_was_started_again_is_not_started_at_once(settings, clock):
+    embedded.ensure(settings)
+    revived, ran = Revival(settings), []
+    for waited_s in (0, 1, PAUSES_S[0], PAUSES_S[0], 2 * PAUSES_S[-1] + 1, PAUSES_S[0]):
+        crash(settings)
+        clock.s += waited_s
+        ran.append(await revived.look())
+
+    assert ran == [True, False, True, False, True, True]
+    assert revived.says == ""

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What looks at a listener or a server, or ends one, while config.toml cannot be read."""
+
+import contextlib
+import json
+import os
+from datetime import UTC, datetime
+
+import pytest
+from local_server import configured
+
+from mcp_agentbus.bus import embedded
+from mcp_agentbus.cli import agent, listen, server
+from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.errors import BadSetup, NoListener
+from mcp_agentbus.version import __version__
+from mcp_agentbus.wakes.ledger import Ledger
+
+WRONG = "config.toml is not TOML"
+
+
+@pytest.fixture
+def home(settings, monkeypatch):
+    """A home whose config.toml was mistyped."""
+    for name in [name for name in os.environ if name.startswith(("AGENTBUS_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AGENTBUS_HOME", str(settings.data_dir.parent))
+    configured(settings.data_dir.parent, "")
+    settings.config_file.write_text("[agents")
+    return settings
+
+
+def typed(*words):
+    return parser().parse_args(words)
+
+
+def test_a_server_is_stopped_and_what_is_not_known_is_said(home, capsys):
+    embedded.ensure(home)
+
+    assert server.run(typed("server", "stop")) == 0
+
+    said = capsys.readouterr().out
+    assert said.startswith("stopped; its tasks are kept\n")
+    assert "shared server, which this does not stop, is not known" in said
+    assert WRONG in said
+    assert embedded.find(home) is None
+
+
+def test_the_configuration_of_a_server_needs_none_of_a_users(home, capsys):
+    assert server.run(typed("server", "config")) == 0
+    assert "jetstream" in capsys.readouterr().out
+
+
+def test_a_listener_is_looked_at_by_what_it_says_of_the_bus(home, capsys, monkeypatch):
+    standing = {
+        "pid": 4711, "version": __version__, "since": "2026-11-21T10:00:00+00:00", "bus": "ok",
+        "away_since": None, "config": "ok", "relayed": 0, "agents": [],
+        "config_file": str(home.config_file), "bus_at": "tls://bus.example.org:4222",
+    }  # fmt: skip
+    monkeypatch.setattr(listen.local_socket, "ask", lambda *_: standing)
+
+    assert listen.run(typed("listen", "--status")) == 0
+
+    said = capsys.readouterr().out
+    assert "ANOTHER BUS" not in said
+    assert "GOES ON WITH THE RULES OF BEFORE" in said
+    assert WRONG in said
+
+
+def test_a_listener_that_is_to_end_is_looked_for(home):
+    with pytest.raises(NoListener):
+        listen.run(typed("listen", "--stop"))
+
+
+def test_of_a_listener_that_has_ended_is_said_what_is_not_known(home, capsys, monkeypatch):
+    monkeypatch.setattr("mcp_agentbus.listener.daemon.stop", lambda _: None)
+
+    assert listen.run(typed("listen", "--stop", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == {"running": False, "outbox": None}
+    assert listen.run(typed("listen", "--stop")) == 0
+    assert f"is not known: {home.config_file} is not TOML" in capsys.readouterr().out
+
+
+def test_the_service_of_a_listener_is_taken_away(home, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(home.data_dir))
+
+    assert listen.run(typed("listen", "--uninstall")) == 0
+    assert "is not installed" in capsys.readouterr().out
+
+
+def test_the_last_wakes_of_an_agent_are_shown_and_of_an_unknown_one_is_said_why_not(home, capsys):
+    with contextlib.closing(Ledger(home.ledger_file)) as ledger:
+        ledger.note(
+            "coder", "start", keys=["task coder a"], senders=["planner"], at=datetime.now(UTC)
+        )
+
+    assert agent.run(typed("agent", "wakes", "coder")) == 0
+    assert "started for 1 task" in capsys.readouterr().out
+    with pytest.raises(BadSetup, match=WRONG):
+        agent.run(typed("agent", "wakes", "smith"))
+
+
+@pytest.mark.parametrize("words", ["listen", "server start", "agent wake coder"])
+def test_what_is_to_run_waits_until_it_can_be_read(home, words):
+    module = {"listen": listen, "server": server, "agent": agent}[words.split()[0]]
+
+    with pytest.raises(BadSetup, match=WRONG):
+        module.run(typed(*words.split()))
