@@ -24,7 +24,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -41,7 +40,7 @@ from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
-from mcp_agentbus.core import locks, places, processes
+from mcp_agentbus.core import locks, places, processes, threads
 from mcp_agentbus.core.files import (
     check_private,
     not_mine,
@@ -348,8 +347,10 @@ def _spawn(program: Path, files: Files, *locked: int) -> subprocess.Popen[bytes]
         raise BadSetup(f"{program} cannot be run: {error.strerror}.", hint=OTHER_BINARY) from None
     finally:
         os.close(errors)
-    # Should it end before this process does, it must not stay behind as a zombie.
-    threading.Thread(target=process.wait, name="agentbus-reaper", daemon=True).start()
+    # Should it end before this process does, it must not stay behind as a zombie. Where no thread
+    # is to be had, the next program that is started here sees to it.
+    with suppress(OSError):
+        threads.begin(process.wait, name="agentbus-reaper")
     return process
 
 
