@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+from mcp_agentbus.core import threads
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.starter import start_listener
@@ -126,9 +127,13 @@ class Membership:
         #: Of what kinds the errors were that nobody has foreseen: of each one is said.
         self._said: set[type[Exception]] = set()
 
-    def start(self) -> None:
-        """Join, and join again, in the background."""
-        threading.Thread(target=self.run, name="agentbus-member", daemon=True).start()
+    def start(self, patient_s: float = 0.0) -> None:
+        """Join, and join again, in the background.
+
+        Raises:
+            OSError: no thread is to be had, in so many seconds.
+        """
+        threads.begin(self.run, name="agentbus-member", patient_s=patient_s)
 
     def leave(self) -> None:
         """Be there no more, and join no more: the process goes on without this session."""
