@@ -55,13 +55,13 @@ _DRAIN_S: Final = 0.15
 _PATIENT_S: Final = 10.0
 
 
-def run(options: Serving) -> NoReturn:
-    """Serve a session on standard input and output until it ends; ends the process itself.
+def run(options: Serving, parent: int) -> NoReturn:
+    """Serve a session on standard input and output until it, or the parent, ends; end the process.
 
     Raises:
         BadSetup: there is no standard output.
     """
-    _Relay.open(options).run()
+    _Relay.open(options).run(parent)
 
 
 class _Listener:
@@ -158,17 +158,17 @@ class _Relay:
         )
         return cls(place, options, me, host, behind)
 
-    def run(self) -> NoReturn:
+    def run(self, parent: int) -> NoReturn:
         """Serve until the end of the input, or of the parent, or a signal."""
         for number in processes.ending():
             signal.signal(number, lambda *_: self._told_to_end())
         try:
-            self._run()
+            self._run(parent)
         except Exception as error:  # noqa: BLE001  # as of a package that an upgrade has replaced
             self._cannot_go_on(error)
 
-    def _run(self) -> NoReturn:
-        processes.on_end(self._parent_ended)
+    def _run(self, parent: int) -> NoReturn:
+        processes.on_end(parent, self._parent_ended, patient_s=_PATIENT_S)
         self._beside(self._pass_up, patient_s=_PATIENT_S)
         if isinstance(self._behind, OwnProcess):
             standalone = self._made(self._behind)

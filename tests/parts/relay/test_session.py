@@ -97,6 +97,23 @@ def test_a_session_goes_on_though_no_thread_is_to_be_had_to_prepare_it(relay, mo
     assert exits.empty()
 
 
+def test_a_session_that_serves_itself_lives_from_when_it_has_loaded_what_that_takes(
+    relay, monkeypatch
+):
+    """A host that only asks for its tools would leave a trace on a slow machine."""
+    relay, _, _ = relay
+    done = []
+    monkeypatch.setattr(session, "OwnProcess", SimpleNamespace)
+    monkeypatch.setattr(session.threads, "begin", lambda *_, **__: None)
+    monkeypatch.setattr(relay, "_made", lambda _: done.append("loaded"))
+    monkeypatch.setattr(relay._membership, "start", lambda **_: done.append("lives"))
+    monkeypatch.setattr(relay, "_serve", lambda *_: os._exit(0))
+    with pytest.raises(SystemExit):
+        relay._run(os.getppid())
+
+    assert done == ["loaded", "lives"]
+
+
 def test_memory_is_collected_though_nothing_could_be_loaded(monkeypatch):
     def load(_):
         raise ImportError
