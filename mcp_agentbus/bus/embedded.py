@@ -40,7 +40,8 @@ from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
-from mcp_agentbus.core import locks, places, processes, threads
+from mcp_agentbus.core import locks, places, processes
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.files import (
     check_private,
     not_mine,

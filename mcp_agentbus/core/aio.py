@@ -29,7 +29,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from mcp_agentbus.core import threads
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.children.descriptors import NONE_LEFT, are_gone
 from mcp_agentbus.core.programs import OWN
 

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from mcp_agentbus.core import threads
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.children.descriptors import are_gone
 from mcp_agentbus.core.places import make_private, own_folders
 from mcp_agentbus.errors import BadSetup

@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
-from mcp_agentbus.core import threads
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.feather.ancestors import ANCESTORS_MAX, parent_of, ps, ps_all, status, words
 
 # Where the system cannot tell of a parent's end, it is looked for this often, in seconds.

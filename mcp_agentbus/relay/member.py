@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from mcp_agentbus.core import threads
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.starter import start_listener

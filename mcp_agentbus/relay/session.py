@@ -26,7 +26,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from mcp_agentbus.core import hosts, lines, processes, threads
+from mcp_agentbus.core import hosts, lines, processes
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.relay import late, local_socket, member, messages
 from mcp_agentbus.relay.alone.own_process import OwnProcess
@@ -46,8 +47,8 @@ _TAKES_WITHIN_S: Final = 1.0
 # A session that goes on for so long after its input has ended hangs; hosts kill it after 2 s.
 _HANGS_S: Final = 1.0
 # Said where no server can be loaded, or what was loaded takes it for another.
-_ENDED: Final = "agentbus cannot go on with this session"
-_DAMAGED: Final = ", as its files were replaced or are damaged"
+_CANNOT: Final = "agentbus cannot go on with this session"
+_ENDED: Final = "agentbus cannot go on with this session, as its files were replaced or are damaged"
 _ANEW: Final = "Start the session anew, or its MCP server. If it stays so, run `agentbus doctor`."
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
@@ -272,14 +273,13 @@ class _Relay:
                     self._ask_on()
                 elif self._conversation.server_says == lines.LEAVING and not self._prepares:
                     self._prepares = True
-                    # Where no thread is to be had it is loaded once it is needed.
-                    with suppress(OSError):
+                    with suppress(OSError):  # no thread is to be had: it is loaded once needed
                         self._beside(self._prepare)
 
     def _cannot_go_on(self, error: Exception) -> NoReturn:
         """End, as no server can be had, and say so to all that wait for an answer."""
-        about = "" if isinstance(error, BlockingIOError) else _DAMAGED
-        ended = f"{_ENDED}{about} ({type(error).__name__}: {error})."
+        ended = _CANNOT if isinstance(error, BlockingIOError) else _ENDED
+        ended = f"{ended} ({type(error).__name__}: {error})."
         refusals = self._conversation.refused(f"{ended} {_ANEW}")
         with suppress(OSError, AttributeError):  # it is full, or there is none
             sys.stderr.write(f"agentbus: {ended}\nHint: {_ANEW}\n")

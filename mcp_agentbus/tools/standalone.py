@@ -129,12 +129,7 @@ class Standalone:
                             self._session.calls.end()
                         group.cancel_scope.cancel()
 
-                    loop, cancel = asyncio.get_running_loop(), group.cancel_scope.cancel
-                    for number in processes.ending():
-                        loop.add_signal_handler(number, told)
-                    self._end = lambda: loop.call_soon_threadsafe(cancel)
-                    if self._is_over:
-                        cancel()
+                    self._end_when_told(told, group.cancel_scope.cancel)
                     if claims and self.agent:
                         await _taken_over(self._session, claims)
 
@@ -161,6 +156,15 @@ class Standalone:
             return code
 
         exit_(anyio.run(main, backend="asyncio"))
+
+    def _end_when_told(self, told: Callable[[], None], end: Callable[[], None]) -> None:
+        """Call `told` in this loop at a signal to end, and `end` when the parent has ended."""
+        loop = asyncio.get_running_loop()
+        for number in processes.ending():
+            loop.add_signal_handler(number, told)
+        self._end = lambda: loop.call_soon_threadsafe(end)
+        if self._is_over:
+            end()
 
     async def _close(self) -> None:
         # By asyncio's clock and not anyio's: where a call of the bus runs out of time in this very

@@ -25,8 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Final, Self, TypeAlias
 
-from mcp_agentbus.core import processes, threads
-from mcp_agentbus.core.children import descriptors
+from mcp_agentbus.core import processes
+from mcp_agentbus.core.children import descriptors, threads
 from mcp_agentbus.core.feather.ancestors import status
 from mcp_agentbus.core.processes import Process
 

@@ -32,7 +32,7 @@ def no_linux(monkeypatch):
     monkeypatch.setattr(ancestors, "status", lambda _: [])
 
 
-@pytest.mark.parametrize("parent", [os.getpid(), 0, 2**22 + 1])
+@pytest.mark.parametrize("parent", [0, 2**22 + 1, os.getpid()], ids=["of none", "gone", "other"])
 def test_who_has_another_parent_than_at_first_is_told_at_once_that_this_has_ended(parent):
     """Its number may be of no process, of another one, or of another namespace."""
     told = queue.Queue()

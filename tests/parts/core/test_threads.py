@@ -7,7 +7,8 @@ import queue
 import pytest
 import threadless
 
-from mcp_agentbus.core import aio, files, threads
+from mcp_agentbus.core import aio, files
+from mcp_agentbus.core.children import threads
 
 
 async def test_where_none_is_to_be_had_that_is_an_error_of_the_system(monkeypatch):
