@@ -15,6 +15,10 @@ TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
     import argparse
 
+# Noted before anything takes time: a host may end meanwhile, and who has lost its parent gets
+# another one.
+_PARENT = os.getppid()
+
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
@@ -43,7 +47,7 @@ def serve(args: "argparse.Namespace") -> int:
     from mcp_agentbus.relay import session
     from mcp_agentbus.relay.options import Serving
 
-    return session.run(Serving(args.agent, args.watch_max, args.only))
+    return session.run(Serving(args.agent, args.watch_max, args.only), _PARENT)
 
 
 def hook(args: "argparse.Namespace") -> int:
@@ -89,7 +93,7 @@ def _serve(argv: list[str]) -> int:
     from mcp_agentbus.relay import options, session
 
     try:
-        return session.run(options.read(argv, os.environ))
+        return session.run(options.read(argv, os.environ), _PARENT)
     except AgentbusError as error:
         from mcp_agentbus.cli.output import complain
 

@@ -23,7 +23,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -43,6 +42,7 @@ from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
 from mcp_agentbus.core import locks, places, processes
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.files import (
     check_private,
     not_mine,
@@ -359,8 +359,10 @@ def _spawn(settings: Settings, program: Path, *locked: int) -> subprocess.Popen[
         raise BadSetup(why, hint=other_binary(settings)) from None
     finally:
         os.close(errors)
-    # Should it end before this process does, it must not stay behind as a zombie.
-    threading.Thread(target=process.wait, name="agentbus-reaper", daemon=True).start()
+    # Should it end before this process does, it must not stay behind as a zombie. Where no thread
+    # is to be had, the next program that is started here sees to it.
+    with suppress(OSError):
+        threads.begin(process.wait, name="agentbus-reaper")
     return process
 
 

@@ -367,9 +367,11 @@ class Reconnecting:
         try:
             servers = await in_thread(find_servers, self.settings, may_start=may_start)
             link, _ = await self._rotation.open(servers)
-        except BusUnreachable as error:
-            self._refused = error
+        except TimeoutError:
             raise
+        except (BusUnreachable, OSError) as error:
+            self._refused = said.for_now(error) if isinstance(error, OSError) else error
+            raise self._refused from None
         self._refused = None
         try:
             for each in list(self._subscriptions):

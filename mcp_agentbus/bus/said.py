@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from mcp_agentbus.bus.replies import DISK_IS_FULL, LEADERLESS
+from mcp_agentbus.core.files import unusable
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 
 #: Whose server it is: this user's own, a shared one, or one of several.
@@ -96,6 +97,12 @@ def nothing_kept(why: str) -> Unconfirmed:
         mend="Before that, run `agentbus doctor`: it says what to mend. Then the server is started "
         "anew by itself, once a minute at most.",
     )
+
+
+def for_now(error: OSError) -> BusUnreachable:
+    """Return the error of a system that gives no thread, or no file, to reach a server by."""
+    refused = unusable(error)
+    return BusUnreachable(f"{refused.message} Nothing was stored.", hint=refused.hint)
 
 
 def closed() -> BusUnreachable:

@@ -33,12 +33,16 @@ class Watcher:
         stamp = stamp_of(self.settings.config_file)
         if stamp == self._read:
             return False
-        self._read = stamp
         try:
             new = load_settings(self.settings.environ)
         except BadSetup as error:
-            self.says = error.message
+            before, self.says = self.says, error.message
+            # What the system refuses it may give at the next look, without a change of the file.
+            if isinstance(error.__context__, OSError):
+                return self.says != before
+            self._read = stamp
         else:
+            self._read = stamp
             self.says = ""
             self.settings = replace(
                 self.settings,

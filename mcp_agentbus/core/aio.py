@@ -24,12 +24,12 @@ import asyncio
 import contextvars
 import logging
 import os
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.children.descriptors import NONE_LEFT, are_gone
 from mcp_agentbus.core.programs import OWN
 
@@ -188,6 +188,9 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
 
     Whoever has waited long enough leaves it to itself. Of asyncio's own threads there are few, and
     a process that ends waits for each of them.
+
+    Raises:
+        OSError: the system gives no thread; or as that work.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[_T] = loop.create_future()
@@ -211,5 +214,5 @@ async def in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
             loop.call_soon_threadsafe(settle, result, failed)
 
     name = getattr(work, "__name__", "work")  # a partial has none
-    threading.Thread(target=run, name=f"agentbus-{name}", daemon=True).start()
+    threads.begin(run, name=f"agentbus-{name}")
     return await outcome

@@ -17,13 +17,13 @@ import errno
 import os
 import shlex
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.children.descriptors import are_gone
 from mcp_agentbus.core.places import make_private, own_folders
 from mcp_agentbus.errors import BadSetup
@@ -182,9 +182,10 @@ def led_to(paths: Iterable[str], within_s: float) -> Mapping[str, str]:
         real[path] = os.path.realpath(path)
 
     give_up = time.monotonic() + within_s
-    looks = [threading.Thread(target=look, args=(path,), daemon=True) for path in paths]
-    for each in looks:
-        each.start()
+    looks = []
+    with suppress(OSError):  # no more threads are to be had
+        for path in paths:
+            looks.append(threads.begin(look, path, name="agentbus-look"))  # noqa: PERF401
     for each in looks:
         each.join(max(0.0, give_up - time.monotonic()))
     return real

@@ -4,7 +4,7 @@
     >>> mine = known(os.getpid())
     >>> mine.is_here, is_still(mine)
     (True, True)
-    >>> on_end(lambda: os._exit(0))  # as a host's death is the end of its servers
+    >>> on_end(os.getppid(), lambda: os._exit(0))  # a host's death is the end of its servers
 
 A number alone names no process: it is given again, and another container has the same one. With
 the moment of its start, and the namespace in which it is counted, it does.
@@ -16,12 +16,12 @@ import os
 import select
 import signal as signals
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.feather.ancestors import ANCESTORS_MAX, parent_of, ps, ps_all, status, words
 
 # Where the system cannot tell of a parent's end, it is looked for this often, in seconds.
@@ -230,13 +230,20 @@ def ending() -> tuple[signals.Signals, ...]:
     return (signals.SIGINT, signals.SIGTERM, *([signals.SIGHUP] if hangs_up else []))
 
 
-def on_end(end: Callable[[], None]) -> None:
-    """Call `end`, in a thread of its own, when the parent process ends.
+def on_end(parent: int, end: Callable[[], None], *, patient_s: float = 0.0) -> None:
+    """Call `end`, in a thread of its own, when the parent process ends; at once if it has.
 
     Whoever else keeps our standard input open does not matter.
+
+    Args:
+        parent: its number, noted as this process began: an orphan's parent is another one.
+        end: what to do then.
+        patient_s: as in `threads.begin`.
+
+    Raises:
+        OSError: no thread is to be had.
     """
-    parent = os.getppid()
-    threading.Thread(target=_watch, args=(parent, end), name="agentbus-parent", daemon=True).start()
+    threads.begin(_watch, parent, end, name="agentbus-parent", patient_s=patient_s)
 
 
 def machine() -> str:
@@ -362,7 +369,8 @@ def _wait(parent: int) -> None:
     if sys.platform == "linux":
         descriptor = os.pidfd_open(parent)
         try:
-            select.select([descriptor], [], [])
+            if os.getppid() == parent:  # else its number may be another's by now
+                select.select([descriptor], [], [])
         finally:
             os.close(descriptor)
     else:
@@ -370,4 +378,5 @@ def _wait(parent: int) -> None:
         its_end = select.kevent(
             parent, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT
         )
-        queue.control([its_end], 1)
+        if os.getppid() == parent:
+            queue.control([its_end], 1)

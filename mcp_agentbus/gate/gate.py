@@ -21,6 +21,7 @@ from mcp_agentbus.bus.login.account import GATE
 from mcp_agentbus.bus.passing.passage import Passage
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_background, in_thread, part
+from mcp_agentbus.core.files import unusable
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate.desk import AccountDesk
 from mcp_agentbus.gate.keeper import Keeper
@@ -72,8 +73,8 @@ class Gate:
         while True:
             try:
                 await self._answer(bus)
-            except (AgentbusError, TimeoutError) as error:
-                why = error.message if isinstance(error, AgentbusError) else "The bus is silent."
+            except (AgentbusError, OSError) as error:
+                why = _why(error)
                 if why != said:
                     _log.warning("no account is answered: %s", why)
                 said = why
@@ -88,6 +89,7 @@ class Gate:
 
         Raises:
             BusUnreachable, NotAllowed: there is none.
+            OSError: the system gives no thread to find it by.
         """
         await ensure_streams(bus)
         await store.ensure(bus)
@@ -160,3 +162,10 @@ class Gate:
             desk.cancel()
         if desks:
             await asyncio.wait(desks)
+
+
+def _why(error: AgentbusError | OSError) -> str:
+    """Return why no account is answered for now, in this program's words."""
+    if isinstance(error, TimeoutError):
+        return "The bus is silent."
+    return (error if isinstance(error, AgentbusError) else unusable(error)).message

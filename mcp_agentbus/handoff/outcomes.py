@@ -104,7 +104,8 @@ class Outcomes:
 
     def shown(self, task_ids: Collection[str]) -> frozenset[str]:
         """Return those of these tasks of whose results this session shows one."""
-        given = {task_id for task_id, result in self.taken.items() if not result.is_new}
+        # A list, made at once: it is asked in another thread than the one that takes.
+        given = {task_id for task_id, result in list(self.taken.items()) if not result.is_new}
         return frozenset(task_ids) & given
 
     async def results(self, limit: int) -> list[Record]:

@@ -195,9 +195,9 @@ async def _watch(state: State, running: asyncio.Task[None], *, while_needed: boo
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
             _end(running)
         if state.away_since:
-            why = await in_thread(stranded, state.settings)
-            if why:
-                _end(running)  # it has the seat of one that would be of use
+            with contextlib.suppress(OSError):  # no thread is to be had for it: the next look tells
+                if await in_thread(stranded, state.settings):
+                    _end(running)  # it has the seat of one that would be of use
         await asyncio.sleep(pause_s)
 
 

@@ -75,20 +75,24 @@ class Loop:
         for agent in self._state.settings.rules:
             self.desk(agent)
         for beat in itertools.count():
-            self.reload()
-            if beat % _TIDY_BEATS == 0:
-                self._state.tidy_ledger()
-            time.tzset()  # of quiet hours and days: a laptop travels
-            if await self._state.reachable():
-                for desk in list(self._state.desks.values()):
-                    if desk.loop and desk.loop.done():
-                        self._begin(desk)
-                    await guarded(self._publish_here(desk), f"desk of {desk.agent}")
-                if beat % _TIDY_BEATS == 0:
-                    await guarded(self._state.register_lost(), "agents that the roster lost")
-                await guarded(self._runner.catch_up(), "ends of wakes")
-            await self._close_idle_desks()
+            await guarded(self._look_around(is_to_tidy=beat % _TIDY_BEATS == 0), "round")
             await asyncio.sleep(roster.BEAT_S)
+
+    async def _look_around(self, *, is_to_tidy: bool) -> None:
+        """Do what is done at each beat; once a minute also what takes longer."""
+        self.reload()
+        if is_to_tidy:
+            self._state.tidy_ledger()
+        time.tzset()  # of quiet hours and days: a laptop travels
+        if await self._state.reachable():
+            for desk in list(self._state.desks.values()):
+                if desk.loop and desk.loop.done():
+                    self._begin(desk)
+                await guarded(self._publish_here(desk), f"desk of {desk.agent}")
+            if is_to_tidy:
+                await guarded(self._state.register_lost(), "agents that the roster lost")
+            await guarded(self._runner.catch_up(), "ends of wakes")
+        await self._close_idle_desks()
 
     async def end(self) -> None:
         """End what the rules say to end, and begin nothing more: 7 s at most."""

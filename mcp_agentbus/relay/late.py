@@ -45,7 +45,7 @@ def load(*names: str) -> bool:
         Whether what was loaded before has been replaced: what was made by it is of other classes.
 
     Raises:
-        ImportError, SyntaxError, OSError: one is missing for good, or is half written; what was
+        Exception: one is missing for good, or is half written, which fails in any way; what was
             loaded before still is.
     """
     import importlib
@@ -60,7 +60,8 @@ def load(*names: str) -> bool:
             try:
                 for name in names:
                     importlib.import_module(name)
-            except (ImportError, SyntaxError, OSError):  # between the look for it and its reading
+            # Whatever it is: files of two versions, or half of one, fail in any way.
+            except Exception:
                 # From the first that was missing: on a busy machine loading alone may take so long.
                 give_up = give_up or time.monotonic() + _MISSING_MAX_S
                 # Also what was there before: it may be of another version than what is missing.

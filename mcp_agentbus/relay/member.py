@@ -12,12 +12,14 @@ bus and no task: it passes on what it hears.
 
 # No `annotations` of __future__: a named tuple compiles those, for a millisecond of each start.
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.places import Where
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.starter import start_listener
@@ -120,10 +122,18 @@ class Membership:
         #: Set while it is joined, or about to be.
         self._connection: socket.socket | None = None
         self._left = threading.Event()
+        # How often in a row it was not taken, or there was none; and the latter.
+        self._failures = self._in_vain = 0
+        #: Of what kinds the errors were that nobody has foreseen: of each one is said.
+        self._said: set[type[Exception]] = set()
 
-    def start(self) -> None:
-        """Join, and join again, in the background."""
-        threading.Thread(target=self.run, name="agentbus-member", daemon=True).start()
+    def start(self, patient_s: float = 0.0) -> None:
+        """Join, and join again, in the background.
+
+        Raises:
+            OSError: no thread is to be had, in so many seconds.
+        """
+        threads.begin(self.run, name="agentbus-member", patient_s=patient_s)
 
     def leave(self) -> None:
         """Be there no more, and join no more: the process goes on without this session."""
@@ -135,20 +145,42 @@ class Membership:
     def run(self) -> None:
         """Join, and join again, until `leave`."""
         self._lives_at = time.monotonic() + LIVES_AFTER_S
-        failures, in_vain, longest = 0, 0, len(self._again_s) - 1
         while not self._left.is_set():
             try:
-                failures = 0 if self._joined() else failures + 1
-                in_vain = 0
-            except (OSError, ValueError):
-                if self._young_s() == 0:
-                    failures, in_vain = failures + 1, in_vain + 1
-                    # What kept the last one from living may be mended. Ever more seldom: each of
-                    # many sessions starts one.
-                    if in_vain in _STARTS_AT or in_vain % _STARTS_AT[-1] == 0:
-                        start_listener(self._where)
-            pause_s = self._again_s[min(failures, longest)]
+                self._try()
+            except Exception as error:  # noqa: BLE001  # or it is known to no listener from then on
+                self._failures += 1
+                self._say(error)
+            pause_s = self._again_s[min(self._failures, len(self._again_s) - 1)]
             self._left.wait(min(pause_s, self._young_s()) or pause_s)
+
+    def _try(self) -> None:
+        """Be joined for as long as the listener lives; where there is none, start one at times."""
+        try:
+            self._failures = 0 if self._joined() else self._failures + 1
+            self._in_vain = 0
+        except (OSError, ValueError):
+            if self._young_s() > 0:
+                return
+            # What kept the last one from living may be mended. Ever more seldom: each of many
+            # sessions starts one. What cannot even be begun is begun at the next try.
+            in_vain = self._in_vain + 1
+            if in_vain in _STARTS_AT or in_vain % _STARTS_AT[-1] == 0:
+                start_listener(self._where)
+            self._in_vain = in_vain
+            self._failures += 1
+
+    def _say(self, error: Exception) -> None:
+        """Say in the host's log why a try has failed, once of a kind."""
+        if type(error) not in self._said:
+            self._said.add(type(error))
+            with suppress(OSError, AttributeError):  # it is full, or there is none
+                sys.stderr.write(
+                    "agentbus: No listener knows of this session for now "
+                    f"({type(error).__name__}: {error}). It is tried again.\n"
+                    "Hint: If `agentbus listen --status` still lacks it in a minute, start the "
+                    "session anew.\n"
+                )
 
     def _young_s(self) -> float:
         """Return in how many seconds the session has lived for long enough; 0 if it has."""

@@ -27,6 +27,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from mcp_agentbus.core import hosts, lines, processes
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.core.places import Place
 from mcp_agentbus.relay import late, local_socket, member, messages
 from mcp_agentbus.relay.alone.own_process import OwnProcess
@@ -46,19 +47,22 @@ _TAKES_WITHIN_S: Final = 1.0
 # A session that goes on for so long after its input has ended hangs; hosts kill it after 2 s.
 _HANGS_S: Final = 1.0
 # Said where no server can be loaded, or what was loaded takes it for another.
+_CANNOT: Final = "agentbus cannot go on with this session"
 _ENDED: Final = "agentbus cannot go on with this session, as its files were replaced or are damaged"
 _ANEW: Final = "Start the session anew, or its MCP server. If it stays so, run `agentbus doctor`."
 # What is on its way to the host when the session has ended.
 _DRAIN_S: Final = 0.15
+# Where no more threads are to be had that is mostly so for a moment; hosts wait longer.
+_PATIENT_S: Final = 10.0
 
 
-def run(options: Serving) -> NoReturn:
-    """Serve a session on standard input and output until it ends; ends the process itself.
+def run(options: Serving, parent: int) -> NoReturn:
+    """Serve a session on standard input and output until it, or the parent, ends; end the process.
 
     Raises:
         BadSetup: there is no standard output.
     """
-    _Relay.open(options).run()
+    _Relay.open(options).run(parent)
 
 
 class _Listener:
@@ -155,29 +159,50 @@ class _Relay:
         )
         return cls(place, options, me, host, behind)
 
-    def run(self) -> NoReturn:
+    def run(self, parent: int) -> NoReturn:
         """Serve until the end of the input, or of the parent, or a signal."""
         for number in processes.ending():
             signal.signal(number, lambda *_: self._told_to_end())
-        processes.on_end(self._parent_ended)
-        _in_background(self._pass_up)
-        if self._me.agent:
-            self._membership.start()
+        try:
+            self._run(parent)
+        except Exception as error:  # noqa: BLE001  # as of a package that an upgrade has replaced
+            self._cannot_go_on(error)
+
+    def _run(self, parent: int) -> NoReturn:
+        processes.on_end(parent, self._parent_ended, patient_s=_PATIENT_S)
+        self._beside(self._pass_up, patient_s=_PATIENT_S)
         if isinstance(self._behind, OwnProcess):
-            self._serve(self._behind, self._made(self._behind))
+            standalone = self._made(self._behind)
+            self._join()
+            self._serve(self._behind, standalone)
+        self._join()
         self._is_served.set()
         self._pass_down(self._behind.connection)
         if self._input_ended:
             os._exit(0)
         # The listener has ended.
         before = self._behind if self._claims and isinstance(self._behind, _Listener) else None
-        try:
-            own = OwnProcess(self._options, before)
-        except Exception as error:  # noqa: BLE001  # of a package that an upgrade has replaced
-            self._cannot_go_on(error)
+        own = OwnProcess(self._options, before)
         standalone = self._made(own)
-        _in_background(self._catch_up, own)
+        self._beside(self._catch_up, own, patient_s=_PATIENT_S)
         self._serve(own, standalone)
+
+    def _beside(
+        self, do: Callable[..., None], *given: Any, patient_s: float = 0.0
+    ) -> threading.Thread:
+        """Do a part in a thread of its own; what nobody has foreseen there ends the session.
+
+        Raises:
+            OSError: no thread is to be had, in so many seconds.
+        """
+
+        def part() -> None:
+            try:
+                do(*given)
+            except Exception as error:  # noqa: BLE001  # or it hangs without that part
+                self._cannot_go_on(error)
+
+        return threads.begin(part, name=f"agentbus-{do.__name__}", patient_s=patient_s)
 
     def _pass_up(self) -> None:
         """Pass what the host says to whatever is behind, until the host says no more."""
@@ -248,14 +273,16 @@ class _Relay:
                     self._ask_on()
                 elif self._conversation.server_says == lines.LEAVING and not self._prepares:
                     self._prepares = True
-                    _in_background(self._prepare)
+                    with suppress(OSError):  # no thread is to be had: it is loaded once needed
+                        self._beside(self._prepare)
 
     def _cannot_go_on(self, error: Exception) -> NoReturn:
         """End, as no server can be had, and say so to all that wait for an answer."""
-        why = f"{type(error).__name__}: {error}"
-        refusals = self._conversation.refused(f"{_ENDED} ({why}). {_ANEW}")
+        ended = _CANNOT if isinstance(error, BlockingIOError) else _ENDED
+        ended = f"{ended} ({type(error).__name__}: {error})."
+        refusals = self._conversation.refused(f"{ended} {_ANEW}")
         with suppress(OSError, AttributeError):  # it is full, or there is none
-            sys.stderr.write(f"agentbus: {_ENDED} ({why}).\nHint: {_ANEW}\n")
+            sys.stderr.write(f"agentbus: {ended}\nHint: {_ANEW}\n")
         with suppress(OSError):
             for line in refusals:
                 self._host.say(line)
@@ -263,25 +290,22 @@ class _Relay:
 
     def _made(self, own: OwnProcess) -> Standalone:
         """Return what is to serve the session in this process, once it is loaded."""
-        try:
-            standalone, is_another = _load()
-            if is_another:
-                own.read_again()
-            return standalone(
-                own.asked,
-                own.me,
-                self._me.session,
-                hosted=hosts.hosted(self._place.environ),
-                watch_max_s=own.options.watch_max_s,
-                only=own.options.only,
-                fault=own.options.fault,
-            )
-        except Exception as error:  # noqa: BLE001  # of a package that an upgrade has replaced
-            self._cannot_go_on(error)
+        standalone, is_another = _load()
+        if is_another:
+            own.read_again()
+        return standalone(
+            own.asked,
+            own.me,
+            self._me.session,
+            hosted=hosts.hosted(self._place.environ),
+            watch_max_s=own.options.watch_max_s,
+            only=own.options.only,
+            fault=own.options.fault,
+        )
 
     def _serve(self, own: OwnProcess, standalone: Standalone) -> NoReturn:
         """Serve the session in this process."""
-        down = _in_background(self._pass_down, own.connection)
+        down = self._beside(self._pass_down, own.connection, patient_s=_PATIENT_S)
 
         def exit_(code: int) -> NoReturn:
             # The loop that has ended has taken its handler along: told again, it would be killed.
@@ -306,7 +330,7 @@ class _Relay:
 
     def _prepare(self) -> None:
         """Load what serving takes while the listener still does it, and tell it then."""
-        with suppress(ImportError, SyntaxError, OSError):  # it is said once it is needed
+        with suppress(Exception):  # it is said once it is needed
             _load()
         with self._lock:
             self._tell(lines.READY)
@@ -322,8 +346,13 @@ class _Relay:
         if self._me.agent:
             self._membership.called()
         else:  # what was wrong is mended
-            self._me = self._me._replace(agent="known")
-            self._membership.start()
+            with suppress(OSError):  # no thread is to be had: at the next call
+                self._membership.start()
+                self._me = self._me._replace(agent="known")
+
+    def _join(self) -> None:
+        if self._me.agent:
+            self._membership.start(patient_s=_PATIENT_S)
 
     def _catch_up(self, own: OwnProcess) -> None:
         """Say again what the next server has to know, and then let the host speak to it."""
@@ -349,7 +378,9 @@ class _Relay:
         self._claims = claims
 
     def _parent_ended(self) -> None:
-        if not self._standalone:  # which has its own way to end
+        if self._standalone:  # it may hold something that is to be given back
+            self._standalone.end()
+        else:
             os._exit(0)
 
 
@@ -357,15 +388,11 @@ def _load() -> tuple[type[Standalone], bool]:
     """Return what serves a session, once it is loaded, and whether that was of another package."""
     # What these imports make stays for good; collecting among it takes a tenth of the start.
     gc.disable()
-    is_another = late.load(late.STANDALONE)
-    from mcp_agentbus.tools.standalone import Standalone
+    try:
+        is_another = late.load(late.STANDALONE)
+        from mcp_agentbus.tools.standalone import Standalone
 
-    gc.freeze()
-    gc.enable()
+        gc.freeze()
+    finally:
+        gc.enable()
     return Standalone, is_another
-
-
-def _in_background(do: Callable[..., None], *given: Any) -> threading.Thread:
-    thread = threading.Thread(target=do, args=given, name=f"agentbus-{do.__name__}", daemon=True)
-    thread.start()
-    return thread

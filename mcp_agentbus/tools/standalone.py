@@ -4,9 +4,9 @@
     session = Standalone(asked, me, session_id, watch_max_s=3600, fault=None)
     session.serve(connection, exit_=os._exit)
 
-It ends with its input, on SIGINT and SIGTERM, and with its parent; then it gives back what the
-session holds. It neither knows who is at the other end nor reads what passes. Imports the MCP SDK
-and nats-py, which a relayed session does without.
+It ends with its input, on SIGINT and SIGTERM, and at `end`; then it gives back what the session
+holds. It neither knows who is at the other end nor reads what passes. Imports the MCP SDK and
+nats-py, which a relayed session does without.
 """
 
 from __future__ import annotations
@@ -74,6 +74,16 @@ class Standalone:
             rate=SendRate(SENT_A_MINUTE),
         )
         self._watch_max_s = watch_max_s
+        self._is_over = False
+        #: Ends what serves, from any thread, once that is begun.
+        self._end: Callable[[], object] | None = None
+
+    def end(self) -> None:
+        """End in good order, as the parent process has ended; from any thread."""
+        self._is_over = True
+        if self._end:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._end()
 
     @property
     def agent(self) -> str:
@@ -119,7 +129,7 @@ class Standalone:
                             self._session.calls.end()
                         group.cancel_scope.cancel()
 
-                    _end_when_told(told, group.cancel_scope.cancel)
+                    self._end_when_told(told, group.cancel_scope.cancel)
                     if claims and self.agent:
                         await _taken_over(self._session, claims)
 
@@ -139,12 +149,22 @@ class Standalone:
             # Whatever hangs: a host that no longer reads blocks whoever writes.
             last = threading.Timer(_END_TIMEOUT_S, exit_, (code,))
             last.daemon = True
-            last.start()
+            with suppress(RuntimeError):  # no thread is to be had
+                last.start()
             await self._close()
             writer.close()
             return code
 
         exit_(anyio.run(main, backend="asyncio"))
+
+    def _end_when_told(self, told: Callable[[], None], end: Callable[[], None]) -> None:
+        """Call `told` in this loop at a signal to end, and `end` when the parent has ended."""
+        loop = asyncio.get_running_loop()
+        for number in processes.ending():
+            loop.add_signal_handler(number, told)
+        self._end = lambda: loop.call_soon_threadsafe(end)
+        if self._is_over:
+            end()
 
     async def _close(self) -> None:
         # By asyncio's clock and not anyio's: where a call of the bus runs out of time in this very
@@ -161,15 +181,3 @@ async def _taken_over(session: Session, claims: Sequence[dict[str, Any]]) -> Non
     with suppress(AgentbusError, TimeoutError):
         async with asyncio.timeout(_TAKE_OVER_S):
             await session.take_over(claims)
-
-
-def _end_when_told(told: Callable[[], None], end: Callable[[], None]) -> None:
-    """Call `told` in this loop at a signal to end, and `end` when the parent process has ended."""
-    loop = asyncio.get_running_loop()
-    for number in processes.ending():
-        loop.add_signal_handler(number, told)
-
-    def parent_ended() -> None:
-        loop.call_soon_threadsafe(end)
-
-    processes.on_end(parent_ended)

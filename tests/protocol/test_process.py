@@ -50,6 +50,17 @@ print(server.pid, file=sys.stderr, flush=True)
 server.wait()
 """
 
+# One that ends as soon as it has said that, and its server, which is that slow to begin.
+HASTY = HOST.replace("server.wait()\n", "")
+SLOW = """
+import os, sys, time
+parent = os.getppid()
+from mcp_agentbus import __main__ as agentbus
+while os.getppid() == parent:
+    time.sleep(0.005)
+sys.exit(agentbus.main())
+"""
+
 
 @pytest.fixture
 def shared(home):
@@ -208,6 +219,15 @@ def test_a_server_ends_with_its_parent_while_another_holds_its_pipes(shared, wai
         # Where nobody collects orphans, their exit codes stay as zombies.
         until(lambda: is_gone(server) or _shown(server, "stat")[:1] == "Z", "the server is gone")
         assert "Traceback" not in host.said()
+
+
+@pytest.mark.promise(43)
+def test_a_server_ends_whose_parent_has_ended_before_it_had_begun(shared):
+    server = [sys.executable, "-c", SLOW, "serve", "--agent", "coder"]
+    with Pipes(shared, [sys.executable, "-c", HASTY, *server]) as host, killed_at_the_end(host):
+        host.process.wait()
+        # As above, the end of its output is the end of the server.
+        host.rest(within_s=ENDS_WITHIN_S)
 
 
 @contextmanager

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that this process starts: with all that they start in turn, for a time, and read."""
+"""Programs that this process starts, with all that they start in turn; its files and threads."""

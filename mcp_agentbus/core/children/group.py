@@ -20,14 +20,13 @@ import select
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO, Final, Self, TypeAlias
 
 from mcp_agentbus.core import processes
-from mcp_agentbus.core.children import descriptors
+from mcp_agentbus.core.children import descriptors, threads
 from mcp_agentbus.core.feather.ancestors import status
 from mcp_agentbus.core.processes import Process
 
@@ -107,8 +106,8 @@ class Group:
                 self._process.wait(_REAPED_WITHIN_S)  # killed just now, or ended before
                 return
         # It keeps the object, which would complain of a running process when it goes.
-        wait = self._process.wait
-        threading.Thread(target=wait, name="agentbus-reaper", daemon=True).start()
+        with contextlib.suppress(OSError):
+            threads.begin(self._process.wait, name="agentbus-reaper")
 
     @property
     def exit_code(self) -> int | None:

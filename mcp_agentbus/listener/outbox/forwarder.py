@@ -39,8 +39,9 @@ _HELD_S: Final = 30.0
 # How often a pause is doubled until it is that; tries are counted on and on.
 _DOUBLED_MAX: Final = 5
 _NAME: Final = "forwarder of the outbox"
-# Among the reasons, by sender: no agent's id.
+# Among the reasons, by sender: no agents' ids.
 _OTHERS: Final = "other buses"
+_ALL: Final = "all senders"
 _FAILED: Final = "It failed inside, which is a bug: `agentbus listen --status` says where."
 _UNREAD: Final = "What lies there cannot be read:"
 
@@ -73,16 +74,16 @@ class Forwarder:
         start_no_server()
         try:
             while True:
-                await self._until_needed()
                 try:
+                    await self._until_needed()
                     await self._pass()
                 except Exception as error:  # noqa: BLE001  # or nothing is handed on from then on
                     note_failure(_NAME, error)
-                    self._tries += 1
+                    self._end_pass({_ALL: _FAILED})
                 if self._tries:
                     await self._pause()
         finally:
-            with suppress(AgentbusError, TimeoutError):
+            with suppress(AgentbusError, OSError):  # it lies there as it did
                 async with asyncio.timeout(_STOP_WITHIN_S):
                     await self._outbox.rest()
             await self._outbox.close()

@@ -31,7 +31,7 @@ from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, StoreFu
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox import letter
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
-from mcp_agentbus.store.outbox.own import STREAM, Own
+from mcp_agentbus.store.outbox.own import STREAM, Own, as_refused
 from mcp_agentbus.store.reading.numbered import numbered
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task, Undecodable
@@ -240,18 +240,22 @@ class Outbox:
     async def rest(self) -> bool:
         """Stop the server if it was started for this and nothing lies there; tell whether it rests.
 
-        Raises: as `waits`, and as `embedded.stop`.
+        Raises: as `waits`, as `embedded.stop`, and as `as_refused`.
         """
         await self._take_out_left()
         async with self._writing:
-            if await self._known() or not self._own.is_marked:
-                return False
-            was_started = self._own.was_started
-            await self.close()
-            if was_started:
-                await in_thread(embedded.stop, self._own.settings)
-            self._own.unmark()
-            return True
+            with as_refused():
+                return await self._rest()
+
+    async def _rest(self) -> bool:
+        if await self._known() or not self._own.is_marked:
+            return False
+        was_started = self._own.was_started
+        await self.close()
+        if was_started:
+            await in_thread(embedded.stop, self._own.settings)
+        self._own.unmark()
+        return True
 
     async def _take_out_left(self) -> None:
         """Forget what was withdrawn of a bus that was left, once no try of it can be live there."""

@@ -10,8 +10,8 @@ folder that the letters are in, so whoever has the one has the other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
@@ -89,15 +89,16 @@ class Own:
 
         Raises:
             StoreFull: the disk is full, in words that say whose.
-            AgentbusError: as `Bus` and `embedded.ensure`.
+            AgentbusError: as `Bus` and `embedded.ensure`, and as `as_refused`.
         """
-        try:
+        with as_refused():
+            try:
+                return await ask(await self._open())
+            except StoreFull as error:
+                if not await in_thread(_is_anew, self.settings):
+                    raise await in_thread(_of_this_machine, error, self.settings) from None
+            budget.renew()
             return await ask(await self._open())
-        except StoreFull as error:
-            if not await in_thread(_is_anew, self.settings):
-                raise await in_thread(_of_this_machine, error, self.settings) from None
-        budget.renew()
-        return await ask(await self._open())
 
     async def close(self) -> None:
         """Leave all as it lies."""
@@ -131,6 +132,21 @@ class Own:
             raise BusUnreachable(
                 "This machine's own server, which has it, does not run.", hint=_BEGIN
             )
+
+
+@contextmanager
+def as_refused() -> Generator[None]:
+    """Say of what the system refuses within, as a file or a thread, what mends it.
+
+    Raises:
+        BadSetup: it has refused something.
+    """
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise unusable(error) from None
 
 
 def own_server(settings: Settings) -> Settings:

@@ -5,6 +5,7 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
+import threadless
 from local_server import settings_at
 
 from mcp_agentbus.bus import budget, reconnect
@@ -375,3 +376,16 @@ async def test_a_connection_on_which_no_ping_is_answered_is_let_go(servers, fail
 
     pinged = [("send", "a.b", b"", {}), ("flush", 0.5)]
     assert link.asked == (pinged if failure is None else [*pinged, ("close",)])
+
+
+async def test_where_no_thread_is_to_be_had_to_find_it_the_bus_is_away_and_looked_for_again(
+    tmp_path, monkeypatch
+):
+    async with Reconnecting(settings_at(tmp_path)) as connection:
+        threadless.for_tries(monkeypatch, 1)
+        away = [await connection.reconnected(0), connection.away_says]
+        away += [await connection.reconnected(0), connection.away_says]
+
+    assert (away[0], away[2]) == (False, False)
+    assert "no more threads are to be had" in away[1]
+    assert "is not running" in away[3]

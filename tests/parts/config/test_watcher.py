@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a listener and a session learn of config.toml after they have read it."""
 
+import errno
+
 import pytest
 from local_server import configured
 
+from mcp_agentbus.config import tables
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.config.watcher import Watcher
 
@@ -47,3 +50,21 @@ def test_settings_without_the_file_are_followed_by_it(settings):
 
     assert watcher.changed()
     assert watcher.settings.agents == settings.agents
+
+
+def test_what_the_system_could_not_read_for_a_moment_is_read_again_and_said_once(
+    settings, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files", str(settings.config_file))
+
+    watcher = Watcher(settings)
+    write(settings, AGENT.format("after"))
+    with monkeypatch.context() as crowded:
+        crowded.setattr(tables, "read_whole", refuse)
+        changed = [watcher.changed(), watcher.changed()]
+        assert "Too few files may be open" in watcher.says
+
+    assert [*changed, watcher.changed(), watcher.changed()] == [True, False, True, False]
+    assert watcher.says == ""
+    assert watcher.settings.agents["coder"].description == "after"

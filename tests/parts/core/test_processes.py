@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,16 @@ def no_linux(monkeypatch):
     for module in (ancestors, processes):
         monkeypatch.setattr(module, "_LINUX", False)
     monkeypatch.setattr(ancestors, "status", lambda _: [])
+
+
+@pytest.mark.parametrize("parent", [0, 2**22 + 1, os.getpid()], ids=["of none", "gone", "other"])
+def test_who_has_another_parent_than_at_first_is_told_at_once_that_this_has_ended(parent):
+    """Its number may be of no process, of another one, or of another namespace."""
+    told = queue.Queue()
+
+    processes.on_end(parent, lambda: told.put("ended"))
+
+    assert told.get(timeout=60) == "ended"
 
 
 def test_where_there_is_no_proc_ps_tells_of_a_parent(no_linux):

@@ -2,6 +2,7 @@
 """When a gate says that it answers: while each account that it knows has a desk that is open."""
 
 import asyncio
+import errno
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -106,3 +107,27 @@ async def test_a_connection_that_ends_by_itself_is_opened_again_after_a_pause(ga
         await gate._answer_always(None)
 
     assert (len(answered), pauses) == (2, [(module._PAUSE_S, False)] * 2)
+
+
+async def test_one_that_the_system_gives_no_thread_tries_again_and_says_so(
+    gate, monkeypatch, caplog
+):
+    refused, again = [OSError(errno.EAGAIN, "no more threads are to be had")], asyncio.Event()
+
+    async def answer(_):
+        if refused:
+            raise refused.pop()
+        again.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(module, "_PAUSE_S", 0)
+    monkeypatch.setattr(gate, "_answer", answer)
+    always = asyncio.create_task(gate._answer_always(None))
+    async with asyncio.timeout(30):  # only a failure takes as long
+        await asyncio.wait(
+            {always, asyncio.create_task(again.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+
+    assert again.is_set()
+    assert "no more threads are to be had" in caplog.text
+    always.cancel()

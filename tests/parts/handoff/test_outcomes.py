@@ -76,6 +76,18 @@ def test_results_are_shown_if_an_answer_has_them(outcomes, asked, answer):
     assert outcomes.shown(asked) == set(answer)
 
 
+def test_what_is_shown_can_be_asked_while_another_thread_takes_results(outcomes):
+    class TakenMeanwhile:
+        @property
+        def is_new(self):
+            outcomes.take(unseen("t2"))
+            return False
+
+    outcomes.taken["t1"] = TakenMeanwhile()
+
+    assert outcomes.shown(["t1", "t2"]) == {"t1"}
+
+
 @pytest.mark.promise(34)
 async def test_what_a_lost_answer_had_is_new_and_what_may_not_have_arrived_is_named(outcomes):
     calls = Calls()

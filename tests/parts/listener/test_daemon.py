@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+import threadless
 from local_server import kill_servers
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.listener import daemon, endpoint
+from mcp_agentbus.listener import daemon, endpoint, loop
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay import local_socket
@@ -171,3 +172,42 @@ async def test_why_a_server_was_not_started_again_stands_in_the_status(state):
     )
 
     assert said[0]["away_says"] == "It was started again in vain."
+
+
+async def test_a_round_that_fails_by_what_nobody_has_foreseen_ends_no_listener(
+    state, monkeypatch, caplog
+):
+    failing, goes_on = [RuntimeError("can't start new thread")], asyncio.Event()
+
+    async def reachable():
+        if failing:
+            raise failing.pop()
+        goes_on.set()
+        return False
+
+    monkeypatch.setattr(loop.roster, "BEAT_S", 0)
+    monkeypatch.setattr(state, "reachable", reachable)
+    running = asyncio.create_task(daemon._parts(state, None).loop.run())
+    async with asyncio.timeout(HANG_S):
+        await asyncio.wait(
+            {running, asyncio.create_task(goes_on.wait())}, return_when="FIRST_COMPLETED"
+        )
+
+    assert not running.done()
+    assert [record.getMessage() for record in caplog.records] == ["round failed"]
+    running.cancel()
+
+
+async def test_the_watchdog_is_fed_though_no_thread_is_to_be_had(state, monkeypatch):
+    fed, running = asyncio.Queue(), asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(daemon, "_PAUSE_S", 0)
+    monkeypatch.setattr(daemon, "_notify", fed.put_nowait)
+    threadless.for_tries(monkeypatch, 1)
+    state.away_since = datetime.now(UTC)
+    watching = asyncio.create_task(daemon._watch(state, running, while_needed=False))
+
+    async with asyncio.timeout(HANG_S):
+        assert [await fed.get() for _ in range(2)] == ["WATCHDOG=1"] * 2
+
+    running.cancel()
+    await watching

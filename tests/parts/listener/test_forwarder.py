@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 from planners_task import TASK
@@ -12,6 +13,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import StoreFull
 from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.listener.outbox.forwarder import pause_s
+from mcp_agentbus.listener.status import outbox_data, outbox_line
 from mcp_agentbus.store.outbox.letter import Home, Letter
 from mcp_agentbus.store.outbox.outbox import Envelope
 
@@ -65,6 +67,34 @@ async def test_what_fails_pass_by_pass_for_one_reason_is_told_once_until_it_has_
 
     failed = {"error": "The bus has no room left."}
     assert told == [failed, {"handed_on": 1}, failed]
+
+
+async def test_a_rest_that_fails_ends_no_forwarder_and_what_comes_later_is_handed_on(monkeypatch):
+    outbox, passed, told = Outbox({}), asyncio.Event(), []
+    outbox.may_hold_ours = False
+
+    async def rest():
+        outbox.may_hold_ours = True
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def hand_on(_):
+        told.append(dict(outbox.says))
+        passed.set()
+
+    monkeypatch.setattr(forwarder, "IDLE_S", 0)
+    monkeypatch.setattr(forwarder, "pause_s", lambda *_, **__: 0)
+    monkeypatch.setattr(outbox, "rest", rest, raising=False)
+    forwards = forwarder.Forwarder(Bus(), outbox, [].append)
+    monkeypatch.setattr(forwards, "_pass", lambda: hand_on(outbox))
+    running = asyncio.create_task(forwards.run())
+    async with asyncio.timeout(30):  # only a failure takes as long
+        await asyncio.wait(
+            {running, asyncio.create_task(passed.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+    running.cancel()
+
+    assert told[0] == {"all senders": forwarder._FAILED}
+    assert "which is a bug" in outbox_line(outbox_data(await outbox.waits(), told[0]))
 
 
 class Bus:

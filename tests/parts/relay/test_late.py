@@ -50,8 +50,17 @@ def test_what_was_loaded_before_the_missing_one_is_of_the_same_version(package, 
     assert sys.modules["upgraded.one"].VERSION == 22
 
 
-def test_a_half_written_file_is_waited_for(package, monkeypatch):
-    (package / "two.py").write_text("def half(")
+@pytest.mark.parametrize(
+    "half",
+    [
+        "def half(",
+        "import upgraded\nupgraded.whole()\n",
+        "class Half(int, str): pass\n",
+        "raise RuntimeError('of two versions')\n",
+    ],
+)
+def test_a_half_written_file_is_waited_for(package, monkeypatch, half):
+    (package / "two.py").write_text(half)
     _then(monkeypatch, lambda: (package / "two.py").write_text("WHOLE = True\n"))
 
     late.load("upgraded.one")

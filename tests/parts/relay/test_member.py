@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from mcp_agentbus.core.places import Place
+from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.relay import local_socket, member
 from mcp_agentbus.relay.member import Me, Membership
 
@@ -121,9 +122,9 @@ def running(monkeypatch):
     """Have a session run that is old enough; return how often it has begun to start a listener."""
     monkeypatch.setattr(member, "LIVES_AFTER_S", 0.0)
     memberships, begun = [], queue.Queue()
-    monkeypatch.setattr(member, "start_listener", begun.put)
 
-    def run(place):
+    def run(place, begin=begun.put):
+        monkeypatch.setattr(member, "start_listener", begin)
         membership = Membership(
             place, Me("coder", "codex", "s1"), lambda *_: "", again_s=(0.001, 0.001, 0.001)
         )
@@ -154,3 +155,32 @@ def test_one_that_was_refused_starts_a_listener_once_that_one_has_gone(running, 
         connection.sendall(local_socket.line({"error": "no", "hint": ""}))
 
     assert begun.get(timeout=5) is place
+
+
+def test_one_whose_listener_says_what_nobody_has_foreseen_joins_again(running, listener, capsys):
+    place, listens = listener
+    running(place)
+    for _ in range(3):
+        joined = Joined(listens)
+        joined.tell({"op": "claims", "claims": 5})
+        assert joined._lines.readline() == b""
+        joined.end()
+
+    assert capsys.readouterr().err.count("No listener knows of this session") == 1
+
+
+def test_a_listener_that_cannot_even_be_begun_is_begun_at_the_next_try(
+    running, monkeypatch, tmp_path
+):
+    """As where an upgrade has the package's files missing for a moment."""
+
+    def begin(where):
+        if missing:
+            raise missing.pop()
+        begun.put(where)
+
+    missing = [ModuleNotFoundError("mcp_agentbus"), BadSetup("The working folder is gone.")]
+    monkeypatch.setattr(member, "_STARTS_AT", (1, 1_000_000))
+    begun = running(Place(str(tmp_path), os.environ), begin)
+
+    assert begun.get(timeout=5).runtime_dir == str(tmp_path)
