@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from mcp_agentbus.installers._parts import lasting
+from mcp_agentbus.installers._parts import permanence
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import places, programs
@@ -105,7 +105,7 @@ class Machine:
     @property
     def warnings(self) -> list[str]:
         """What its user has to know before anything is set up that starts this agentbus."""
-        place = lasting.emptied()
+        place = permanence.emptied()
         return [_EMPTIED.format(place=place)] if place else []
 
     def program(self, name: str) -> str | None:

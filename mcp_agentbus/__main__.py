@@ -64,11 +64,11 @@ def _typed(argv: list[str]) -> int:
     begun = None
     is_theirs = words and words[0] in command.COMMANDS and "_ARGCOMPLETE" not in os.environ
     if is_theirs and not typed.invites(words):
-        from mcp_agentbus.core.feather import printing
+        from mcp_agentbus.core.feather import printer
         from mcp_agentbus.relay import late
 
-        printing.spell_out()
-        printing.be_patient()
+        printer.spell_out()
+        printer.be_patient()
         done = command.run(words)
         if isinstance(done, int):
             # Taking all down again that Python has loaded would take a tenth of the time.

@@ -11,7 +11,7 @@ LEFT: dict[str, str] = {
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
     'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
-    "mcp_agentbus/store/upkeep/copying.py: start, total = start + max(1, len(infos)), "
+    "mcp_agentbus/store/upkeep/copiers.py: start, total = start + max(1, len(infos)), "
     'int(answer.get("total", 0)): it is 1': "After a page it goes on from 1 or more: a total of "
     "none and of 1 are both its end.",
     'mcp_agentbus/store/reading/pulls.py: beyond = {"seq": last + 1, "batch": 1, "next_by_subj": '
@@ -20,7 +20,7 @@ LEFT: dict[str, str] = {
     "sent.unasked): it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
     "mcp_agentbus/store/asked/question.py: if decision is None or decision.at < self.at:: "
     "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
-    "mcp_agentbus/handoff/parked/replaying.py: written = await records.update(bus, key, offered_again, "
+    "mcp_agentbus/handoff/parked/replay.py: written = await records.update(bus, key, offered_again, "
     "known=(standing, revision)): it is not told `known`": "Then it reads once more what it has read.",
     "mcp_agentbus/store/reading/clock.py: is_set = abs((here - self.here).total_seconds() "
     "- passed_s) > _SET_S: it compares by `>=`": "A clock set by half a second to the "
@@ -101,7 +101,7 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/store/upkeep/due.py: task = decoded(replace(message, "
     "subject=_task_subject(message))): it is not told `subject`": "What falls due has inbox, lane "
     "and sender in the same places.",
-    "mcp_agentbus/store/upkeep/copying.py: start, total = 0, 1: it is 2": "The first page is asked "
+    "mcp_agentbus/store/upkeep/copiers.py: start, total = 0, 1: it is 2": "The first page is asked "
     "for, and tells how many there are.",
     'mcp_agentbus/store/upkeep/room.py: [(sender, count)] = counts.most_common(1) or [("", 0)]: '
     "it is 1": "Neither is a flood.",

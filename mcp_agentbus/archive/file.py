@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from mcp_agentbus.archive.entries import Change
-from mcp_agentbus.archive.kept.failing import what_to_do
+from mcp_agentbus.archive.kept.faults import what_to_do
 from mcp_agentbus.archive.kept.newer import update
 from mcp_agentbus.archive.kept.removed import Removed
 from mcp_agentbus.archive.kept.tables import (

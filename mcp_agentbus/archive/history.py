@@ -33,7 +33,7 @@ from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
 from mcp_agentbus.handoff.sending.outgoing import telling_too
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import accepting
+from mcp_agentbus.handoff.taking import refusals
 from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.task import ASKING, HELD, OPEN
@@ -138,7 +138,7 @@ async def history(session: Session, **wanted: Unpack[Search]) -> History:
         here = await in_thread(only_here, current.archive, kept_here)
     shown = [
         past.without_texts()
-        if await accepting.is_hidden(session.bus, session.refreshed(), past)
+        if await refusals.is_hidden(session.bus, session.refreshed(), past)
         else past
         for past in held
     ]

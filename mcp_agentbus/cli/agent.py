@@ -22,7 +22,7 @@ from mcp_agentbus.config import identity
 from mcp_agentbus.config.rules import profile_of
 from mcp_agentbus.config.settings import Settings, load_settings, settings_and_fault
 from mcp_agentbus.core import hosts, places
-from mcp_agentbus.core.feather.printing import say
+from mcp_agentbus.core.feather.printer import say
 from mcp_agentbus.core.ids import agent_id, role_address
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.listener import status

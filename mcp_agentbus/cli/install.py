@@ -20,10 +20,10 @@ from contextlib import nullcontext
 from typing import Any, Final, Literal
 
 from mcp_agentbus.cli.output import asked, beforehand
-from mcp_agentbus.cli.servers.staying import stays
+from mcp_agentbus.cli.servers.remains import stays
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.feather.printing import say, tell
+from mcp_agentbus.core.feather.printer import say, tell
 from mcp_agentbus.core.hosts import CONNECTED, WITH_PLUGIN
 from mcp_agentbus.core.ids import agent_id
 from mcp_agentbus.core.text import from_json

@@ -15,7 +15,7 @@ import sys
 
 from mcp_agentbus.cli.output import complain, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_and_fault
-from mcp_agentbus.core.feather.printing import say
+from mcp_agentbus.core.feather.printer import say
 from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import BadSetup, NoListener
 from mcp_agentbus.listener import status

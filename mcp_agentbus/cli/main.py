@@ -25,8 +25,8 @@ from mcp_agentbus.cli.arguments import WrongUsage
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.cli.output import complain, retold
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.core.feather import printing, typed
-from mcp_agentbus.core.feather.printing import be_patient, flush, spell_out, to_nowhere, unwritable
+from mcp_agentbus.core.feather import printer, typed
+from mcp_agentbus.core.feather.printer import be_patient, flush, spell_out, to_nowhere, unwritable
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, OutOfReach
 from mcp_agentbus.relay.carried.command import COMMANDS as DONE_FIRST
 
@@ -158,7 +158,7 @@ def _beside_listener(error: AgentbusError, args: argparse.Namespace) -> Agentbus
 
 def _unusable(error: OSError, args: argparse.Namespace) -> int:
     """Say what the system has refused to a command; return the exit code."""
-    if isinstance(error, BrokenPipeError) or error.filename == printing.STDOUT or unwritable():
+    if isinstance(error, BrokenPipeError) or error.filename == printer.STDOUT or unwritable():
         return _unprinted(error, args)
     # Imported late: few commands meet a folder that cannot be used.
     from mcp_agentbus.core.files import unusable
@@ -175,7 +175,7 @@ def _unprinted(error: OSError, args: argparse.Namespace) -> int:
     to_nowhere(sys.stdout)
     said, code = args.last
     if code and (refusal := retold(said)):
-        printing.complain(refusal)
+        printer.complain(refusal)
         return int(code)
     # `agentbus agents | head`: the reader has gone, and so has anything to say.
     if isinstance(error, BrokenPipeError):

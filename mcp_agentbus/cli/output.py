@@ -15,8 +15,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from mcp_agentbus.core.feather import printing
-from mcp_agentbus.core.feather.printing import check_seen, flush, say, tell, to_nowhere
+from mcp_agentbus.core.feather import printer
+from mcp_agentbus.core.feather.printer import check_seen, flush, say, tell, to_nowhere
 from mcp_agentbus.errors import AgentbusError, BadInput
 
 _YES: Final = frozenset({"y", "yes"})
@@ -42,7 +42,7 @@ def beforehand() -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if not (isinstance(error, BrokenPipeError) or error.filename == printing.STDOUT):
+        if not (isinstance(error, BrokenPipeError) or error.filename == printer.STDOUT):
             raise
         raise BadInput(
             f"Standard output cannot be written: {error.strerror or 'it is closed'}. "
@@ -59,7 +59,7 @@ def asked(question: str) -> str:
         EOFError: there is no answer.
     """
     with beforehand():
-        printing.ask(question)
+        printer.ask(question)
     return input().strip().lower()
 
 
@@ -95,7 +95,7 @@ def complain(
         flush()
     except OSError:  # what was refused is so still, and is said where it can be
         to_nowhere(sys.stdout)
-    printing.complain(told(error, as_json=False, command=command))
+    printer.complain(told(error, as_json=False, command=command))
     return error.exit_code
 
 

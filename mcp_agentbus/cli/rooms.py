@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mcp_agentbus.cli import tasks
 from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_or_defaults
-from mcp_agentbus.core.feather.printing import say, tell
+from mcp_agentbus.core.feather.printer import say, tell
 from mcp_agentbus.errors import AgentbusError, NoListener
 from mcp_agentbus.relay.carried import body
 
@@ -121,15 +121,15 @@ def human(args: argparse.Namespace) -> int:
     Raises:
         BadSetup: config.toml cannot be read, or says no way to tell anybody.
     """
-    from mcp_agentbus.human import standing
+    from mcp_agentbus.human import outlook
 
     settings = load_settings()
     if args.test:
-        tapped = asyncio.run(standing.test(settings))
-        show(args, standing.test_text(tapped), tapped._asdict())
+        tapped = asyncio.run(outlook.test(settings))
+        show(args, outlook.test_text(tapped), tapped._asdict())
         return int(not tapped.is_told)
-    data = standing.data(settings)
-    show(args, standing.text(data), data)
+    data = outlook.data(settings)
+    show(args, outlook.text(data), data)
     return 0
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_agentbus.cli.carried import resumed
 from mcp_agentbus.cli.grammar.command import WATCH_S
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.feather.printing import EXIT_CODE, check_seen, complain, say, tell
+from mcp_agentbus.core.feather.printer import EXIT_CODE, check_seen, complain, say, tell
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.relay.carried import body
 from mcp_agentbus.relay.carried.command import Begun
@@ -128,7 +128,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Command:
     from mcp_agentbus.config.identity import Asked
     from mcp_agentbus.config.settings import load_settings
     from mcp_agentbus.handoff import shells
-    from mcp_agentbus.store.naming import Naming
+    from mcp_agentbus.store.own_name import Naming
     from mcp_agentbus.tools.command import Command
 
     def out(line: str, changed: Mapping[str, Any]) -> None:

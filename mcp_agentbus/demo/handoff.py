@@ -30,7 +30,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import processes, programs
 from mcp_agentbus.core.aio import part
-from mcp_agentbus.core.feather.printing import columns, tell
+from mcp_agentbus.core.feather.printer import columns, tell
 from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.text import folded, from_json, many, stamp
 from mcp_agentbus.demo.survey import NAME_MAX, shown, survey

@@ -23,7 +23,7 @@ from mcp_agentbus.core import programs
 from mcp_agentbus.core.hosts import CONNECTED
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.doctor.stored.mending import FIX
+from mcp_agentbus.doctor.stored.mends import FIX
 from mcp_agentbus.errors import AgentbusError, BadSetup
 from mcp_agentbus.installers import assets
 from mcp_agentbus.installers.registry import Installer, installer

@@ -40,9 +40,9 @@ from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored import folder
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shells
-from mcp_agentbus.human import standing
+from mcp_agentbus.human import outlook
 from mcp_agentbus.installers.steps import Step
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.hosts.openclaw import UNSET
 from mcp_agentbus.wakes.hosts.registry import missing_program, not_there
@@ -332,7 +332,7 @@ async def _identified(asked: Asked) -> Identity:
 
 def human(settings: Settings) -> list[Check]:
     """See that a person can be told, if one is to be; nobody is told for that."""
-    about = standing.data(settings)
+    about = outlook.data(settings)
     if not about["by"]:
         return []
     how = f"you are told by {about['by']}"

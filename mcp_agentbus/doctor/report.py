@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from mcp_agentbus.core.feather.printing import columns
+from mcp_agentbus.core.feather.printer import columns
 from mcp_agentbus.core.text import folded
 from mcp_agentbus.doctor.check import Check, Stage, Stages, State
 

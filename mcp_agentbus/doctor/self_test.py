@@ -37,7 +37,7 @@ from mcp_agentbus.doctor.shared import probe
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, NoListener
 from mcp_agentbus.handoff import inbox, lookup, results, send
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.human import standing
+from mcp_agentbus.human import outlook
 from mcp_agentbus.human.tap import TIME_LIMIT_S
 from mcp_agentbus.listener.carried import outside
 from mcp_agentbus.store import roster, streams, subjects
@@ -90,10 +90,10 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
 
 
 async def _told(settings: Settings) -> str:
-    tapped = await standing.test(settings)
+    tapped = await outlook.test(settings)
     if not tapped.is_told:
         raise AgentbusError(tapped.said, hint="Correct [human] in config.toml, then try again.")
-    return standing.test_text(tapped)
+    return outlook.test_text(tapped)
 
 
 async def _server(settings: Settings) -> str:

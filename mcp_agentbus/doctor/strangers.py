@@ -20,12 +20,12 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import many, minute
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
-from mcp_agentbus.doctor.stored.mending import FIX, asks, named, others
+from mcp_agentbus.doctor.stored.mends import FIX, asks, named, others
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.reading import consumers, read_back
-from mcp_agentbus.store.upkeep import anothers, copying, due, foreign, lost
+from mcp_agentbus.store.upkeep import anothers, copiers, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
 
 _GONE: Final = "the tasks that waited there before are lost, and end as failed when senders look"
@@ -196,7 +196,7 @@ async def _consumers(bus: Bus) -> list[Check]:
 
 async def _copies(bus: Bus) -> list[Check]:
     """Name the streams into which the server copies tasks. What it copies by is not ours to end."""
-    found = await copying.look(bus, subjects.TASKS)
+    found = await copiers.look(bus, subjects.TASKS)
     if not found.owners:
         return []
     owners = sorted(set(found.owners.values()))

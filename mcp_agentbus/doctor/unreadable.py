@@ -25,7 +25,7 @@ from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import many
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.shared import account
-from mcp_agentbus.doctor.stored.mending import asks
+from mcp_agentbus.doctor.stored.mends import asks
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, subjects
 from mcp_agentbus.store.reading import read_back

@@ -22,7 +22,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate import rules, speech, verdict
 from mcp_agentbus.gate.forward import Forward
 from mcp_agentbus.gate.keeper import Keeper
-from mcp_agentbus.gate.proof import copying
+from mcp_agentbus.gate.proof import copies
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import H_ACCOUNT, Refusal, Request, Say, Verdict
 from mcp_agentbus.store import streams, subjects, tasks
@@ -247,7 +247,7 @@ class AccountDesk:
 
     async def _if_copied(self, reply: str, wanted: verdict.Copied) -> None:
         keeper = self._keeper
-        if await copying.may_copy(keeper.bus, wanted, keeper.book, self._left_out):
+        if await copies.may_copy(keeper.bus, wanted, keeper.book, self._left_out):
             self._say(reply, wanted.say)
         else:
             self._forward.refuse(reply, "not-yours")

@@ -26,7 +26,7 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.gate.desk import AccountDesk
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.gate.quota import Quota
-from mcp_agentbus.gate.share.counting import keep_counts
+from mcp_agentbus.gate.share.census import keep_counts
 from mcp_agentbus.gate.signals import Signals
 from mcp_agentbus.gate.upkeep import free_names, keep_up
 from mcp_agentbus.shared.accounts import store

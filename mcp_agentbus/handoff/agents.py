@@ -21,7 +21,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.store import roster, subjects, waiting
+from mcp_agentbus.store import queues, roster, subjects
 from mcp_agentbus.store.roster import Entry
 
 
@@ -88,7 +88,7 @@ async def page(
         raise BadInput(
             "The cursor is not one of this list.", hint="Use the cursor of the answer before."
         )
-    everybody, stored = await both(roster.everybody(bus), waiting.stored_tasks(bus))
+    everybody, stored = await both(roster.everybody(bus), queues.stored_tasks(bus))
     matching = [entry for entry in everybody if _matches(entry, query)]
     chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]
     rest = [entry for entry in chosen if entry.id > after]
@@ -125,5 +125,5 @@ async def _waiting(
 
 
 async def _in_lanes(bus: Bus, inbox: str, lanes: Sequence[Priority]) -> dict[Priority, int]:
-    counts = await waiting.counts(bus, (inbox,), lanes)
+    counts = await queues.counts(bus, (inbox,), lanes)
     return {lane: count for lane, count in counts.items() if count}

@@ -20,7 +20,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.handoff.looking.whose import unknown_task
 from mcp_agentbus.handoff.sending.outgoing import kept_here
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import accepting
+from mcp_agentbus.handoff.taking import refusals
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
@@ -132,9 +132,9 @@ async def _life_here(session: Session, task_id: str, others: Collection[str]) ->
 async def as_shown(session: Session, life: Life) -> Life:
     """Return a life as a session may be shown it: of what its agent does not take, no text.
 
-    Raises: as `accepting.refusal`.
+    Raises: as `refusals.refusal`.
     """
-    if not await accepting.is_hidden(session.bus, session.refreshed(), life.record):
+    if not await refusals.is_hidden(session.bus, session.refreshed(), life.record):
         return life
     record = life.record.model_copy(update={"subject": ""})
     return replace(life, record=record, sent=None, task=None)

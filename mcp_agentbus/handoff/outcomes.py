@@ -26,7 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call, Given
-from mcp_agentbus.handoff.ends import telling
+from mcp_agentbus.handoff.ends import to_tell
 from mcp_agentbus.handoff.ends.awaited import (
     Awaited,
     Result,
@@ -34,9 +34,9 @@ from mcp_agentbus.handoff.ends.awaited import (
     note_as_seen,
     stored,
 )
-from mcp_agentbus.handoff.ends.telling import Stands, ToldRecord
+from mcp_agentbus.handoff.ends.to_tell import Stands, ToldRecord
 from mcp_agentbus.handoff.looking.whose import unknown_task
-from mcp_agentbus.handoff.sending.keeping import Keeping
+from mcp_agentbus.handoff.sending.sent_records import Keeping
 from mcp_agentbus.store import records, subjects, unseen
 from mcp_agentbus.store.reading import consumers, pulls
 from mcp_agentbus.store.reading.clock import has_come
@@ -179,7 +179,7 @@ class Outcomes:
 
     async def _stands(self, task_ids: Collection[str]) -> list[Stands]:
         awaited = {each: self.sent[each].inbox for each in task_ids if each in self.sent}
-        return await telling.stands(self._bus, self._me, task_ids, awaited)
+        return await to_tell.stands(self._bus, self._me, task_ids, awaited)
 
     async def results_of(self, task_ids: Sequence[str]) -> list[Record]:
         """Return what became of tasks that this agent sent, of those of which there is any to tell.
@@ -322,7 +322,7 @@ class Outcomes:
     async def _own(self, deliveries: Sequence[Delivery], others: unseen.Others) -> list[ToldRecord]:
         """Return what deliveries tell this session; what is for another one is offered again."""
         told = await by_portions(
-            lambda each: telling.offered(self._bus, self._me, each, self._awaits), deliveries
+            lambda each: to_tell.offered(self._bus, self._me, each, self._awaits), deliveries
         )
         own, theirs = list[ToldRecord](), list[ToldRecord]()
         for each in filter(None, told):

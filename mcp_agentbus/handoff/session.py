@@ -42,8 +42,8 @@ from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.reading import consumers
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end

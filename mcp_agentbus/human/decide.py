@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from mcp_agentbus.archive import standing
+from mcp_agentbus.archive import board
 from mcp_agentbus.archive.history import up_to_date
 from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.bus.client import Bus
@@ -151,7 +151,7 @@ async def find(bus: Bus, written: str) -> Pending:
     await streams.ensure_streams(bus)
     mine = users(bus.settings)
     async with up_to_date(bus, mine) as current:
-        task = standing.named(current.archive, written)
+        task = board.named(current.archive, written)
     record, _ = await read_record(bus, task.owner, task.inbox, task.task_id)
     question = question_of(record) if record else None
     if record and record.ended:

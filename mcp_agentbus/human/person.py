@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, Self
 
 from mcp_agentbus.core import hosts
-from mcp_agentbus.core.feather.printing import columns
+from mcp_agentbus.core.feather.printer import columns
 from mcp_agentbus.core.text import folded
 from mcp_agentbus.errors import Refused
 

@@ -32,7 +32,7 @@ from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
 from mcp_agentbus.listener.state import State
-from mcp_agentbus.listener.woken import abandoned, outliving
+from mcp_agentbus.listener.woken import abandoned, survivor
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.wakes import lives
@@ -100,10 +100,10 @@ class Runner:
             unended = self._state.ledger.unended()
             agents = {*self._state.settings.rules, *(row.agent for row in unended)}
             for row in unended:
-                if outliving.runs(row):
+                if survivor.runs(row):
                     running.append(row)
                     continue
-                if outliving.is_anothers(row, self._state.settings):
+                if survivor.is_anothers(row, self._state.settings):
                     continue
                 self._state.ledger.ended(
                     row.id, at=datetime.now(UTC), outcome="stopped",
@@ -113,7 +113,7 @@ class Runner:
             for agent in agents:
                 # One that was left alone at its listener's end has an end in the ledger.
                 latest = self._state.ledger.latest(agent, 1)
-                if not any(outliving.is_looked_after(row, self._state.settings) for row in latest):
+                if not any(survivor.is_looked_after(row, self._state.settings) for row in latest):
                     self._clean_up(agent)
         except LedgerBroken as error:
             self._state.ledger_broke(error)
@@ -239,15 +239,15 @@ class Runner:
     async def _outlive(self, desk: Desk, row: Row) -> None:
         rules = self._state.settings.rules.get(row.agent)
         try:
-            ended = await outliving.end_of(row, rules)
+            ended = await survivor.end_of(row, rules)
         except asyncio.CancelledError:
-            if not outliving.is_left(rules):  # else the next listener looks after it
+            if not survivor.is_left(rules):  # else the next listener looks after it
                 self._clean_up(desk.agent)
                 self._end(desk, row.id, Ended("stopped", _STOPPED), read_within_s=0.0)
             raise
         self._clean_up(desk.agent)
         ended = await abandoned.give_back_soon(
-            self._state.bus, self._folder, row.agent, outliving.process_of(row), ended
+            self._state.bus, self._folder, row.agent, survivor.process_of(row), ended
         )
         self._end(desk, row.id, ended, read_within_s=0.0)
 

@@ -44,8 +44,8 @@ from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.members import Members
 from mcp_agentbus.relay.member import AGAIN_S
 from mcp_agentbus.store import roster
-from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.streams import PRESENCE_S
 from mcp_agentbus.wakes import demand
 from mcp_agentbus.wakes.demand import Demand

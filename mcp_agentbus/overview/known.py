@@ -18,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from mcp_agentbus.archive import standing
+from mcp_agentbus.archive import board
 from mcp_agentbus.archive.audit import TaskStep
+from mcp_agentbus.archive.board import Resting
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.archive.history import Current, up_to_date
@@ -28,7 +29,6 @@ from mcp_agentbus.archive.kept.removed import perhaps_removed
 from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.archive.past import Past, outgoing, unlisted
 from mcp_agentbus.archive.questions import asked
-from mcp_agentbus.archive.standing import Resting
 from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
@@ -53,9 +53,9 @@ from mcp_agentbus.overview.listener import Listener, ask_listener
 from mcp_agentbus.overview.on_bus import OnBus, Place, ask_bus, look_into
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope, read_outbox
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import ENDS, HELD, Task
-from mcp_agentbus.store.waiting import Lane
 
 # A person waits: older records are read for so long, in seconds, the rest by the next look.
 _OLDER_S: Final = 0.1
@@ -100,7 +100,7 @@ class Known:
                 if task.id == written:
                     return self.unlisted(task)
         try:
-            return standing.named(self.current.archive, written)
+            return board.named(self.current.archive, written)
         except UnknownTask as error:
             error = perhaps_removed(error, self.current.extent.removed)
             if self.bus is None:
@@ -127,7 +127,7 @@ class Known:
     def case(self, task: Past, *, placed: bool = False) -> Case:
         """Return what is known of a task, for `why`; `placed`: also how many rest before it."""
         archive = self.current.archive
-        steps = standing.steps_of(archive, task)
+        steps = board.steps_of(archive, task)
         kept = self._kept_here(task.task_id) if task.is_outgoing else None
         is_for_another = kept is not None and not kept.is_ours
         task = replace(self._asked(task), is_left=self.holder_lives(task) is False)
@@ -145,7 +145,7 @@ class Known:
             noted_at=_last(steps, _SAID),
             woken_at=_woken(steps),
             ended_at=_last(steps, ENDS),
-            before=standing.before(archive, task, self.now) if placed else None,
+            before=board.before(archive, task, self.now) if placed else None,
             outgoing_says=ANOTHER_BUS if is_for_another else self.outgoing.says,
             is_for_another=is_for_another,
         )
@@ -244,8 +244,8 @@ async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerat
             says = says or bus.away_says
             current = stack.enter_context(_as_it_is(settings))
         now = current.archive.now()
-        resting, held = standing.resting(current.archive, now), standing.held(current.archive, now)
-        asked = standing.asking(current.archive, now)
+        resting, held = board.resting(current.archive, now), board.held(current.archive, now)
+        asked = board.asking(current.archive, now)
         here = Known(settings, now, current, await asking, on_bus, says, resting, held, asked)
         going = await _outgoing(here)
         yield replace(here, lanes=await _lanes(bus, here), outgoing=going)

@@ -17,11 +17,11 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority, is_inbox
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.store import roster, subjects, waiting
+from mcp_agentbus.store import queues, roster, subjects
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
-from mcp_agentbus.store.waiting import Lane
 
 # Lanes that are looked at one by one.
 _LANES_MAX: Final = 20
@@ -57,7 +57,7 @@ async def ask_bus(bus: Bus) -> OnBus:
     """
     everybody, sessions = await both(roster.everybody(bus), roster.live_sessions(bus, "*"))
     stored, dead = await both(
-        waiting.stored_tasks(bus),
+        queues.stored_tasks(bus),
         stored_subjects(bus, DEAD, subjects.dead_subject("*", "*", "*")),
     )
     places: Counter[Place] = Counter()
@@ -76,7 +76,7 @@ async def ask_bus(bus: Bus) -> OnBus:
 async def look_into(bus: Bus, places: Sequence[Place]) -> dict[Place, Lane]:
     """Return what waits in some lanes; nothing if the bus is out of reach by now."""
     try:
-        looks = (waiting.look(bus, *place) for place in places[:_LANES_MAX])
+        looks = (queues.look(bus, *place) for place in places[:_LANES_MAX])
         return dict(zip(places, await together(*looks), strict=False))
     except (BusUnreachable, Unconfirmed):
         return {}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from mcp_agentbus.archive import standing
+from mcp_agentbus.archive import board
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus import embedded
@@ -28,10 +28,10 @@ from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_a
 from mcp_agentbus.core.notices import FOR_A_PERSON, WHY
 from mcp_agentbus.errors import NoListener
 from mcp_agentbus.listener import status
+from mcp_agentbus.overview.by_lane import Rests, resting
 from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, known
 from mcp_agentbus.overview.listener import Listener
-from mcp_agentbus.overview.resting import Rests, resting
 from mcp_agentbus.overview.todo import todo_for
 from mcp_agentbus.overview.why import Why, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
@@ -324,7 +324,7 @@ def _typed_first(todo: str) -> str:
 
 
 def _parked(here: Known) -> Iterable[Need]:
-    parked = dict(here.bus.parked if here.bus else standing.parked(here.current.archive))
+    parked = dict(here.bus.parked if here.bus else board.parked(here.current.archive))
     if nobodys := parked.pop("", 0):
         what = f"{text.many(nobodys, 'task')} set aside for nobody who can be one"
         yield Need("parked", "", what, "`agentbus doctor --fix` removes what nobody can read.")
@@ -374,8 +374,8 @@ def _broken(here: Known) -> Iterable[Need]:
 def _ended(here: Known) -> list[Ended]:
     """Return what is over, the latest first: one more than is shown, if there are so many."""
     archive, count = here.current.archive, _ENDED_MAX + 1
-    overdue = standing.overdue(archive, here.now, count)
-    over = [_over(here, task) for task in (*overdue, *standing.ended(archive, count))]
+    overdue = board.overdue(archive, here.now, count)
+    over = [_over(here, task) for task in (*overdue, *board.ended(archive, count))]
     return sorted(over, key=lambda each: each.at, reverse=True)[:count]
 
 

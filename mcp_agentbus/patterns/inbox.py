@@ -15,7 +15,7 @@ from mcp_agentbus.handoff.agents import Page
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.answer import Inbox
-from mcp_agentbus.store import roster, streams, waiting
+from mcp_agentbus.store import queues, roster, streams
 
 #: What is known of one agent, as `Listed.entry` has it, with the list that has it in its name.
 RosterEntry = roster.Entry
@@ -70,4 +70,4 @@ async def count(session: Session) -> dict[Priority, int]:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     await session.called()
-    return await waiting.counts(session.bus, session.inboxes)
+    return await queues.counts(session.bus, session.inboxes)

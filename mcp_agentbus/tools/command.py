@@ -11,7 +11,7 @@ from typing import Any
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.errors import UnknownAgent
 from mcp_agentbus.handoff.looking import old_names
@@ -19,9 +19,9 @@ from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.taking import arrivals
-from mcp_agentbus.store import roster, streams, subjects, waiting
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store import queues, roster, streams, subjects
 from mcp_agentbus.store.outbox.outbox import Outbox
+from mcp_agentbus.store.own_name import Naming
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ async def _is_known(session: Session) -> bool:
     if await roster.look(bus, session.me.id):
         return True
     for inbox in session.inboxes:
-        if await waiting.stored_tasks(bus, subjects.task_subject(inbox, "*", "*")):
+        if await queues.stored_tasks(bus, subjects.task_subject(inbox, "*", "*")):
             return True
         if await parking.parked(bus, inbox):
             return True

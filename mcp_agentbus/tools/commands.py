@@ -20,7 +20,7 @@ from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.looking import task_ids, whose
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store import streams
@@ -269,7 +269,7 @@ async def _replay(call: Command) -> int:
     """Offer a parked task again."""
     async with call.looking() as session:
         await session.called()
-        task = await replaying.replay(session.bus, _inboxes(call, session), call.args.which)
+        task = await replay.replay(session.bus, _inboxes(call, session), call.args.which)
     return call.end(f"Offered again: {parked_text([task])}", documents.of_parked([task]))
 
 

@@ -26,7 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.taking.watches import reached, unsaid
-from mcp_agentbus.store import streams, subjects, unseen, waiting
+from mcp_agentbus.store import queues, streams, subjects, unseen
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS
@@ -149,7 +149,7 @@ class _Following:
         Raises: as `Bus.many`; what was not reached is yielded by the next call.
         """
         last = await self._last_revision()
-        counts = await waiting.counts(self._bus, self._agent.inboxes)
+        counts = await queues.counts(self._bus, self._agent.inboxes)
         if self._waiting is None:
             start, unread = await self._start(last), await self._unread()
             self._revision, self._waiting = start, counts

@@ -23,7 +23,7 @@ from mcp_agentbus.archive.kept.sides import Sides, users
 from mcp_agentbus.archive.past import as_held
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import in_thread
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent, agent_id, inbox_of
 from mcp_agentbus.core.text import check_text

@@ -31,7 +31,7 @@ from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.naming import Naming, Refusing, Rereading
+from mcp_agentbus.store.own_name import Naming, Refusing, Rereading
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream
 
 # In seconds: a host kills a server that needs 2 s to end.

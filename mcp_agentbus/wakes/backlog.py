@@ -28,10 +28,10 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import Agent, Priority
-from mcp_agentbus.store import subjects, waiting
+from mcp_agentbus.store import queues, subjects
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.waiting import Lane
 from mcp_agentbus.wakes.demand import strangers_to
 
 # Of so many new tasks in a lane their number is told; where more are new, that of all that wait.
@@ -106,7 +106,7 @@ async def _lane(
         return None
     name = subjects.lane_consumer(there.inbox, lane)
     told = seen(name, there.made)
-    looked = await waiting.look(bus, there.inbox, lane)
+    looked = await queues.look(bus, there.inbox, lane)
     if looked.tasks is None:
         return await _of_many(bus, there, lane, told, looked)
     strangers = await strangers_to(bus, me, {task.sender for task in looked.tasks.values()})

@@ -20,7 +20,7 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, WAKE_ON, Agent, Priority, accepts, is_role_address
 from mcp_agentbus.core.notices import Counts
-from mcp_agentbus.store import roster, subjects, unseen, waiting
+from mcp_agentbus.store import queues, roster, subjects, unseen
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Record, Task
@@ -70,7 +70,7 @@ async def look(
     # All at once: a task that wakes it waits for the slowest of them only.
     waking, others = await both(
         look_for_waking(bus, agent, inboxes, known, wake_on),
-        together(*(waiting.look_together(bus, inboxes, lane) for lane in rest)),
+        together(*(queues.look_together(bus, inboxes, lane) for lane in rest)),
     )
     asking = (*waking.asking, *(record for lane in others for record in lane.asking))
     told = await answers.to_holders(bus, asking)
@@ -174,7 +174,7 @@ class _Lane:
 
 
 async def _lane(bus: Bus, inbox: str, priority: Priority, known: Container[str]) -> _Lane:
-    lane = await waiting.look_soon(bus, inbox, priority)
+    lane = await queues.look_soon(bus, inbox, priority)
     if lane.tasks is not None:
         there = [(task, lane.records.get(seq)) for seq, task in lane.tasks.items()]
         wakes = await _that_wake(bus, there, priority)
@@ -196,7 +196,7 @@ async def _oldest(bus: Bus, inbox: str, priority: Priority, known: Container[str
     One sender's flood, which its limits may hold, must not hide the task of another one, nor must
     a flood under many names: of those that nobody knows each look takes others.
     """
-    there = list(await waiting.stored_tasks(bus, subjects.task_subject(inbox, priority, "*")))
+    there = list(await queues.stored_tasks(bus, subjects.task_subject(inbox, priority, "*")))
     random.shuffle(there)
     there.sort(key=lambda subject: subjects.parts(subject).rest[1] not in known)
     of_senders = (

@@ -29,7 +29,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import check_size
 from mcp_agentbus.errors import NOT_DONE, BadInput, BadSetup, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import shells
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.task import BODY_MAX_BYTES, Task
 from mcp_agentbus.work import log, worker_file
 from mcp_agentbus.work.brief import check_place

@@ -12,7 +12,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, UnknownTask
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import codec, subjects
@@ -234,9 +234,9 @@ async def test_a_task_claimed_five_times_is_parked_told_and_offered_again_on_req
         await publish_result(planner, sent.task_id, "cancelled")
 
     with pytest.raises(UnknownTask, match=f"but one is for {coder.me.id}") as refused:
-        await replaying.replay(world.bus, [planner.me.id], sent.task_id[:8])
+        await replay.replay(world.bus, [planner.me.id], sent.task_id[:8])
     assert refused.value.hint == f"A session of {coder.me.id} can replay it."
-    await replaying.replay(world.bus, [coder.me.id], sent.task_id[:8])
+    await replay.replay(world.bus, [coder.me.id], sent.task_id[:8])
     [item] = (await watch_inbox(coder, timeout_s=HANG_S)).tasks
     await publish_result(coder, sent.task_id, "completed")
 
@@ -253,14 +253,14 @@ async def test_what_cannot_be_read_is_parked_again_when_it_is_offered_again(worl
     await read_inbox(coder)
     [kept] = await parking.parked(world.bus, coder.me.id)
 
-    await replaying.replay(world.bus, [coder.me.id], str(kept.number))
+    await replay.replay(world.bus, [coder.me.id], str(kept.number))
     found = await watch_inbox(coder, timeout_s=HANG_S)
 
     assert len(found.notes) == 1
     [again] = await parking.parked(world.bus, coder.me.id)
     assert again.number > kept.number
     with pytest.raises(UnknownTask):
-        await replaying.replay(world.bus, [coder.me.id], str(kept.number))
+        await replay.replay(world.bus, [coder.me.id], str(kept.number))
 
 
 RUBBISH = [b"", b"rubbish", b"\xff\xfe", b"[]", b'{"type":"task.request"}', b'{"state":{}}']

@@ -9,13 +9,13 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AlreadyEnded, Refused
 from mcp_agentbus.handoff import inbox, outcomes
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import codec, roster, subjects
+from mcp_agentbus.store.queues import stored_tasks
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.task import ENDS
-from mcp_agentbus.store.waiting import stored_tasks
 
 HANG_S = 60  # only a hang takes as long
 
@@ -246,6 +246,6 @@ async def test_a_parked_task_whose_deadline_has_passed_is_not_offered_again(worl
     )
 
     with pytest.raises(Refused, match="deadline"):
-        await replaying.replay(world.bus, [coder.me.id], over.id)
+        await replay.replay(world.bus, [coder.me.id], over.id)
 
     assert len(await parking.parked(world.bus, coder.me.id)) == 1

@@ -10,7 +10,7 @@ from set_aside import set_aside
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, subjects
@@ -336,7 +336,7 @@ async def test_a_task_parked_half_is_offered_again_on_request(own_world, monkeyp
 
     monkeypatch.setattr(roster, "may_live", dies)
 
-    await replaying.replay(own_world.bus, [coder.me.id], sent.task_id)
+    await replay.replay(own_world.bus, [coder.me.id], sent.task_id)
     found = await watch_inbox(coder, timeout_s=HANG_S)
 
     assert [(item.task.id, item.attempt) for item in found.tasks] == [(sent.task_id, 1)]
@@ -349,7 +349,7 @@ async def test_offering_a_task_again_takes_it_from_no_session_that_lives(own_wor
     await read_inbox(coder)
     await half_park(own_world.bus, coder.claims[sent.task_id], monkeypatch)
 
-    await replaying.replay(own_world.bus, [coder.me.id], sent.task_id)
+    await replay.replay(own_world.bus, [coder.me.id], sent.task_id)
 
     assert (await publish_result(coder, sent.task_id, "completed")).state == "completed"
 
@@ -371,9 +371,9 @@ async def test_a_task_offered_again_half_stays_parked_and_is_one_once_that_is_re
     with monkeypatch.context() as broken:
         broken.setattr(bus, "api", cut_off)
         with pytest.raises(BusUnreachable):
-            await replaying.replay(*again)
+            await replay.replay(*again)
     [parked] = await parking.parked(own_world.bus, coder.me.id)
-    await replaying.replay(*again)
+    await replay.replay(*again)
 
     assert parked.task.id == task_id
     assert await parking.parked(own_world.bus, coder.me.id) == []

@@ -9,7 +9,7 @@ from set_aside import set_aside
 
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, streams, subjects
@@ -213,7 +213,7 @@ async def test_what_is_set_aside_in_a_stream_made_anew_is_offered_again_as_what_
     for _ in range(2):  # the first of its stream each time
         _, coder, task_id = await set_aside(own_world)
 
-        await replaying.replay(bus, [coder.me.id], task_id)
+        await replay.replay(bus, [coder.me.id], task_id)
 
         assert [item.task.id for item in (await watch_inbox(coder, timeout_s=5)).tasks] == [task_id]
         await publish_result(coder, task_id, "completed")

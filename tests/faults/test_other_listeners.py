@@ -20,7 +20,7 @@ from listeners import false_listener, known, listening
 from local_server import until
 
 from mcp_agentbus.cli import main
-from mcp_agentbus.core.feather import printing
+from mcp_agentbus.core.feather import printer
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.listener import endpoint
 from mcp_agentbus.listener.carried import order
@@ -136,7 +136,7 @@ def test_what_cannot_be_printed_behind_its_last_text_is_no_success(house):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    said = [("changed", f"{printing.EXIT_CODE} 0"), ("say", "all"), ("complain", "It failed.")]
+    said = [("changed", f"{printer.EXIT_CODE} 0"), ("say", "all"), ("complain", "It failed.")]
     answer = b"".join(words.frame(*each) for each in [("taken", ""), *said])
     with false_listener(house, answer):
         begun = command.run([*SENT, "x"], {"say": lambda _: None, "complain": full})

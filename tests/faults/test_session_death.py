@@ -15,7 +15,7 @@ from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster, subjects, waiting
+from mcp_agentbus.store import queues, roster, subjects
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.records import read_record
 
@@ -43,7 +43,7 @@ async def send_many(session, to, count):
 
 async def stored_tasks(bus, agent):
     """Return how many unfinished tasks an agent has, held ones included."""
-    counts = await waiting.stored_tasks(bus)
+    counts = await queues.stored_tasks(bus)
     return sum(count for subject, count in counts.items() if subject.split(".")[1] == agent)
 
 

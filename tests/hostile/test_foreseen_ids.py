@@ -7,7 +7,7 @@ A server takes a message whose id it knows for a repeated one, drops it and ackn
 from mcp_agentbus.bus.client import H_MSG_ID, Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
@@ -38,7 +38,7 @@ async def a_day(bus):
         await bus.publish(lane, b"no task")
         noted = (await read_inbox(coder)).notes
         [parked] = await parking.parked(bus, "coder")
-        await replaying.replay(bus, ["coder"], str(parked.number))
+        await replay.replay(bus, ["coder"], str(parked.number))
         again = (await read_inbox(coder)).notes
         return {
             "duplicates": [receipt.duplicate for [receipt] in sent],

@@ -19,8 +19,8 @@ from mcp_agentbus.gate import desk
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.shared.accounts import store
+from mcp_agentbus.store.queues import stored_tasks
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
-from mcp_agentbus.store.waiting import stored_tasks
 
 
 @pytest_asyncio.fixture(loop_scope="function")

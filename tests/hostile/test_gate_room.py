@@ -18,7 +18,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, NameTaken, SendLimit, StoreFull
 from mcp_agentbus.gate import quota
-from mcp_agentbus.gate.share import counting, holdings
+from mcp_agentbus.gate.share import census, holdings
 from mcp_agentbus.gate.share.holdings import Holdings
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.parked.parking import parked
@@ -40,7 +40,7 @@ async def scene(tmp_path):
 @pytest.fixture
 def give_room(monkeypatch):
     """Let a stream have so many bytes; return once the gate, which looks often, has seen that."""
-    monkeypatch.setattr(counting, "_LOOK_S", 0.02)
+    monkeypatch.setattr(census, "_LOOK_S", 0.02)
     monkeypatch.setattr(holdings, "_RESTS_S", 0.05)
     look, seen = Holdings.look, asyncio.Queue()
 

@@ -6,7 +6,7 @@ from rawclient import Raw
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import streams, subjects, waiting
+from mcp_agentbus.store import queues, streams, subjects
 from mcp_agentbus.store.upkeep import room
 
 LARGE = b"x" * (500 << 10)
@@ -64,7 +64,7 @@ async def test_where_no_more_can_be_parked_the_inbox_is_read_on_all_the_same(
 
     assert [item.task.subject for item in inbox.tasks] == ["Count"]
     assert "no more can be parked" in inbox.notes[0]
-    assert subject in await waiting.stored_tasks(coder.bus, subject)
+    assert subject in await queues.stored_tasks(coder.bus, subject)
 
 
 async def test_of_one_sender_a_lanes_latest_stay_parked(own_world):

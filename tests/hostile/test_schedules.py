@@ -8,7 +8,7 @@ from rawclient import Raw
 
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading.counted import stored_subjects
@@ -69,7 +69,7 @@ async def test_a_task_in_anothers_name_wakes_nobody_and_stays_parked_however_oft
     looked = await demand.look(coder.bus, coder.me.id, coder.inboxes)
     await read_inbox(coder)
     [parked] = await parking.parked(coder.bus, coder.me.id)
-    await replaying.replay(coder.bus, coder.inboxes, str(parked.number))
+    await replay.replay(coder.bus, coder.inboxes, str(parked.number))
     again = await read_inbox(coder)
 
     assert looked.things == ()
@@ -87,6 +87,6 @@ async def test_a_task_of_ours_that_waited_for_its_time_is_offered_also_after_it_
     await parking.park(coder.bus, claim.delivery, coder.me.id, "a test", None)
     coder.claims.let_go(item.task.id)
     [parked] = await parking.parked(coder.bus, coder.me.id)
-    await replaying.replay(coder.bus, coder.inboxes, str(parked.number))
+    await replay.replay(coder.bus, coder.inboxes, str(parked.number))
 
     assert [each.task.id for each in (await read_inbox(coder)).tasks] == [item.task.id]

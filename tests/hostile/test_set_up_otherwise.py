@@ -15,10 +15,10 @@ from set_aside import set_aside
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.errors import Refused, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import records, streams, subjects, waiting
+from mcp_agentbus.store import queues, records, streams, subjects
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.tools.answers import render
 
@@ -192,7 +192,7 @@ async def test_what_is_offered_again_stays_parked_where_another_stream_would_tak
     )
 
     with pytest.raises((Refused, Unconfirmed)):
-        await replaying.replay(planner.bus, [coder.me.id], task_id)
+        await replay.replay(planner.bus, [coder.me.id], task_id)
 
     [parked] = await parking.parked(planner.bus, coder.me.id)
     assert parked.task.id == task_id
@@ -292,7 +292,7 @@ async def test_a_consumer_that_hands_out_another_lane_hides_nothing_of_many(own_
     config = (await bus.api(f"CONSUMER.INFO.{lane.stream}.{lane.name}"))["config"]
     made = {"stream_name": lane.stream, "config": {**config, "filter_subject": other}, "action": ""}
     await bus.api(f"CONSUMER.CREATE.{lane.stream}.{lane.name}.{other}", made)
-    count = waiting.LOOKED_AT_MAX + 1
+    count = queues.LOOKED_AT_MAX + 1
     for number in range(count):
         await bus.publish(
             subjects.task_subject(coder.me.id, "normal", planner.me.id),

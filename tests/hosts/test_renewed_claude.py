@@ -7,7 +7,7 @@ import shutil
 import pytest
 from claude_user import install, plugin
 from mcp_agentbus.installers import claude_code
-from mcp_agentbus.installers._parts import lasting
+from mcp_agentbus.installers._parts import permanence
 
 from mcp_agentbus.doctor import hosts
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.node
 def test_what_claude_code_would_start_and_is_gone_is_renewed_by_a_fix(
     machine, tmp_path, monkeypatch, what
 ):
-    monkeypatch.setattr(lasting, "emptied", lambda: "")  # wherever these tests are run
+    monkeypatch.setattr(permanence, "emptied", lambda: "")  # wherever these tests are run
     tree, file = plugin(tmp_path / "plugin"), machine.home / ".claude.json"
     install(machine, tree, fallback=what == "entry")
     if what == "folder":

@@ -14,7 +14,7 @@ import pytest
 import served
 
 from mcp_agentbus.cli import main
-from mcp_agentbus.core.feather import printing
+from mcp_agentbus.core.feather import printer
 from mcp_agentbus.relay.carried import command
 
 # Two users of the same bus, whose names are as wide: one has a listener, one has none.
@@ -147,7 +147,7 @@ def _ran(folder, argv, piped, run, variables=MappingProxyType({})):
         for name, value in variables.items():
             patched.setenv(name, value)
         try:
-            printing.spell_out()
+            printer.spell_out()
             code, is_left = run(argv)
         except SystemExit as ended:
             code, is_left = ended.code, True

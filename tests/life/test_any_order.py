@@ -40,7 +40,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
-from mcp_agentbus.store import waiting
+from mcp_agentbus.store import queues
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.work.worker import Worker
 
@@ -372,7 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     async def _open(self):
         """Return how many tasks of these agents are stored and not ended."""
-        stored = await waiting.stored_tasks(self.bus)
+        stored = await queues.stored_tasks(self.bus)
         inboxes = {task.inbox for task in self.sent.values()}
         count = sum(n for subject, n in stored.items() if subject.split(".")[1] in inboxes)
         later = [task for task in self.sent.values() if task.kind == "later"]

@@ -24,16 +24,16 @@ from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.agents import page
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.watches import Watch
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store import records, roster, subjects
+from mcp_agentbus.store.queues import stored_tasks
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ATTEMPTS_MAX
-from mcp_agentbus.store.waiting import stored_tasks
 from mcp_agentbus.tools.rename import rename
 
 
@@ -153,7 +153,7 @@ async def test_what_is_set_aside_is_offered_again_as_its_sender_s(accounts):
     assert not (await read_inbox(coder)).tasks
     assert [len((await read_inbox(planner)).results) for _ in ("told", "seen")] == [1, 0]
     [set_aside] = await parking.parked(bus, "coder")
-    await replaying.replay(bus, ["coder"], str(set_aside.number))
+    await replay.replay(bus, ["coder"], str(set_aside.number))
     await read_inbox(planner)
     kept, _ = await records.read_sent(planner.bus, "planner", "coder", item.task.id)
     assert not kept.closed  # its deadline is looked at again

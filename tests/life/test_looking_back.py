@@ -14,13 +14,13 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core import text
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.records import add_wake, read_record, write_record
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import Moment

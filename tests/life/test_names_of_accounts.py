@@ -15,7 +15,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NameTaken
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.tools.answers import documents
 
 

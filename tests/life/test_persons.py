@@ -19,7 +19,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 
 # Whoever runs the tests may be within a host itself.
 OUTSIDE = [sys.executable, *served.changed("core.feather.ancestors.ANCESTORS_MAX = 0")]

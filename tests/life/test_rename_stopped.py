@@ -10,7 +10,7 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.inbox import watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.rename import rename
@@ -64,14 +64,14 @@ async def test_what_is_offered_again_as_its_agent_is_renamed_comes_to_the_new_na
     planner, coder, task_id = await set_aside(own_world)
     bus, old, new = own_world.bus, coder.me.id, own_world.name("lead")
     await coder.close()
-    done, renamed = getattr(replaying, step), []
+    done, renamed = getattr(replay, step), []
 
     async def as_it_is_renamed(*what, **how):
         renamed.append(renamed or await rename(bus, old, new))
         return await done(*what, **how)
 
-    monkeypatch.setattr(replaying, step, as_it_is_renamed)
-    await replaying.replay(bus, [old], task_id)
+    monkeypatch.setattr(replay, step, as_it_is_renamed)
+    await replay.replay(bus, [old], task_id)
     await rename(bus, old, new)
     lead = await own_world.session("lead")
     [item] = (await watch_inbox(lead, timeout_s=5)).tasks

@@ -10,7 +10,7 @@ from set_aside import set_aside
 
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.taking.answer import Inbox
@@ -129,7 +129,7 @@ async def test_a_task_that_lies_in_its_inbox_again_as_it_is_offered_again_is_don
     await tasks.store(bus, parked.task, message_id="once more")
 
     before = await read_inbox(coder) if reads_between else Inbox()
-    await replaying.replay(bus, [coder.me.id], task_id)
+    await replay.replay(bus, [coder.me.id], task_id)
     [item] = (await watch_inbox(coder, timeout_s=5)).tasks
     await publish_result(coder, task_id, "completed")
     after = await read_inbox(coder)

@@ -13,7 +13,7 @@ from mcp_agentbus import errors
 from mcp_agentbus.bus.replies import ApiError, NotNow
 from mcp_agentbus.cli.carried.commands import Carried
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.errors import AgentbusError, Unconfirmed
 
 CLASSES = [

@@ -72,7 +72,7 @@ LOOKED_AT = {
     "doctor.shared.account": {"bus.connection"},  # as that, of a gate
 }
 # Modules whose names end as a gerund does, and are nouns or adjectives of the field.
-NOUNS = {"claude_settings", "framing", "holdings", "outgoing", "parking", "settings", "spelling"}
+NOUNS = {"framing", "outgoing", "parking", "spelling"}
 # The rooms that may know a library which the others need not know.
 ONLY = {
     "nats": {"bus"},

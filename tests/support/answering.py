@@ -27,7 +27,7 @@ from mcp_agentbus.handoff.taking import arrivals, only
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.taking.rest import InboxRest
 from mcp_agentbus.handoff.taking.watches import Watches
-from mcp_agentbus.store.waiting import Lane
+from mcp_agentbus.store.queues import Lane
 
 RESULT, OTHER = (
     read_record(on=f"agentbus.coder.results.tester.{task_id}", state="completed")

@@ -20,7 +20,7 @@ from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.taking import lanes
 from mcp_agentbus.handoff.taking.watches import Watches
-from mcp_agentbus.store import roster, waiting
+from mcp_agentbus.store import queues, roster
 from mcp_agentbus.store.reading import consumers, offers, read_back
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
@@ -79,12 +79,12 @@ class Offering:
             refreshed=lambda: Agent("coder", accept_from=("planner",)),
         )
         for module, name in (
-            (offers, "pull"), (waiting, "stocked"), (roster, "may_hold"), (removal, "finish")
+            (offers, "pull"), (queues, "stocked"), (roster, "may_hold"), (removal, "finish")
         ):  # fmt: skip
             monkeypatch.setattr(module, name, getattr(self, f"_{name}"))
         for name in ("read_record", "write_record", "has_come"):
             monkeypatch.setattr(lanes, name, getattr(self, f"_{name}"))
-        monkeypatch.setattr(lanes.accepting, "refusal", self._refusal)
+        monkeypatch.setattr(lanes.refusals, "refusal", self._refusal)
         monkeypatch.setattr(parking, "park", self._park)
         monkeypatch.setattr(parking, "park_undecodable", self._park)
         monkeypatch.setattr("mcp_agentbus.core.text.now", lambda: AT)

@@ -25,7 +25,7 @@ from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.command import Command

@@ -24,7 +24,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.account import unseen_line
 from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core.feather.printing import say, tell
+from mcp_agentbus.core.feather.printer import say, tell
 from mcp_agentbus.core.text import from_json, many
 from mcp_agentbus.doctor import listener
 from mcp_agentbus.doctor.stored import claims

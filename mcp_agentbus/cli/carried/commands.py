@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mcp_agentbus.cli import tasks
 from mcp_agentbus.cli.arguments import Parser, QuietParser, Untold
 from mcp_agentbus.cli.output import told
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.relay.carried.command import COMMANDS
 

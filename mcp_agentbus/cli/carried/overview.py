@@ -14,7 +14,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core.feather import printing
+from mcp_agentbus.core.feather import printer
 from mcp_agentbus.overview import command
 from mcp_agentbus.overview.command import Told
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises: as `told`.
     """
-    terminal = printing.columns(), printing.rows(), printing.is_styled()
+    terminal = printer.columns(), printer.rows(), printer.is_styled()
     text, data = asyncio.run(told(args, load_settings(), terminal))
     show(args, text, data, verbatim=is_verbatim(args))
     return 0

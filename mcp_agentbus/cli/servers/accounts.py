@@ -22,7 +22,7 @@ from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.cli.servers.folder import of_owner
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
-from mcp_agentbus.core.feather.printing import say, tell
+from mcp_agentbus.core.feather.printer import say, tell
 from mcp_agentbus.core.ids import PROBE
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared.accounts import admin, owner

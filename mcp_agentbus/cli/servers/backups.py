@@ -19,7 +19,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.cli.output import agreed, beforehand, show
 from mcp_agentbus.cli.servers import folder as folders
 from mcp_agentbus.config.settings import Settings, load_settings
-from mcp_agentbus.core.feather.printing import say, tell
+from mcp_agentbus.core.feather.printer import say, tell
 from mcp_agentbus.shared import backup as backups
 from mcp_agentbus.shared import restore as restoring
 

@@ -18,7 +18,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.text import many
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.doctor.stored.mending import asks, is_whole
+from mcp_agentbus.doctor.stored.mends import asks, is_whole
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shell, shells
 from mcp_agentbus.handoff.claims import Claim, Claims

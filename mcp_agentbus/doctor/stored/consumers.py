@@ -20,7 +20,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account
-from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
+from mcp_agentbus.doctor.stored.mends import FIX, asks, is_whole, named
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.reading import consumers

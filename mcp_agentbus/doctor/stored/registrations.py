@@ -23,7 +23,7 @@ from mcp_agentbus.config import names
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.doctor.check import Check
-from mcp_agentbus.doctor.stored.mending import FIX, asks, is_whole, named
+from mcp_agentbus.doctor.stored.mends import FIX, asks, is_whole, named
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster

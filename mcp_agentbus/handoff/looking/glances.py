@@ -19,7 +19,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import accepting
+from mcp_agentbus.handoff.taking import refusals
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.read_back import Seen, Unreadable
@@ -116,7 +116,7 @@ async def _search_lane(search: _Search, lane: str) -> bool:
                     )
                 elif task and search.thread_id in {None, task.task.thread_id}:
                     me = search.session.refreshed()
-                    if await accepting.refusal(search.bus, me, task.task.sender, task.task.to):
+                    if await refusals.refusal(search.bus, me, task.task.sender, task.task.to):
                         search.refused += 1
                     else:
                         search.seen.append(task)

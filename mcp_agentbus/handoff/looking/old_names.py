@@ -14,7 +14,7 @@ from mcp_agentbus.config import names
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
-from mcp_agentbus.store import roster, streams, unseen, waiting
+from mcp_agentbus.store import queues, roster, streams, unseen
 
 # Of what waits under an old name nobody needs a larger number.
 _LEFT_MAX: Final = 20
@@ -47,9 +47,7 @@ async def _under_old_name(bus: Bus, old: str, agent: str) -> str:
     if await roster.live_sessions(bus, old):
         return ""  # what it has is its own, and may come back still
     try:
-        tasks, results = await both(
-            waiting.counts(bus, (old,)), unseen.look_up(bus, old, _LEFT_MAX)
-        )
+        tasks, results = await both(queues.counts(bus, (old,)), unseen.look_up(bus, old, _LEFT_MAX))
     except NotAllowed:  # the name is another account's, with all that waits there
         return ""
     counts = (_left(sum(tasks.values()), "task"), _left(len(results.results), "result"))

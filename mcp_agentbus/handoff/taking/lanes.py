@@ -26,10 +26,10 @@ from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import accepting
-from mcp_agentbus.handoff.taking.accepting import Refusal
+from mcp_agentbus.handoff.taking import refusals
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.store import roster, subjects, waiting
+from mcp_agentbus.handoff.taking.refusals import Refusal
+from mcp_agentbus.store import queues, roster, subjects
 from mcp_agentbus.store.reading import consumers, offers, read_back
 from mcp_agentbus.store.reading.clock import has_come
 from mcp_agentbus.store.records import read_record, write_record
@@ -93,7 +93,7 @@ async def take(
     await _offer_namesakes(session)
     taken = Brought(list(before))
     # One lane is asked itself: whoever has heard of a task there waits for it.
-    stocked = await waiting.stocked(session.bus, session.inboxes) if len(lanes) > 1 else None
+    stocked = await queues.stocked(session.bus, session.inboxes) if len(lanes) > 1 else None
     taken.nothing_stored = stocked == frozenset()
     for priority in lanes:
         for inbox in session.inboxes:
@@ -176,12 +176,12 @@ async def _take_lane(session: Session, inbox: str, priority: Priority, limit: in
 async def _are_nobodys(session: Session, out: Sequence[tuple[Task, Record | None]]) -> list[bool]:
     """Tell of tasks that were handed out, by their records, which this session may claim at once.
 
-    Raises: as `accepting.refusal`.
+    Raises: as `refusals.refusal`.
     """
     places = {(task.sender, task.to) for task, record in out if _is_free(session, task, record)}
     left = set()
     for place in places:
-        refused = await accepting.refusal(session.bus, session.refreshed(), *place)
+        refused = await refusals.refusal(session.bus, session.refreshed(), *place)
         if refused and refused.is_left:
             left.add(place)
     return [
@@ -231,7 +231,7 @@ async def _claim(
         pause_s = min(_HELD_AGAIN_S * delivery.offered, _NAMESAKE_AGAIN_MAX_S)
         await session.bus.give_back(delivery, after_s=pause_s)
         return _Held()
-    refused = await accepting.refusal(session.bus, session.refreshed(), task.sender, task.to)
+    refused = await refusals.refusal(session.bus, session.refreshed(), task.sender, task.to)
     is_first = delivery.offered == 1 and not refused
     if is_first and not await has_come(session.bus, task.expires_at):
         # At its first offer a task hardly ever has a record, and the write finds out.

@@ -18,7 +18,7 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.accepting import refusal
+from mcp_agentbus.handoff.taking.refusals import refusal
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import has_come

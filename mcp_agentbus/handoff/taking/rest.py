@@ -20,10 +20,10 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.store import subjects, waiting
+from mcp_agentbus.store import queues, subjects
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.reading import consumers, offers
 from mcp_agentbus.store.task import HELD
-from mcp_agentbus.store.waiting import Lane
 
 _NONE: Final[Mapping[Priority, int]] = MappingProxyType({})
 
@@ -47,7 +47,7 @@ async def offered(session: Session, lanes: Sequence[Priority]) -> dict[Priority,
     """
     places = (subjects.parts(claim.delivery.subject) for claim in session.claims.values())
     own = Counter((place.whose, place.rest[0]) for place in places)
-    return await waiting.offered(session.bus, session.inboxes, lanes, own)
+    return await queues.offered(session.bus, session.inboxes, lanes, own)
 
 
 async def as_told(
@@ -113,7 +113,7 @@ async def looked_at_to_take(
 async def _looks(session: Session) -> dict[tuple[str, Priority], Lane]:
     """Look at each lane of a session's inboxes, and have what waits there be handed out."""
     places = [(inbox, lane) for lane in LANES for inbox in session.inboxes]
-    looks = await together(*(waiting.look(session.bus, *place) for place in places))
+    looks = await together(*(queues.look(session.bus, *place) for place in places))
     if any(now.count for now in looks):  # who has the bus's token can have them kept from that
         await together(*(consumers.ensure_inbox(session.bus, inbox) for inbox in session.inboxes))
     return {place: _with_own(session, now) for place, now in zip(places, looks, strict=True)}

@@ -23,8 +23,8 @@ from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.relay.carried import words
 from mcp_agentbus.relay.carried.words import Typed
-from mcp_agentbus.store.naming import Naming
 from mcp_agentbus.store.outbox.outbox import Outbox
+from mcp_agentbus.store.own_name import Naming
 
 # It is sent at once.
 _COMES_WITHIN_S: Final = 10.0

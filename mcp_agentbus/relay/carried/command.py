@@ -14,7 +14,7 @@ import os
 import time
 
 from mcp_agentbus.core import hosts, places
-from mcp_agentbus.core.feather import printing
+from mcp_agentbus.core.feather import printer
 from mcp_agentbus.relay import door
 from mcp_agentbus.relay.carried import words
 from mcp_agentbus.version import __version__
@@ -37,7 +37,7 @@ _TAKES_WITHIN_S = 2.0
 # One that has said nothing for so long is asked whether it lives; some commands wait for minutes.
 _SILENT_S = 5.0
 _CHUNK_BYTES = 64 * 1024
-_SHOWS = {"say": printing.say, "tell": printing.tell, "complain": printing.complain}
+_SHOWS = {"say": printer.say, "tell": printer.tell, "complain": printer.complain}
 
 
 class Begun:
@@ -86,7 +86,7 @@ def run(
     try:
         for kind, said in _taken(listener, typed, begun):
             if kind in shows:
-                code = changed.get(printing.EXIT_CODE)
+                code = changed.get(printer.EXIT_CODE)
                 begun.last = said, None if code is None else int(code)
                 shows[kind](said)
                 begun.changed.update(changed)
@@ -94,7 +94,7 @@ def run(
                 name, _, value = said.partition(" ")
                 changed[name] = value
             elif kind == "reached":  # what was shown counts as seen from now on
-                printing.check_seen()
+                printer.check_seen()
                 listener.send(words.frame(kind))
             elif kind == "end":
                 return _ended(begun, int(said))
@@ -119,7 +119,7 @@ def _ended(begun: Begun, exit_code: int) -> int:
     """
     begun.last = begun.last[0], exit_code
     if exit_code:
-        printing.check_seen()
+        printer.check_seen()
     return exit_code
 
 
@@ -161,7 +161,7 @@ def _typed(typed: "Sequence[str]", begun: Begun) -> words.Typed:
         places.working_folder(environ),
         told,
         request_id=begun.request_id,
-        terminal=(printing.columns(), printing.rows(), int(printing.is_styled())),
+        terminal=(printer.columns(), printer.rows(), int(printer.is_styled())),
         zone=words.zone(environ),
         # As `hosts.are_around`; its ancestors were asked for what is told.
         is_hosted=bool(told.get("AGENTBUS_HOST") or hosts.marked(told)),

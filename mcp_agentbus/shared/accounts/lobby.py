@@ -39,7 +39,7 @@ from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.shared.accounts import admin, apply, store
-from mcp_agentbus.shared.accounts.giving_back import take_roles
+from mcp_agentbus.shared.accounts.departures import take_roles
 from mcp_agentbus.shared.accounts.record import AccountRecord, Invitation, is_invitation_id
 
 #: Why nobody joins: of these a bearer can do nothing about but `too-many`, which passes, and

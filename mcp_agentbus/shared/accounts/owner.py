@@ -29,7 +29,7 @@ from mcp_agentbus.core.files import read_whole, unusable
 from mcp_agentbus.errors import BadInput, Refused
 from mcp_agentbus.shared.accounts import admin, store
 from mcp_agentbus.shared.accounts.apply import apply, hosts
-from mcp_agentbus.shared.accounts.giving_back import (
+from mcp_agentbus.shared.accounts.departures import (
     agents_of,
     give_back_all,
     offer_again,

@@ -22,7 +22,7 @@ from mcp_agentbus.errors import NotAllowed, Refused
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.streams import BY_OWNER
 from mcp_agentbus.store.subjects import RESULTS, TASKS, overlap
-from mcp_agentbus.store.upkeep import copying
+from mcp_agentbus.store.upkeep import copiers
 from mcp_agentbus.store.upkeep.as_made import consumer_is_as_made
 
 _S: Final = 1_000_000_000  # JetStream counts in nanoseconds
@@ -164,10 +164,10 @@ async def strange_consumers(bus: Bus, stream: str) -> list[tuple[str, tuple[str,
     Raises: as `Bus.api`.
     """
     strange: list[tuple[str, tuple[str, ...]]] = []
-    async for said in copying.pages(bus, f"CONSUMER.LIST.{stream}", "consumers"):
+    async for said in copiers.pages(bus, f"CONSUMER.LIST.{stream}", "consumers"):
         config = said["config"]
         takes = config.get("filter_subjects") or [config.get("filter_subject") or ">"]
-        if not (_is_ours(stream, config, takes[0]) or copying.owner(said)):
+        if not (_is_ours(stream, config, takes[0]) or copiers.owner(said)):
             strange.append((str(said["name"]), tuple(takes)))
     return strange
 

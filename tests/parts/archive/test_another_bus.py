@@ -7,7 +7,7 @@ import pytest
 from server_stand_in import NOON
 from situations import case
 
-from mcp_agentbus.archive import standing
+from mcp_agentbus.archive import board
 from mcp_agentbus.archive.catch_up import catch_up
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
@@ -56,10 +56,10 @@ def archive():
 
 def told(archive):
     at = archive.now()
-    listed = [standing.held(archive, at), standing.asking(archive, at)]
-    listed.append(standing.overdue(archive, at, 9))
-    rest = sum(each.count for each in standing.resting(archive, at))
-    return rest, [task.task_id for tasks in listed for task in tasks], standing.parked(archive)
+    listed = [board.held(archive, at), board.asking(archive, at)]
+    listed.append(board.overdue(archive, at, 9))
+    rest = sum(each.count for each in board.resting(archive, at))
+    return rest, [task.task_id for tasks in listed for task in tasks], board.parked(archive)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_what_a_restored_bus_has_of_before_is_its_own(archive):
 
 async def test_a_task_of_another_bus_is_shown_as_it_was_last_known(archive):
     await catch_up(Bus(SHARED), archive, ["*"])
-    task = standing.named(archive, HELD)
+    task = board.named(archive, HELD)
 
     assert "not seen on this bus, as last known" in fact_line(task)
     assert "not seen on this bus, as last known" not in fact_line(replace(task, state="completed"))

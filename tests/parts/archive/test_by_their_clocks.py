@@ -10,12 +10,12 @@ from planners_task import HOUR, KEPT_AT, RECORD, SENT
 from server_stand_in import NOON
 
 from mcp_agentbus.archive.audit import Span, steps
+from mcp_agentbus.archive.board import steps_of
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import change_in
 from mcp_agentbus.archive.file import Archive, Reached, iso
 from mcp_agentbus.archive.history import Current, Wanted, look
 from mcp_agentbus.archive.kept.sides import Sides
-from mcp_agentbus.archive.standing import steps_of
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.store import codec

@@ -3,12 +3,12 @@
 
 import pytest
 
+from mcp_agentbus.archive.board import named
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
 from mcp_agentbus.archive.history import Current, Wanted, look
 from mcp_agentbus.archive.kept.sides import Sides
-from mcp_agentbus.archive.standing import named
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput

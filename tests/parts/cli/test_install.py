@@ -11,7 +11,7 @@ from local_server import script, settings_at
 from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 from mcp_agentbus.cli import install
-from mcp_agentbus.cli.servers import staying
+from mcp_agentbus.cli.servers import remains
 from mcp_agentbus.core import hosts
 from mcp_agentbus.errors import BadSetup
 
@@ -118,14 +118,14 @@ def test_where_a_host_is_taken_out_it_is_said_what_stays_and_what_ends_that(
     tmp_path, monkeypatch, is_kept
 ):
     settings = settings_at(tmp_path)
-    monkeypatch.setattr(staying.starter, "keeps", lambda _: is_kept)
-    monkeypatch.setattr(staying.embedded, "find", lambda _: is_kept or None)
+    monkeypatch.setattr(remains.starter, "keeps", lambda _: is_kept)
+    monkeypatch.setattr(remains.embedded, "find", lambda _: is_kept or None)
     if is_kept:
         settings.data_dir.mkdir(parents=True)
     else:
         settings = replace(settings, config_file=tmp_path / "nowhere/config.toml")
 
-    said = "\n".join(staying.stays(settings))
+    said = "\n".join(remains.stays(settings))
 
     ends = ("agentbus listen --uninstall", "agentbus server stop", str(settings.data_dir))
     assert [each in said for each in ends] == [is_kept] * 3

@@ -15,8 +15,8 @@ import pytest
 
 from mcp_agentbus.cli import main, output, tasks
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.core.feather import printing
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather import printer
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.doctor import report
 from mcp_agentbus.errors import UnknownAgent
 from mcp_agentbus.relay.carried.command import Begun
@@ -96,7 +96,7 @@ def test_what_was_done_is_not_called_refused_where_it_cannot_be_printed(line, sa
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has such a device")
 @pytest.mark.parametrize("line", ["completion bash", "export --cursor bot", "agents", "--help"])
 def test_what_only_reads_and_cannot_be_printed_may_be_run_again(capsys, monkeypatch, line):
-    ending(monkeypatch, printing.say, "what was read", 0)
+    ending(monkeypatch, printer.say, "what was read", 0)
 
     assert unread("full", line) == 7
     told = capsys.readouterr().err
@@ -158,7 +158,7 @@ def test_what_is_refused_is_so_also_where_nobody_reads_it(nobody, capsys, monkey
 def test_what_a_listener_has_refused_is_said_where_it_can_be(nobody, capsys):
     begun = Begun()
     begun.failed = BrokenPipeError() if nobody != "full" else OSError(errno.ENOSPC, "full")
-    begun.failed.filename = printing.STDOUT
+    begun.failed.filename = printer.STDOUT
     begun.last = json.dumps({"error": {"message": "No.", "hint": "Look."}}), 1
 
     assert unread(nobody, "send coder Ping --no-body --json", begun) == 1
@@ -170,8 +170,8 @@ def test_what_a_command_has_ended_with_stays_where_nobody_reads_it(
     nobody, capsys, monkeypatch, code
 ):
     def say(text):
-        printing.say(text)
-        printing.check_seen()
+        printer.say(text)
+        printer.check_seen()
 
     ending(monkeypatch, say, "no result", code)
 
@@ -186,7 +186,7 @@ def test_what_a_command_has_ended_with_stays_where_nobody_reads_it(
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has such a device")
 def test_what_cannot_be_printed_is_told_of_where_nothing_is_buffered(capsys, monkeypatch):
     """As PYTHONUNBUFFERED has it, which images of containers set."""
-    ending(monkeypatch, printing.say, "stored", 0)
+    ending(monkeypatch, printer.say, "stored", 0)
 
     with taking_nothing("full", buffered=False) as out:
         monkeypatch.setattr(sys, "stdout", out)
@@ -207,8 +207,8 @@ def _asks(args):
 
 def _tells(_):
     with output.beforehand():
-        printing.check_seen()
-        printing.tell("All of it goes.")
+        printer.check_seen()
+        printer.tell("All of it goes.")
 
 
 @pytest.mark.parametrize("does", [_asks, _tells])

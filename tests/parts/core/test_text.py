@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mcp_agentbus.core import text
-from mcp_agentbus.core.feather import printing
+from mcp_agentbus.core.feather import printer
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_where_nobody_looks_or_the_terminal_is_tiny_a_line_stays_whole(width):
 def test_columns_says_how_wide_a_pipe_is_shown(monkeypatch, given, columns):
     monkeypatch.setenv("COLUMNS", given)
     with Path(os.devnull).open("w") as no_terminal:
-        assert printing.columns(no_terminal.fileno()) == columns
+        assert printer.columns(no_terminal.fileno()) == columns
 
 
 def test_json_is_read_with_numbers_that_can_be_made_of_either_kind():

@@ -5,8 +5,8 @@ import pytest
 from messages import read_record
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.taking import accepting
-from mcp_agentbus.handoff.taking.accepting import Refusal
+from mcp_agentbus.handoff.taking import refusals
+from mcp_agentbus.handoff.taking.refusals import Refusal
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Entry
 
@@ -38,7 +38,7 @@ async def test_a_reader_takes_what_its_user_lets_it_take_by_name_or_by_role(list
     listed["planner"] = Entry("planner", "offline", roles=("plan",))
     listed["mallory"] = Entry("mallory", "offline", roles=("other",))
 
-    assert (await accepting.refusal(None, me, sender, "coder") is None) == takes
+    assert (await refusals.refusal(None, me, sender, "coder") is None) == takes
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ async def test_what_a_role_gets_is_left_to_another_that_holds_it_and_takes_it(
     me = Agent("coder", roles=("review",), accept_from=("lead",))
     listed |= {each.id: each for each in others}
 
-    assert await accepting.refusal(None, me, "mallory", "role-review") == Refusal(WHY, is_left)
-    assert await accepting.refusal(None, me, "mallory", "coder") == Refusal(WHY)
+    assert await refusals.refusal(None, me, "mallory", "role-review") == Refusal(WHY, is_left)
+    assert await refusals.refusal(None, me, "mallory", "coder") == Refusal(WHY)
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ async def test_of_what_is_refused_unread_nothing_is_shown(listed, of, hidden):
     record = read_record().model_copy(update={"owner": "mallory", "inbox": "coder", **of})
     me = Agent("coder", accept_from=("lead",))
 
-    assert await accepting.is_hidden(None, me, record) == hidden
+    assert await refusals.is_hidden(None, me, record) == hidden

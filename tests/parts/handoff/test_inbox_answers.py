@@ -13,8 +13,8 @@ from mcp_agentbus.handoff.looking.glances import Glance
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.taking.rest import InboxRest
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.reading.read_back import Seen
-from mcp_agentbus.store.waiting import Lane
 
 LEFT = {"waiting": {"low": 3}, "held_elsewhere": 1}
 LOOKED = {"waiting": {"normal": 2}, "held_elsewhere": 4}

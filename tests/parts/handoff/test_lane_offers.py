@@ -11,8 +11,8 @@ from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, TooLarge
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.taking import lanes
-from mcp_agentbus.handoff.taking.accepting import Refusal
 from mcp_agentbus.handoff.taking.lanes import take
+from mcp_agentbus.handoff.taking.refusals import Refusal
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.steps import step

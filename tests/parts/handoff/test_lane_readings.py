@@ -48,7 +48,7 @@ def all_are_taken(offering, monkeypatch):
     async def no(*_):
         return None
 
-    monkeypatch.setattr("mcp_agentbus.handoff.taking.lanes.accepting.refusal", no)
+    monkeypatch.setattr("mcp_agentbus.handoff.taking.lanes.refusals.refusal", no)
 
 
 def test_a_reading_that_brought_nothing_says_nothing():

@@ -21,7 +21,7 @@ from mcp_agentbus.errors import (
     UnknownAgent,
 )
 from mcp_agentbus.handoff.sending.addressees import Addressee
-from mcp_agentbus.handoff.sending.handing_on import Barred, be_known, hand_on
+from mcp_agentbus.handoff.sending.arrival import Barred, be_known, hand_on
 from mcp_agentbus.store import codec, roster
 from mcp_agentbus.store.outbox.letter import Home, Letter
 from mcp_agentbus.store.roster import Entry, Profile
@@ -230,7 +230,7 @@ async def test_it_is_in_the_conversation_of_what_it_answers_unless_it_names_one(
         is_it = whose == ("planner", "*", "t0") and of_it is not None
         return (SENT.model_copy(update={"thread_id": of_it}), 4) if is_it else (None, 0)
 
-    for module in ("handing_on", "threads"):
+    for module in ("arrival", "threads"):
         monkeypatch.setattr(f"mcp_agentbus.handoff.sending.{module}.read_sent", read_sent)
     task = TASK.model_copy(update=dict(zip(("thread_id", "in_reply_to"), said, strict=True)))
     await hand_on(server, replace(LETTER, task=task), Known())

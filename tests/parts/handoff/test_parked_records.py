@@ -11,7 +11,7 @@ from server_stand_in import NOON, Server
 from mcp_agentbus.bus.replies import Delivery, Found, Stored
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AlreadyEnded, InboxFull, NotAllowed
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.store import codec, roster, subjects
 from mcp_agentbus.store.reading import read_back
@@ -207,7 +207,7 @@ async def test_what_is_offered_again_has_its_life_before_it_unless_a_session_hol
     live.add("session-1")
     bus = Bus(PARKED, record=before)
 
-    await replaying.replay(bus, ["coder"], "t1")
+    await replay.replay(bus, ["coder"], "t1")
 
     anew = begins_anew and step(before, "stored", "coder", "", NOON, attempts=0, reason=ANEW)
     assert bus.record == (anew or before)
@@ -220,7 +220,7 @@ async def test_what_was_claimed_or_has_gone_as_it_is_offered_again_stays_so(mean
     bus = Bus(PARKED, record=stepped("parked", attempts=5))
     bus.meanwhile = [meanwhile]
 
-    await replaying.replay(bus, ["coder"], "t1")
+    await replay.replay(bus, ["coder"], "t1")
 
     assert bus.record == meanwhile
 
@@ -229,7 +229,7 @@ async def test_what_another_has_set_aside_once_more_as_it_is_offered_again_begin
     bus = Bus(PARKED, record=stepped("claimed", "gone", attempts=5))
     bus.meanwhile = [parked := stepped("parked", attempts=5)]
 
-    await replaying.replay(bus, ["coder"], "t1")
+    await replay.replay(bus, ["coder"], "t1")
 
     assert bus.record == step(parked, "stored", "coder", "", NOON, attempts=0, reason=ANEW)
 
@@ -244,7 +244,7 @@ async def test_what_is_over_is_not_offered_again_and_is_set_aside_no_more(end):
     bus.keep(KEPT, SEEN)
 
     with pytest.raises(AlreadyEnded, match=f"Task t1 is over: {end}"):
-        await replaying.replay(bus, ["coder"], "t1")
+        await replay.replay(bus, ["coder"], "t1")
 
     assert (bus.record, bus.sent) == (over, SEEN)
     assert bus.done == [("STREAM.MSG.DELETE.AGENTBUS_DEAD", {"seq": 1})]
@@ -255,7 +255,7 @@ async def test_what_was_done_by_another_as_it_is_offered_again_keeps_its_result(
     bus.meanwhile = [done := stepped("completed", "gone", attempts=1)]
 
     with pytest.raises(AlreadyEnded):
-        await replaying.replay(bus, ["coder"], "t1")
+        await replay.replay(bus, ["coder"], "t1")
 
     assert bus.record == done
 
@@ -268,7 +268,7 @@ async def test_what_is_offered_again_is_open_to_a_sender_who_has_seen_that_it_wa
     bus = Bus(PARKED, record=stepped("parked", attempts=5))
     bus.keep(KEPT, SEEN)
 
-    await replaying.replay(bus, ["coder"], "t1")
+    await replay.replay(bus, ["coder"], "t1")
 
     assert bus.sent == SEEN.model_copy(update={"closed": False, "seq": bus.ack.seq})
 
@@ -279,7 +279,7 @@ async def test_where_it_lies_is_kept_also_if_who_offered_it_again_was_cut_off_be
     bus.ack = Stored(9, duplicate=True)
     bus.messages.append(replace(PARKED, subject=LANE, seq=9))
 
-    await replaying.replay(bus, ["coder"], "t1")
+    await replay.replay(bus, ["coder"], "t1")
 
     assert bus.sent.seq == 9
     assert bus.done[-1] == ("STREAM.MSG.DELETE.AGENTBUS_DEAD", {"seq": 1})
@@ -295,7 +295,7 @@ async def test_what_its_senders_account_alone_may_write_does_not_keep_a_task_fro
     bus = Shared(PARKED, record=stepped("parked", attempts=5))
     bus.keep(KEPT, SEEN)
 
-    await replaying.replay(bus, ["coder"], "t1")
+    await replay.replay(bus, ["coder"], "t1")
 
     assert (bus.record.state, bus.sent) == ("stored", SEEN)
 
@@ -311,7 +311,7 @@ async def test_what_its_inbox_does_not_take_as_it_is_offered_again_stays_set_asi
     bus.keep(KEPT, seen)
 
     with pytest.raises(InboxFull):
-        await replaying.replay(bus, ["coder"], "t1")
+        await replay.replay(bus, ["coder"], "t1")
 
     revision = max(each.seq for each in bus.messages if ".results." in each.subject)
     told = {"closed": True, "seen_revision": revision} if seen.closed else {}

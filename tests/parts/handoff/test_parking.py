@@ -8,7 +8,7 @@ from messages import TASK
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.errors import Refused, StoreFull
-from mcp_agentbus.handoff.parked import parking, replaying
+from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.subjects import DEAD, TASKS
@@ -66,7 +66,7 @@ async def test_what_can_be_moved_under_no_id_stays_where_it_is():
     with pytest.raises(Refused, match="has gone on since"):
         await parking.park(bus, delivery(), "coder", "too often", None)
     with pytest.raises(Refused, match="has gone on since"):
-        await replaying.replay(offering, ["coder"], "1")
+        await replay.replay(offering, ["coder"], "1")
 
     assert bus.finished == []
     assert not any("DELETE" in call for call, _ in offering.asked)

@@ -8,9 +8,9 @@ import pytest
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.handoff.taking.brought import Brought
 from mcp_agentbus.handoff.taking.rest import InboxRest, as_told, looked_at
-from mcp_agentbus.store import waiting
+from mcp_agentbus.store import queues
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.reading import consumers
-from mcp_agentbus.store.waiting import Lane
 
 HELD = SimpleNamespace(delivery=SimpleNamespace(subject="agentbus.role-review.tasks.low.planner"))
 SESSION = SimpleNamespace(bus=None, inboxes=("coder", "role-review"), claims={"t1": HELD})
@@ -40,7 +40,7 @@ class Server:
 def server(monkeypatch):
     server = Server()
     for name in ("offered", "look"):
-        monkeypatch.setattr(waiting, name, getattr(server, name))
+        monkeypatch.setattr(queues, name, getattr(server, name))
     monkeypatch.setattr(consumers, "ensure_inbox", server.ensure_inbox)
     return server
 

@@ -5,7 +5,7 @@ import pytest
 
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.agents import Listed, Page, page
-from mcp_agentbus.store import roster, subjects, waiting
+from mcp_agentbus.store import queues, roster, subjects
 from mcp_agentbus.store.roster import Entry
 
 CODER = Entry(
@@ -35,8 +35,8 @@ def everybody(monkeypatch):
         return {lane: COUNTS[inboxes[0], lane] for lane in lanes}
 
     monkeypatch.setattr(roster, "everybody", registered)
-    monkeypatch.setattr(waiting, "stored_tasks", stored)
-    monkeypatch.setattr(waiting, "counts", counted)
+    monkeypatch.setattr(queues, "stored_tasks", stored)
+    monkeypatch.setattr(queues, "counts", counted)
     return entries
 
 

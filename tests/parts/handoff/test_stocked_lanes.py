@@ -8,7 +8,7 @@ import pytest
 from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import waiting
+from mcp_agentbus.store import queues
 from mcp_agentbus.store.subjects import TASKS
 
 
@@ -58,6 +58,6 @@ async def test_where_nobody_may_say_what_is_stored_each_lane_is_asked(world, pul
     async def refused(*_):
         raise NotAllowed
 
-    monkeypatch.setattr(waiting, "stored_tasks", refused)
+    monkeypatch.setattr(queues, "stored_tasks", refused)
     assert [item.task.subject for item in (await read_inbox(coder)).tasks] == ["1"]
     assert set(pulled) == {"high", "normal", "low"}

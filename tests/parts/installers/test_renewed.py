@@ -10,7 +10,7 @@ import test_any_host
 from doctors import printed
 from local_server import script, settings_at
 from mcp_agentbus.installers import any_host, cursor
-from mcp_agentbus.installers._parts import lasting
+from mcp_agentbus.installers._parts import permanence
 from mcp_agentbus.installers.registry import installer
 from mcp_agentbus.installers.steps import Machine
 
@@ -23,7 +23,7 @@ THEIRS = {"github": {"type": "stdio", "command": "gh-mcp"}}
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """A machine whose agentbus lasts, wherever these tests are run."""
-    monkeypatch.setattr(lasting, "emptied", lambda: "")
+    monkeypatch.setattr(permanence, "emptied", lambda: "")
     (tmp_path / "me").mkdir()
     return Machine(settings_at(tmp_path / "bus", HOME=str(tmp_path / "me"), PATH=str(tmp_path)))
 
@@ -136,7 +136,7 @@ def test_by_an_agentbus_that_may_be_gone_tomorrow_nothing_is_renewed(
 ):
     files = connected("codex", machine, tmp_path)
     moved(files, machine, tmp_path / "old" / "agentbus")
-    monkeypatch.setattr(lasting, "emptied", lambda: "/home/me/.cache/uv/x")
+    monkeypatch.setattr(permanence, "emptied", lambda: "/home/me/.cache/uv/x")
 
     check = hosts.host(machine.settings, "codex")
 

@@ -20,7 +20,7 @@ from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.relayed import Relayed
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.relay.carried import words
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Ledger
 

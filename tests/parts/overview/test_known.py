@@ -8,7 +8,7 @@ from local_server import settings_at
 from planners_task import TASK
 from situations import ID, NOW, before
 
-from mcp_agentbus.archive import standing
+from mcp_agentbus.archive import board
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
@@ -88,7 +88,7 @@ def test_nobody_is_told_as_woken_whose_wake_failed_or_is_held_since(steps, minut
     with Archive(None, Keeps()) as archive:
         archive.note([told], Reached("agentbus.*.*.*.*", 1, 2), of="made")
         here = Known(settings_at("/nowhere"), NOW, Current(archive, Extent()), Listener())
-        woken_at = here.case(standing.named(archive, ID)).woken_at
+        woken_at = here.case(board.named(archive, ID)).woken_at
 
     assert woken_at == (before(minutes=minutes) if minutes else None)
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from situations import NOW, before, entry, past
 
-from mcp_agentbus.archive import standing
+from mcp_agentbus.archive import board
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
@@ -52,11 +52,11 @@ def seconds(work, *given):
 @pytest.mark.parametrize(
     "look",
     [
-        lambda archive: standing.resting(archive, NOW),
-        lambda archive: standing.held(archive, NOW),
-        lambda archive: standing.ended(archive, 10),
-        standing.parked,
-        lambda archive: standing.named(archive, f"{7:032x}"),
+        lambda archive: board.resting(archive, NOW),
+        lambda archive: board.held(archive, NOW),
+        lambda archive: board.ended(archive, 10),
+        board.parked,
+        lambda archive: board.named(archive, f"{7:032x}"),
     ],
     ids=["resting", "held", "ended", "parked", "named"],
 )

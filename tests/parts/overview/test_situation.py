@@ -8,7 +8,7 @@ import pytest
 from local_server import settings_at
 from situations import NOW, before, entry, past
 
-from mcp_agentbus.archive import standing
+from mcp_agentbus.archive import board
 from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.entries import Change
 from mcp_agentbus.archive.file import Archive, Reached
@@ -17,13 +17,13 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Keeps
 from mcp_agentbus.core import locks
 from mcp_agentbus.overview import document, screen, situation
+from mcp_agentbus.overview.by_lane import Rests
 from mcp_agentbus.overview.known import Known
 from mcp_agentbus.overview.listener import Listener
 from mcp_agentbus.overview.on_bus import OnBus
-from mcp_agentbus.overview.resting import Rests
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Task
-from mcp_agentbus.store.waiting import Lane
 
 
 def over(number, state, inbox):
@@ -96,7 +96,7 @@ async def test_a_word_needs_nobody_and_hides_no_task_that_does(monkeypatch, by_r
             lanes["coder", "high"] = Lane(3, tasks={n: of_stranger(n, kind) for n, kind in there})
         here = Known(
             settings_at("/nowhere"), NOW, Current(archive, Extent()), Listener(),
-            OnBus({"coder": entry()}), resting=standing.resting(archive, NOW), lanes=lanes,
+            OnBus({"coder": entry()}), resting=board.resting(archive, NOW), lanes=lanes,
         )  # fmt: skip
 
         @asynccontextmanager

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.relay import door, local_socket
 from mcp_agentbus.relay.carried import command, words
 from mcp_agentbus.version import __version__

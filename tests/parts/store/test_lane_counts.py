@@ -14,11 +14,11 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.taking.rest import offered
-from mcp_agentbus.store import roster, waiting
+from mcp_agentbus.store import queues, roster
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.reading.consumers import ConsumerInfo
 from mcp_agentbus.store.records import read_record, read_sent, write_record
 from mcp_agentbus.store.steps import first_record, step
-from mcp_agentbus.store.waiting import Lane
 
 FEW = 2
 
@@ -26,7 +26,7 @@ FEW = 2
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Have each of so many tasks be looked at, and no more."""
-    monkeypatch.setattr(waiting, "LOOKED_AT_MAX", FEW)
+    monkeypatch.setattr(queues, "LOOKED_AT_MAX", FEW)
 
 
 async def _sent(world, count):
@@ -48,13 +48,13 @@ async def test_the_lanes_in_which_anything_is_stored_are_told_of_the_inboxes_tha
         messages=[Found(f"agentbus.{each}.planner", 1, now(), {}, b"") for each in places]
     )
 
-    assert await waiting.stocked(server, ["coder", "role-review"]) == {
+    assert await queues.stocked(server, ["coder", "role-review"]) == {
         ("coder", "low"), ("role-review", "high"),
     }  # fmt: skip
-    assert await waiting.stocked(server, ["ann"]) == frozenset()
+    assert await queues.stocked(server, ["ann"]) == frozenset()
 
 
-@pytest.mark.parametrize("look", [waiting.look, waiting.look_soon])
+@pytest.mark.parametrize("look", [queues.look, queues.look_soon])
 async def test_of_few_tasks_each_is_looked_at_and_of_one_more_the_server_tells_how_many(
     world, look
 ):
@@ -66,7 +66,7 @@ async def test_of_few_tasks_each_is_looked_at_and_of_one_more_the_server_tells_h
     await send_task(await world.session("planner"), coder, "one more", "x")
 
     assert await look(world.bus, coder, "normal") == Lane(FEW + 1, 0, None)
-    assert await waiting.offered(world.bus, [coder], ["normal", "low"]) == {"normal": 3, "low": 0}
+    assert await queues.offered(world.bus, [coder], ["normal", "low"]) == {"normal": 3, "low": 0}
 
 
 async def _claimed(world, count, *, by=("coder",)):
@@ -81,7 +81,7 @@ async def _claimed(world, count, *, by=("coder",)):
     return readers
 
 
-@pytest.mark.parametrize("look", [waiting.look, waiting.look_soon])
+@pytest.mark.parametrize("look", [queues.look, queues.look_soon])
 async def test_of_many_what_was_given_back_waits_and_what_a_session_holds_does_not(world, look):
     [coder] = await _claimed(world, FEW + 2)
     lane = await look(world.bus, coder.me.id, "normal")
@@ -94,14 +94,14 @@ async def test_of_many_what_was_given_back_waits_and_what_a_session_holds_does_n
     await coder.close()
     lane = await look(world.bus, coder.me.id, "normal")
     assert (lane.count, lane.held) == (FEW + 2, 0)
-    assert await waiting.offered(world.bus, [coder.me.id], ["normal"]) == {"normal": FEW + 2}
+    assert await queues.offered(world.bus, [coder.me.id], ["normal"]) == {"normal": FEW + 2}
 
 
 async def test_what_its_reader_holds_itself_is_not_looked_at_to_tell_what_is_offered(
     world, monkeypatch
 ):
     [coder] = await _claimed(world, FEW + 2)
-    monkeypatch.setattr(waiting, "_of_many", None)
+    monkeypatch.setattr(queues, "_of_many", None)
 
     assert await offered(coder, ["normal", "low"]) == {"normal": 0, "low": 0}
 
@@ -115,7 +115,7 @@ async def test_of_the_sessions_of_one_agent_that_hold_a_task_each_is_asked_once(
         return await signs(bus, agent)
 
     monkeypatch.setattr(roster, "signs_of_life", counted)
-    lane = await waiting.look(world.bus, first.me.id, "normal")
+    lane = await queues.look(world.bus, first.me.id, "normal")
 
     assert (lane.count, lane.held, asked) == (0, 5, [first.me.id])
 
@@ -123,14 +123,14 @@ async def test_of_the_sessions_of_one_agent_that_hold_a_task_each_is_asked_once(
 async def test_of_more_than_is_looked_at_the_rest_is_reckoned_once_one_is_found_that_waits(
     world, monkeypatch
 ):
-    monkeypatch.setattr(waiting, "OUT_MAX", 2)
+    monkeypatch.setattr(queues, "OUT_MAX", 2)
     first, second = await _claimed(world, 3, by=("coder", "coder"))
-    lane = await waiting.look(world.bus, first.me.id, "normal")
+    lane = await queues.look(world.bus, first.me.id, "normal")
     assert (lane.count, lane.held) == (0, 6)
 
     await second.close()
 
-    lane = await waiting.look(world.bus, first.me.id, "normal")
+    lane = await queues.look(world.bus, first.me.id, "normal")
     assert (lane.count, lane.held) == (1 + 1, 3 + 1)
 
 
@@ -144,14 +144,14 @@ async def test_of_many_another_account_s_agent_has_those_that_were_handed_out_ar
     await coder.close()
     monkeypatch.setattr(world.bus, "many", refused)
 
-    assert await waiting.look(world.bus, coder.me.id, "normal") == Lane(0, FEW + 2, None)
+    assert await queues.look(world.bus, coder.me.id, "normal") == Lane(0, FEW + 2, None)
 
 
 async def test_of_many_no_more_are_read_than_tell_that_they_are_many(world):
     _, coder, _ = await _sent(world, FEW + 2)
 
-    assert len(await waiting._few(world.bus, coder, "normal")) == FEW + 1
-    assert await waiting._handed_out(world.bus, coder, "normal") == ConsumerInfo(FEW + 2, 0)
+    assert len(await queues._few(world.bus, coder, "normal")) == FEW + 1
+    assert await queues._handed_out(world.bus, coder, "normal") == ConsumerInfo(FEW + 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ async def test_where_more_are_stored_than_the_server_counts_as_handed_out_they_a
     world, told, lane
 ):
     _, coder, _ = await _sent(world, 4)
-    messages = await waiting._few(world.bus, coder, "normal")
+    messages = await queues._few(world.bus, coder, "normal")
 
-    assert await waiting._lane(world.bus, (coder, "normal"), told, messages) == lane
+    assert await queues._lane(world.bus, (coder, "normal"), told, messages) == lane
 
 
 async def test_what_the_server_refuses_besides_is_no_empty_lane(world, monkeypatch):
@@ -177,7 +177,7 @@ async def test_what_the_server_refuses_besides_is_no_empty_lane(world, monkeypat
 
     monkeypatch.setattr(world.bus, "api", refused)
     with pytest.raises(ApiError):
-        await waiting.look(world.bus, world.name("coder"), "normal")
+        await queues.look(world.bus, world.name("coder"), "normal")
 
 
 async def test_several_inboxes_are_counted_as_one_with_what_is_asked_in_any(world):
@@ -189,7 +189,7 @@ async def test_several_inboxes_are_counted_as_one_with_what_is_asked_in_any(worl
     await send_task(planner, tester.me.id, "Test", "x")
     record, _ = await read_record(world.bus, planner.me.id, coder.me.id, asked.task_id)
 
-    lane = await waiting.look_together(world.bus, [coder.me.id, tester.me.id], "normal")
+    lane = await queues.look_together(world.bus, [coder.me.id, tester.me.id], "normal")
 
     assert lane == Lane(1, 1, None, {}, asking=(record,))
 
@@ -206,7 +206,7 @@ async def test_each_claim_of_a_shell_lasts_its_own_time(world, monkeypatch):
         return record.task_id == ids[0]
 
     monkeypatch.setattr(roster, "may_hold", is_first)
-    lane = await waiting.look(world.bus, coder, "normal")
+    lane = await queues.look(world.bus, coder, "normal")
 
     assert ([task.id for task in lane.tasks.values()], lane.held) == ([ids[1]], 1)
     assert {seq: record.task_id for seq, record in lane.records.items()} == dict.fromkeys(

@@ -12,7 +12,7 @@ from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import streams, subjects, waiting
+from mcp_agentbus.store import queues, streams, subjects
 from mcp_agentbus.store.reading import consumers, pulls
 
 
@@ -142,7 +142,7 @@ async def test_what_waits_is_counted_though_its_consumer_is_behind(world, monkey
 
     monkeypatch.setattr(world.bus, "api", as_one_behind)
     looks = [
-        await look(world.bus, coder.me.id, "normal") for look in (waiting.look, waiting.look_soon)
+        await look(world.bus, coder.me.id, "normal") for look in (queues.look, queues.look_soon)
     ]
 
     assert [lane.count for lane in looks] == [2, 2]

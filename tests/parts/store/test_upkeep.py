@@ -12,8 +12,8 @@ from mcp_agentbus.store import records, streams
 from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Sent
-from mcp_agentbus.store.upkeep import anothers, by_owner, copying, deadlines, foreign, removal, room
-from mcp_agentbus.store.upkeep.copying import Copying
+from mcp_agentbus.store.upkeep import anothers, by_owner, copiers, deadlines, foreign, removal, room
+from mcp_agentbus.store.upkeep.copiers import Copying
 from mcp_agentbus.store.upkeep.deadlines import Deadlines, end_if_over
 from mcp_agentbus.store.upkeep.foreign import Changed, Foreign
 
@@ -34,7 +34,7 @@ class Server:
 
 async def _pages(*answers):
     server = Server(STREAM_LIST=list(answers))
-    listed = [each async for each in copying.pages(server, "STREAM.LIST", "streams")]
+    listed = [each async for each in copiers.pages(server, "STREAM.LIST", "streams")]
     return listed, [body["offset"] for _, body in server.calls]
 
 
@@ -65,7 +65,7 @@ async def test_what_is_listed_is_read_to_its_end_and_no_further():
     ],
 )
 def test_only_what_the_server_has_made_is_for_another_stream(config, owner):
-    assert copying.owner({"config": config}) == owner
+    assert copiers.owner({"config": config}) == owner
 
 
 def _by(name, stream):
@@ -82,7 +82,7 @@ async def test_who_copies_a_stream_is_looked_up_with_those_that_are_this_account
     listed = {"consumers": [_by("a", "AUDIT"), _by("b", ""), _by("c", "ELSE")], "total": 3}
     server = Server(CONSUMER_LIST=listed, STREAM_LIST={"streams": streams_, "total": 3})
 
-    copied = await copying.look(server, TASKS)
+    copied = await copiers.look(server, TASKS)
 
     assert copied == Copying({"a": "AUDIT", "c": "ELSE"}, frozenset({"AUDIT", "MIRROR"}))
 
@@ -90,7 +90,7 @@ async def test_who_copies_a_stream_is_looked_up_with_those_that_are_this_account
 async def test_where_nobody_copies_no_stream_is_looked_at():
     server = Server(CONSUMER_LIST={"consumers": [_by("b", "")], "total": 1})
 
-    assert await copying.look(server, TASKS) == Copying({}, frozenset())
+    assert await copiers.look(server, TASKS) == Copying({}, frozenset())
     assert [call for call, _ in server.calls] == [f"CONSUMER.LIST.{TASKS}"]
 
 

@@ -8,7 +8,7 @@ from trails import PLANNER, Shell
 
 from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.config.settings import Keeps
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.tools import history
 
 

@@ -13,7 +13,7 @@ from mcp_agentbus.archive.audit import Span, steps
 from mcp_agentbus.archive.file import iso
 from mcp_agentbus.archive.history import Wanted
 from mcp_agentbus.archive.kept.sides import Sides
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.tools import history

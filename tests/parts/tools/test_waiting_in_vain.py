@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus.core import text
-from mcp_agentbus.core.feather.printing import EXIT_CODE
+from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.store.task import Receipt

@@ -9,8 +9,8 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.store import queues as lanes
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store import waiting as lanes
 from mcp_agentbus.wakes import backlog
 
 

@@ -11,7 +11,7 @@ from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store import roster, streams, unseen, waiting
+from mcp_agentbus.store import queues, roster, streams, unseen
 from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import first_record, step
@@ -146,7 +146,7 @@ async def test_a_task_whose_last_worker_has_asked_in_vain_says_so_until_it_is_an
 @pytest.fixture
 def few(monkeypatch):
     """Have each of two tasks be looked at, and of more the two oldest of each of two senders."""
-    monkeypatch.setattr(waiting, "LOOKED_AT_MAX", 2)
+    monkeypatch.setattr(queues, "LOOKED_AT_MAX", 2)
     monkeypatch.setattr(demand, "_TASKS_MAX", 2)
     monkeypatch.setattr(demand, "_SENDERS_MAX", 2)
 

@@ -9,7 +9,7 @@ import pytest
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.store.naming import Naming
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.work import command
 from mcp_agentbus.work import worker as module
 from mcp_agentbus.work.intake import Patience

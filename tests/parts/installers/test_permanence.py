@@ -9,7 +9,7 @@ from pathlib import Path
 
 import package_copy
 import pytest
-from mcp_agentbus.installers._parts import lasting
+from mcp_agentbus.installers._parts import permanence
 
 from mcp_agentbus.core import programs
 
@@ -19,8 +19,8 @@ ARCHIVE = ".cache/uv/archive-v0/Fy-YX5v6WKt_RMo9"
 @pytest.fixture
 def disk(tmp_path, monkeypatch):
     """A machine's folders below one, where nothing is temporary but what a test says."""
-    monkeypatch.setattr(lasting, "_TEMPORARY", (str(tmp_path / "tmp"),))
-    for name in lasting._VARIABLES:
+    monkeypatch.setattr(permanence, "_TEMPORARY", (str(tmp_path / "tmp"),))
+    for name in permanence._VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -47,23 +47,23 @@ def installed(disk, monkeypatch):
               "tmp/venv"],
 )  # fmt: skip
 def test_caches_and_temporary_folders_are_emptied(installed, place):
-    assert installed(place) == lasting.emptied()
+    assert installed(place) == permanence.emptied()
 
 
 def test_a_cache_in_another_folder_is_told_by_its_tag(disk, installed):
     (disk / "build").mkdir()
     (disk / "build" / "CACHEDIR.TAG").touch()
 
-    assert installed("build/archive-v0/x") == lasting.emptied()
+    assert installed("build/archive-v0/x") == permanence.emptied()
 
 
 @pytest.mark.parametrize("name", ["TMPDIR", "XDG_RUNTIME_DIR"])
 def test_what_a_variable_names_is_temporary(disk, installed, monkeypatch, name):
     prefix = installed("scratch/venv")
-    assert lasting.emptied() == ""
+    assert permanence.emptied() == ""
 
     monkeypatch.setenv(name, str(disk / "scratch"))
-    assert lasting.emptied() == prefix
+    assert permanence.emptied() == prefix
 
 
 def test_a_lasting_environment_with_its_package_elsewhere_does_not_make_that_last(
@@ -73,7 +73,7 @@ def test_a_lasting_environment_with_its_package_elsewhere_does_not_make_that_las
     monkeypatch.setattr(programs, "OWN", str(disk / ".shiv" / "agentbus_1" / "site-packages"))
     Path(programs.OWN).mkdir(parents=True)
 
-    assert lasting.emptied() == programs.OWN
+    assert permanence.emptied() == programs.OWN
 
 
 def test_a_program_in_a_single_file_is_none_that_a_host_can_start(disk, installed, monkeypatch):
@@ -81,7 +81,7 @@ def test_a_program_in_a_single_file_is_none_that_a_host_can_start(disk, installe
     (disk / "agentbus.pyz").touch()
     monkeypatch.setattr(programs, "OWN", str(disk / "agentbus.pyz"))
 
-    assert lasting.emptied() == str(disk / "agentbus.pyz")
+    assert permanence.emptied() == str(disk / "agentbus.pyz")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_program_in_a_single_file_is_none_that_a_host_can_start(disk, installe
 def test_what_was_installed_to_stay_is_not_emptied(installed, place):
     installed(place)
 
-    assert lasting.emptied() == ""
+    assert permanence.emptied() == ""
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.sending.arrival import hand_on
 from mcp_agentbus.handoff.sending.draft import Route, drawn
-from mcp_agentbus.handoff.sending.handing_on import hand_on
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox.letter import Home, Letter
 from mcp_agentbus.store.reading import read_back

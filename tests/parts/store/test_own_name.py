@@ -10,8 +10,8 @@ from mcp_agentbus.config import names
 from mcp_agentbus.config.names import NameBook
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, NameTaken
-from mcp_agentbus.store import naming, roster
-from mcp_agentbus.store.naming import Naming, _asks_roster, _is_new_person, _registered
+from mcp_agentbus.store import own_name, roster
+from mcp_agentbus.store.own_name import Naming, _asks_roster, _is_new_person, _registered
 
 
 def found(name="coder", *, host=None, is_settled=False, file=None):
@@ -82,10 +82,10 @@ def on_roster(monkeypatch):
         return said.everybody
 
     monkeypatch.setattr(roster, "registration", registration)
-    monkeypatch.setattr(naming, "account_of", account_of)
+    monkeypatch.setattr(own_name, "account_of", account_of)
     monkeypatch.setattr(roster, "live_sessions", live_sessions)
     monkeypatch.setattr(roster, "everybody", everybody)
-    monkeypatch.setattr(naming, "_OURS", set())
+    monkeypatch.setattr(own_name, "_OURS", set())
     return said
 
 
@@ -162,11 +162,11 @@ async def test_whose_a_name_is_the_roster_tells_an_account(
     known = of(url="nats://shared", account=account)
 
     assert await known._others(None, found()) == others
-    assert ({("nats://shared", "laptop", "coder")} if is_known else set()) == naming._OURS
+    assert ({("nats://shared", "laptop", "coder")} if is_known else set()) == own_name._OURS
 
 
 async def test_what_is_known_to_be_this_accounts_is_not_asked_again(on_roster):
-    naming._OURS.add(("nats://shared", "laptop", "coder"))
+    own_name._OURS.add(("nats://shared", "laptop", "coder"))
     on_roster.registration = AssertionError("asked")
 
     assert await of(url="nats://shared", account="laptop")._others(None, found()) == frozenset()
@@ -224,9 +224,9 @@ def roster_has(monkeypatch, on_roster):
 
         return note
 
-    monkeypatch.setattr(naming, "_registered", registered)
-    monkeypatch.setattr(naming.identity, "take", noted("take"))
-    monkeypatch.setattr(naming.identity, "find", noted("find"))
+    monkeypatch.setattr(own_name, "_registered", registered)
+    monkeypatch.setattr(own_name.identity, "take", noted("take"))
+    monkeypatch.setattr(own_name.identity, "find", noted("find"))
     return has
 
 

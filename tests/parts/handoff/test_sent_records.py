@@ -13,8 +13,8 @@ from server_stand_in import Server
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, Unconfirmed
-from mcp_agentbus.handoff.sending import keeping
-from mcp_agentbus.handoff.sending.keeping import Keeping
+from mcp_agentbus.handoff.sending import sent_records
+from mcp_agentbus.handoff.sending.sent_records import Keeping
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.subjects import RESULTS
@@ -57,7 +57,7 @@ class Disk(Server):
 @pytest.fixture
 def disk(monkeypatch):
     disk = Disk()
-    monkeypatch.setattr(keeping, "Unkept", lambda _: SimpleNamespace(look=disk.look))
+    monkeypatch.setattr(sent_records, "Unkept", lambda _: SimpleNamespace(look=disk.look))
     return disk
 
 
@@ -78,7 +78,7 @@ async def test_a_receipt_goes_before_what_is_kept_and_whoever_needs_that_waits_f
 
 
 async def test_of_a_disk_that_hangs_nobody_waits_for_long(disk, planners, monkeypatch):
-    monkeypatch.setattr(keeping, "_SETTLED_WITHIN_S", 0.01)
+    monkeypatch.setattr(sent_records, "_SETTLED_WITHIN_S", 0.01)
     disk.may_go_on.clear()
     planners.begin(STORED)
     async with asyncio.timeout(HANG_S):

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.overview.known import Known
+from mcp_agentbus.store.queues import Lane
 from mcp_agentbus.store.task import Task
-from mcp_agentbus.store.waiting import Lane
 
 
 @dataclass(frozen=True)
