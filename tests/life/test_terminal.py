@@ -73,7 +73,8 @@ async def test_no_word_of_a_table_is_cut_at_any_width(home, way, coder, width):
     assert max(map(len, lines)) <= width
     assert unfenced(" ".join(lines)).split() == unfenced(" ".join(whole)).split()
     at_the_edge = [line for line in lines if not line.startswith("  ")]
-    assert [unfenced(line)[:5] for line in at_the_edge] == ["coder", "They ", "<<<F ", "F>>>"]
+    begins = ["coder", "role:", "role:", "They ", "<<<F ", "F>>>"]
+    assert [unfenced(line)[:5] for line in at_the_edge] == begins
     assert list(map(unfenced, piped.splitlines())) == list(map(unfenced, whole))
 
 
