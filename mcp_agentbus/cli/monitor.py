@@ -14,12 +14,13 @@ import json
 import os
 import select
 import sys
-import threading
+from contextlib import suppress
 
 from mcp_agentbus.config import identity
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts, ids
+from mcp_agentbus.core.children import threads
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.relay.member import Me, Membership
 
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     asks = {"given": args.agent, **local_socket.surroundings(os.environ)}
     membership = Membership(settings, me, nudge, asks=asks)
     if sys.stdout and hasattr(select, "poll"):  # not on Windows
-        threading.Thread(target=_leave_unread, args=[membership], daemon=True).start()
+        with suppress(OSError):  # no thread is to be had: the host ends it then
+            threads.begin(_leave_unread, membership, name="agentbus-unread")
     membership.run()
     raise BrokenPipeError
 

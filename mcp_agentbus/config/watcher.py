@@ -39,6 +39,7 @@ class Watcher:
             before, self.says = self.says, error.message
             # What the system refuses it may give at the next look, without a change of the file.
             if isinstance(error.__context__, OSError):
+                self._read = None
                 return self.says != before
             self._read = stamp
         else:

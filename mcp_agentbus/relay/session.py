@@ -15,6 +15,7 @@ ends is said to the next one, see `conversation`.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -46,6 +47,8 @@ _CHUNK_BYTES: Final = 64 * 1024
 _TAKES_WITHIN_S: Final = 1.0
 # A session that goes on for so long after its input has ended hangs; hosts kill it after 2 s.
 _HANGS_S: Final = 1.0
+# What the system refuses for a while: no sign of an upgrade, and nor is an error with a hint.
+_SHORT: Final = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # Said where no server can be loaded, or what was loaded takes it for another.
 _CANNOT: Final = "agentbus cannot go on with this session"
 _ENDED: Final = "agentbus cannot go on with this session, as its files were replaced or are damaged"
@@ -192,8 +195,7 @@ class _Relay:
     ) -> threading.Thread:
         """Do a part in a thread of its own; what nobody has foreseen there ends the session.
 
-        Raises:
-            OSError: no thread is to be had, in so many seconds.
+        Raises: as `threads.begin`.
         """
 
         def part() -> None:
@@ -278,8 +280,8 @@ class _Relay:
 
     def _cannot_go_on(self, error: Exception) -> NoReturn:
         """End, as no server can be had, and say so to all that wait for an answer."""
-        ended = _CANNOT if isinstance(error, BlockingIOError) else _ENDED
-        ended = f"{ended} ({type(error).__name__}: {error})."
+        is_short = getattr(error, "errno", None) in _SHORT or hasattr(error, "hint")
+        ended = f"{_CANNOT if is_short else _ENDED} ({type(error).__name__}: {error})."
         refusals = self._conversation.refused(f"{ended} {_ANEW}")
         with suppress(OSError, AttributeError):  # it is full, or there is none
             sys.stderr.write(f"agentbus: {ended}\nHint: {_ANEW}\n")

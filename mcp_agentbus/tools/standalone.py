@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 import threading
@@ -165,6 +166,8 @@ class Standalone:
         self._end = lambda: loop.call_soon_threadsafe(end)
         if self._is_over:
             end()
+        with suppress(OSError):  # a relay of before an upgrade leaves this to who serves
+            processes.on_end(os.getppid(), self.end)
 
     async def _close(self) -> None:
         # By asyncio's clock and not anyio's: where a call of the bus runs out of time in this very

@@ -184,7 +184,7 @@ async def test_where_there_is_no_room_for_its_answer_it_says_so(planner):
             code, said = await asyncio.to_thread(ended, house, ["agents"], stdout=full)
 
     assert code == 7
-    assert "Done, but standard output cannot be written: No space left on device." in said
+    assert "agentbus: Standard output cannot be written: No space left on device." in said
 
 
 def _is_full(pipe):

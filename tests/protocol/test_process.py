@@ -50,12 +50,20 @@ print(server.pid, file=sys.stderr, flush=True)
 server.wait()
 """
 
-# One that ends as soon as it has said that, and its server, which is that slow to begin.
-HASTY = HOST.replace("server.wait()\n", "")
+# One that ends as soon as its server has begun, and that server, which is slow to go on.
+HASTY = """
+import os, subprocess, sys
+told, tells = os.pipe()
+environ = {**os.environ, "TELLS": str(tells)}
+server = subprocess.Popen(sys.argv[1:], pass_fds=[tells], env=environ)
+print(server.pid, file=sys.stderr, flush=True)
+os.read(told, 1)
+"""
 SLOW = """
 import os, sys, time
 parent = os.getppid()
 from mcp_agentbus import __main__ as agentbus
+os.write(int(os.environ["TELLS"]), b".")
 while os.getppid() == parent:
     time.sleep(0.005)
 sys.exit(agentbus.main())

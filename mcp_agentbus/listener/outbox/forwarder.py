@@ -79,6 +79,9 @@ class Forwarder:
                     await self._pass()
                 except Exception as error:  # noqa: BLE001  # or nothing is handed on from then on
                     note_failure(_NAME, error)
+                    # What it was told of before is no reason to try again at once.
+                    self._bus.opened.clear()
+                    self._outbox.filled.clear()
                     self._end_pass({_ALL: _FAILED})
                 if self._tries:
                     await self._pause()

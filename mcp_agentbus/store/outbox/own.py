@@ -69,8 +69,11 @@ class Own:
 
     @property
     def is_marked(self) -> bool:
-        """Whether anything may lie there."""
-        return any(mark.exists() for mark in self._marks)
+        """Whether anything may lie there, as where its folder cannot be looked into."""
+        try:
+            return any(mark.exists() for mark in self._marks)
+        except OSError:
+            return True
 
     @property
     def was_started(self) -> bool:

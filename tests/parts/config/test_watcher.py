@@ -68,3 +68,18 @@ def test_what_the_system_could_not_read_for_a_moment_is_read_again_and_said_once
     assert [*changed, watcher.changed(), watcher.changed()] == [True, False, True, False]
     assert watcher.says == ""
     assert watcher.settings.agents["coder"].description == "after"
+
+
+def test_what_is_there_again_as_it_was_is_no_longer_said_to_be_out_of_reach(settings, monkeypatch):
+    """With the very stamp that it had: its folder was away, and the file untouched."""
+    watcher = Watcher(settings)
+    away = settings.config_file.parent.with_suffix(".away")
+    settings.config_file.parent.rename(away)
+    settings.config_file.parent.symlink_to(settings.config_file.parent)
+    assert watcher.changed()
+    assert watcher.says
+    settings.config_file.parent.unlink()
+    away.rename(settings.config_file.parent)
+
+    assert watcher.changed()
+    assert watcher.says == ""

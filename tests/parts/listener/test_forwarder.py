@@ -97,6 +97,31 @@ async def test_a_rest_that_fails_ends_no_forwarder_and_what_comes_later_is_hande
     assert "which is a bug" in outbox_line(outbox_data(await outbox.waits(), told[0]))
 
 
+async def test_what_it_was_told_before_it_failed_is_no_reason_to_try_again_at_once(monkeypatch):
+    outbox, rounds, paused = Outbox({}), [], asyncio.Event()
+
+    async def fails():
+        rounds.append(len(rounds))
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def pause_s(*_, **__):
+        paused.set()
+        return 30  # only a failure takes as long
+
+    outbox.filled.set()
+    Bus.opened.set()
+    forwards = forwarder.Forwarder(Bus(), outbox, [].append)
+    monkeypatch.setattr(forwards, "_until_needed", fails)
+    monkeypatch.setattr(forwarder, "pause_s", pause_s)
+    running = asyncio.create_task(forwards.run())
+    await paused.wait()
+    for _ in range(50):
+        await asyncio.wait([running], timeout=0)
+    running.cancel()
+
+    assert rounds == [0]
+
+
 class Bus:
     """A bus that is there."""
 

@@ -85,3 +85,13 @@ async def test_what_the_system_refuses_to_one_that_looks_for_room_is_said_as_wel
 
     with pytest.raises(BadSetup, match="Too few files may be open here"):
         await of_user.asked(full)
+
+
+def test_in_a_folder_that_cannot_be_looked_into_something_may_lie(settings, monkeypatch):
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    outbox = Outbox(settings)
+    assert not outbox.may_hold
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert outbox.may_hold
