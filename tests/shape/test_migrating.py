@@ -157,6 +157,14 @@ def test_what_is_typed_otherwise_elsewhere_is_told_as_it_is_typed_here(typed, li
         ("send coder hi x --priorty high", "Nearest: --priority"),
         ("send", "TO SUBJECT"),
         ("agent add x --hosst command -- wake --port 5", "Nearest: --host"),
+        (
+            "work --agent x python serve.py --port 80 --broker h",
+            "behind --. Try: agentbus work --agent x -- python serve.py --port 80 --broker h\n",
+        ),
+        ("agent add x --host command --dir . prog --port 80", "it takes no 'prog --port 80'"),
+        ("server init --shared --port 4222", "it takes no '--port 4222'"),
+        ("serve --port 8080", "it takes no '--port 8080'"),
+        ("worker run --port 4", "it takes no '--port 4'"),
     ],
 )
 def test_a_slip_in_a_command_of_ours_is_told_as_before(typed, said, capsys):
