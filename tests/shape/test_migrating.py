@@ -126,6 +126,7 @@ def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
         ),
         ("result get --limit 500 --json", "agentbus inbox --json --limit 50"),
         ("read --agent-id coder --max 100", "agentbus inbox --agent coder --limit 50"),
+        ("read --max 000000000100", "agentbus inbox --limit 50"),
         ("tail --agent-id planner", "agentbus export --cursor default --agent planner"),
         ("tail -f --consumer bot", "agentbus export --cursor bot --follow"),
         ("tail --agent-id planner --reset", "agentbus export --cursor NAME --agent planner"),
@@ -149,6 +150,13 @@ def test_what_is_typed_otherwise_elsewhere_is_told_as_it_is_typed_here(typed, li
     assert ("without --reset: " in said) == ("--reset" in typed)
     assert "word" not in said
     parser().parse_args(shlex.split(line.partition("agentbus ")[2]))
+
+
+def test_a_limit_that_is_no_number_stays_in_the_line_as_it_was_typed(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["read", "--max", "²"])
+
+    assert capsys.readouterr().err.endswith("Try: agentbus inbox --limit '²'\n")
 
 
 @pytest.mark.parametrize(

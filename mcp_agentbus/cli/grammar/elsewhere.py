@@ -236,7 +236,7 @@ def _as(line: str, *options: str, most: int = 0) -> Callable[[_Typed], str]:
     """
 
     def limit(given: str) -> str:
-        return str(most) if given.isdigit() and int(given[:9]) > most else given
+        return str(most) if given.isdecimal() and int(given[:18]) > most else given
 
     def write(typed: _Typed) -> str:
         if not most:
