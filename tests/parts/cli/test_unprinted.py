@@ -136,7 +136,7 @@ def test_where_standard_output_is_closed_nothing_counts_as_seen(monkeypatch):
 
 
 def test_where_standard_output_is_closed_a_command_ends_as_without_its_reader():
-    begin = "from mcp_agentbus.core.feather import printing\ntasks._here = lambda _: printing.check_seen()"
+    begin = "from mcp_agentbus.core.feather import printer\ntasks._here = lambda _: printer.check_seen()"
 
     ended = typed("inbox --agent planner", out=">&-", begin=begin)
 
