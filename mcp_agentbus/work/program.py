@@ -21,7 +21,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -141,8 +140,13 @@ class Program:
 
         Where all may write, others can fill the disk.
         """
-        if sys.platform == "linux":
-            return os.fdopen(os.memfd_create("agentbus"), "w+b")
+        # Python has it only where it was built against glibc 2.27 or later.
+        if in_memory := getattr(os, "memfd_create", None):
+            try:
+                return os.fdopen(in_memory("agentbus"), "w+b")
+            except OSError as error:  # as by vm.memfd_noexec=2, or a container's rules
+                if error.errno in _SHORT:
+                    raise
         own_folder(self.kept)
         return tempfile.TemporaryFile(dir=self.kept)
 

@@ -209,6 +209,21 @@ async def test_what_it_reads_needs_no_room_in_tmp(run, monkeypatch):
     assert "    all of them" in (await run("cat")).body
 
 
+@pytest.mark.parametrize("refused", [None, errno.EACCES, errno.ENOSYS])
+async def test_and_no_file_in_memory_which_not_every_python_or_kernel_has(
+    run, tmp_path, monkeypatch, refused
+):
+    def refuses(_):
+        raise OSError(refused, os.strerror(refused))
+
+    monkeypatch.setattr(os, "memfd_create", refuses, raising=False)
+    if refused is None:
+        monkeypatch.delattr(os, "memfd_create")
+
+    assert "    all of them" in (await run("cat")).body
+    assert list((tmp_path / "outputs").iterdir()) == []
+
+
 async def test_with_too_few_descriptors_it_is_not_begun_and_has_not_failed(run, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     await run("true")
