@@ -307,7 +307,11 @@ def _means(facts: Facts) -> Literal["nudge", "start"] | Reason:
         return _beside(facts)
     if not facts.rules:
         return Reason.UNKNOWN_HOST
-    return Reason.PROFILE if facts.rules.profile == "hold" else "start"
+    if facts.rules.profile == "hold":
+        return Reason.PROFILE
+    # In another mode it might do more than its user has meant to allow.
+    takes_mode = hosts.named(facts.rules.host).takes_mode(facts.rules.permission_mode)
+    return "start" if takes_mode else Reason.MODE
 
 
 def _beside(facts: Facts) -> Reason:

@@ -43,7 +43,15 @@ def _limited(**limits):
     return replace(RULES, limits=Limits(**limits))
 
 
-@pytest.mark.parametrize("rules", [None, RULES, replace(RULES, profile="hold")])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        None,
+        RULES,
+        replace(RULES, profile="hold"),
+        replace(RULES, host="cursor", permission_mode="plan"),
+    ],
+)
 def test_a_live_session_that_can_be_told_is_nudged(rules):
     assert decide(_facts(_task(), rules=rules, session="can_be_told")).means == "nudge"
 
@@ -60,6 +68,7 @@ def test_a_live_session_that_can_be_told_is_nudged(rules):
         (_facts(replace(_task(), unanswered=True)), "unanswered"),
         (_facts(_task(), rules=None), "unknown_host"),
         (_facts(_task(), rules=replace(RULES, profile="hold")), "profile"),
+        (_facts(_task(), rules=replace(RULES, host="cursor", permission_mode="plan")), "mode"),
         (_facts(_task(), session="cannot_be_told"), "deaf_session"),
         (_facts(_task(), session="reads_by_itself"), "worker"),
         (_facts(_task(), rules=_limited(per_hour=0)), "limit_0"),
