@@ -140,10 +140,12 @@ def _verdict(thing: Waiting, facts: Facts) -> _Verdict:
 def _is_settled(thing: Waiting, facts: Facts) -> bool:
     """Tell whether nothing is to be done about it, now or later.
 
-    That is a notice that was given, or that no session can be given; and a result that the agent
-    was woken for once, unless nothing was read then.
+    That is a notice that was given, that no session can be given, or that its user wants none of;
+    and a result that the agent was woken for once, unless nothing was read then.
     """
     if thing.live_only:
+        if _limits(facts).result_notices_per_hour <= 0:
+            return True
         return facts.session != "can_be_told" or any(thing.key in wake.keys for wake in facts.past)
     tries = _tries(thing.key, facts) if thing.kind == "result" else []
     return any(wake.led_to_read is not False for wake in tries)

@@ -77,6 +77,10 @@ def test_a_live_session_that_can_be_told_is_nudged(rules):
         (_facts(_task(), rules=_limited(usd_per_day=0)), "limit_0"),
         (_facts(_task(), rules=_limited(max_usd=0)), "limit_0"),
         (_facts(_result(), session="cannot_be_told"), "nothing"),
+        (
+            _facts(_result(), rules=_limited(result_notices_per_hour=0), session="can_be_told"),
+            "nothing",
+        ),
     ],
 )
 def test_a_hold_that_no_time_ends(facts, reason):
