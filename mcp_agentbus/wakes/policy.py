@@ -171,7 +171,6 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
         return unsaid if unsaid and wake.ended_at else 0.0
 
     blocks = [
-        _Block(Reason.LIMIT_0, None) if unsaid == 0 else None,
         _quiet(facts),
         _over(Reason.DAILY_BUDGET, counted, limits.per_day, DAY, facts),
         _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=cost),
@@ -311,6 +310,8 @@ def _means(facts: Facts) -> Literal["nudge", "start"] | Reason:
         return Reason.UNKNOWN_HOST
     if facts.rules.profile == "hold":
         return Reason.PROFILE
+    if usd_unsaid(facts.rules) == 0:  # what one may cost that is started; a live session is told
+        return Reason.LIMIT_0
     # In another mode it might do more than its user has meant to allow.
     takes_mode = hosts.named(facts.rules.host).takes_mode(facts.rules.permission_mode)
     return "start" if takes_mode else Reason.MODE

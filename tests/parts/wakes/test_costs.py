@@ -17,14 +17,26 @@ TASK = Waiting("task coder a", "task", "a", "planner", "planner", "coder")
 RULES = Rules("coder", "claude-code", Path("/home/me/shop"), "work")
 
 
-def reason(rules, *past):
+def reason(rules, *past, session="none"):
     """Return why a task does not wake the agent; empty if it does."""
-    return getattr(decide(Facts(NOON, rules, (TASK,), past=past)), "reason", "")
+    return getattr(decide(Facts(NOON, rules, (TASK,), session, past=past)), "reason", "")
 
 
-@pytest.mark.parametrize(("host", "held"), [("claude-code", "limit_0"), ("cursor", "")])
-def test_a_limit_of_0_dollars_counts_where_the_host_takes_one(host, held):
-    assert reason(replace(RULES, host=host, limits=Limits(max_usd=0))) == held
+@pytest.mark.parametrize(
+    ("fields", "session", "held"),
+    [
+        ({}, "none", "limit_0"),
+        ({"host": "cursor"}, "none", ""),
+        ({"profile": "hold"}, "none", "profile"),
+        ({}, "can_be_told", ""),
+        ({"profile": "hold"}, "can_be_told", ""),
+        ({}, "cannot_be_told", "deaf_session"),
+    ],
+)
+def test_a_limit_of_0_dollars_starts_nothing_where_the_host_takes_one(fields, session, held):
+    rules = replace(RULES, limits=Limits(max_usd=0), **fields)
+
+    assert reason(rules, session=session) == held
 
 
 @pytest.mark.parametrize(
