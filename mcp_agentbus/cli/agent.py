@@ -211,7 +211,6 @@ async def _wakes(
     args: argparse.Namespace, settings: Settings, fault: BadSetup | None = None
 ) -> int:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
-    from mcp_agentbus.wakes.policy import usd_unsaid
 
     try:
         rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
@@ -226,8 +225,7 @@ async def _wakes(
         async with Bus(settings) as bus:
             if await bus.reconnected(0):  # else nobody knows who is there
                 await see_known(bus, args.id)
-    text = status.wakes_text(args.id, rows, usd_unsaid(settings.rules.get(args.id)))
-    show(args, text, [status.wake_data(row) for row in rows])
+    show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
     return 0
 
 

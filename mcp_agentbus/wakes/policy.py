@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from mcp_agentbus.config.rules import Limits, Profile, Rules
@@ -98,7 +99,7 @@ def prospects(facts: Facts) -> Holds:
 
 
 def usd_unsaid(rules: Rules | None) -> float | None:
-    """Return what a wake counts for that has ended and not said what it cost, as it was killed.
+    """Return what a run by these rules counts for if it ends and never says what it did cost.
 
     As much as one may cost; None where its host limits no cost, so that nobody knows.
     """
@@ -162,18 +163,10 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     limits = _limits(facts)
     counted = [wake for wake in facts.past if wake.begun and not wake.live_only]
     of_sender = [wake for wake in counted if thing.sender in wake.senders]
-    unsaid = usd_unsaid(facts.rules)
-
-    def cost(wake: PastWake) -> float:
-        if wake.usd is not None:
-            return wake.usd
-        # Of one that runs it may yet be said.
-        return unsaid if unsaid and wake.ended_at else 0.0
-
     blocks = [
         _quiet(facts),
         _over(Reason.DAILY_BUDGET, counted, limits.per_day, DAY, facts),
-        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=cost),
+        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=attrgetter("usd")),
         _over(Reason.AGENT_RATE, counted, limits.per_hour, HOUR, facts),
         _over(Reason.SENDER_RATE, of_sender, limits.per_sender_hour, HOUR, facts),
         _pause(_without_read(facts), facts),

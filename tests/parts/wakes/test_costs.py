@@ -39,19 +39,10 @@ def test_a_limit_of_0_dollars_starts_nothing_where_the_host_takes_one(fields, se
     assert reason(rules, session=session) == held
 
 
-@pytest.mark.parametrize(
-    ("host", "ended_at", "held"),
-    [
-        ("claude-code", BEFORE, "daily_budget"),
-        ("claude-code", None, ""),  # of what runs it may yet be told
-        ("cursor", BEFORE, ""),
-    ],
-)
-def test_what_ended_without_a_word_of_its_cost_counts_as_all_that_one_may_cost(
-    host, ended_at, held
-):
-    rules = replace(RULES, host=host, limits=Limits(max_usd=1.0, usd_per_day=2.0))
-    wake = PastWake(BEFORE, frozenset({"x"}), frozenset({"planner"}), ended_at)
+@pytest.mark.parametrize("host", ["claude-code", "cursor"])
+@pytest.mark.parametrize(("usd", "held"), [(0.5, ""), (1.0, "daily_budget")])
+def test_what_wakes_of_a_day_count_for_holds_the_next_whatever_its_host_is_now(host, usd, held):
+    rules = replace(RULES, host=host, limits=Limits(usd_per_day=2.0))
+    wake = PastWake(BEFORE, frozenset({"x"}), frozenset({"planner"}), BEFORE)
 
-    past = replace(wake, usd=1.0, ended_at=BEFORE), replace(wake, usd=None)
-    assert reason(rules, *past) == held
+    assert reason(rules, replace(wake, usd=1.0), replace(wake, usd=usd)) == held
