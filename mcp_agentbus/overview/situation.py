@@ -320,7 +320,7 @@ def _is_unwoken(here: Known, some: Rests) -> bool:
 
 def _typed_first(todo: str) -> str:
     """Return the command with which it begins, if it does."""
-    return todo.split("`")[1] if todo.startswith("`") else ""
+    return todo.split("`")[1] if todo.startswith(("`", "Run `")) else ""
 
 
 def _parked(here: Known) -> Iterable[Need]:
