@@ -111,7 +111,8 @@ def _next(settings: Settings, listener: int | None, elsewhere: str) -> str:
     if listener:
         until = "from now on."
         if starter.is_started(settings.environ):  # so nothing keeps the one that runs
-            until = "until it ends, as with this machine; to keep one: agentbus listen --install"
+            keep = "agentbus listen --install (where systemd or launchd runs)"
+            until = f"until it ends, as with this machine; to keep one: {keep}"
         return f"The listener that runs (pid {listener}) looks after it {until}"
     if elsewhere:
         return f"THE LISTENER THAT RUNS DOES NOT LOOK AFTER IT: {elsewhere}. {status.ELSEWHERE}"
