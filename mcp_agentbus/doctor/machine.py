@@ -126,6 +126,9 @@ def configuration(settings: Settings) -> Check:
     about = f"{loaded.config_file}, {many(len(loaded.agents), 'agent')}"
     if not loaded.config_file.exists():
         about = f"there is no {loaded.config_file}; nothing is needed in it"
+    if idle := [f"{key} of {name}" for name in loaded.rules for key in loaded.rules[name].idle]:
+        said = f"{about}; in it these do nothing: {', '.join(idle)}"
+        return Check("config", "warning", said, "Take them out.")
     return Check("config", "ok", about)
 
 
@@ -373,9 +376,6 @@ def _agent(agent: str, settings: Settings) -> Check:
     missing, fix = start_lacks(rules, settings) if rules.profile != "hold" else ("", "")
     if missing:
         return Check(name, "wrong", f"{missing}, so nothing can start it", fix)
-    if rules.idle:
-        said = f"{about}; {' and '.join(rules.idle)} in its table does nothing there"
-        return Check(name, "warning", said, f"Take it out of {settings.config_file}.")
     return Check(name, "ok", about)
 
 
