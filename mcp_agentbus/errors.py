@@ -228,8 +228,8 @@ class Crowded(CutOff):
     """The bus server allows this login no more connections. Nothing was stored."""
 
     hint = (
-        "Run `agentbus listen --install`, so that all sessions of this user share one connection, "
-        "or end sessions and commands that are not needed."
+        "Run `agentbus listen`, or `agentbus listen --install` to keep it running: all sessions of "
+        "this user share its connection. Or end sessions and commands that are not needed."
     )
 
 
