@@ -35,7 +35,7 @@ from mcp_agentbus.handoff.living.succession import Succession
 from mcp_agentbus.handoff.looking.old_names import under_old_names
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.cause import earlier, said_of, way_of
+from mcp_agentbus.handoff.sending.cause import said_of, way_of
 from mcp_agentbus.handoff.sending.noted import CauseMemory, note_ended, of_sessions
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.shells import file_of
@@ -359,10 +359,9 @@ class Session:
 
     def _leave_way(self) -> None:
         """Note what its only call had at hand: its client's next one may be another session's."""
-        chain, hops = self.claims.cause()
-        if self.calls.made == 1 and hops >= 0:
+        if self.calls.made == 1 and not self.leased:  # each command of a shell is one call
             file = file_of(self.bus.settings.state_dir, self.me.id)
-            note_ended(file, earlier(chain, hops, text.now()))
+            note_ended(file, *self.claims.ways.left(claim.task for claim in self.claims.values()))
 
     async def _end(self, within_s: float) -> None:
         """Do at its end what takes time, as far as there is so much."""

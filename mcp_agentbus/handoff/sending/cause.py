@@ -71,6 +71,10 @@ class Ways:
         going_on = (each for each in self.lately if each.goes_on)
         return max(going_on, key=lambda way: way.hops, default=None)
 
+    def left(self, held: Iterable[Task]) -> list[Finished]:
+        """Return all that goes on at the end of who holds this: what ended before ends no later."""
+        return [*map(at_end, held), *(each for each in self.lately if each.goes_on)]
+
     def cause(self, held: Iterable[Task]) -> tuple[tuple[str, ...], int]:
         """Return the chain and hops that a task sent now continues; ((), -1) if none.
 

@@ -79,10 +79,11 @@ def _read(path: Path) -> Ways:
     return ways
 
 
-def note_ended(path: Path, way: Finished) -> None:
-    """Note of one more task in a file that others keep; where that cannot be, it is not known."""
-    with suppress(OSError, AgentbusError):
-        _write(path, {"ended": [said_of(way)]})
+def note_ended(path: Path, *ways: Finished) -> None:
+    """Note of more tasks in a file that others keep; where that cannot be, it is not known."""
+    if ways:
+        with suppress(OSError, AgentbusError):
+            _write(path, {"ended": [said_of(way) for way in ways]})
 
 
 def _write(path: Path, said: Mapping[str, Any]) -> None:

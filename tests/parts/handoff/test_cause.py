@@ -44,14 +44,19 @@ def opened(bus, state):
         me = Agent(agent, worker=worker)
         if kind == "a shell":
             async with shell_session(bus, me, state) as one:
+                begin(one, calls)
                 yield one
         else:
             one = Session(bus, me)
-            for _ in range(calls):
-                one.calls.begin()
+            begin(one, calls)
             yield one
 
     return session
+
+
+def begin(session, calls):
+    for _ in range(calls):
+        session.calls.begin()
 
 
 def task(hops, chain="planner"):
@@ -110,6 +115,34 @@ async def test_what_a_call_of_its_own_had_at_hand_is_a_cause_for_the_next_server
     async with opened() as second:
         assert cause(second) == ((("planner",), 2) if calls == 1 else NOTHING)
     assert file_of(state, "coder").exists() is (calls == 1)
+
+
+@pytest.mark.parametrize("kind", ["a shell", "a session"])
+async def test_a_look_at_nothing_has_nothing_go_on_for_longer(opened, state, kind):
+    file, at = file_of(state, "coder"), text.now() - timedelta(seconds=500)
+    state.mkdir(parents=True)
+    file.touch(0o600)
+    said = {"at": at.isoformat(), "chain": ["planner"], "hops": 2}
+    file.write_text(json.dumps({"ended": [said], "held": None}))
+    before = file.read_bytes()
+    for _ in range(2):
+        async with opened(kind, calls=1) as one:
+            assert cause(one) == (("planner",), 2)
+            await one.close()
+
+    assert file.read_bytes() == before
+
+
+async def test_what_a_server_of_one_call_had_ended_goes_on_from_its_end(opened, state):
+    async with opened(calls=1) as one:
+        at = text.now() - timedelta(seconds=500)
+        one.claims.recall(["planner"], 3, at)
+        hold(one, 2)
+        await one.close()
+
+    assert [(each.hops, each.at == at) for each in ways_in(file_of(state, "coder")).lately] == [
+        (2, False), (3, True),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
