@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +21,8 @@ from mcp_agentbus.store.task import CLAIM_MAX_S, HOPS_MAX, Task, utc
 
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
+#: The id of the task that a worker's handler is called for: it sends for that one and for no other.
+AT_WORK: Final[ContextVar[str]] = ContextVar("at_work", default="")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@
 
 It is the deepest of what the session holds and had at hand lately, of what its agent's shells and
 servers of one call did, and, in a shell, of what all sessions of the agent did: who types a command
-may be any of them. A session that lives is not told what another one has: these are two windows,
-with two people's or two models' work.
+may be any of them. A worker's handler goes on from its own task alone: it does nothing else, and by
+what comes and goes beside it steady work would count up for ever. A session that lives is not told
+what another one has: these are two windows, with two people's or two models' work.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.sending.cause import Ways, at_end
+from mcp_agentbus.handoff.sending.cause import AT_WORK, Ways, at_end
 from mcp_agentbus.handoff.sending.noted import note_ended, of_sessions, ways_in
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of
@@ -26,6 +27,8 @@ from mcp_agentbus.store.task import Task
 
 def cause(session: Session) -> tuple[tuple[str, ...], int]:
     """Return the chain and hops that a task sent now continues, as `Claims.cause`."""
+    if own := session.claims.get(AT_WORK.get()):
+        return own.task.chain, own.task.hops
     folder, me = session.bus.settings.state_dir, session.me
     known = [session.claims.cause()]
     if not session.leased:  # a shell's session has recalled it as it began

@@ -19,6 +19,8 @@ from mcp_agentbus.handoff.sending.noted import CauseMemory, of_sessions, ways_in
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.shells import file_of
+from mcp_agentbus.handoff.taking.answer import Item
+from mcp_agentbus.work.job import Job
 
 NOTHING = ((), -1)
 
@@ -171,6 +173,22 @@ async def test_a_workers_program_goes_on_from_what_that_is_at_and_not_from_what_
 
         assert (at_work, outlived) == ((("boss",), 1), (("planner",), 5))
         assert cause(program) == (("asker",), 3)
+
+
+async def test_a_workers_handler_goes_on_from_its_own_task_whatever_is_done_beside_it(opened):
+    async with opened("a shell") as shell, opened() as worker:
+        shell.claims.end(hold(shell, 6))
+        worker.claims.end(hold(worker, 5))
+        hold(worker, 3, "beside")
+        own = hold(worker, 1, "boss")
+
+        async def handler(task):
+            at_work = cause(worker)
+            worker.claims.end(task)
+            return f"{at_work[1]} {cause(worker)[1]}"
+
+        done = await Job(Item(own, "claimed")).outcome(handler, None)
+        assert (done.body, cause(worker)[1]) == ("1 6", 6)
 
 
 @pytest.mark.parametrize(
