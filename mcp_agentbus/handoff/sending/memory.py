@@ -18,8 +18,9 @@ from pathlib import Path
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.sending.cause import AT_WORK, Ways, at_end
-from mcp_agentbus.handoff.sending.noted import note_ended, of_sessions, ways_in
+from mcp_agentbus.handoff.sending.noted import note_ended, note_over, of_sessions, ways_in
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.store.task import Task
@@ -32,11 +33,9 @@ def cause(session: Session) -> tuple[tuple[str, ...], int]:
     folder, me = session.bus.settings.state_dir, session.me
     known = [session.claims.cause()]
     if not session.leased:  # a shell's session has recalled it as it began
-        known.append(_noted(file_of(folder, me.id)).cause(held=()))
+        known.append(_lately(file_of(folder, me.id)))
     elif me.id != me.worker:
-        ways = _noted(of_sessions(folder, me.id))
-        ways.held_before = None  # while its session lives it is noted among the others, too
-        known.append(ways.cause(held=()))
+        known.append(_lately(of_sessions(folder, me.id)))
     if me.worker:
         known.append(_at_work(_noted(of_sessions(folder, me.worker))))
     return max(known, key=lambda way: way[1])
@@ -51,6 +50,16 @@ def _at_work(ways: Ways) -> tuple[tuple[str, ...], int]:
     return (held.chain, held.hops) if held and held.goes_on else ways.cause(held=())
 
 
+def _lately(path: Path) -> tuple[tuple[str, ...], int]:
+    """Return the chain and hops of what others have, or had, of whom something was heard lately.
+
+    What they hold is among that, as of when they noted it: nobody tells if they hold it for longer.
+    """
+    ways = _noted(path)
+    ways.held_before = None
+    return ways.cause(held=())
+
+
 def _noted(path: Path) -> Ways:
     with suppress(OSError, AgentbusError):  # a file that is not ours says nothing
         return ways_in(path)
@@ -62,3 +71,9 @@ def remember(session: Session, task: Task) -> None:
     session.claims.recall(task.chain, task.hops, text.now())
     if not session.leased and session.calls.made <= 1:
         note_ended(file_of(session.bus.settings.state_dir, session.me.id), at_end(task))
+
+
+def gone(session: Session, claim: Claim) -> None:
+    """Note that a shell of the agent holds a task no more, if it did: this session has ended it."""
+    if claim.record.session != session.id:
+        note_over(file_of(session.bus.settings.state_dir, session.me.id), claim.task)

@@ -24,6 +24,7 @@ from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusa
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.sending.cause import Finished, Ways, at_end, earlier, said_of, way_of
+from mcp_agentbus.store.task import Task
 
 _log = logging.getLogger(__name__)
 # What is held is noted as if it ended now. While its session lives that is done again, so often
@@ -84,6 +85,14 @@ def note_ended(path: Path, *ways: Finished) -> None:
     if ways:
         with suppress(OSError, AgentbusError):
             _write(path, {"ended": [said_of(way) for way in ways]})
+
+
+def note_over(path: Path, task: Task) -> None:
+    """Note that a task is over, or others', which the shells held whose file that is."""
+    with suppress(OSError, AgentbusError):
+        held = ways_in(path).held_before
+        is_held = held is not None and (held.chain, held.hops) == (task.chain, task.hops)
+        _write(path, {"ended": [said_of(at_end(task))], **({"held": None} if is_held else {})})
 
 
 def _write(path: Path, said: Mapping[str, Any]) -> None:
