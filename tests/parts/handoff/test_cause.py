@@ -39,7 +39,7 @@ def state(bus):
 
 @pytest.fixture
 def opened(bus, state):
-    """Open a session of an agent, as its shells do it or as a server that lives."""
+    """Open a session of an agent, as its shells do it, as a server that lives or as a program."""
 
     @asynccontextmanager
     async def session(kind="a session", agent="coder", *, worker="", calls=2):
@@ -49,7 +49,7 @@ def opened(bus, state):
                 begin(one, calls)
                 yield one
         else:
-            one = Session(bus, me)
+            one = Session(bus, me, naming=None if kind == "a program" else SimpleNamespace())
             begin(one, calls)
             yield one
 
@@ -104,19 +104,23 @@ async def test_the_deepest_counts_whoever_has_it(opened):
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("kind", "calls"), [("a session", 0), ("a session", 1), ("a session", 2), ("a program", 1)]
+)
 @pytest.mark.parametrize("ends", [0, 1, 2])
 async def test_what_a_call_of_its_own_had_at_hand_is_a_cause_for_the_next_server(
-    opened, state, calls, ends
+    opened, state, kind, calls, ends
 ):
-    async with opened(calls=calls) as first:
+    """A worker that does a single task is no such server: its next program has a task of its own."""
+    is_left = (kind, calls) == ("a session", 1)
+    async with opened(kind, calls=calls) as first:
         hold(first, 2)
         for _ in range(ends):
             first.calls.end()
         await first.close()
     async with opened() as second:
-        assert cause(second) == ((("planner",), 2) if calls == 1 else NOTHING)
-    assert file_of(state, "coder").exists() is (calls == 1)
+        assert cause(second) == ((("planner",), 2) if is_left else NOTHING)
+    assert file_of(state, "coder").exists() is is_left
 
 
 @pytest.mark.parametrize("kind", ["a shell", "a session"])
