@@ -175,8 +175,7 @@ class CauseMemory:
         if self._stands(held):
             return
         before = held or ways.held_before  # at which no command has looked since
-        known = self._noted.lately
-        new = [way for way in ways.lately if not any(way.is_hidden_by(each) for each in known)]
+        new = self._new()
         said = {
             "ended": [said_of(way) for way in new],
             "held": said_of(before) if before else None,
@@ -190,13 +189,18 @@ class CauseMemory:
     def _stands(self, held: Finished | None) -> bool:
         """Tell whether what was ended is noted, and so is what is held, not long ago."""
         ways, noted = self._claims.ways, self._noted.held_before
-        for way in ways.lately:
-            if not any(way.is_hidden_by(each) for each in self._noted.lately):
-                return False
+        if self._new():
+            return False
         if held is None or noted is None:
             return noted is (held or ways.held_before)
         is_same = (noted.hops, noted.chain) == (held.hops, held.chain)
         return is_same and time.monotonic() - noted.at_monotonic < _AGAIN_S
+
+    def _new(self) -> list[Finished]:
+        """Return what goes on of what was ended, and is not noted."""
+        going_on = (way for way in self._claims.ways.lately if way.goes_on)
+        known = self._noted.lately
+        return [way for way in going_on if not any(way.is_hidden_by(each) for each in known)]
 
     @contextmanager
     def _wherever_it_can_be(self) -> Generator[None]:

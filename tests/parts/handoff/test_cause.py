@@ -337,6 +337,20 @@ def test_a_clock_that_was_ahead_has_nothing_go_on_for_ever(tmp_path):
     assert at <= text.now().isoformat()
 
 
+@pytest.mark.parametrize("ago_s", [500, 700])
+def test_what_is_held_beside_an_end_of_long_ago_is_noted_once(tmp_path, ago_s):
+    file, one = tmp_path / "memory", SimpleNamespace(claims=Claims(None, "coder", "session-1"))
+    one.claims.recall(["lead"], 4, text.now() - timedelta(seconds=ago_s))
+    hold(one, 1)
+    memory = CauseMemory(file, one.claims)
+    memory.note()
+    noted = [way.hops for way in ways_in(file).lately]
+    file.unlink()
+    memory.note()
+
+    assert (noted, file.exists()) == ([4, 1] if ago_s == 500 else [1], False)
+
+
 def test_an_end_is_noted_once_and_what_was_recalled_is_not_noted_again(tmp_path):
     claims, file = Claims(None, "coder", "session-1"), tmp_path / "state" / "memory"
     memory = CauseMemory(file, claims)
