@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the next task of a session goes on from, by all that is known of its agent on this machine.
 
->>> cause(session)
-(('planner',), 1)
+>>> causes(session, [("coder", task_id)])
+[(('planner',), 1)]
 
 It is the deepest of what the session holds and had at hand lately, of what its agent's shells and
 servers of one call did, and, in a shell, of what all sessions of the agent did: who types a command
-may be any of them. A worker's handler goes on from its own task alone: it does nothing else, and by
-what comes and goes beside it steady work would count up for ever. A session that lives is not told
-what another one has: these are two windows, with two people's or two models' work.
+may be any of them. A session that lives is not told what another one has: these are two windows,
+with two people's or two models' work.
+
+By that alone steady work would count up for ever where it comes back, and be refused. So a worker's
+handler goes on from its own task alone, as it does nothing else, and in a session that lives each
+held task has one task sent to each addressee that goes on from it alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,9 +31,7 @@ from mcp_agentbus.store.task import Task
 
 
 def cause(session: Session) -> tuple[tuple[str, ...], int]:
-    """Return the chain and hops that a task sent now continues, as `Claims.cause`."""
-    if own := session.claims.get(AT_WORK.get()):
-        return own.task.chain, own.task.hops
+    """Return the chain and hops that a task sent now continues, if it is for none held alone."""
     folder, me = session.bus.settings.state_dir, session.me
     known = [session.claims.cause()]
     if not session.leased:  # a shell's session has recalled it as it began
@@ -39,6 +41,21 @@ def cause(session: Session) -> tuple[tuple[str, ...], int]:
     if me.worker:
         known.append(_at_work(_noted(of_sessions(folder, me.worker))))
     return max(known, key=lambda way: way[1])
+
+
+def causes(
+    session: Session, sent: Sequence[tuple[str, str]]
+) -> Sequence[tuple[tuple[str, ...], int]]:
+    """Return the chain and hops that each task continues which is sent now: by inbox and its id."""
+    held = [claim.task for claim in session.claims.values()]
+    if own := [task for task in held if task.id == AT_WORK.get()]:
+        alone: list[Task | None] = [own[0] for _ in sent]
+    elif session.leased:  # no command knows for what another one has sent
+        alone = [None for _ in sent]
+    else:
+        alone = [session.claims.ways.alone(held, *each) for each in sent]
+    rest = cause(session) if None in alone else ((), -1)
+    return [(task.chain, task.hops) if task else rest for task in alone]
 
 
 def _at_work(ways: Ways) -> tuple[tuple[str, ...], int]:
