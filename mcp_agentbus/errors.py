@@ -159,8 +159,9 @@ class HopLimit(Refused):
     """The task would travel too far from agent to agent. Nothing was sent."""
 
     hint = (
-        "Finish the task you hold with publish_result instead of passing it on; "
-        "ask the person you work for if agents keep handing it round."
+        "Finish the task you hold with publish_result instead of passing it on, or wait for the "
+        "others to end: what this agent had at hand within 10 minutes counts. "
+        "Ask the person you work for if agents keep handing it round."
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.sending.cause import AT_WORK
 from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.work import result
@@ -140,6 +141,7 @@ def check(handler: Handler) -> None:
 
 
 async def _called(handler: Handler, task: Task) -> Any:
+    AT_WORK.set(task.id)  # in a context of its own
     answer = handler(task)
     # One that is not async holds up all else here, the keeping of its claim, too.
     return await answer if isawaitable(answer) else result.not_done(_NOT_ASYNC)

@@ -118,7 +118,7 @@ class Worker:
         if time_limit_s is not None:
             hint, least = "Use seconds, or None.", math.ulp(0)
             check_number(time_limit_s, "time_limit_s", least, math.inf, hint=hint)
-        #: What handlers may send tasks by: such a task counts as caused by those that are held.
+        #: What handlers may send tasks by: such a task counts as caused by the handler's own.
         self.session = Session(bus, agent)
         self._jobs, self._time_limit_s, self._on_gone = jobs, time_limit_s, on_gone
         self._patience = patience or Patience()
