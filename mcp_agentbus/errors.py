@@ -159,8 +159,9 @@ class HopLimit(Refused):
     """The task would travel too far from agent to agent. Nothing was sent."""
 
     hint = (
-        "Finish the task you hold with publish_result instead of passing it on; "
-        "ask the person you work for if agents keep handing it round."
+        "Finish the task you hold with publish_result instead of passing it on, or wait for the "
+        "others to end: what this agent had at hand within 10 minutes counts. "
+        "Ask the person you work for if agents keep handing it round."
     )
 
 
@@ -228,8 +229,8 @@ class Crowded(CutOff):
     """The bus server allows this login no more connections. Nothing was stored."""
 
     hint = (
-        "Run `agentbus listen --install`, so that all sessions of this user share one connection, "
-        "or end sessions and commands that are not needed."
+        "Run `agentbus listen`, or `agentbus listen --install` to keep it running: all sessions of "
+        "this user share its connection. Or end sessions and commands that are not needed."
     )
 
 

@@ -62,7 +62,7 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/wakes/backlog.py: offered = consumer.last if consumer else 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",
     "mcp_agentbus/wakes/demand.py: words: int = 0: it is 1": "It is told of each lane.",
-    "mcp_agentbus/wakes/ledger.py: return "
+    "mcp_agentbus/wakes/tables.py: return "
     'at.astimezone(UTC).isoformat(timespec="microseconds"): it is not told `timespec`': "Where there is no fraction a `+` follows, which is before the `.` of all others.",
     "mcp_agentbus/wakes/ledger.py: self._version = 0: it is 1": "Nothing is remembered yet that a version could be of.",
     "mcp_agentbus/wakes/ledger.py: def ends_unwritten(self, limit: int = 100) -> list[Row]:: "

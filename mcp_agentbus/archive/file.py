@@ -31,7 +31,7 @@ from mcp_agentbus.archive.kept.tables import (
     SCHEMA,
     TABLES,
     TIMES,
-    TIMES_SINCE,
+    TIMES_MENDED,
     WHOLE_SINCE,
 )
 from mcp_agentbus.config.settings import Keeps
@@ -243,9 +243,19 @@ class Archive:
                     file.execute(table)
                 if version < WHOLE_SINCE:  # all that the bus has is read anew, once
                     file.execute("DELETE FROM reached")
-                for mend in TIMES if version < TIMES_SINCE else ():
-                    file.execute(mend)
                 file.execute(f"PRAGMA user_version = {max(version, SCHEMA)}")
+        self._mend_times()
+
+    def _mend_times(self) -> None:
+        """Mend once what times an earlier agentbus has written down."""
+        mended = "SELECT 1 FROM cursors WHERE name = ?"
+        if self.rows(mended, TIMES_MENDED):
+            return
+        with self.transaction() as file:
+            # Another process may have done it meanwhile.
+            for mend in () if self.rows(mended, TIMES_MENDED) else TIMES:
+                file.execute(mend)
+            file.execute("INSERT OR IGNORE INTO cursors VALUES (?, 0)", (TIMES_MENDED,))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -111,7 +111,8 @@ def _next(settings: Settings, listener: int | None, elsewhere: str) -> str:
     if listener:
         until = "from now on."
         if starter.is_started(settings.environ):  # so nothing keeps the one that runs
-            until = "until it ends, as with this machine; to keep one: agentbus listen --install"
+            keep = "agentbus listen --install (where systemd or launchd runs)"
+            until = f"until it ends, as with this machine; to keep one: {keep}"
         return f"The listener that runs (pid {listener}) looks after it {until}"
     if elsewhere:
         return f"THE LISTENER THAT RUNS DOES NOT LOOK AFTER IT: {elsewhere}. {status.ELSEWHERE}"
@@ -211,7 +212,6 @@ async def _wakes(
     args: argparse.Namespace, settings: Settings, fault: BadSetup | None = None
 ) -> int:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
-    from mcp_agentbus.wakes.policy import usd_unsaid
 
     try:
         rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
@@ -226,8 +226,7 @@ async def _wakes(
         async with Bus(settings) as bus:
             if await bus.reconnected(0):  # else nobody knows who is there
                 await see_known(bus, args.id)
-    text = status.wakes_text(args.id, rows, usd_unsaid(settings.rules.get(args.id)))
-    show(args, text, [status.wake_data(row) for row in rows])
+    show(args, status.wakes_text(args.id, rows), [status.wake_data(row) for row in rows])
     return 0
 
 

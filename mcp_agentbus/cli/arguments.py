@@ -257,7 +257,8 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong, and end with exit code 2."""
         from mcp_agentbus.cli.grammar import elsewhere
 
-        if line := elsewhere.here(self.whole):
+        # A program has options of its own, wherever it was typed.
+        if line := "" if self.takes_program else elsewhere.here(self.whole):
             why = elsewhere.left_out(self.whole)
             self._end(f"this is typed otherwise here{why}. Try: {line}")
         if line := self._misplaced():

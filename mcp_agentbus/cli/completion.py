@@ -47,10 +47,16 @@ def script(shell: str) -> str:
     return code
 
 
-def agents(**_: Any) -> list[str]:
-    """Return the agents that the listener knows of; none if there is no listener."""
+def agents(action: argparse.Action | None = None, **_: Any) -> list[str]:
+    """Return the agents that the listener knows of, and to send to their roles as well.
+
+    None if there is no listener.
+    """
     printed: list[str] = []
     with suppress(ValueError, LookupError, TypeError):
         command.run(["agents", "--limit", str(_AGENTS_MAX), "--json"], {"say": printed.append})
-        return [str(agent["id"]) for agent in from_json(printed[0])["agents"]]
+        listed = from_json(printed[0])
+        roles = listed.get("roles", []) if action and action.dest == "to" else []
+        known = [str(agent["id"]) for agent in listed["agents"]]
+        return [*known, *(f"role:{each['role']}" for each in roles)]
     return []

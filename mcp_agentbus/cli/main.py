@@ -74,10 +74,12 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "completion": ("cli.completion", "run"),
     "demo": ("cli.rooms", "demo"),
 }
-# What changes nothing; the first is help. What it was to mark as shown stays unmarked.
+# What changes nothing, by its action or an option where not all of it does; the first is help. What
+# it was to mark as shown stays unmarked.
 _READING: Final = frozenset({
-    "", "agents", "audit", "completion", "export", "parked", "policy", "search", "status", "task",
-    "tasks", "why",
+    "", "agent list", "agent wakes", "agents", "audit", "completion", "doctor", "export",
+    "inbox --peek", "listen --status", "parked", "policy", "search", "server status", "status",
+    "task", "tasks", "watch --follow", "watch --notices", "why",
 })  # fmt: skip
 _UNPRINTED: Final = 7
 _INTERRUPTED: Final = 130  # as a shell tells of SIGINT
@@ -180,7 +182,7 @@ def _unprinted(error: OSError, args: argparse.Namespace) -> int:
     # `agentbus agents | head`: the reader has gone, and so has anything to say.
     if isinstance(error, BrokenPipeError):
         return code or 0
-    reads = args.command in _READING
+    reads = _reads(args)
     is_done = args.command in DONE_FIRST and not (code or reads)
     done = "Done, but standard" if is_done else "Standard"
     hint = "`agentbus tasks` shows what was sent, `agentbus inbox` what came, "
@@ -191,6 +193,13 @@ def _unprinted(error: OSError, args: argparse.Namespace) -> int:
         hint = f"Do not repeat it: {hint}"
     complain(BadSetup(f"{done} output cannot be written: {why}.", hint=hint))
     return code or _UNPRINTED
+
+
+def _reads(args: argparse.Namespace) -> bool:
+    """Tell whether what was typed changes nothing, so that it may be run again."""
+    options = [f"--{name}" for name, given in vars(args).items() if given is True]
+    kinds = (f"{args.command} {each}" for each in (getattr(args, "action", ""), *options))
+    return not (_READING.isdisjoint({args.command, *kinds}) or getattr(args, "fix", False))
 
 
 if __name__ == "__main__":

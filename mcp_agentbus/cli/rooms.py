@@ -51,7 +51,8 @@ def decide(args: argparse.Namespace) -> int:
 def _start(settings: Settings, asked: Pending, profile: str) -> tuple[bool, str]:
     """Have the listener start an agent for one task; return whether it does, and what to say."""
     from mcp_agentbus.core.ids import address_of
-    from mcp_agentbus.core.notices import WHY
+    from mcp_agentbus.core.notices import FOR_A_PERSON, WHY
+    from mcp_agentbus.overview.todo import todo_for
     from mcp_agentbus.relay import local_socket
 
     task = asked.record
@@ -73,8 +74,11 @@ def _start(settings: Settings, asked: Pending, profile: str) -> tuple[bool, str]
         )
     if answer["held"] == "deaf_session":
         return False, f"{kept}: a live session of {asked.by} is open, and is told at its next call."
-    why = WHY.get(str(answer["held"]), str(answer["held"]))
-    return False, f"{kept}: {why}. Run the same later, or open a session of {asked.by}."
+    held = str(answer["held"])
+    again = f"Run the same later, or open a session of {asked.by}."
+    if held in FOR_A_PERSON:  # it would be held later, too
+        again = f"{todo_for(held, asked.by)} Then run the same."
+    return False, f"{kept}: {WHY.get(held, held)}. {again}"
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@
     quiet_hours = "22:00-07:00"
 
 `KEYS` says of each key how it is read, where it goes and what it means; all else follows from that.
-A key that would have no effect is refused, and so is one that is missing. Nothing that a task holds
-can change any of it.
+A key that would have no effect is refused, but for what an `agent add` of before may have left, and
+so is one that is missing. Nothing that a task holds can change any of it.
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ class Rules:
     #: What runs when the listener is stopped: ended with it, or left to end by itself.
     on_stop: Literal["end", "leave"] = "end"
     limits: Limits = Limits()
+    #: Keys of its table that do nothing there, and count as if they were not.
+    idle: tuple[str, ...] = ()
 
     def is_in(self, folder: Path) -> bool:
         """Tell whether it works in this folder, which is a real path; its own may be in a loop."""
@@ -203,7 +205,7 @@ KEYS: Final = (
         '["/usr/bin/notify-send", "agentbus"]', "must be given"),
     Key("permission_mode", permission_mode, Rules,
         "The host's permission mode, with `wake = \"work\"`. Claude Code: any but "
-        "`bypassPermissions`; Cursor: `force`.",
+        "`bypassPermissions`; Cursor: `force`, any other holds its wakes.",
         '"acceptEdits"', "Claude Code: `dontAsk`"),
     Key("allow", allow, Rules,
         "The host's allow rules, with `wake = \"work\"`.", '["Bash(git status)", "Edit"]', "none"),
@@ -304,11 +306,13 @@ def read(agent: str, table: object, defaults: Mapping[str, Any], where: str) -> 
             hint=f"Set host to one of {', '.join(hosts.WOKEN)}, or take dir out.",
         )
     profile = _profile(host, own.get("wake"), where)
+    idle = hosts.named(host).idle(own, profile)
+    own = {key: value for key, value in own.items() if key not in idle}
     _check_host_keys(host, profile, own, where)
     _check_folder(host, own["dir"], where)
     values = {**defaults, **own}
     fields = {**_fields(Rules, values), "agent": agent, "host": host, "profile": profile}
-    return Rules(**fields, limits=Limits(**_fields(Limits, values)))
+    return Rules(**fields, idle=idle, limits=Limits(**_fields(Limits, values)))
 
 
 def profile_of(host: str, given: Profile | None) -> Profile | None:
@@ -339,7 +343,10 @@ def _profile(host: str, given: Profile | None, where: str) -> Profile:
 
 
 def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], where: str) -> None:
-    """See that no key is set that would have no effect, and that none is missing."""
+    """See that no key is set that would have no effect, and that none is missing.
+
+    A mode that the host cannot be started in is left to `policy`, which holds the agent's wakes.
+    """
     for key in given:
         meant = hosts.with_key(key)
         if host not in meant:
@@ -353,12 +360,6 @@ def _check_host_keys(host: str, profile: Profile, given: Mapping[str, Any], wher
                 f'{where}: {key} is set, but wake is "{profile}".',
                 hint='Set wake = "work", or take it out: with any other it has no effect.',
             )
-    mode, modes = given.get("permission_mode"), hosts.named(host).modes
-    if mode and modes and mode not in modes:
-        raise BadSetup(
-            f"{where}: {host} takes no permission_mode {mode}.",
-            hint=f"Take it out, or set it to {' or '.join(modes)}.",
-        )
     if "command" in hosts.named(host).keys and "command" not in given:
         raise BadSetup(
             f"{where}: command is missing.",

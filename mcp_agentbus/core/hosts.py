@@ -71,6 +71,8 @@ class Host(_Row):
     limits_cost: bool = False
     #: The keys of [agents.ID] that mean something to it and not to every host.
     keys: tuple[str, ...] = ()
+    #: Keys that an earlier `agent add` may have left where they do nothing; see `idle`.
+    left_keys: tuple[str, ...] = ("resume",)
     #: The values of `permission_mode` that change anything; empty: it has modes of its own.
     modes: tuple[str, ...] = ()
     #: The mode in which it is started unless its user names one; empty: in none that is named.
@@ -89,6 +91,22 @@ class Host(_Row):
     notes_sessions: bool = False
     #: Its user's own settings give variables to each of its sessions; see `config.claude_user`.
     has_user_env: bool = False
+
+    def idle(self, given: "Mapping[str, Any]", profile: str) -> tuple[str, ...]:
+        """Return which keys of [agents.ID] do nothing with this wake profile, and are passed over.
+
+        Refused, they would take every command along, also those that take them out.
+        """
+        works = profile == "work"
+        return tuple(
+            key
+            for key in self.left_keys
+            if key in given and (key not in self.keys or (given[key] and not works))
+        )
+
+    def takes_mode(self, mode: str) -> bool:
+        """Tell whether it can be started in this permission mode, or in none that is named."""
+        return not mode or not self.modes or mode in self.modes
 
     def login_variables(self, environ: "Mapping[str, str]") -> tuple[str, ...]:
         """Return the variables of the ways that this environment leaves open; see `is_among`.
@@ -162,6 +180,7 @@ HOSTS: "Final" = (
         logins=(HostLogin(("CURSOR_API_KEY",)),),
         has_folder=True,
         keys=("permission_mode", "env", "chat"),
+        left_keys=("allow", "resume"),
         modes=("force",),
         waker="cursor",
         installer="cursor",

@@ -72,6 +72,7 @@ class Reason(StrEnum):
     BACKOFF = "backoff", "the last wake left it waiting; it is tried again later"
     GAVE_UP = "gave_up", "several wakes left it waiting", "a person", "held"
     PROFILE = "profile", "its user wants no session started for it", "a person", "held"
+    MODE = "mode", "its host cannot be started in its permission_mode", "a person", "held"
     UNKNOWN_HOST = (
         "unknown_host",
         "its user has not said how to start a session (agentbus agent add)",

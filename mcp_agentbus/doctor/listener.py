@@ -43,6 +43,8 @@ _HELD: Final = {
     "folder and host are in order",
     "gave_up": "See agentbus agent wakes {agent}, then run agentbus agent wake {agent}",
     "profile": "agentbus agent add {agent} --replace --wake {profile}",
+    "mode": "Take permission_mode out of [agents.{agent}] in config.toml, or set one that its host "
+    "has",
     "unknown_host": "agentbus agent add {agent} --host HOST --dir FOLDER",
 }
 # What a person can do where the bus lets the listener not look at an agent, or not hear of it.

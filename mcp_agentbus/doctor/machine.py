@@ -126,6 +126,9 @@ def configuration(settings: Settings) -> Check:
     about = f"{loaded.config_file}, {many(len(loaded.agents), 'agent')}"
     if not loaded.config_file.exists():
         about = f"there is no {loaded.config_file}; nothing is needed in it"
+    if idle := [f"{key} of {name}" for name in loaded.rules for key in loaded.rules[name].idle]:
+        said = f"{about}; in it these do nothing: {', '.join(idle)}"
+        return Check("config", "warning", said, "Take them out.")
     return Check("config", "ok", about)
 
 
@@ -370,9 +373,7 @@ def _agent(agent: str, settings: Settings) -> Check:
     if lacks := rules.folder_lacks():
         return Check(name, "wrong", lacks, f"See to it, or name another: {again}")
     about = f"{rules.host} in {rules.folder}, wake {rules.profile}: {MEANS[rules.profile]}"
-    if rules.profile == "hold":
-        return Check(name, "ok", about)
-    missing, fix = start_lacks(rules, settings)
+    missing, fix = start_lacks(rules, settings) if rules.profile != "hold" else ("", "")
     if missing:
         return Check(name, "wrong", f"{missing}, so nothing can start it", fix)
     return Check(name, "ok", about)
@@ -385,6 +386,10 @@ def start_lacks(rules: Rules, settings: Settings) -> tuple[str, str]:
     if rules.token_file and not rules.token_file.is_file():
         fix = "Write hooks.token of openclaw.json into it, mode 0600."
         return f"there is no {rules.token_file}", fix
+    host, mode = hosts.named(rules.host), rules.permission_mode
+    if not host.takes_mode(mode):
+        fix = f"Take it out of {settings.config_file}, or set it to {' or '.join(host.modes)}."
+        return f"{rules.host} cannot be started in permission_mode {mode}", fix
     programs = missing_program(rules, settings.environ)
     if not programs:
         return "", ""

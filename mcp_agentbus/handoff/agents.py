@@ -108,9 +108,11 @@ async def page(
 def _matches(entry: Entry, query: str) -> bool:
     if not query:
         return True
-    roles = map(ids.role_address, entry.roles)
+    sought = query.casefold()
+    # How an address begins is no part of the name of a role: all who hold any would have it.
+    roles = map(ids.role_address, entry.roles) if ids.is_role_address(sought) else entry.roles
     words = "\n".join((entry.id, *roles, *entry.hosts, entry.description))
-    return query.casefold() in words.casefold()
+    return sought in words.casefold()
 
 
 async def _waiting(

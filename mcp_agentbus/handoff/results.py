@@ -123,6 +123,7 @@ async def _by_worker(
         standing = await session.claims.give_back(claim, counts=True, reason=why, note=note)
         if standing and (standing.ended or standing.session):
             raise await _lost(session, claim, standing)
+        memory.gone(session, claim)
         return Published(task_id, "stored", unkept=len(note) > NOTE_MAX_CHARS)
     if task_id not in session.claims:  # its client may start another server for the next call
         memory.remember(session, claim.task)
@@ -195,6 +196,7 @@ async def _go_on(session: Session, claim: Claim) -> None:
 
 async def _end(session: Session, claim: Claim, record: Record) -> Published:
     session.claims.end(claim.task)
+    memory.gone(session, claim)
     with suppress(AgentbusError):  # the result is stored: whoever is offered the task finishes it
         await removal.finish(session.bus, claim.delivery)
     return Published(claim.task.id, record.state, late=record.late)

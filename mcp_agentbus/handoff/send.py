@@ -114,12 +114,12 @@ async def _made_ready(session: Session, wanted: _Wanted) -> _Ready:
     """Ask the bus for whom the tasks are, and what is known of them already."""
     await session.called()
     await session.outcomes.keeping.before_more()
-    route, draft = _route(session), await _in_thread(session, wanted.draft)
+    draft = await _in_thread(session, wanted.draft)
     if draft.reply_to:
         await session.known.find([draft.reply_to])
     addressees = await session.known.find(wanted.addresses)
     draft = draft.begun(await now_about(session.bus, draft.deliver_at or draft.expires_at))
-    drawn_up = _drawn_up(session, draft, addressees, wanted.key, route)
+    drawn_up = _drawn_up(session, draft, addressees, wanted.key)
     before = await _stored_before(session, drawn_up) if wanted.is_given else {}
     session.rate.check(session.me.id, len(drawn_up) - len(before))
     return _Ready(addressees, drawn_up, before)
@@ -179,7 +179,7 @@ async def _keep(
         raise BusUnreachable(why, hint="Name those whom you mean, or send it later.")
     addressees = [Addressee(address, ids.inbox_of(address)) for address in wanted.addresses]
     draft = _in_held_thread(session, wanted.draft)
-    drawn_up = _drawn_up(session, draft, addressees, wanted.key, _route(session))
+    drawn_up = _drawn_up(session, draft, addressees, wanted.key)
     session.rate.check(session.me.id, len(drawn_up))
     outcomes: list[KeptHere | BaseException] = []
     for task in drawn_up:  # in order
@@ -198,19 +198,25 @@ async def _keep(
 
 
 def _drawn_up(
-    session: Session, draft: Draft, addressees: Sequence[Addressee], key: str, route: Route
+    session: Session, draft: Draft, addressees: Sequence[Addressee], key: str
 ) -> list[Task]:
+    """Return the tasks for these, each with its route.
+
+    Raises:
+        HopLimit: a route would be too long.
+    """
     inboxes = [addressee.inbox for addressee in addressees]
-    return [draft.task_for(inbox, session.task_id(inbox, key), route) for inbox in inboxes]
+    sent = [(inbox, session.task_id(inbox, key)) for inbox in inboxes]
+    routes = [_route(session, *cause) for cause in memory.causes(session, sent)]
+    return [draft.task_for(*each, route) for each, route in zip(sent, routes, strict=True)]
 
 
-def _route(session: Session) -> Route:
-    """Return the route of a task that the session sends now.
+def _route(session: Session, chain: tuple[str, ...], hops: int) -> Route:
+    """Return the route of a task that the session sends now, and that goes on from there.
 
     Raises:
         HopLimit: it would be too long.
     """
-    chain, hops = memory.cause(session)
     if hops + 1 > HOPS_MAX:
         agents = " -> ".join((*chain, session.me.id))
         raise HopLimit(

@@ -35,7 +35,7 @@ from mcp_agentbus.handoff.living.succession import Succession
 from mcp_agentbus.handoff.looking.old_names import under_old_names
 from mcp_agentbus.handoff.outcomes import Outcomes
 from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.cause import earlier, said_of, way_of
+from mcp_agentbus.handoff.sending.cause import said_of, way_of
 from mcp_agentbus.handoff.sending.noted import CauseMemory, note_ended, of_sessions
 from mcp_agentbus.handoff.sending.rate import SendRate
 from mcp_agentbus.handoff.shells import file_of
@@ -107,6 +107,7 @@ class Session:
     _config: Watcher = field(init=False)
     _naming_lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _ended: bool = field(default=False, init=False)
+    _is_clients: bool = field(init=False)  # an MCP client's
     _once: Once = field(default_factory=Once, init=False)
     _hears: set[str] = field(default_factory=set, init=False)  # subjects
     _ending: AsyncExitStack = field(default_factory=AsyncExitStack, init=False)
@@ -116,6 +117,7 @@ class Session:
     def __post_init__(self) -> None:
         if self.naming is None:  # else the name is its user's, or made of its folder's
             self.me.check()
+        self._is_clients = self.naming is not None
         self._config = Watcher(settings_of(self.bus))
         self._be(self.me.by_mcp() if self.naming else self.me)
 
@@ -358,11 +360,10 @@ class Session:
                     await self._ending.aclose()
 
     def _leave_way(self) -> None:
-        """Note what its only call had at hand: its client's next one may be another session's."""
-        chain, hops = self.claims.cause()
-        if self.calls.made == 1 and hops >= 0:
+        """Note what an MCP client's only call had at hand: its next may be another session's."""
+        if self._is_clients and self.calls.made == 1:
             file = file_of(self.bus.settings.state_dir, self.me.id)
-            note_ended(file, earlier(chain, hops, text.now()))
+            note_ended(file, *self.claims.ways.left(claim.task for claim in self.claims.values()))
 
     async def _end(self, within_s: float) -> None:
         """Do at its end what takes time, as far as there is so much."""

@@ -24,7 +24,7 @@ from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.ids import ROLE_PREFIX, Agent
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.sending.noted import CauseMemory
+from mcp_agentbus.handoff.sending.noted import CauseMemory, note_over
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of, session_id
 from mcp_agentbus.store import roster
@@ -89,6 +89,7 @@ async def give_back(bus: Bus, agent: str, tasks: Collection[str], until: datetim
         is_left = record.updated_at <= until and record.state not in ASKING
         if claim.task.id in tasks and is_left:
             await claims.give_back(claim, counts=True, reason=_GONE)
+            note_over(file_of(bus.settings.state_dir, agent), claim.task)
 
 
 def _note_shell(path: Path, session: Session, pid: int) -> None:

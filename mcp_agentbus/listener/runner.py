@@ -40,6 +40,7 @@ from mcp_agentbus.wakes.facts import Waiting, Wake
 from mcp_agentbus.wakes.hosts import registry
 from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, Waker
 from mcp_agentbus.wakes.ledger import LedgerBroken, Row
+from mcp_agentbus.wakes.policy import usd_unsaid
 
 #: A host that took a notice has so long to read the inbox; until then no other wake follows.
 READ_WITHIN_S: Final = 60.0
@@ -341,7 +342,7 @@ class Runner:
         def started(pid: int) -> None:
             self._state.emit("started", desk.agent, {"wake": wake, "pid": pid})
             begun.append(processes.known(pid))
-            self._state.ledger.started(wake, pid, begun[0].mark)
+            self._state.ledger.started(wake, pid, begun[0].mark, usd_unsaid(rules))
             self._state.emit("known", desk.agent, {"wake": wake, "pid": pid})
 
         async def notice() -> str:

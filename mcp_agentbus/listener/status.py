@@ -218,13 +218,9 @@ def woken_text(agent: Mapping[str, Any]) -> str:
     return f"{agent['agent']}: {outcome} ({_waiting(agent)})."
 
 
-def wakes_text(agent: str, rows: Sequence[Row], usd_unsaid: float | None = None) -> str:
-    """Return the lines for the last wakes of an agent, newest first.
-
-    `usd_unsaid` is what one counts for that has not said what it cost; None if that is nothing.
-    """
-    lines = [_wake_lines(row, usd_unsaid) for row in rows]
-    return "\n".join(lines) or f"{agent} was not woken in the last 30 days."
+def wakes_text(agent: str, rows: Sequence[Row]) -> str:
+    """Return the lines for the last wakes of an agent, newest first."""
+    return "\n".join(map(_wake_lines, rows)) or f"{agent} was not woken in the last 30 days."
 
 
 def wake_data(row: Row) -> dict[str, Any]:
@@ -249,7 +245,7 @@ def _named(row: Row, kind: str) -> list[str]:
     return sorted(key[2 if kind == "task" else 1] for key in keys if key[0] == kind)
 
 
-def _wake_lines(row: Row, usd_unsaid: float | None) -> str:
+def _wake_lines(row: Row) -> str:
     counts = {kind: len(_named(row, kind)) for kind in _KINDS}
     whys = [many(count, kind) for kind, count in counts.items() if count]
     what = {"nudge": "told in its session", "start": "started"}[row.means]
@@ -260,8 +256,8 @@ def _wake_lines(row: Row, usd_unsaid: float | None) -> str:
         parts.append("something was read" if row.led_to_read else "IT STILL WAITS")
     if row.usd is not None:
         parts.append(f"{row.usd:.2f} USD")
-    elif usd_unsaid is not None and row.means == "start" and row.ended_at and not came:
-        parts.append(f"what it cost is not told, counts as {usd_unsaid:.2f} USD")
+    elif row.usd_unsaid is not None and row.ended_at:
+        parts.append(f"what it cost is not told, counts as {row.usd_counted:.2f} USD")
     # What a host has printed may hold what a peer wrote.
     output = row.output.rstrip()
     if framing.part(output, 0, _OUTPUT_CHARS).next:

@@ -118,7 +118,7 @@ class WakesToday:
 
     count: int = 0
     read: int = 0  #: Those after which something was read.
-    usd: float = 0.0  #: As far as hosts have told.
+    usd: float = 0.0  #: As `usd_per_day` counts it.
 
 
 @dataclass(frozen=True)
@@ -320,7 +320,7 @@ def _is_unwoken(here: Known, some: Rests) -> bool:
 
 def _typed_first(todo: str) -> str:
     """Return the command with which it begins, if it does."""
-    return todo.split("`")[1] if todo.startswith("`") else ""
+    return todo.split("`")[1] if todo.startswith(("`", "Run `")) else ""
 
 
 def _parked(here: Known) -> Iterable[Need]:
@@ -396,4 +396,4 @@ def _wakes_today(settings: Settings) -> tuple[WakesToday | None, tuple[Need, ...
     except LedgerBroken as error:
         return None, (Need("broken", "", str(error), error.hint),)
     read = sum(bool(row.led_to_read) for row in rows)
-    return WakesToday(len(rows), read, sum(row.usd or 0.0 for row in rows)), ()
+    return WakesToday(len(rows), read, sum(row.usd_counted for row in rows)), ()

@@ -38,6 +38,8 @@ def todo_for(reason: str, agent: str, sender: str = "", host: str = "") -> str:
         f"`agentbus agent wake {agent}`.",
         Reason.PROFILE: f"`agentbus agent add {agent} --replace --wake {profile}` lets a task "
         f"start one, or {opened}.",
+        Reason.MODE: f"Take permission_mode out of [agents.{agent}] in config.toml, or set one "
+        f"that its host has, or {opened}.",
         Reason.UNKNOWN_HOST: f"`agentbus agent add {agent} --host HOST --dir FOLDER`, or {opened}.",
         Reason.DEAF_SESSION: f'Say "read your inbox" in the open session of {agent}.',
         Reason.UNANSWERED: f"`agentbus tasks --with {agent} --open` names the task; who sent it "

@@ -76,8 +76,8 @@ class PastWake:
     live_only: bool = False
     #: Whether anything was started, or told: if not it cost nothing, and counts in no limit.
     begun: bool = True
-    #: None: something was started, and has not said what it cost.
-    usd: float | None = 0.0
+    #: What it counts for: as its host has said, or as much as it might cost where that did not.
+    usd: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ decided. The rest is about processes that the power takes along, and outlives a 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.wakes.facts import DAY, PastWake
-from mcp_agentbus.wakes.tables import SCHEMA, TABLES
+from mcp_agentbus.wakes.tables import ADDED, ROWS, SCHEMA, TABLES, as_iso, as_json, as_text
 
 #: Wakes that are older than the latest by more interest nobody.
 KEPT: Final = timedelta(days=30)
@@ -85,6 +84,16 @@ class Row:
     cleared: bool
     #: Whether the lives of its tasks say how it ended.
     end_written: bool
+    #: All that its run might cost, where its host limits that and a process was started.
+    usd_unsaid: float | None = None
+
+    @property
+    def usd_counted(self) -> float:
+        """What it counts for: all that it might cost, where it has ended and not said what it did.
+
+        Of one that runs it may yet be said.
+        """
+        return self.usd if self.usd is not None else (self.ended_at and self.usd_unsaid) or 0.0
 
 
 # Three columns are older than the names of what they hold.
@@ -127,7 +136,7 @@ class Ledger:
         Raises:
             LedgerBroken: it is not recorded and must not begin.
         """
-        values = (agent, means, _to_json(keys), _to_json(senders), _to_iso(at), live_only)
+        values = (agent, means, as_json(keys), as_json(senders), as_iso(at), live_only)
         with self._transaction(synced=True) as file:
             wake = file.execute(
                 "INSERT INTO wakes (agent, means, keys, senders, at, live_only)"
@@ -136,9 +145,12 @@ class Ledger:
             ).lastrowid
         return wake or 0
 
-    def started(self, wake: int, pid: int, born: str) -> None:
-        """Record the process of a wake."""
-        self._change(wake, pid=pid, born=born)
+    def started(self, wake: int, pid: int, born: str, usd_unsaid: float | None = None) -> None:
+        """Record the process of a wake, and what it counts for if it never says what it did cost.
+
+        Now, as the rules for which it is started may be others at its end.
+        """
+        self._change(wake, usd_unsaid, pid=pid, born=born)
 
     def ended(
         self,
@@ -155,11 +167,11 @@ class Ledger:
         """Record how a wake ended."""
         self._change(
             wake,
-            ended_at=_to_iso(at),
+            ended_at=as_iso(at),
             outcome=outcome,
-            said=_clean(said),
+            said=as_text(said),
             exit_code=exit_code,
-            output=_clean(output),
+            output=as_text(output),
             usd=usd,
             interrupted=interrupted,
         )
@@ -197,7 +209,7 @@ class Ledger:
 
     def since(self, at: datetime) -> list[Row]:
         """Return the wakes of all agents since then, oldest first."""
-        return self._rows("at >= ? ORDER BY at, id", _to_iso(at))
+        return self._rows("at >= ? ORDER BY at, id", as_iso(at))
 
     def past(self, agent: str, now: datetime) -> tuple[PastWake, ...]:
         """Return the wakes of an agent in the last 24 hours, oldest first.
@@ -218,7 +230,7 @@ class Ledger:
                 cleared=row.cleared,
                 live_only=row.live_only,
                 begun=row.outcome != "not_started",
-                usd=row.usd if row.means == "start" else 0.0,
+                usd=row.usd_counted,
             )
             for row in rows
         )
@@ -231,7 +243,7 @@ class Ledger:
         """
         if now < _WRITTEN:
             return 0
-        soon, today = _to_iso(now + _AHEAD), _to_iso(now)
+        soon, today = as_iso(now + _AHEAD), as_iso(now)
         if not self._rows(f"{_DATED_AHEAD} OR ({_OLD}) LIMIT 1", soon, soon):
             return 0
         with self._transaction() as file:
@@ -250,7 +262,7 @@ class Ledger:
             self._past, self._version = {}, version
         read_since, rows = self._past.get(agent, (None, []))
         if read_since is None or read_since > since:
-            rows = _read(file, "agent = ? AND at > ? ORDER BY at, id", agent, _to_iso(since))
+            rows = _read(file, "agent = ? AND at > ? ORDER BY at, id", agent, as_iso(since))
             self._past[agent] = since, rows
         return rows
 
@@ -274,7 +286,7 @@ class Ledger:
             rows = file.execute("SELECT host_session FROM sessions WHERE agent = ?", (agent,))
             return str((rows.fetchone() or ("",))[0])
 
-    def _change(self, wake: int, **values: Any) -> None:
+    def _change(self, wake: int, usd_unsaid: float | None = None, **values: Any) -> None:
         columns = ", ".join(f"{column} = ?" for column in values)
         with self._transaction() as file:
             # The columns are the keyword arguments of this module's own calls.
@@ -284,6 +296,8 @@ class Ledger:
             )
             if changed.rowcount != 1:
                 raise LedgerBroken(f"The ledger {self.path} has no wake {wake}.")
+            if usd_unsaid is not None:
+                file.execute("INSERT OR REPLACE INTO unsaid VALUES (?, ?)", (wake, usd_unsaid))
 
     def _rows(self, which: str, *values: Any) -> list[Row]:
         with self._opened() as file:
@@ -350,6 +364,8 @@ class Ledger:
             for table in TABLES:
                 file.execute(table)
             file.execute(f"PRAGMA user_version = {SCHEMA}")
+        for addition in ADDED:
+            file.execute(addition)
         (damage,) = file.execute("PRAGMA quick_check(1)").fetchone()
         if damage != "ok":
             raise sqlite3.DatabaseError(f"it is damaged: {damage}")
@@ -364,7 +380,7 @@ class Ledger:
 
 def _read(file: sqlite3.Connection, which: str, *values: Any) -> list[Row]:
     # `which` is a constant of this module.
-    rows = file.execute(f"SELECT * FROM wakes WHERE {which}", values)  # noqa: S608
+    rows = file.execute(f"{ROWS} WHERE {which}", values)
     columns = [column[0] for column in rows.description]
     return [_row(dict(zip(columns, row, strict=True))) for row in rows]
 
@@ -377,17 +393,3 @@ def _row(values: dict[str, Any]) -> Row:
     for name in ("at", "ended_at"):
         values[name] = values[name] and datetime.fromisoformat(values[name])
     return Row(**{_COLUMNS.get(name, name): value for name, value in values.items()})
-
-
-def _to_json(values: Iterable[str]) -> str:
-    return json.dumps(sorted(values))
-
-
-def _to_iso(at: datetime) -> str:
-    """Return a time in UTC and of one length, so that texts are in order as times are."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _clean(output: str) -> str:
-    """Return what SQLite can store: what a process writes may be no valid UTF-8."""
-    return output.encode("utf-8", "replace").decode()

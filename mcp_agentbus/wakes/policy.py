@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
 from mcp_agentbus.config.rules import Limits, Profile, Rules
@@ -98,7 +99,7 @@ def prospects(facts: Facts) -> Holds:
 
 
 def usd_unsaid(rules: Rules | None) -> float | None:
-    """Return what a wake counts for that has ended and not said what it cost, as it was killed.
+    """Return what a run by these rules counts for if it ends and never says what it did cost.
 
     As much as one may cost; None where its host limits no cost, so that nobody knows.
     """
@@ -140,10 +141,12 @@ def _verdict(thing: Waiting, facts: Facts) -> _Verdict:
 def _is_settled(thing: Waiting, facts: Facts) -> bool:
     """Tell whether nothing is to be done about it, now or later.
 
-    That is a notice that was given, or that no session can be given; and a result that the agent
-    was woken for once, unless nothing was read then.
+    That is a notice that was given, that no session can be given, or that its user wants none of;
+    and a result that the agent was woken for once, unless nothing was read then.
     """
     if thing.live_only:
+        if _limits(facts).result_notices_per_hour <= 0:
+            return True
         return facts.session != "can_be_told" or any(thing.key in wake.keys for wake in facts.past)
     tries = _tries(thing.key, facts) if thing.kind == "result" else []
     return any(wake.led_to_read is not False for wake in tries)
@@ -160,19 +163,10 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     limits = _limits(facts)
     counted = [wake for wake in facts.past if wake.begun and not wake.live_only]
     of_sender = [wake for wake in counted if thing.sender in wake.senders]
-    unsaid = usd_unsaid(facts.rules)
-
-    def cost(wake: PastWake) -> float:
-        if wake.usd is not None:
-            return wake.usd
-        # Of one that runs it may yet be said.
-        return unsaid if unsaid and wake.ended_at else 0.0
-
     blocks = [
-        _Block(Reason.LIMIT_0, None) if unsaid == 0 else None,
         _quiet(facts),
         _over(Reason.DAILY_BUDGET, counted, limits.per_day, DAY, facts),
-        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=cost),
+        _over(Reason.DAILY_BUDGET, counted, limits.usd_per_day, DAY, facts, cost=attrgetter("usd")),
         _over(Reason.AGENT_RATE, counted, limits.per_hour, HOUR, facts),
         _over(Reason.SENDER_RATE, of_sender, limits.per_sender_hour, HOUR, facts),
         _pause(_without_read(facts), facts),
@@ -307,7 +301,13 @@ def _means(facts: Facts) -> Literal["nudge", "start"] | Reason:
         return _beside(facts)
     if not facts.rules:
         return Reason.UNKNOWN_HOST
-    return Reason.PROFILE if facts.rules.profile == "hold" else "start"
+    if facts.rules.profile == "hold":
+        return Reason.PROFILE
+    if usd_unsaid(facts.rules) == 0:  # what one may cost that is started; a live session is told
+        return Reason.LIMIT_0
+    # In another mode it might do more than its user has meant to allow.
+    takes_mode = hosts.named(facts.rules.host).takes_mode(facts.rules.permission_mode)
+    return "start" if takes_mode else Reason.MODE
 
 
 def _beside(facts: Facts) -> Reason:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of the record of wakes, and by which version of them it is known.
+"""The tables of the record of wakes, by which version they are known, and how values stand in them.
 
 >>> file.execute(TABLES[0])
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final
 
 #: The version of the tables, in the file's `user_version`; 0 is a new file.
@@ -33,3 +36,30 @@ TABLES: Final = (
     "CREATE INDEX wakes_of_agent ON wakes (agent, at)",
     "CREATE TABLE sessions (agent TEXT PRIMARY KEY, host_session TEXT NOT NULL)",
 )
+
+#: What a file of the same version may lack. A column of `wakes` would be refused by an agentbus of
+#: before, which does not ask for a table beside it.
+ADDED: Final = (
+    "CREATE TABLE IF NOT EXISTS unsaid (wake INTEGER PRIMARY KEY, usd REAL NOT NULL)",
+    """
+    CREATE TRIGGER IF NOT EXISTS unsaid_goes AFTER DELETE ON wakes
+    BEGIN DELETE FROM unsaid WHERE wake = old.id; END
+    """,
+)
+#: The wakes with what each counts for that never said what it did cost.
+ROWS: Final = "SELECT wakes.*, unsaid.usd AS usd_unsaid FROM wakes LEFT JOIN unsaid ON wake = id"
+
+
+def as_json(values: Iterable[str]) -> str:
+    """Return texts as one, in order."""
+    return json.dumps(sorted(values))
+
+
+def as_iso(at: datetime) -> str:
+    """Return a time in UTC and of one length, so that texts are in order as times are."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def as_text(output: str) -> str:
+    """Return what SQLite can store: what a process writes may be no valid UTF-8."""
+    return output.encode("utf-8", "replace").decode()

@@ -43,18 +43,63 @@ _RUNNING: Final = re.compile(
     "|wsl|runuser|su|byobu|screen|tmux|zellij|concurrently|entr|flock|hyperfine|nodemon|script"
     "|watch|eval|parallel|xargs|cmd|powershell|pwsh|[gmn]?awk|sed"
 )
-# Programs that have code behind these options, before the name of a file.
-_INTERPRETERS: Final = re.compile("bun|node|nodejs|perl|ruby")
+# Programs that run a file, whose options are then its own; and what they have code behind before.
+_INTERPRETERS: Final = re.compile(
+    "bun|deno|j?ruby|julia|lua(?:jit)?|node(?:js)?|perl|php|pypy|pythonw?|rscript|ts-node|tsx"
+)
 _OF_INTERPRETERS: Final = re.compile(r"-\w*[eEp]\w*|--print")
-# The same of any program: -c, -e, -ne, --command, --init-command, -eval.
+# Programs that have code behind options wherever those stand.
+_TAKING_CODE: Final = re.compile(
+    "aider|bpython|clickhouse(?:-client)?|cl[ij]|clojure|duckdb|ed|elixir|emacs(?:client)?|erl|ex"
+    "|expect|g?make|gdb|ghci?|git|gnuplot|groovy|guile|iex|ipython|irb|jshell|just|kotlin|lldb"
+    "|mariadb|mongo(?:sh)?|mysql|n?vim?|ncat|octave|osascript|psql|r|racket|rsync|sbcl|scala|socat"
+    "|sqlite|swipl|(?:bsd|g)?tar|tclsh|view"
+)
+# Programs that start the first word behind their options that is no number and no `NAME=value`.
+_PREFIXES: Final = re.compile(
+    "caffeinate|doas|env|g?timeout|ionice|nice|nohup|setsid|stdbuf|sudo|time"
+)
+_OF_PREFIX: Final = re.compile(r"[\d.]+[smhd]?|\w+=.*")
+# Programs that start another one too, but behind words that only they know.
+_RUNNERS: Final = re.compile(
+    "alacritty|asdf|aws-vault|bundle|bunx|busybox|bwrap|catatonit|cgexec|chpst|chroot|chrt|conda"
+    "|crictl|dbus-run-session|direnv|distrobox|docker|doppler|dotenv|dumb-init|envdir|fakeroot"
+    "|faketime|fd(?:find)?|firejail|flatpak|foot|g?find|gnome-terminal|gosu|guix|hatch|incus|kitty"
+    "|konsole|kubectl|ltrace|lxc|machinectl|micromamba|mise|nerdctl|nix|nix-shell|npm|npx|nsenter"
+    "|numactl|oc|op|pdm|perf|pipenv|pipx|pkexec|pnpm|podman|poetry|prlimit|proot|proxychains|pyenv"
+    "|rbenv|rlwrap|setarch|setpriv|setuidgid|sg|snap|softlimit|strace|su-exec|systemd-inhibit"
+    "|systemd-run|taskset|tini|toolbox|torify|torsocks|toybox|tsocks|unbuffer|unshare|uvx?"
+    "|vagrant|valgrind|wezterm|xterm|xvfb-run|yarn"
+)
+# What is code to all of these: -c, -e, -ne, --command, --init-command, -eval.
 _CODE: Final = re.compile(
     r"-\d*[A-Za-z]{0,2}[cCeErRS]"
     r"|(?i:--?(?:[a-z]+[-_.])*"
     r"(?:code|commands?|cmd|eval|ex|exec|execute|expr|expression|rsh|run|script|shell|split)"
     r"(?:[-_.][a-z]+)*)"
 )
-# To hosts of agents such an option means something else: -c has Claude Code go on.
+# The same of a program that is not known, as far as it is so by custom.
+_BY_CUSTOM: Final = re.compile("-[A-Za-z]{0,2}[ce]")
+# To hosts of agents and their like such an option means something else: -c has Claude Code go on.
 _HOSTS: Final = frozenset(name for host in hosts.HOSTS for name in host.programs)
+_AGENTS: Final = re.compile(
+    "amp|auggie|cline|crush|droid|goose|grok|iflow|junie|kimi(?:-cli)?|kiro-cli|llm|mods"
+    "|opencode|pi|plandex|qwen|vibe"
+)
+_KINDS: Final = {
+    "running": _RUNNING,
+    "shell": _SHELLS,
+    "interpreter": _INTERPRETERS,
+    "taking code": _TAKING_CODE,
+    "prefix": _PREFIXES,
+    "runner": _RUNNERS,
+    "agent": _AGENTS,
+}
+# Options behind which a program stands for certain, and no user or folder of its name.
+_STARTING: Final = re.compile("--?(?:c|command|e|exec|y|yes)|--")
+# Options behind which an interpreter's file may stand, as they have no value.
+_PLAIN: Final = re.compile("-[Oqsuvw]+")
+_FILE: Final = re.compile(r".*[./].*")
 _OPTION: Final = re.compile("[-+]")
 # An option that has its value in the next argument, as `-o pipefail`.
 _NAMING: Final = re.compile(r"[-+]\w*[oO]\w*")
@@ -148,14 +193,16 @@ def check_place(argv: Sequence[str]) -> None:
 
 def _run_by(before: Sequence[str], option: str) -> str:
     """Return by which word what stands behind these, and that option, is run; "" if by none."""
+    options = [before[-1], option]
+    at, kind = _program(before)
+    if kind == "running":
+        return _name(before[at])
+    by: list[str] = []
+    if kind not in ("agent", "file"):
+        by += filter((_CODE if kind else _BY_CUSTOM).fullmatch, options)
+    if kind == "interpreter" and _are_options(before[at:]):
+        by += filter(_OF_INTERPRETERS.fullmatch, options)
     names = ["" if _OPTION.match(word) else _name(word) for word in before]
-    options = [*before[-1:], option]
-    by = [name for name in names if _RUNNING.fullmatch(name)]
-    for number, name in enumerate(names):
-        if _INTERPRETERS.fullmatch(name) and _are_options(before[number:]):
-            by += filter(_OF_INTERPRETERS.fullmatch, options)
-    if names[0] not in _HOSTS:
-        by += filter(_CODE.fullmatch, options)
     shell = next((at for at, name in enumerate(names) if _SHELLS.fullmatch(name)), len(names))
     words = before[shell + 1 :]
     by += (
@@ -164,6 +211,57 @@ def _run_by(before: Sequence[str], option: str) -> str:
         if _SCRIPT.fullmatch(word) and _are_options(words[number:])
     )
     return by[0] if by else ""
+
+
+def _program(words: Sequence[str]) -> tuple[int, str]:
+    """Return the last of the programs that start one another, or the first that runs words.
+
+    Where it stands, and which of `_KINDS` it is: "file" if it is an interpreter's, "" if nobody
+    knows it.
+    """
+    at, kind = 0, _kind(words[0])
+    for number, (last, word) in enumerate(pairwise(words), 1):
+        if kind == "running":
+            break
+        if _OPTION.match(word):
+            continue
+        found = _kind(word)
+        if kind in ("interpreter", "shell") and _is_file(words[at : number + 1]):
+            at, kind = number, "file"
+        elif found and _is_program(kind, found, last):
+            at, kind = number, found
+        elif kind == "prefix" and not _OPTION.match(last) and not _OF_PREFIX.fullmatch(word):
+            at, kind = number, ""
+    return at, kind
+
+
+def _kind(word: str) -> str:
+    """Return which of `_KINDS` a program is; "" if nobody knows it."""
+    name = _name(word)
+    if name in _HOSTS:
+        return "agent"
+    return next((kind for kind, names in _KINDS.items() if names.fullmatch(name)), "")
+
+
+def _is_program(kind: str, found: str, last: str) -> bool:
+    """Tell whether a word of the kind `found` is a program, and not an argument that is called so.
+
+    It stands behind a program of that kind, right behind the word `last`.
+    """
+    is_value = bool(_OPTION.match(last))
+    if kind in ("", "file"):  # it may hand on what it gets, as a wrapper does
+        return found in ("interpreter", "shell") and not is_value
+    if found == "agent":
+        is_value = is_value and not _STARTING.fullmatch(last)
+        return kind in ("prefix", "runner", "agent") and not is_value
+    return kind in ("prefix", "runner", "shell") or not is_value
+
+
+def _is_file(words: Sequence[str]) -> bool:
+    """Tell whether the last word behind an interpreter is its file, and no value of an option."""
+    *before, last, word = words
+    is_value = bool(before) and not _PLAIN.fullmatch(last)
+    return bool(_FILE.fullmatch(word)) and _are_options(words[:-1]) and not is_value
 
 
 def _name(word: str) -> str:

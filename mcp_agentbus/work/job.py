@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final
@@ -20,6 +19,7 @@ from typing import Any, Final
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.sending.cause import AT_WORK
 from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.work import result
@@ -34,8 +34,7 @@ _ENDS_WITHIN_S: Final = 10.0
 # Until there may be room on the machine, in seconds: people make it, or what else runs there ends.
 _AGAIN_S: Final = 30.0
 _ROOM: Final = (
-    "Free memory or disk space, or allow more processes or open files (ulimit -u, -n); it is tried "
-    "again every {:.0f} s."
+    "Free memory or disk space, or allow more processes or open files (ulimit -u, -n); {}."
 )
 
 
@@ -46,6 +45,8 @@ class Job:
     item: Item
     #: Set once nobody wants it done here any more: its handler is cancelled.
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Set once it is begun at the next try or not at all: who is told to end waits for no room.
+    last: asyncio.Event = field(default_factory=asyncio.Event)
     #: Its end is about to be stored, so that its claim goes.
     is_ending: bool = False
 
@@ -60,7 +61,9 @@ class Job:
         return self.task.expect == "nothing"
 
     async def outcome(self, handler: Handler, time_limit_s: float | None) -> Result | None:
-        """Return what a handler makes of the task; None: it was cancelled, as nobody wants that.
+        """Return what a handler makes of the task; None: it is not done here.
+
+        It was cancelled, as nobody wants that, or could not begin at the last try.
 
         One that cannot begin is called again once there may be room. The task is held meanwhile:
         given back, it would come again at once, and each time count as an attempt.
@@ -73,13 +76,23 @@ class Job:
                 return await self._tried(handler, time_limit_s)
             except NotBegun as lacks:
                 if not is_said:
-                    hint = _ROOM.format(_AGAIN_S)
+                    then = f"it is tried again every {_AGAIN_S:.0f} s"
+                    hint = _ROOM.format("it is given back" if self.last.is_set() else then)
                     note("short", logging.ERROR, task=self.task.id, why=str(lacks), hint=hint)
                 is_said = True
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_AGAIN_S):
-                    await self.unwanted.wait()
+            if await self._is_over():
+                break
         return None
+
+    async def _is_over(self) -> bool:
+        """Wait until there may be room; tell whether it is not to be begun any more."""
+        over = {part(event.wait()) for event in (self.unwanted, self.last)}
+        try:
+            await asyncio.wait(over, timeout=_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in over:
+                waiting.cancel()
+        return self.unwanted.is_set() or self.last.is_set()
 
     async def _tried(self, handler: Handler, time_limit_s: float | None) -> Result | None:
         """Call a handler, once.
@@ -128,6 +141,7 @@ def check(handler: Handler) -> None:
 
 
 async def _called(handler: Handler, task: Task) -> Any:
+    AT_WORK.set(task.id)  # in a context of its own
     answer = handler(task)
     # One that is not async holds up all else here, the keeping of its claim, too.
     return await answer if isawaitable(answer) else result.not_done(_NOT_ASYNC)

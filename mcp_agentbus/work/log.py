@@ -150,7 +150,9 @@ class _Lines(logging.Formatter):
         if kind:
             line["error"] = kind.__name__
             number = error.errno if isinstance(error, OSError) else None
-            if number is not None and number in errno.errorcode:
+            # A library's errors, as those of ssl and of names of hosts, have numbers of its own.
+            is_systems = kind.__module__ == OSError.__module__
+            if is_systems and number is not None and number in errno.errorcode:
                 line["why"] = f"{errno.errorcode[number]}: {os.strerror(number)}"
             line["trace"] = traceback.format_tb(trace)
         return json.dumps(line)

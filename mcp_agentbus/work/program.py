@@ -21,7 +21,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -35,7 +34,7 @@ from mcp_agentbus.core import hosts, text
 from mcp_agentbus.core.children.group import Group, start
 from mcp_agentbus.core.children.output import End
 from mcp_agentbus.core.files import own_folder
-from mcp_agentbus.errors import BadInput
+from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, SUMMARY_MAX_CHARS
 from mcp_agentbus.work.brief import brief, filled, has_place
@@ -96,6 +95,8 @@ class Program:
                 running = self._begun(opened, said, task.created_at)
             except BadInput as error:
                 return not_done(f"{error.message}; its worker could take it on standard input")
+            except BadSetup as error:
+                return not_done(f"its worker's program cannot be run: {error.message.rstrip('.')}")
             except (OSError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno in _SHORT:
                     raise NotBegun(_why(error)) from error
@@ -107,6 +108,7 @@ class Program:
 
         Raises:
             BadInput: as `filled`.
+            BadSetup: as `own_folder`.
             OSError, ValueError: it cannot be run, or not now; nothing runs.
         """
         stdin: int | IO[bytes] = subprocess.DEVNULL
@@ -115,7 +117,9 @@ class Program:
         else:
             argv = list(self.argv)
             stdin = opened.enter_context(self._unnamed())
-            stdin.write(said.encode())
+            unread = said.encode()
+            while unread:
+                unread = unread[stdin.write(unread) :]
             stdin.seek(0)
         output = opened.enter_context(Whole(self.kept, sent_at))
         errors = opened.enter_context(End(_ERRORS_BYTES))
@@ -139,12 +143,22 @@ class Program:
     def _unnamed(self) -> IO[bytes]:
         """Return a file for a peer's text: in memory, or in a folder of this user's.
 
-        Where all may write, others can fill the disk.
+        Where all may write, others can fill the disk. It has no buffer: what a full disk did not
+        take would be written once more as it is closed, and that error hide the first.
+
+        Raises:
+            BadSetup: as `own_folder`.
+            OSError: there can be none.
         """
-        if sys.platform == "linux":
-            return os.fdopen(os.memfd_create("agentbus"), "w+b")
+        # Python has it only where it was built against glibc 2.27 or later.
+        if in_memory := getattr(os, "memfd_create", None):
+            try:
+                return os.fdopen(in_memory("agentbus"), "w+b", buffering=0)
+            except OSError as error:  # as by vm.memfd_noexec=2, or a container's rules
+                if error.errno in _SHORT:
+                    raise
         own_folder(self.kept)
-        return tempfile.TemporaryFile(dir=self.kept)
+        return tempfile.TemporaryFile(buffering=0, dir=self.kept)
 
     async def _ended(self, process: _Child, output: Whole, errors: End, began: float) -> Result:
         """Wait for its end, and return what that means."""

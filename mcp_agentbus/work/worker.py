@@ -10,6 +10,7 @@
 | it raises, or does not end in time  | `failed`, with the kind of error                    |
 | its sender withdraws the task       | is over: the handler is cancelled                   |
 | the worker drains                   | is done to its end; no other one is taken           |
+| the same, and it cannot begin yet   | is given back: released; so is one of `run_once`    |
 | the worker is stopped               | is given back: released                             |
 | its process or machine dies         | is offered again within 30 s, and has not failed    |
 | the bus is away                     | is done; what came of it is stored once it is back  |
@@ -117,7 +118,7 @@ class Worker:
         if time_limit_s is not None:
             hint, least = "Use seconds, or None.", math.ulp(0)
             check_number(time_limit_s, "time_limit_s", least, math.inf, hint=hint)
-        #: What handlers may send tasks by: such a task counts as caused by those that are held.
+        #: What handlers may send tasks by: such a task counts as caused by the handler's own.
         self.session = Session(bus, agent)
         self._jobs, self._time_limit_s, self._on_gone = jobs, time_limit_s, on_gone
         self._patience = patience or Patience()
@@ -172,7 +173,10 @@ class Worker:
         raise NotClaimed(f"Task {task.id} is not at work here.")
 
     def drain(self) -> None:
-        """Take no more: `run` returns once what is at work has ended. Safe to call at any time."""
+        """Take no more: `run` returns once what is at work has ended. Safe to call at any time.
+
+        What could not begin yet is given back.
+        """
         if not self._draining.is_set():
             note("draining", at_work=len(self._running))
         self._draining.set()
@@ -215,10 +219,11 @@ class Worker:
         check(handler)
         if self._draining.is_set():
             return None
+        (last := asyncio.Event()).set()  # who waits for its end waits for no room on the machine
         for item in await claim_waiting(self.session, 1):
             keeper = in_background(self._keep(), f"keeper of {self.me}'s work")
             try:
-                return await self._done(item, handler)
+                return await self._done(item, handler, last)
             finally:
                 keeper.cancel()
         return None
@@ -265,17 +270,19 @@ class Worker:
                 continue
             waiting.over()
             for item in items:
-                running = in_background(self._done(item, handler), f"task {item.task.id}")
+                running = in_background(
+                    self._done(item, handler, self._draining), f"task {item.task.id}"
+                )
                 self._running.add(running)
                 running.add_done_callback(self._running.discard)
 
     def _waiting(self) -> Repeated:
         return Repeated(self.session.bus, self._patience, self._stopped)
 
-    async def _done(self, item: Item, handler: Handler) -> Done:
+    async def _done(self, item: Item, handler: Handler, last: asyncio.Event) -> Done:
         """Do a task to its end, and store that; return what became of it."""
         task = item.task
-        job = self._at_work[task.id] = Job(item)
+        job = self._at_work[task.id] = Job(item, last=last)
         if self._stopped.is_set():  # before anybody knew of this task
             job.unwanted.set()
         note("taken", task=task.id, sender=task.sender, attempt=item.attempt)
@@ -285,8 +292,8 @@ class Worker:
                 outcome = await job.outcome(handler, self._time_limit_s)
                 if outcome is not None:
                     state = outcome.status if await self._stored(job, outcome) else "over"
-                elif self._stopped.is_set() and await self._repeated(job, self._give_back):
-                    state = "released"
+                elif self._stopped.is_set() or not job.unwanted.is_set():
+                    state = "released" if await self._repeated(job, self._give_back) else "over"
         except Exception as error:  # noqa: BLE001  # or it is held for as long as the worker lives
             why = error.message if isinstance(error, AgentbusError) else type(error).__name__
             if not isinstance(error, AgentbusError):

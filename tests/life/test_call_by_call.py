@@ -25,6 +25,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.sending.noted import ways_in
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
@@ -155,6 +156,24 @@ async def test_what_a_shell_has_claimed_itself_is_no_other_sessions_to_read(worl
 
     assert (read.tasks, read.held_elsewhere) == ((), 1)
     assert [answer.body for answer in told.answers] == ["main"]
+
+
+@pytest.mark.parametrize("how", ["completed", "released", "gone"])
+async def test_what_another_has_ended_of_a_shells_it_holds_no_more(world, waiting, how):
+    """Though no command has looked since, and none can while the bus is away."""
+    _, coder, task_id = await waiting()
+    folder = world.bus.settings.state_dir
+    async with shell.shell_session(world.bus, coder.me, folder) as typed:
+        await read_inbox(typed)
+    file = shells.file_of(folder, coder.me.id)
+    before = ways_in(file).held_before
+    if how == "gone":
+        await shell.give_back(world.bus, coder.me.id, [task_id], now())
+    else:
+        await publish_result(coder, task_id, how)
+
+    noted = ways_in(file)
+    assert (before.hops, noted.held_before, noted.deepest.hops) == (0, None, 0)
 
 
 async def test_one_that_is_kept_can_be_given_back_and_what_is_back_stays_so(world, waiting):

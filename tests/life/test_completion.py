@@ -11,6 +11,9 @@ import pytest
 import served
 from listeners import configure, known, listening
 
+from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.store import roster
+
 _SEPARATOR = "\013"
 
 
@@ -50,6 +53,16 @@ async def test_agents_are_offered_where_a_listener_runs(house, planner, tmp_path
     async with listening(house):
         assert sorted(offered(house, tmp_path, "agentbus send co")) == ["coder", "cook"]
         assert offered(house, tmp_path, "agentbus inbox --agent cod") == ["coder"]
+
+
+async def test_roles_are_offered_to_send_to_and_nowhere_else(house, planner, tmp_path):
+    configure(house, tmp_path)
+    await known(planner, "coder")
+    await roster.register(planner.bus, Agent("cook", roles=("review",)), None)
+    async with listening(house):
+        for line in ("send", "tell", "policy explain coder"):
+            assert offered(house, tmp_path, f"agentbus {line} role:r") == ["role:review"]
+        assert offered(house, tmp_path, "agentbus inbox --agent ro") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

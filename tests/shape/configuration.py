@@ -72,10 +72,11 @@ def _known(text: str) -> list[str]:
 def refused(text: str) -> str:
     """Return what is said against a text of config.toml; nothing if it is taken."""
     try:
-        settings.load_settings(_HOME, text=text)
+        loaded = settings.load_settings(_HOME, text=text)
     except BadSetup as error:
         return error.message
-    return ""
+    idle = [key for of_agent in loaded.rules.values() for key in of_agent.idle]
+    return f"{', '.join(idle)} has no effect" if idle else ""
 
 
 def agent_with(key: str, value: str, host: str) -> str:

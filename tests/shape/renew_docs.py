@@ -56,6 +56,7 @@ _ACTS: Final = {
     "ends it as rejected",
     "not_allowed": "`--wake-from SENDER` of `agentbus agent add`",
     "limit_0": "take it out of `[wake]` or `[agents.ID]` in config.toml",
+    "mode": "take `permission_mode` out of `[agents.ID]` in config.toml, or set one that its host has",
     "profile": "`agentbus agent add ID --replace --wake answer`; `work` where its host knows no "
     "`answer`",
     "deaf_session": "type anything in that session",

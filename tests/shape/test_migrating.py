@@ -126,6 +126,7 @@ def test_a_command_of_another_bus_is_taken_or_answered_with_the_line_of_its_row(
         ),
         ("result get --limit 500 --json", "agentbus inbox --json --limit 50"),
         ("read --agent-id coder --max 100", "agentbus inbox --agent coder --limit 50"),
+        ("read --max 000000000100", "agentbus inbox --limit 50"),
         ("tail --agent-id planner", "agentbus export --cursor default --agent planner"),
         ("tail -f --consumer bot", "agentbus export --cursor bot --follow"),
         ("tail --agent-id planner --reset", "agentbus export --cursor NAME --agent planner"),
@@ -151,12 +152,27 @@ def test_what_is_typed_otherwise_elsewhere_is_told_as_it_is_typed_here(typed, li
     parser().parse_args(shlex.split(line.partition("agentbus ")[2]))
 
 
+def test_a_limit_that_is_no_number_stays_in_the_line_as_it_was_typed(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["read", "--max", "²"])
+
+    assert capsys.readouterr().err.endswith("Try: agentbus inbox --limit '²'\n")
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
         ("send coder hi x --priorty high", "Nearest: --priority"),
         ("send", "TO SUBJECT"),
         ("agent add x --hosst command -- wake --port 5", "Nearest: --host"),
+        (
+            "work --agent x python serve.py --port 80 --broker h",
+            "behind --. Try: agentbus work --agent x -- python serve.py --port 80 --broker h\n",
+        ),
+        ("agent add x --host command --dir . prog --port 80", "it takes no 'prog --port 80'"),
+        ("server init --shared --port 4222", "it takes no '--port 4222'"),
+        ("serve --port 8080", "it takes no '--port 8080'"),
+        ("worker run --port 4", "it takes no '--port 4'"),
     ],
 )
 def test_a_slip_in_a_command_of_ours_is_told_as_before(typed, said, capsys):

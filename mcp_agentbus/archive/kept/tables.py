@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 #: The version of the tables, in the file's `user_version`; 0 is a new file.
-SCHEMA: Final = 4
+SCHEMA: Final = 3
 #: In a file of an earlier version than this what counts as read may have holes: a bus that went
 #: away in the middle had been noted as read to its end.
 WHOLE_SINCE: Final = 2
-#: In one of an earlier version than this a task may be said to have become what it is when its
-#: sender's record was stored, which was after its worker's last step.
-TIMES_SINCE: Final = 4
+#: The cursor of a file in which no task is said to have become what it is when its sender's record
+#: was stored, after its worker's last step; nobody reads by that name. The version does not tell:
+#: whoever wrote such times can use these tables, as a listener does under which all is upgraded.
+TIMES_MENDED: Final = ""
 
 TABLES: Final = (
     """

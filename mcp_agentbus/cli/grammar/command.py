@@ -59,7 +59,7 @@ def command(commands: Commands, name: str, help_: str, *, agent: bool = True) ->
 def completed(argument: argparse.Action) -> None:
     """Have the tab key offer agents for an argument."""
 
-    def agents(**asked: object) -> list[str]:
+    def agents(**asked: Any) -> list[str]:
         from mcp_agentbus.cli import completion
 
         return completion.agents(**asked)

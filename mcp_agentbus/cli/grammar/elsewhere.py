@@ -77,17 +77,14 @@ def here(typed: Sequence[str]) -> str:
 
     What it lacks stands in capitals.
     """
-    rest, server = _without_server(typed)
+    rest, server = _without_servers(typed)
     if server:
         return here(rest) or shlex.join(["agentbus", *rest])
     if typed[:1] == ["agents"] and not _OF_AGENT.isdisjoint(typed[1:2]):
         return shlex.join(["agentbus", "agent", *typed[1:]])
-    for words, ours in _LINES.items():
-        count = len(words.split())
-        if list(typed[:count]) == words.split():
-            line = ours(_behind(typed[count:]))
-            return f"agentbus {line}" if line else ""
-    return ""
+    words = _command(typed)
+    line = _LINES[words](_behind(typed[len(words.split()) :])) if words else ""
+    return f"agentbus {line}" if line else ""
 
 
 def left_out(typed: Sequence[str]) -> str:
@@ -95,7 +92,7 @@ def left_out(typed: Sequence[str]) -> str:
 
     The server of another bus is none for this one: it may be without TLS, and has other streams.
     """
-    rest, server = _without_server(typed)
+    rest, server = _without_servers(typed)
     if server:
         return (
             f", without {server}: if that leads to {_SERVERS[server]}, it is no server of this "
@@ -107,15 +104,33 @@ def left_out(typed: Sequence[str]) -> str:
     return ""
 
 
-def _without_server(typed: Sequence[str]) -> tuple[list[str], str]:
-    """Return what was typed without the first option that names a server, and that option."""
-    for at, word in enumerate(typed):
-        if word == "--":
-            break
-        option, is_joined, _ = word.partition("=")
-        if option in _SERVERS:
-            return [*typed[:at], *typed[at + (1 if is_joined else 2) :]], option
-    return list(typed), ""
+def _command(typed: Sequence[str]) -> str:
+    """Return with which words of another bus it begins; empty if with none."""
+    return next(
+        (words for words in _LINES if list(typed[: len(words.split())]) == words.split()), ""
+    )
+
+
+def _without_servers(typed: Sequence[str]) -> tuple[list[str], str]:
+    """Return what was typed without the options that name a server, and the first of them.
+
+    A port names one only beside its broker, or behind a command that is known from there: much
+    else has one.
+    """
+    cut = [*typed, "--"].index("--")
+    named = _SERVERS.keys() & {word.partition("=")[0] for word in typed[:cut]}
+    if "--broker" not in named and typed[:1] != ["doctor"] and not _command(typed):
+        named -= {"--port"}
+    rest: list[str] = []
+    server, words = "", list(typed[:cut])
+    while words:
+        option, is_joined, value = words.pop(0).partition("=")
+        if option not in named:
+            rest.append(option + is_joined + value)
+            continue
+        server = server or option
+        del words[: 0 if is_joined else 1]
+    return [*rest, *typed[cut:]], server
 
 
 def _behind(typed: Sequence[str]) -> _Typed:
@@ -221,7 +236,7 @@ def _as(line: str, *options: str, most: int = 0) -> Callable[[_Typed], str]:
     """
 
     def limit(given: str) -> str:
-        return str(most) if given.isdigit() and int(given[:9]) > most else given
+        return str(most) if given.isdecimal() and int(given[:18]) > most else given
 
     def write(typed: _Typed) -> str:
         if not most:

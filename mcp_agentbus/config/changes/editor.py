@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mcp_agentbus.config.changes import toml_text
+from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files, hosts, locks, places
 from mcp_agentbus.core.files import decoded, encoded, shell_word, unusable, write_whole
@@ -71,6 +72,7 @@ def add(settings: Settings, agent: str, *, replace: bool = False, **keys: Any) -
         _check(settings, new, {**before, "agents": tables})
         try:
             loaded = load_settings(settings.environ, text=new)
+            _see_used(loaded.rules.get(agent), wanted)
         except BadSetup as error:
             raise BadInput(f"Not written. {error.message}", hint=error.hint) from None
         file.write(new)
@@ -82,8 +84,31 @@ def _is_over(key: str, table: Mapping[str, Any], wanted: Mapping[str, Any]) -> b
     now = {**table, **wanted}
     moves = now.get("host") != table.get("host")
     if key in hosts.WITH_WORK:  # and each host understands these in its own way
-        return moves or now.get("wake") != "work"
+        works = now.get("wake") == "work" and now.get("host") in hosts.with_key(key)
+        return moves or not works
     return moves and (key == "wake" or now.get("host") not in hosts.with_key(key))
+
+
+def _see_used(rules: Rules | None, wanted: Mapping[str, Any]) -> None:
+    """See that no key that was typed does nothing: what is in the file already is only passed over.
+
+    Raises:
+        BadSetup: one would.
+    """
+    if rules is None:
+        return
+    for key in rules.idle:
+        if key in wanted:
+            raise BadSetup(
+                f"{key} has no effect with host {rules.host} and wake {rules.profile}.",
+                hint=f"Leave it out; it is for {' and '.join(hosts.with_key(key))} with wake work.",
+            )
+    host, mode = hosts.named(rules.host), rules.permission_mode
+    if "permission_mode" in wanted and not host.takes_mode(mode):
+        raise BadSetup(
+            f"{rules.host} takes no permission_mode {mode}.",
+            hint=f"Leave it out, or give {' or '.join(host.modes)}.",
+        )
 
 
 def remove(settings: Settings, agent: str) -> Settings:

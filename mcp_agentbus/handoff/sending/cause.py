@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +21,8 @@ from mcp_agentbus.store.task import CLAIM_MAX_S, HOPS_MAX, Task, utc
 
 # A task sent this soon after the end of another still counts as caused by it, in seconds.
 CAUSE_LINGERS_S: Final = 600
+#: The id of the task that a worker's handler is called for: it sends for that one and for no other.
+AT_WORK: Final[ContextVar[str]] = ContextVar("at_work", default="")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Ways:
         self.lately: tuple[Finished, ...] = ()
         #: The deepest that its shell held when a command looked last; None once this one has.
         self.held_before: Finished | None = None
+        #: By the id of a held task and an inbox, that of the task that was sent there for it.
+        self._sent_for: dict[tuple[str, str], str] = {}
 
     def add(self, way: Finished) -> None:
         """Go on from there as well."""
@@ -70,6 +75,23 @@ class Ways:
         """The one by which most agents were passed, of those that go on."""
         going_on = (each for each in self.lately if each.goes_on)
         return max(going_on, key=lambda way: way.hops, default=None)
+
+    def alone(self, held: Iterable[Task], inbox: str, task_id: str) -> Task | None:
+        """Return the held task from which alone one goes on that is sent to an inbox, if any.
+
+        The least deep that has none there yet: each has one, so what is sent for it goes deeper,
+        and what comes back has to go on from something else. A word has none: it asks for nothing.
+        """
+        asking = {task.id: task for task in held if task.expect != "nothing"}
+        sent = self._sent_for = {at: on for at, on in self._sent_for.items() if at[0] in asking}
+        free = (task for task in asking.values() if sent.get((task.id, inbox), task_id) == task_id)
+        if first := min(free, key=lambda task: task.hops, default=None):
+            sent[first.id, inbox] = task_id
+        return first
+
+    def left(self, held: Iterable[Task]) -> list[Finished]:
+        """Return all that goes on at the end of who holds this: what ended before ends no later."""
+        return [*map(at_end, held), *(each for each in self.lately if each.goes_on)]
 
     def cause(self, held: Iterable[Task]) -> tuple[tuple[str, ...], int]:
         """Return the chain and hops that a task sent now continues; ((), -1) if none.

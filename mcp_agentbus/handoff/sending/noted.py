@@ -24,6 +24,7 @@ from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusa
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.sending.cause import Finished, Ways, at_end, earlier, said_of, way_of
+from mcp_agentbus.store.task import Task
 
 _log = logging.getLogger(__name__)
 # What is held is noted as if it ended now. While its session lives that is done again, so often
@@ -79,10 +80,19 @@ def _read(path: Path) -> Ways:
     return ways
 
 
-def note_ended(path: Path, way: Finished) -> None:
-    """Note of one more task in a file that others keep; where that cannot be, it is not known."""
+def note_ended(path: Path, *ways: Finished) -> None:
+    """Note of more tasks in a file that others keep; where that cannot be, it is not known."""
+    if ways:
+        with suppress(OSError, AgentbusError):
+            _write(path, {"ended": [said_of(way) for way in ways]})
+
+
+def note_over(path: Path, task: Task) -> None:
+    """Note that a task is over, or others', which the shells held whose file that is."""
     with suppress(OSError, AgentbusError):
-        _write(path, {"ended": [said_of(way)]})
+        held = ways_in(path).held_before
+        is_held = held is not None and (held.chain, held.hops) == (task.chain, task.hops)
+        _write(path, {"ended": [said_of(at_end(task))], **({"held": None} if is_held else {})})
 
 
 def _write(path: Path, said: Mapping[str, Any]) -> None:
@@ -165,8 +175,7 @@ class CauseMemory:
         if self._stands(held):
             return
         before = held or ways.held_before  # at which no command has looked since
-        known = self._noted.lately
-        new = [way for way in ways.lately if not any(way.is_hidden_by(each) for each in known)]
+        new = self._new()
         said = {
             "ended": [said_of(way) for way in new],
             "held": said_of(before) if before else None,
@@ -180,13 +189,18 @@ class CauseMemory:
     def _stands(self, held: Finished | None) -> bool:
         """Tell whether what was ended is noted, and so is what is held, not long ago."""
         ways, noted = self._claims.ways, self._noted.held_before
-        for way in ways.lately:
-            if not any(way.is_hidden_by(each) for each in self._noted.lately):
-                return False
+        if self._new():
+            return False
         if held is None or noted is None:
             return noted is (held or ways.held_before)
         is_same = (noted.hops, noted.chain) == (held.hops, held.chain)
         return is_same and time.monotonic() - noted.at_monotonic < _AGAIN_S
+
+    def _new(self) -> list[Finished]:
+        """Return what goes on of what was ended, and is not noted."""
+        going_on = (way for way in self._claims.ways.lately if way.goes_on)
+        known = self._noted.lately
+        return [way for way in going_on if not any(way.is_hidden_by(each) for each in known)]
 
     @contextmanager
     def _wherever_it_can_be(self) -> Generator[None]:

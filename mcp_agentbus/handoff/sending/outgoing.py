@@ -16,7 +16,14 @@ from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from mcp_agentbus.core import text
-from mcp_agentbus.errors import AgentbusError, BadInput, BusUnreachable, NotAllowed, Unconfirmed
+from mcp_agentbus.errors import (
+    AgentbusError,
+    BadInput,
+    BusUnreachable,
+    NoListener,
+    NotAllowed,
+    Unconfirmed,
+)
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.outbox.outbox import Envelope, KeptHere, read_outbox
 from mcp_agentbus.store.reading.sides import read_sides
@@ -31,7 +38,7 @@ _NAMED_MAX: Final = 10
 #: Why a task is kept while the bus may be there.
 BEHIND_OTHERS: Final = "What was sent before it waits here, too, and goes first."
 _NEEDS_LISTENER: Final = (
-    "Run `agentbus listen --install`: a listener keeps what is sent until the bus is reached."
+    f"{NoListener.hint.rstrip('.')}: a listener keeps what is sent until the bus is reached."
 )
 
 

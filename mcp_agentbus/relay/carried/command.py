@@ -115,7 +115,7 @@ def _ended(begun: Begun, exit_code: int) -> int:
     """Return the exit code of a command, once whoever typed it may know why it is not 0.
 
     Raises:
-        BrokenPipeError: as `printing.check_seen`.
+        BrokenPipeError: as `printer.check_seen`.
     """
     begun.last = begun.last[0], exit_code
     if exit_code:

@@ -23,7 +23,7 @@ from mcp_agentbus.bus.said import is_full
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import own_folder, read_whole, unusable, write_whole
-from mcp_agentbus.errors import BusUnreachable, StoreFull
+from mcp_agentbus.errors import BusUnreachable, NoListener, StoreFull
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.outbox import letter
 
@@ -47,7 +47,7 @@ _CONFIG: Final = {
 _MARK: Final = "outbox"
 # What stands in it where the server was not running before, and is to be stopped again.
 _STARTED: Final = b"started"
-_BEGIN: Final = "Run `agentbus listen --install`: a listener starts it."
+_BEGIN: Final = f"{NoListener.hint.rstrip('.')}: a listener starts it."
 _DISK: Final = "This machine's disk is full. Nothing was stored."
 _FREE_SOME: Final = "Free some disk space on this machine: the rest is done by itself."
 

@@ -144,6 +144,9 @@ _COMMANDS: Final = (
     ("publish_result", "`agentbus result`"),
 )
 
+# A person is no part of a circle; a model with tools would take that way out of one.
+_ERRAND: Final = "a person's own errand goes under a name of its own: --agent NAME."
+
 #: Whoever types `agentbus ...`, a person or an agent with a shell.
 SHELL: Final = Reader(
     words=(
@@ -159,6 +162,7 @@ SHELL: Final = Reader(
         (r"\bPublish '(\w+)'", r"Run `agentbus result ID \1`"),
         (r"^Use (?:the cursor|next_cursor) of\b", "Give --cursor as it stands in"),
         (r"\bA session of (\S+) can\b", r"With --agent \1 you can"),
+        (r"\bat hand (within 10 minutes counts)\.", rf"at hand on this machine \1; {_ERRAND}"),
         (r"\btask_id\b", "id"),
         *((rf"\b{argument}\b", option) for argument, option in _OPTIONS if "_" in argument),
         (r"\bread_inbox with limit (\d+)", r"`agentbus inbox --limit \1`"),

@@ -49,7 +49,7 @@ from mcp_agentbus.archive.file import Archive
 from mcp_agentbus.config.settings import Keeps
 with Archive(Path(sys.argv[1]), Keeps()) as archive:
     archive.note_cursor(sys.argv[2], 1)
-    print(*(row["name"] for row in archive.rows("SELECT name FROM cursors ORDER BY name")))
+    print(*(row["name"] for row in archive.rows("SELECT name FROM cursors WHERE name != '' ORDER BY name")))
 """
 
 

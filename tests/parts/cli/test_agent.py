@@ -126,10 +126,13 @@ async def test_add_says_the_permissions_with_which_it_will_be_started(home, caps
     assert f"\nPermissions: {said}" in capsys.readouterr().out
 
 
+KEEP = "agentbus listen --install (where systemd or launchd runs)"
+
+
 @pytest.mark.parametrize(
     ("kept", "started", "until"),
     [
-        (False, "", "until it ends, as with this machine; to keep one: agentbus listen --install"),
+        (False, "", f"until it ends, as with this machine; to keep one: {KEEP}"),
         (True, "", "from now on."),
         # Such as a container, which keeps it in its own way.
         (False, "off", "from now on."),

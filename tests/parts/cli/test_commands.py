@@ -303,6 +303,22 @@ def test_of_an_approved_start_it_is_said_what_is_known(monkeypatch, was_asked, s
 
 
 @pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ("quiet_hours", "its user's quiet hours. Run the same later, or open a session of coder."),
+        ("limit_0", "in config.toml, or open a session of coder. Then run the same."),
+    ],
+)
+def test_of_an_approved_start_that_is_held_it_is_said_what_ends_that(monkeypatch, held, said):
+    monkeypatch.setattr(local_socket, "ask", lambda *_: {"started": False, "held": held})
+    record = SimpleNamespace(owner="planner", inbox="coder", task_id="0" * 32)
+    started, then = rooms._start(None, SimpleNamespace(record=record, by="coder"), "answer")
+
+    assert not started
+    assert then.endswith(said)
+
+
+@pytest.mark.parametrize(
     ("argv", "looks", "words"),
     [([], True, ["status"]), ([], False, []), (["agents"], True, ["agents"])],
 )

@@ -81,10 +81,14 @@ def typed(line, *, out, begin=""):
     [
         ("send coder Ping --no-body", "Done, but standard output cannot be written: No space left"),
         ("agent remove coder", "Standard output cannot be written: No space left"),
+        ("doctor --fix", "Standard output cannot be written: No space left"),
     ],
 )
 def test_what_was_done_is_not_called_refused_where_it_cannot_be_printed(line, said):
-    begin = "from mcp_agentbus.cli import agent\nagent.run = tasks._here = lambda _: print('stored') or 0"
+    begin = (
+        "from mcp_agentbus.cli import agent, rooms\n"
+        "agent.run = rooms.doctor = tasks._here = lambda _: print('stored') or 0"
+    )
     ended = typed(line, out=">/dev/full", begin=begin)
 
     assert ended.returncode == 7
@@ -94,8 +98,16 @@ def test_what_was_done_is_not_called_refused_where_it_cannot_be_printed(line, sa
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has such a device")
-@pytest.mark.parametrize("line", ["completion bash", "export --cursor bot", "agents", "--help"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "completion bash", "export --cursor bot", "agents", "--help", "inbox --peek",
+        "watch --follow", "watch --notices", "doctor", "server status", "agent wakes coder",
+        "agent list", "listen --status",
+    ],
+)  # fmt: skip
 def test_what_only_reads_and_cannot_be_printed_may_be_run_again(capsys, monkeypatch, line):
+    monkeypatch.setattr(main, "COMMANDS", dict.fromkeys(main.COMMANDS, ("cli.tasks", "_here")))
     ending(monkeypatch, printer.say, "what was read", 0)
 
     assert unread("full", line) == 7
@@ -124,7 +136,7 @@ def test_where_standard_output_is_closed_nothing_counts_as_seen(monkeypatch):
 
 
 def test_where_standard_output_is_closed_a_command_ends_as_without_its_reader():
-    begin = "from mcp_agentbus.core.feather import printing\ntasks._here = lambda _: printing.check_seen()"
+    begin = "from mcp_agentbus.core.feather import printer\ntasks._here = lambda _: printer.check_seen()"
 
     ended = typed("inbox --agent planner", out=">&-", begin=begin)
 

@@ -136,6 +136,29 @@ roles = ["review"]\nenv = ["JAVA_HOME"]\nquiet_hours = "22:00-07:00"\nwake_from 
     assert list(tomllib.loads(file.read_text())["agents"]) == ["coder", "z"]
 
 
+LEFT = """[agents.coder]
+host = "cursor"
+dir = "/shop"
+wake = "work"
+permission_mode = "plan"
+allow = ["Edit"]
+resume = true
+"""
+
+
+def test_what_an_agent_add_of_before_has_left_goes_with_the_next_one_or_with_its_agent(
+    configure, file
+):
+    settings = configure(LEFT)
+
+    added = editor.add(settings, "coder", replace=True, host="cursor", wake="work", roles=["x"])
+    editor.remove(settings, "coder")
+
+    assert added.gone == ("allow", "resume")
+    assert added.settings.rules["coder"].permission_mode == "plan"
+    assert file.read_text() == ""
+
+
 @pytest.mark.parametrize(
     "keys",
     [
@@ -143,6 +166,9 @@ roles = ["review"]\nenv = ["JAVA_HOME"]\nquiet_hours = "22:00-07:00"\nwake_from 
         {**KEYS, "wake": "always"},
         {**KEYS, "time_limit_s": 0},
         {**KEYS, "roles": ["Bad Role"]},
+        {**KEYS, "resume": True},
+        {**KEYS, "host": "cursor", "wake": "work", "allow": ["Edit"]},
+        {**KEYS, "host": "cursor", "wake": "work", "permission_mode": "plan"},
     ],
 )
 def test_a_value_that_makes_no_sense_never_lands(configure, file, keys):

@@ -139,7 +139,6 @@ def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
         (CLAUDE + "max_usd = inf", "max_usd is no number"),
         (CLAUDE + 'permission_mode = "plan"', 'permission_mode is set, but wake is "answer"'),
         (CLAUDE + 'allow = ["Edit"]', "allow is set"),
-        (CLAUDE + "resume = true", 'resume is set, but wake is "answer"'),
         (CLAUDE + 'wake = "work"\nallow = ["--yes"]', "allow has an entry"),
         (CLAUDE + 'wake = "work"\nallow = [5]', "allow is not a string"),
         (CLAUDE + 'wake = "work"\npermission_mode = "--x"', "is no permission mode"),
@@ -150,9 +149,6 @@ def test_the_wake_table_is_the_default_and_the_agents_own_value_wins(configure):
         (CLAUDE + 'env = "A"', "env is not a list"),
         (CLAW + 'env = ["A"]', "env has no effect with host openclaw"),
         (CURSOR + 'chat = "--x"', "chat is no id"),
-        (CURSOR + WORK + 'allow = ["Edit"]', "allow has no effect with host cursor"),
-        (CURSOR + WORK + "resume = true", "resume has no effect.*it is for claude-code"),
-        (CURSOR + WORK + 'permission_mode = "plan"', "cursor takes no permission_mode plan.*force"),
         (CLAW + 'allow = ["Edit"]', "allow has no effect"),
         (CLAW + 'gateway_url = "http://s3cret@127.0.0.1"', "gateway_url is no address"),
         (COMMAND, "command is missing"),
@@ -169,6 +165,25 @@ def test_what_makes_no_sense_is_refused_by_file_table_and_key(configure, text, s
     with pytest.raises(BadSetup, match=f"config.toml.*{said}") as refusal:
         configure(text)
     assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "idle"),
+    [
+        (CLAUDE + "resume = true", ("resume",)),
+        (CLAUDE + WORK + "resume = true", ()),
+        (CLAUDE + "resume = false\nallow = []", ()),
+        (CURSOR + WORK + 'allow = ["Edit"]\nresume = true', ("allow", "resume")),
+        (CURSOR + WORK + "allow = []\nresume = false", ("allow", "resume")),
+        (CURSOR + 'wake = "hold"\nallow = ["Edit"]', ("allow",)),
+        (CLAW + "resume = true", ("resume",)),
+    ],
+)
+def test_what_an_agent_add_of_before_has_left_is_passed_over_and_told(configure, text, idle):
+    rules = configure(text).rules["a"]
+
+    assert rules.idle == idle
+    assert not idle or (rules.allow, rules.resume) == ((), False)
 
 
 @pytest.mark.parametrize("mode", ["bypassPermissions", "BYPASSPERMISSIONS"])

@@ -36,7 +36,8 @@ def test_whatever_is_kept_for_an_agent_can_be_set():
 
     assert filled(Limits) == {field.name for field in fields(Limits)}
     # Whose they are, by what it is woken, and the limits, which have keys of their own.
-    assert filled(Rules) == {field.name for field in fields(Rules)} - {"agent", "host", "limits"}
+    others = {"agent", "host", "limits", "idle"}
+    assert filled(Rules) == {field.name for field in fields(Rules)} - others
 
 
 def test_what_is_set_for_all_agents_can_be_set_for_one():

@@ -115,6 +115,7 @@ AGENT = '[agents.coder]\nhost = "{host}"\ndir = "{folder}"\n{more}\n'
     [
         ("claude-code", "", "claude is not on PATH"),
         ("cursor", 'wake = "work"', "cursor-agent or agent is not on PATH"),
+        ("cursor", 'wake = "work"\npermission_mode = "plan"', "be started in permission_mode plan"),
         ("command", 'wake = "work"\ncommand = ["/no/program"]', "/no/program is not there, or"),
         ("openclaw", 'wake = "work"\ntoken_file = "/no/such/token"', "there is no /no/such/token"),
         ("openclaw", 'wake = "work"', "no token_file is set for its gateway"),
@@ -175,6 +176,16 @@ def test_an_agent_that_is_never_started_needs_no_host(tmp_path):
 
     assert found.state == "ok"
     assert "nothing starts it" in found.said
+
+
+def test_a_key_that_does_nothing_is_told(tmp_path):
+    more = 'wake = "hold"\nallow = ["Edit"]\nresume = true'
+    text = AGENT.format(host="cursor", folder=tmp_path, more=more)
+
+    found = machine.configuration(configured(tmp_path, text))
+
+    assert found.state == "warning"
+    assert found.said.endswith("; in it these do nothing: allow of coder, resume of coder")
 
 
 @pytest.mark.parametrize(

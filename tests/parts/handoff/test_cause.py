@@ -14,11 +14,13 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.sending.memory import cause, remember
+from mcp_agentbus.handoff.sending.memory import cause, causes, remember
 from mcp_agentbus.handoff.sending.noted import CauseMemory, of_sessions, ways_in
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.handoff.shells import file_of
+from mcp_agentbus.handoff.taking.answer import Item
+from mcp_agentbus.work.job import Job
 
 NOTHING = ((), -1)
 
@@ -37,21 +39,26 @@ def state(bus):
 
 @pytest.fixture
 def opened(bus, state):
-    """Open a session of an agent, as its shells do it or as a server that lives."""
+    """Open a session of an agent, as its shells do it, as a server that lives or as a program."""
 
     @asynccontextmanager
     async def session(kind="a session", agent="coder", *, worker="", calls=2):
         me = Agent(agent, worker=worker)
         if kind == "a shell":
             async with shell_session(bus, me, state) as one:
+                begin(one, calls)
                 yield one
         else:
-            one = Session(bus, me)
-            for _ in range(calls):
-                one.calls.begin()
+            one = Session(bus, me, naming=None if kind == "a program" else SimpleNamespace())
+            begin(one, calls)
             yield one
 
     return session
+
+
+def begin(session, calls):
+    for _ in range(calls):
+        session.calls.begin()
 
 
 def task(hops, chain="planner"):
@@ -97,19 +104,51 @@ async def test_the_deepest_counts_whoever_has_it(opened):
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("calls", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("kind", "calls"), [("a session", 0), ("a session", 1), ("a session", 2), ("a program", 1)]
+)
 @pytest.mark.parametrize("ends", [0, 1, 2])
 async def test_what_a_call_of_its_own_had_at_hand_is_a_cause_for_the_next_server(
-    opened, state, calls, ends
+    opened, state, kind, calls, ends
 ):
-    async with opened(calls=calls) as first:
+    """A worker that does a single task is no such server: its next program has a task of its own."""
+    is_left = (kind, calls) == ("a session", 1)
+    async with opened(kind, calls=calls) as first:
         hold(first, 2)
         for _ in range(ends):
             first.calls.end()
         await first.close()
     async with opened() as second:
-        assert cause(second) == ((("planner",), 2) if calls == 1 else NOTHING)
-    assert file_of(state, "coder").exists() is (calls == 1)
+        assert cause(second) == ((("planner",), 2) if is_left else NOTHING)
+    assert file_of(state, "coder").exists() is is_left
+
+
+@pytest.mark.parametrize("kind", ["a shell", "a session"])
+async def test_a_look_at_nothing_has_nothing_go_on_for_longer(opened, state, kind):
+    file, at = file_of(state, "coder"), text.now() - timedelta(seconds=500)
+    state.mkdir(parents=True)
+    file.touch(0o600)
+    said = {"at": at.isoformat(), "chain": ["planner"], "hops": 2}
+    file.write_text(json.dumps({"ended": [said], "held": None}))
+    before = file.read_bytes()
+    for _ in range(2):
+        async with opened(kind, calls=1) as one:
+            assert cause(one) == (("planner",), 2)
+            await one.close()
+
+    assert file.read_bytes() == before
+
+
+async def test_what_a_server_of_one_call_had_ended_goes_on_from_its_end(opened, state):
+    async with opened(calls=1) as one:
+        at = text.now() - timedelta(seconds=500)
+        one.claims.recall(["planner"], 3, at)
+        hold(one, 2)
+        await one.close()
+
+    assert [(each.hops, each.at == at) for each in ways_in(file_of(state, "coder")).lately] == [
+        (2, False), (3, True),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])
@@ -140,11 +179,31 @@ async def test_a_workers_program_goes_on_from_what_that_is_at_and_not_from_what_
         assert cause(program) == (("asker",), 3)
 
 
+async def test_a_workers_handler_goes_on_from_its_own_task_whatever_is_done_beside_it(opened):
+    async with opened("a shell") as shell, opened() as worker:
+        shell.claims.end(hold(shell, 6))
+        worker.claims.end(hold(worker, 5))
+        hold(worker, 3, "beside")
+        own = hold(worker, 1, "boss")
+
+        async def handler(task):
+            for inbox in ("x", "x", "y"):
+                assert causes(worker, [(inbox, "t")]) == [(("boss",), 1)]
+            worker.claims.let_go("t3")
+            worker.claims.end(task)
+            [outlived] = causes(worker, [("x", "t")])
+            return f"{outlived[1]}"
+
+        done = await Job(Item(own, "claimed")).outcome(handler, None)
+        assert done.body == "6"
+
+
 @pytest.mark.parametrize(
     ("noted", "ago_s", "counts"),
     [
-        ("held", 7_000, (True, False)),
         ("held", 7_300, (False, False)),
+        ("held", 7_000, (True, False)),
+        ("held", 500, (True, True)),
         ("ended", 500, (True, True)),
         ("ended", 700, (False, False)),
     ],
@@ -152,20 +211,20 @@ async def test_a_workers_program_goes_on_from_what_that_is_at_and_not_from_what_
 async def test_a_shell_may_hold_for_two_hours_what_no_command_has_looked_at_since(
     opened, state, noted, ago_s, counts
 ):
-    """As while the bus is away; what a session holds that lives it notes again."""
+    """As while the bus is away. To others it counts for ten minutes, as what a session holds."""
     said = {"at": (text.now() - timedelta(seconds=ago_s)).isoformat(), "chain": ["planner"]}
-    of_shell, of_session = (("planner",) if each else () for each in counts)
+    of_shell, of_others = (("planner",) if each else () for each in counts)
     state.mkdir(parents=True)
     for file in (file_of(state, "coder"), of_sessions(state, "tester")):
         file.touch(0o600)
         file.write_text(json.dumps({noted: said | {"hops": 2}}))
 
     async with opened() as one, opened("a shell") as shell, opened("a shell", "tester") as tester:
-        assert cause(one)[0] == cause(shell)[0] == of_shell
-        assert cause(tester)[0] == of_session
+        assert cause(shell)[0] == of_shell
+        assert cause(one)[0] == cause(tester)[0] == of_others
         shell.claims.end(task(0, "boss"))
-        assert cause(one) == cause(shell)
-        assert cause(one)[0] == (of_shell or ("boss",))
+        assert cause(shell)[0] == (of_shell or ("boss",))
+        assert cause(one)[0] == (of_others or ("boss",))
 
 
 async def test_what_a_command_has_looked_for_and_not_found_its_shell_holds_no_more(opened, state):
@@ -279,6 +338,20 @@ def test_a_clock_that_was_ahead_has_nothing_go_on_for_ever(tmp_path):
 
     at = json.loads(file.read_bytes())["ended"][0]["at"]
     assert at <= text.now().isoformat()
+
+
+@pytest.mark.parametrize("ago_s", [500, 700])
+def test_what_is_held_beside_an_end_of_long_ago_is_noted_once(tmp_path, ago_s):
+    file, one = tmp_path / "memory", SimpleNamespace(claims=Claims(None, "coder", "session-1"))
+    one.claims.recall(["lead"], 4, text.now() - timedelta(seconds=ago_s))
+    hold(one, 1)
+    memory = CauseMemory(file, one.claims)
+    memory.note()
+    noted = [way.hops for way in ways_in(file).lately]
+    file.unlink()
+    memory.note()
+
+    assert (noted, file.exists()) == ([4, 1] if ago_s == 500 else [1], False)
 
 
 def test_an_end_is_noted_once_and_what_was_recalled_is_not_noted_again(tmp_path):

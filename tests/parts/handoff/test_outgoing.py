@@ -198,7 +198,7 @@ def test_where_a_listener_would_keep_it_the_error_says_how(outbox, keeps, failur
 
     assert (error is failure) == (not says_how)
     assert (type(error), error.message) == (type(failure), failure.message)
-    assert ("listen --install" in error.hint) == says_how
+    assert ("Run `agentbus listen`, or `agentbus listen --install` to" in error.hint) == says_how
     assert error.hint.startswith(failure.hint)
 
 

@@ -147,7 +147,7 @@ def test_a_hold_needs_a_person_where_one_can_do_something():
 
     assert {reason for reason in Reason if held(reason)} == {
         Reason.NOT_ALLOWED, Reason.GAVE_UP, Reason.PROFILE, Reason.UNKNOWN_HOST,
-        Reason.DEAF_SESSION, Reason.DAILY_BUDGET,
+        Reason.DEAF_SESSION, Reason.DAILY_BUDGET, Reason.MODE,
     }  # fmt: skip
     assert line([held(Reason.PROFILE)]) == ("a wake of coder is held: agentbus task 9d0c2f1e")
     budget = held(Reason.DAILY_BUDGET)

@@ -218,15 +218,13 @@ def test_what_waits_for_its_bus_has_a_line(outbox, line):
         ({}, " · what it cost is not told, counts as 0.50 USD"),
         ({"usd": 0.0}, " · 0.00 USD"),
         ({"ended_at": None}, "under way"),
-        ({"outcome": "not_started"}, "after 1 s"),
-        ({"means": "nudge"}, "after 1 s"),
+        ({"usd_unsaid": None}, "after 1 s"),
     ],
 )
 def test_a_start_that_did_not_say_what_it_cost_is_told_with_what_it_counts_for(fields, said):
-    row = replace(WOKEN, **fields)
+    row = replace(WOKEN, **{"usd_unsaid": 0.5, **fields})
 
-    assert status.wakes_text("coder", [row], 0.5).endswith(said)
-    assert "counts as" not in status.wakes_text("coder", [row])
+    assert status.wakes_text("coder", [row]).endswith(said)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class Host:
     """Where an agent is started: what happened in which order, and what it was told."""
 
     def __init__(self):
-        self.order, self.told = [], ""
+        self.order, self.told, self.wakes = [], "", []
 
     async def wake(self, call):
         self.order.append("started")
@@ -33,13 +33,14 @@ class Host:
 
 
 @pytest.fixture
-async def woken(own_world, tmp_path):
+async def woken(request, own_world, tmp_path):
     """Send an agent two normal tasks, then one of some priority; have its listener look at it."""
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     agent, host = coder.me.id, Host()
     await coder.close()  # else its session would be told
     ledger = Ledger(tmp_path / "ledger.sqlite3")
-    rules = {agent: Rules(agent, "command", tmp_path, "answer")}
+    named = getattr(request, "param", "command")
+    rules = {agent: Rules(agent, named, tmp_path, "answer")}
     settings = replace(own_world.bus.settings, rules=rules)
     state = State(settings, own_world.bus, ledger, lambda *_: None)
     counted = state.look
@@ -53,9 +54,10 @@ async def woken(own_world, tmp_path):
         for each in ("normal", "normal", priority):
             await send_task(planner, agent, "Count", "x", priority=each)
         desk = Desk(agent)
-        await Loop(state, None, Runner(state, None, {"command": host.wake})).look(desk)
+        await Loop(state, None, Runner(state, None, {named: host.wake})).look(desk)
         if desk.running:
             await desk.running
+        host.wakes = ledger.latest(agent)
         return host
 
     yield look
@@ -67,6 +69,17 @@ async def test_an_urgent_task_starts_its_agent_before_anything_else_is_counted(w
 
     assert host.order[:2] == ["started", "counted"]
     assert host.told.startswith("3 tasks wait in your agentbus inbox, 1 of them high priority.")
+
+
+@pytest.mark.parametrize(
+    ("woken", "usd"), [("claude-code", 1.0), ("command", 0.0)], indirect=["woken"]
+)
+async def test_what_a_start_counts_for_that_says_no_cost_is_noted_by_the_host_that_is_started(
+    woken, usd
+):
+    host = await woken("high")
+
+    assert [wake.usd_counted for wake in host.wakes] == [usd]
 
 
 async def test_what_a_host_inherits_is_found_out_where_nobody_has_to_wait_for_it(

@@ -106,8 +106,8 @@ async def test_a_word_needs_nobody_and_hides_no_task_that_does(monkeypatch, by_r
         monkeypatch.setattr(situation, "known", known)
         now = await situation.look(here.settings)
 
-    assert [(need.about, need.what) for need in now.needs] == [
-        (f"{1:032x}", "is high and wakes nobody: no listener runs")
+    assert [(need.about, need.what, need.command) for need in now.needs] == [
+        (f"{1:032x}", "is high and wakes nobody: no listener runs", "agentbus listen")
     ]
     assert [(some.count, some.oldest.expect) for some in now.waits] == [
         (1, "answer"), (2, "nothing")

@@ -10,7 +10,7 @@ from mcp_agentbus.overview.todo import todo_for
 def test_these_holds_end_only_once_a_person_does_something():
     assert {
         Reason.NOT_ACCEPTED, Reason.NOT_ALLOWED, Reason.LIMIT_0, Reason.GAVE_UP, Reason.PROFILE,
-        Reason.UNKNOWN_HOST, Reason.DEAF_SESSION, Reason.UNANSWERED, Reason.LEDGER,
+        Reason.MODE, Reason.UNKNOWN_HOST, Reason.DEAF_SESSION, Reason.UNANSWERED, Reason.LEDGER,
     } == FOR_A_PERSON  # fmt: skip
 
 

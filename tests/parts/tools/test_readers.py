@@ -131,6 +131,11 @@ def test_a_command_that_a_model_reads_is_its_users_to_type(said):
          "Run it again with --request-id ab: it is kept."),
         ("To withdraw it, publish status 'cancelled'.",
          "To withdraw it, run `agentbus result ID cancelled`."),
+        (errors.HopLimit.hint,
+         ("Finish the task you hold with `agentbus result` instead of passing it on, or wait for "
+         "the others to end: what this agent had at hand on this machine within 10 minutes counts; "
+         "a person's own errand goes under a name of its own: --agent NAME. Ask the person you work "
+         "for if agents keep handing it round.")),
         ("A session of coder can read it.", "With --agent coder you can read it."),
         (errors.BusUnreachable.hint, errors.BusUnreachable.hint),
     ],
@@ -153,6 +158,7 @@ def test_whoever_types_can_copy_the_line_where_the_message_names_the_task(messag
 
 def test_a_model_reads_of_its_tools_where_python_has_other_names():
     assert MODEL.hint(errors.AlreadyEnded.hint).startswith("Call read_inbox with this task_id")
+    assert MODEL.hint(errors.HopLimit.hint) == errors.HopLimit.hint
     assert MODEL.hint(errors.UnknownAgent.hint) == (
         "Call list_agents to see who is there; an agent is known from the first call of a tool in "
         "a session of it, or once your user has added it by `agentbus agent add`."

@@ -17,29 +17,32 @@ TASK = Waiting("task coder a", "task", "a", "planner", "planner", "coder")
 RULES = Rules("coder", "claude-code", Path("/home/me/shop"), "work")
 
 
-def reason(rules, *past):
+def reason(rules, *past, session="none"):
     """Return why a task does not wake the agent; empty if it does."""
-    return getattr(decide(Facts(NOON, rules, (TASK,), past=past)), "reason", "")
-
-
-@pytest.mark.parametrize(("host", "held"), [("claude-code", "limit_0"), ("cursor", "")])
-def test_a_limit_of_0_dollars_counts_where_the_host_takes_one(host, held):
-    assert reason(replace(RULES, host=host, limits=Limits(max_usd=0))) == held
+    return getattr(decide(Facts(NOON, rules, (TASK,), session, past=past)), "reason", "")
 
 
 @pytest.mark.parametrize(
-    ("host", "ended_at", "held"),
+    ("fields", "session", "held"),
     [
-        ("claude-code", BEFORE, "daily_budget"),
-        ("claude-code", None, ""),  # of what runs it may yet be told
-        ("cursor", BEFORE, ""),
+        ({}, "none", "limit_0"),
+        ({"host": "cursor"}, "none", ""),
+        ({"profile": "hold"}, "none", "profile"),
+        ({}, "can_be_told", ""),
+        ({"profile": "hold"}, "can_be_told", ""),
+        ({}, "cannot_be_told", "deaf_session"),
     ],
 )
-def test_what_ended_without_a_word_of_its_cost_counts_as_all_that_one_may_cost(
-    host, ended_at, held
-):
-    rules = replace(RULES, host=host, limits=Limits(max_usd=1.0, usd_per_day=2.0))
-    wake = PastWake(BEFORE, frozenset({"x"}), frozenset({"planner"}), ended_at)
+def test_a_limit_of_0_dollars_starts_nothing_where_the_host_takes_one(fields, session, held):
+    rules = replace(RULES, limits=Limits(max_usd=0), **fields)
 
-    past = replace(wake, usd=1.0, ended_at=BEFORE), replace(wake, usd=None)
-    assert reason(rules, *past) == held
+    assert reason(rules, session=session) == held
+
+
+@pytest.mark.parametrize("host", ["claude-code", "cursor"])
+@pytest.mark.parametrize(("usd", "held"), [(0.5, ""), (1.0, "daily_budget")])
+def test_what_wakes_of_a_day_count_for_holds_the_next_whatever_its_host_is_now(host, usd, held):
+    rules = replace(RULES, host=host, limits=Limits(usd_per_day=2.0))
+    wake = PastWake(BEFORE, frozenset({"x"}), frozenset({"planner"}), BEFORE)
+
+    assert reason(rules, replace(wake, usd=1.0), replace(wake, usd=usd)) == held

@@ -113,7 +113,7 @@ def test_the_past_is_the_last_day_of_one_agent(ledger):
     planner = frozenset({"planner"})
 
     assert ledger.past("coder", NOW.astimezone(berlin)) == (
-        PastWake(NOW - timedelta(hours=23), frozenset({"task b"}), planner, usd=None),
+        PastWake(NOW - timedelta(hours=23), frozenset({"task b"}), planner),
         PastWake(NOW, frozenset({"task a"}), planner, NOW, live_only=True, usd=1.5),
     )
 

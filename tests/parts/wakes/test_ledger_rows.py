@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the ledger tells of past wakes, and what it remembers of a file that has changed under it."""
 
+import contextlib
 import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
@@ -47,18 +48,58 @@ def test_the_past_has_all_that_a_decision_is_made_from(ledger):
 
     common = NOW, frozenset({"task a"}), frozenset({"planner"}), NOW
     assert ledger.past("coder", NOW) == (
-        PastWake(*common, False, usd=None),
+        PastWake(*common, False),
         PastWake(*common, True, usd=0.5),
-        PastWake(*common, False, interrupted=True, usd=None),
-        PastWake(*common, usd=None),
-        PastWake(*common, begun=False, usd=None),
+        PastWake(*common, False, interrupted=True),
+        PastWake(*common),
+        PastWake(*common, begun=False),
     )
 
 
-def test_what_was_told_in_a_live_session_has_cost_nothing(ledger):
-    end(ledger, ledger.note("coder", "nudge", keys=["task a"], senders=["planner"], at=NOW))
+@pytest.mark.parametrize(
+    ("started", "ended", "usd"),
+    [
+        ((2.0,), {}, 2.0),
+        ((2.0,), {"usd": 0.5}, 0.5),
+        ((2.0,), None, 0.0),  # of what runs it may yet be told
+        ((None,), {}, 0.0),
+        ((), {}, 0.0),
+    ],
+)
+def test_what_ended_without_a_word_of_its_cost_counts_for_all_that_its_run_might_cost(
+    ledger, started, ended, usd
+):
+    wake = note(ledger)
+    for unsaid in started:
+        ledger.started(wake, 4711, "mark", unsaid)
+    if ended is not None:
+        end(ledger, wake, **ended)
 
-    assert [wake.usd for wake in ledger.past("coder", NOW)] == [0.0]
+    [row] = ledger.latest("coder")
+    assert [row.usd_counted, *(wake.usd for wake in ledger.past("coder", NOW))] == [usd, usd]
+
+
+def test_in_a_ledger_of_before_no_run_counts_for_more_than_it_has_said(ledger, path):
+    end(ledger, note(ledger))
+    ledger.close()
+    with contextlib.closing(sqlite3.connect(path)) as before:
+        before.executescript("DROP TRIGGER unsaid_goes; DROP TABLE unsaid")
+    wake = note(ledger)
+    ledger.started(wake, 4711, "mark", 1.0)
+    end(ledger, wake)
+
+    assert [wake.usd for wake in ledger.past("coder", NOW)] == [0.0, 1.0]
+
+
+def test_what_a_run_counts_for_goes_with_its_wake(ledger, path):
+    wake = note(ledger, at=NOW - module.KEPT - MINUTE)
+    ledger.started(wake, 4711, "mark", 1.0)
+    end(ledger, wake)
+    note(ledger)
+    ledger.tidy(NOW + MINUTE)
+
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT * FROM unsaid").fetchall() == []
 
 
 def test_of_a_wake_nothing_is_said_before_it_is_known(ledger):

@@ -19,6 +19,7 @@ from mcp_agentbus.wakes.policy import BACKOFF, HOUR, decide, prospects
 NOW = datetime(2026, 5, 18, 10, 0, tzinfo=timezone(timedelta(hours=2)))
 MINUTE = timedelta(minutes=1)
 RULES = Rules("coder", "claude-code", Path("/home/me/shop"), "answer")
+PLAN = replace(RULES, host="cursor", profile="work", permission_mode="plan")
 NIGHT = Hours(time(22), time(7))
 
 
@@ -43,7 +44,7 @@ def _limited(**limits):
     return replace(RULES, limits=Limits(**limits))
 
 
-@pytest.mark.parametrize("rules", [None, RULES, replace(RULES, profile="hold")])
+@pytest.mark.parametrize("rules", [None, RULES, replace(RULES, profile="hold"), PLAN])
 def test_a_live_session_that_can_be_told_is_nudged(rules):
     assert decide(_facts(_task(), rules=rules, session="can_be_told")).means == "nudge"
 
@@ -60,6 +61,7 @@ def test_a_live_session_that_can_be_told_is_nudged(rules):
         (_facts(replace(_task(), unanswered=True)), "unanswered"),
         (_facts(_task(), rules=None), "unknown_host"),
         (_facts(_task(), rules=replace(RULES, profile="hold")), "profile"),
+        (_facts(_task(), rules=PLAN), "mode"),
         (_facts(_task(), session="cannot_be_told"), "deaf_session"),
         (_facts(_task(), session="reads_by_itself"), "worker"),
         (_facts(_task(), rules=_limited(per_hour=0)), "limit_0"),

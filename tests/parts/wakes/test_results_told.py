@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.wakes.facts import Facts, Hold, PastWake, Waiting, Wake
 from mcp_agentbus.wakes.policy import BACKOFF, HOUR, decide
 
@@ -23,7 +23,7 @@ def _past(ago, **fields):
 
 
 def _facts(*waiting, **fields):
-    return Facts(now=NOW, rules=RULES, waiting=waiting, **fields)
+    return Facts(**{"now": NOW, "rules": RULES, "waiting": waiting, **fields})
 
 
 @pytest.mark.parametrize("read", [True, None])
@@ -47,3 +47,9 @@ def test_a_result_of_which_a_wake_led_to_no_read_is_told_again_as_a_task_is():
 def test_a_notice_of_a_result_in_a_live_session_is_given_once_whatever_it_led_to():
     past = (_past(HOUR, led_to_read=False),)
     assert decide(_facts(NOTICE, past=past, session="can_be_told")) == Hold("nothing")
+
+
+def test_a_notice_that_its_user_wants_none_of_is_nobodys_need():
+    rules = replace(RULES, limits=Limits(result_notices_per_hour=0))
+
+    assert decide(_facts(NOTICE, rules=rules, session="can_be_told")) == Hold("nothing")

@@ -3,6 +3,7 @@
 
 import asyncio
 import errno
+import io
 import os
 import resource
 import sys
@@ -27,6 +28,7 @@ from mcp_agentbus.work.program import Program
 from mcp_agentbus.work.result import NotBegun
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
+FULL = Path("/dev/full")
 
 
 @pytest.fixture
@@ -207,6 +209,58 @@ async def test_what_it_reads_needs_no_room_in_tmp(run, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
 
     assert "    all of them" in (await run("cat")).body
+
+
+@pytest.mark.parametrize("refused", [None, errno.EACCES, errno.ENOSYS])
+async def test_and_no_file_in_memory_which_not_every_python_or_kernel_has(
+    run, tmp_path, monkeypatch, refused
+):
+    def refuses(_):
+        raise OSError(refused, os.strerror(refused))
+
+    monkeypatch.setattr(os, "memfd_create", refuses, raising=False)
+    if refused is None:
+        monkeypatch.delattr(os, "memfd_create")
+
+    assert "    all of them" in (await run("cat")).body
+    assert list((tmp_path / "outputs").iterdir()) == []
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has such a device")
+async def test_where_a_full_disk_does_not_take_its_task_it_is_not_begun(run, monkeypatch):
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", lambda buffering=-1, **_: FULL.open("w+b", buffering)
+    )
+
+    with pytest.raises(NotBegun, match=os.strerror(errno.ENOSPC)):
+        await run("cat")
+
+
+async def test_a_task_that_is_written_in_parts_is_read_whole(run, tmp_path, monkeypatch):
+    class Short(io.FileIO):
+        def write(self, content):
+            return super().write(content[:100])
+
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Short(tmp_path / "task", "w+"))
+
+    assert "    all of them" in (await run("cat")).body
+
+
+async def test_where_the_folder_for_what_it_reads_is_anothers_that_is_said(
+    run, tmp_path, monkeypatch
+):
+    def own_folder(folder):
+        raise files.not_mine(folder)
+
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(program, "own_folder", own_folder)
+
+    assert (await run("cat")).summary == (
+        f"The task was not done: its worker's program cannot be run: {tmp_path}/outputs belongs to "
+        "another user."
+    )
 
 
 async def test_with_too_few_descriptors_it_is_not_begun_and_has_not_failed(run, tmp_path):

@@ -2,9 +2,12 @@
 """A worker's TOML file: taken as it stands, or refused with what to write instead."""
 
 import errno
+import json
 import logging
 import math
 import os
+import socket
+import ssl
 
 import pytest
 
@@ -240,3 +243,16 @@ def test_an_error_is_logged_by_its_kind_and_without_what_it_says(tmp_path, loggi
     assert '"error": "OSError", "why": "ENOSPC: No space left on device", "trace"' in text
     assert '"event": "failed", "what": "a handler failed", "error": "ValueError"' in text
     assert words not in text
+
+
+@pytest.mark.parametrize("error", [ssl.SSLError(1, "no"), socket.gaierror(8, "no")])
+def test_of_an_error_with_a_number_that_is_not_the_systems_no_words_of_it_are_logged(
+    tmp_path, logging_again, error
+):
+    log.write(logging.INFO, LogFile(tmp_path / "logs"))
+
+    logging.getLogger("mcp_agentbus.work.job").error("a handler failed", exc_info=error)
+
+    [line] = (tmp_path / "logs/agentbus-worker.log").read_text().splitlines()
+    assert json.loads(line)["error"] == type(error).__name__
+    assert "why" not in json.loads(line)
