@@ -138,7 +138,8 @@ class Tool(Generic[_Args]):
             left_s = min(args.timeout_s, watch_max_s) - waited_s
             args = args.model_copy(update={"timeout_s": max(0.0, left_s)})
         with session.calls.within(call) as this:
-            await note_at_any_call(session, this)
+            reads_on = isinstance(args, ReadInbox) and args.task_id is not None
+            await note_at_any_call(session, this, reads_on=reads_on)
             answer = await self.do(session, args, Caller(progress, this))
         if arguments.get("request_id") is not None and "request_id" not in meant:
             notes.append(_NOT_REPEATABLE)

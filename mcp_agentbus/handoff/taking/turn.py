@@ -30,15 +30,21 @@ async def note_what_arrived(session: Session, call: Call) -> None:
             await arrivals.confirm(session.bus, claims, call)
 
 
-async def note_at_any_call(session: Session, call: Call) -> None:
+async def note_at_any_call(session: Session, call: Call, *, reads_on: bool = False) -> None:
     """Note the same by a call that may want nothing of the inbox, as far as that can be noted now.
 
-    Where answers gave nothing that is to be noted, nobody is asked or waited for.
+    Where answers gave nothing that is to be noted, nobody is asked or waited for. Long words go on
+    to be there for their reader, who may have been shown their beginning; and where it `reads_on`
+    in a task, whose text is counted by what is known of that, held tasks stay as they are.
     """
+    held = () if reads_on else (session.claims, session.entrusted)
     given = any(result.given for result in session.outcomes.taken.values())
-    if given or any(map(arrivals.is_any, (session.claims, session.entrusted))):
+    if given or any(map(arrivals.is_any, held)):
         with suppress(AgentbusError):  # it is given again
-            await note_what_arrived(session, call)
+            async with session.lock:
+                await session.outcomes.confirm(call)
+                for claims in held:
+                    await arrivals.confirm(session.bus, claims, call, long_too=False)
 
 
 class Turn:

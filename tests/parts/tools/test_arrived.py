@@ -2,6 +2,7 @@
 """Whichever tool a session calls next, what it was shown before has arrived."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -69,6 +70,27 @@ async def test_a_word_that_was_shown_is_over_and_who_was_answered_is_at_work(wor
         return (await read_record(world.bus, planner.me.id, coder.me.id, task_id))[0].state
 
     assert [await state(each) for each in (word.task_id, task_id)] == ["completed", "working"]
+
+
+async def test_a_long_word_is_read_to_its_end_and_over_at_the_next_reading(world):
+    planner, coder, task_id = await sent(world, expect="nothing")
+    body = "".join(f"{number:08}" for number in range(1_000))
+    [word] = await send_task(planner, coder.me.id, "By the way", body, expect="nothing")
+    began = (await call(coder, "read_inbox")).text
+    cursor = re.search(rf"read_inbox\(task_id='{word.task_id}', cursor='(\d+)'", began)[1]
+
+    read = [await call(coder, "read_inbox", task_id=word.task_id, cursor=cursor) for _ in range(2)]
+    await call(coder, "list_agents")
+    read.append(await call(coder, "read_inbox", task_id=word.task_id, cursor=cursor))
+
+    async def states():
+        places = [(planner.me.id, coder.me.id, each) for each in (task_id, word.task_id)]
+        return [(await read_record(world.bus, *place))[0].state for place in places]
+
+    assert ["00000999" in each.text for each in read] == [True] * 3
+    assert await states() == ["completed", "claimed"]
+    await call(coder, "read_inbox")
+    assert await states() == ["completed", "completed"]
 
 
 async def test_what_gave_nothing_before_waits_for_nobody(world):
