@@ -150,6 +150,8 @@ async def _publish(
     )
     again = wanted.asks_again(claim.record)
     if replies and not (given or again):
+        if task.id not in session.claims:
+            entrusted.note(session, claim.record)  # so that the next reading shows it
         raise questions.unread(task.id)
     at = await now_about(session.bus, task.expires_at)
     overdue = at >= task.expires_at

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a reply whose worker says something before it was shown it: nothing is lost."""
 
+import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.publishing import entrusted
 from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -156,6 +159,27 @@ async def test_what_a_shell_holds_is_not_gone_on_with_past_a_reply(world):
     await publish_result(planner, receipt.task_id, "answered", body="main")
 
     assert (await publish_result(coder, receipt.task_id, "needs_input", **ASKS)).is_replied
+    with pytest.raises(Refused, match="was not shown"):
+        await publish_result(coder, receipt.task_id, "working")
+    assert await _answers(coder) == ["main"]
+    assert (await publish_result(coder, receipt.task_id, "working")).state == "working"
+
+
+@pytest.mark.parametrize("left", [0, 21], ids=["nothing", "more than is shown"])
+async def test_whoever_is_refused_for_what_its_shell_was_told_reads_that_next(world, left):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
+    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as shells:
+        await read_inbox(shells)
+        await publish_result(shells, receipt.task_id, "needs_input", **ASKS)
+        record = shells.claims[receipt.task_id].record
+    await publish_result(planner, receipt.task_id, "answered", body="main")
+    for number, task_id in enumerate([receipt.task_id, *(f"a{each}" for each in range(20))][:left]):
+        entrusted.note(coder, record.model_copy(update={"task_id": task_id}))
+        folder = world.bus.settings.state_dir / "entrusted" / coder.me.id
+        sign = folder / f"{record.owner}.{record.inbox}.{task_id}"
+        os.utime(sign, (0, time.time() - 60 + number))
+
     with pytest.raises(Refused, match="was not shown"):
         await publish_result(coder, receipt.task_id, "working")
     assert await _answers(coder) == ["main"]
