@@ -288,10 +288,12 @@ async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
         await bus.send(subjects.back_subject(sent.inbox), b"", {})
     if isinstance(outcome, Sent):
         return Published(task_id, record.state, unchanged=True, is_answer=True)
-    then, _ = await read_record(bus, me, sent.inbox, task_id)
-    step = question_of(then) if then else None
-    missed = step is None or step.at != answer.question
-    return Published(task_id, then.state if then else record.state, is_answer=True, missed=missed)
+    with suppress(AgentbusError):  # it is stored, whatever its worker did meanwhile
+        then, _ = await read_record(bus, me, sent.inbox, task_id)
+        step = question_of(then) if then else None
+        missed, record = step is None or step.at != answer.question, then or record
+        return Published(task_id, record.state, is_answer=True, missed=missed)
+    return Published(task_id, record.state, is_answer=True)
 
 
 async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revision: int) -> None:

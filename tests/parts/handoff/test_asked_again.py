@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.errors import Refused
-from mcp_agentbus.handoff import shell
+from mcp_agentbus.errors import BusUnreachable, Refused
+from mcp_agentbus.handoff import results, shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.publishing import entrusted
 from mcp_agentbus.handoff.publishing.published import Published
@@ -197,6 +197,23 @@ async def test_a_worker_is_told_of_a_reply_that_came_as_it_went_on(world, meanwh
 
     assert told == Published(task_id, "working", missed=True)
     assert "Call task_life with this task_id" in told.note
+
+
+async def test_an_answer_that_is_stored_is_said_to_be_whatever_follows(
+    world, meanwhile, monkeypatch
+):
+    planner, _, task_id = await _asking(world)
+
+    async def goes():
+        async def away(*_):
+            raise BusUnreachable
+
+        monkeypatch.setattr(results, "read_record", away)
+
+    meanwhile("sent", goes)
+    told = await publish_result(planner, task_id, "answered", body="main")
+
+    assert told == Published(task_id, "needs_input", is_answer=True)
 
 
 async def test_a_sender_is_told_that_its_worker_went_on_as_it_answered(world, meanwhile):
