@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from mcp_agentbus.bus import budget
+from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store.records import read_record, read_sent
@@ -99,3 +101,51 @@ async def test_what_gave_nothing_before_waits_for_nobody(world):
 
     async with planner.lock, asyncio.timeout(5):
         await call(planner, "list_agents")
+
+
+@pytest.fixture
+async def shown(world):
+    """Return a session that was shown a result, and what is noted of that by now."""
+    planner, coder, task_id = await sent(world)
+    await publish_result(coder, task_id, "completed")
+    await call(planner, "read_inbox")
+
+    async def is_seen():
+        kept, _ = await read_sent(world.bus, planner.me.id, coder.me.id, task_id)
+        return kept.seen_at is not None
+
+    return planner, is_seen
+
+
+@pytest.mark.parametrize("hinders", ["another call", "an outage"])
+async def test_what_cannot_be_noted_now_is_noted_later_and_waited_for_by_nobody(
+    shown, hinders, monkeypatch
+):
+    planner, is_seen = shown
+    with monkeypatch.context() as away:
+        if hinders == "an outage":
+            away.setattr(type(planner.bus), "is_connected", False)
+            await call(planner, "list_agents")
+        else:
+            async with planner.lock, asyncio.timeout(5):
+                await call(planner, "list_agents")
+    before = await is_seen()
+    await call(planner, "list_agents")
+
+    assert (before, await is_seen()) == (False, True)
+
+
+async def test_what_is_noted_costs_the_call_nothing_of_its_time(shown, monkeypatch):
+    planner, _ = shown
+    left = []
+
+    async def in_vain(_):
+        left.append(budget.current().left_s)
+        budget.current().failed = BusUnreachable()
+        raise BusUnreachable
+
+    monkeypatch.setattr(planner.outcomes, "confirm", in_vain)
+    with budget.call() as own:
+        await call(planner, "list_agents")
+
+    assert (len(left), max(left) <= 0.5, own.failed) == (1, True, None)
