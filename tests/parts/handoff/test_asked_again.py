@@ -21,6 +21,8 @@ from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import step
+from mcp_agentbus.tools.catalog import look
+from mcp_agentbus.tools.inputs import ReadInbox
 
 ASKS = {"summary": "Which branch?"}
 
@@ -184,6 +186,62 @@ async def test_whoever_is_refused_for_what_its_shell_was_told_reads_that_next(wo
         await publish_result(coder, receipt.task_id, "working")
     assert await _answers(coder) == ["main"]
     assert (await publish_result(coder, receipt.task_id, "working")).state == "working"
+
+
+async def _left_to_the_shell(world):
+    """Return a session and the id of a task that its shell has asked about, and was answered."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
+    async with Session(world.bus, coder.me) as first:
+        await publish_result(first, receipt.task_id, "needs_input", **ASKS)
+    await publish_result(planner, receipt.task_id, "answered", body="main")
+    return coder, receipt.task_id
+
+
+async def test_what_a_killed_server_has_shown_the_next_one_goes_on_from_and_says_so(world):
+    killed, task_id = await _left_to_the_shell(world)
+    assert await _answers(killed) == ["main"]
+
+    async with Session(world.bus, killed.me) as then:
+        assert (await publish_result(then, task_id, "needs_input", **ASKS)).is_replied
+        told = await publish_result(then, task_id, "working")
+
+    assert told == Published(task_id, "working", passed=True)
+    assert "Call task_life with this task_id if you have not seen it" in told.note
+
+
+async def test_a_reply_that_no_reading_can_show_is_refused_for_once(world, monkeypatch):
+    coder, task_id = await _left_to_the_shell(world)
+    monkeypatch.setattr(entrusted, "note", lambda *_: None)
+
+    with pytest.raises(Refused, match="was not shown"):
+        await publish_result(coder, task_id, "working")
+
+    assert (await publish_result(coder, task_id, "working")).passed
+
+
+async def _looks_up(session, task_id):
+    await look(session, ReadInbox(task_id=task_id), session.calls.begin())
+
+
+async def test_who_has_looked_up_a_task_goes_on_from_its_reply_unless_it_reads_that_first(world):
+    for reads in (True, False):
+        planner, coder, task_id = await _asking(world)
+        await publish_result(planner, task_id, "answered", body="main")
+        await _looks_up(coder, task_id)
+
+        assert not reads or await _answers(coder) == ["main"]
+        assert (await publish_result(coder, task_id, "working")).passed is not reads
+
+
+async def test_what_the_shell_was_told_is_looked_up_by_one_server_and_gone_on_from_by_another(
+    world,
+):
+    coder, task_id = await _left_to_the_shell(world)
+    await _looks_up(coder, task_id)
+
+    async with Session(world.bus, coder.me) as then:
+        assert (await publish_result(then, task_id, "working")).passed
 
 
 async def test_a_worker_is_told_of_a_reply_that_came_as_it_went_on(world, meanwhile):
