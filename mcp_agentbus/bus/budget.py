@@ -32,10 +32,11 @@ _T = TypeVar("_T")
 
 
 class Budget:
-    """The time that is left to a call."""
+    """The time that is left to a call, which has `within_s` in all."""
 
-    def __init__(self) -> None:
-        self._until = time.monotonic() + CALL_S
+    def __init__(self, within_s: float | None = None) -> None:
+        self._within_s = CALL_S if within_s is None else within_s
+        self._until = time.monotonic() + self._within_s
         #: What was asked in vain until the time was over has failed with this; what is asked
         #: afterwards fails with it at once.
         self.failed: BusUnreachable | None = None
@@ -52,11 +53,12 @@ class Budget:
 
     def answered(self) -> None:
         """Note that the server has answered."""
-        self._until = max(self._until, time.monotonic() + _ANSWERS_WITHIN_S)
+        more_s = min(_ANSWERS_WITHIN_S, self._within_s)
+        self._until = max(self._until, time.monotonic() + more_s)
 
     def renew(self) -> None:
         """Begin anew, after a wait that had nothing to do with the server."""
-        self._until = time.monotonic() + CALL_S
+        self._until = time.monotonic() + self._within_s
         self.failed = None
 
 
@@ -86,9 +88,12 @@ def call() -> Generator[Budget]:
 
 
 @contextmanager
-def apart() -> Generator[None]:
-    """Have what is asked within share a budget of its own: it mends what the call waits for."""
-    budget = Budget()
+def apart(within_s: float | None = None) -> Generator[None]:
+    """Have what is asked within share a budget of its own; None: as large as that of a call.
+
+    It mends what the call waits for, or is no part of what was called.
+    """
+    budget = Budget(within_s)
     token = _BUDGET.set(budget)
     try:
         yield

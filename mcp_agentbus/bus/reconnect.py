@@ -356,6 +356,11 @@ class Reconnecting:
                 raise BusUnreachable(self._refused.message, hint=self._refused.hint) from None
             raise BusUnreachable(_LATE, hint=said.silent(self._whose).hint) from None
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection; whoever asks opens none."""
+        return self._lasting() is not None
+
     def _lasting(self) -> Link | None:
         """Return the connection if it works, and what is said there is kept."""
         return self._link if self._link and self._link.alive and self._ground.holds else None

@@ -170,6 +170,11 @@ class Answered:
         """Whether an answer of a call has had it, and nothing says that it was lost."""
         return self.given is not None and not self.given.is_lost
 
+    @property
+    def given_mark(self) -> str:
+        """Its mark if it is given; else empty."""
+        return self.mark if self.is_given else ""
+
 
 def is_over() -> Refused:
     """Return the error of a session that has a successor."""

@@ -332,24 +332,22 @@ class Claims(Mapping[str, Claim]):
         return Claim(task, delivery, record, revision, found=True)
 
     async def take_over(
-        self, references: Iterable[Mapping[str, Any]], given_up: Call | None = None
+        self, references: Iterable[Mapping[str, Any]], given_up: Call, *, has_tasks: bool = False
     ) -> None:
-        """Hold again what an earlier process of the session held; `given_up` if that gave it.
-
-        What was ended, given back or taken by another session meanwhile is left out, and so is
-        what is no reference.
+        """Hold again what an earlier process held that is held still, and gave by `given_up`.
 
         Raises:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`; call it again.
         """
         for reference in references:
             with suppress(ValueError, LookupError, TypeError):
-                claim = await self._still_held(delivery_of(reference))
-                if claim:
+                if claim := await self._still_held(delivery_of(reference)):
                     self.hold(replace(claim, found=True))
                     if given_at := reference.get("given_at"):
                         at = datetime.fromisoformat(given_at)
-                        self._given[claim.task.id] = Given(at, given_up)
+                        self._given[claim.task.id] = Given(at, None if has_tasks else given_up)
+                    if mark := reference.get("replies"):
+                        self.answers[claim.task.id] = Answered(mark, Given(text.now(), given_up))
 
     async def _still_held(self, delivery: Delivery) -> Claim | None:
         task = await read_back.behind(self._bus, delivery)
@@ -377,9 +375,11 @@ class Claims(Mapping[str, Claim]):
 
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
-        given = (self.given(task_id) for task_id in self._held)
-        each = zip(self._held.values(), given, strict=True)
-        return [reference_of(claim.delivery, by.at if by else None) for claim, by in each]
+        return [
+            reference_of(claim.delivery, by.at if by else None, told.given_mark if told else "")
+            for task_id, claim in self._held.items()
+            for by, told in [(self.given(task_id), self.answers.get(task_id))]
+        ]
 
 
 def _is_still(claim: Claim, standing: Record) -> bool:

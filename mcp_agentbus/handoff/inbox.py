@@ -192,7 +192,9 @@ async def _given(session: Session, call: Call, look: _Look) -> Inbox:
     """Take what a look finds, and count it as given."""
     await session.can_read()  # since its call began its user may have given it a role
     async with Turn(session, call) as turn:
-        return turn.give(await turn.take(look()))
+        inbox = turn.give(await turn.take(look()))
+        entrusted.note_given(session, call)
+        return inbox
 
 
 def _check_limit(limit: int | None) -> None:

@@ -137,9 +137,10 @@ async def _publish(
     task, state_dir = claim.task, session.bus.settings.state_dir
     decision = decisions.kept(state_dir, claim.record)
     reason = decisions.reason_after(claim.record, state, decision)
-    claims = session.claims if task.id in session.claims else session.entrusted
-    asked = questions.replied(session.bus, claims, claim) if state in HELD else None
-    replies, given = await asked if asked else (Replies(), None)
+    replies, given = Replies(), None
+    if state in HELD:
+        replies, given = await entrusted.replied(session, claim)
+    is_doubtful = given is not None and given.is_doubtful(None)
     wanted = Step(
         state,
         session.me.id,
@@ -147,11 +148,11 @@ async def _publish(
         session=claim.record.session,
         deadline=task.expires_at,
         changes={**changes, "reason": reason},
-        anew=given is not None and not given.is_doubtful(None),
+        anew=given is not None and not is_doubtful,
     )
     again = wanted.asks_again(claim.record)
     if replies and not (given or again):
-        raise questions.unread(task.id)
+        raise entrusted.unread(session, claim, replies)
     at = await now_about(session.bus, task.expires_at)
     overdue = at >= task.expires_at
     outcome: Written[Record] | Same | Lost = await update(
@@ -174,7 +175,8 @@ async def _publish(
         return await _end(session, claim, outcome.value)
     is_long = len(said_with(changes)) > NOTE_MAX_CHARS
     await _go_on(session, claim.written(outcome.value, outcome.revision))
-    return Published(task.id, state, unkept=is_long, missed=missed, overdue=overdue)
+    passed = is_doubtful and not missed
+    return Published(task.id, state, unkept=is_long, missed=missed, passed=passed, overdue=overdue)
 
 
 async def _found(session: Session, claim: Claim, record: Record) -> None:
@@ -288,10 +290,12 @@ async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
         await bus.send(subjects.back_subject(sent.inbox), b"", {})
     if isinstance(outcome, Sent):
         return Published(task_id, record.state, unchanged=True, is_answer=True)
-    then, _ = await read_record(bus, me, sent.inbox, task_id)
-    step = question_of(then) if then else None
-    missed = step is None or step.at != answer.question
-    return Published(task_id, then.state if then else record.state, is_answer=True, missed=missed)
+    with suppress(AgentbusError):  # it is stored, whatever its worker did meanwhile
+        then, _ = await read_record(bus, me, sent.inbox, task_id)
+        step = question_of(then) if then else None
+        missed, record = step is None or step.at != answer.question, then or record
+        return Published(task_id, record.state, is_answer=True, missed=missed)
+    return Published(task_id, record.state, is_answer=True)
 
 
 async def _note_as_seen(session: Session, sent: Sent, sent_revision: int, revision: int) -> None:

@@ -285,7 +285,8 @@ class Session:
     async def take_over(self, references: Iterable[Mapping[str, Any]]) -> None:
         """Hold again what an earlier process of this session held, see `Claims.take_over`."""
         await self.called()
-        await self.claims.take_over(references)
+        given_up = self.calls.given_up()  # its client goes on, and has what tasks it was given
+        await self.claims.take_over(references, given_up, has_tasks=True)
 
     async def _succeed(self) -> None:
         """Go on with all that earlier sessions have which the same host has left for this one.

@@ -27,6 +27,7 @@ from mcp_agentbus.handoff import agents, inbox, results, send
 from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.looking import task_ids
 from mcp_agentbus.handoff.lookup import Life
+from mcp_agentbus.handoff.publishing import entrusted
 from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import only
@@ -138,7 +139,8 @@ class Tool(Generic[_Args]):
             left_s = min(args.timeout_s, watch_max_s) - waited_s
             args = args.model_copy(update={"timeout_s": max(0.0, left_s)})
         with session.calls.within(call) as this:
-            await note_at_any_call(session, this)
+            reads_on = isinstance(args, ReadInbox) and args.task_id is not None
+            await note_at_any_call(session, this, reads_on=reads_on)
             answer = await self.do(session, args, Caller(progress, this))
         if arguments.get("request_id") is not None and "request_id" not in meant:
             notes.append(_NOT_REPEATABLE)
@@ -164,7 +166,10 @@ async def look(session: Session, args: ReadInbox, call: Call | None = None) -> I
     """
     if args.task_id is not None:
         task_id = only.meant(session, args.task_id) if session.only else args.task_id
-        return await task_life(session, task_id)
+        life = await task_life(session, task_id)
+        if call and life.question and life.sent:
+            await entrusted.looked_up(session, life.record)
+        return life
     return await inbox.read_inbox(
         session,
         limit=args.limit,

@@ -61,7 +61,8 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
         )
     for artifact in artifacts:
         text.check_size(artifact, "artifact", ARTIFACT_MAX_CHARS * 4)
-    said = {**details, "artifacts": artifacts}
+    body = text.check_size(details.get("body", ""), "body", RESULT_MAX_BYTES)
+    said = {"summary": summary, "body": body, "artifacts": artifacts}
     if status in ASKING and not in_one(said).strip():
         raise BadInput(
             "The question is empty. Nothing was stored.", hint="Say it in the summary or the body."
@@ -71,7 +72,7 @@ def checked(status: Status, details: Details) -> dict[str, Any]:
         text.check_number(progress, "progress", 0, 100, hint="Give percent done, 0 to 100.")
     return {
         "summary": text.check_size(summary, "summary", SUMMARY_MAX_CHARS * 4),
-        "body": text.check_size(details.get("body", ""), "body", RESULT_MAX_BYTES),
+        "body": body,
         "artifacts": artifacts,
         "progress": progress,
     }

@@ -7,8 +7,9 @@
 
 No process of a shell's session is there to be told of a reply. So whoever of the agent reads on
 this machine is shown these tasks as lines, and what was said to their questions until that has
-arrived. None of it is claimed: it stays with the shell's session. An empty file a task, in a folder
-of this user's own, is the sign that there is one: without a sign nothing is asked.
+arrived. None of it is claimed: it stays with the shell's session. A file a task, in a folder of
+this user's own, is the sign that there is one: without a sign nothing is asked. In it stands which
+replies an answer has given: whoever goes on from them may be another process than was given them.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus.replies import untaken
-from mcp_agentbus.core import ids
+from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.files import forget_older, own_folder
-from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.call import Call
+from mcp_agentbus.core.files import forget_older, own_folder, read_whole, write_whole
+from mcp_agentbus.errors import AgentbusError, Refused
+from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.publishing import questions
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.handoff.taking.answer import Inbox, Item
+from mcp_agentbus.store.asked.replies import Replies, to_question
 from mcp_agentbus.store.reading import read_back
 from mcp_agentbus.store.reading.clock import now_about
 from mcp_agentbus.store.records import read_record, read_sent
@@ -47,14 +49,77 @@ _MORE: Final = (
 
 def note(session: Session, record: Record) -> None:
     """Note that a session has left a task to its agent's shell."""
-    place = record.owner, record.inbox, record.task_id
-    if not _is_place(place):  # those who write plain NATS choose names, and never a path
+    if sign := _sign(session, record):
+        with suppress(OSError, AgentbusError):  # then it is shown to whoever asks for it by its id
+            own_folder(sign.parent)
+            forget_older(sign.parent, "*", EXPIRES_MAX_S, record.updated_at.timestamp())
+            sign.touch(mode=0o600)
+
+
+def _mark(session: Session, record: Record, mark: str) -> None:
+    """Note by their mark which replies an answer has given."""
+    if sign := _sign(session, record):
+        with suppress(OSError, AgentbusError):  # then they are given again before it is gone on
+            own_folder(sign.parent)
+            write_whole(sign, mark.encode(), durable=False)
+
+
+def _given_before(session: Session, record: Record, mark: str) -> Given | None:
+    """Return that an answer has given these replies, which may not have arrived."""
+    if sign := _sign(session, record):
+        with suppress(OSError):
+            if read_whole(sign) == mark.encode():
+                return _doubtful(session)
+    return None
+
+
+def note_given(session: Session, call: Call) -> None:
+    """Note which replies the answer to a call gives, for whoever goes on from them."""
+    for task_id, told in session.entrusted.answers.items():
+        claim = session.entrusted.get(task_id)
+        if claim and told.given and told.given.call is call:
+            _mark(session, claim.record, told.mark)
+
+
+async def looked_up(session: Session, record: Record) -> None:
+    """Note that its reader is shown a task's life, where replies stand, perhaps further behind."""
+    is_held = record.task_id in session.claims
+    shell = session_id(session.me.id, session.bus.settings.state_dir)
+    if not is_held and (record.session != shell or record.inbox not in session.inboxes):
         return
-    folder = _folder(session)
-    with suppress(OSError, AgentbusError):  # then it is shown to whoever asks for it by its id
-        own_folder(folder)
-        forget_older(folder, "*", EXPIRES_MAX_S, record.updated_at.timestamp())
-        (folder / ".".join(place)).touch(mode=0o600)
+    claims = session.claims if is_held else session.entrusted
+    with suppress(AgentbusError):  # then it is given again
+        replies = await to_question(session.bus, record)
+        told = claims.answers.get(record.task_id)
+        is_known = told is not None and told.is_given and told.mark == replies.mark
+        if replies and not is_known:
+            claims.answers[record.task_id] = Answered(replies.mark, _doubtful(session))
+            if not is_held:
+                _mark(session, record, replies.mark)
+
+
+async def replied(session: Session, claim: Claim) -> tuple[Replies, Given | None]:
+    """Return what was said to a task's question, and that its reader was given all of that.
+
+    Raises: as `questions.with_answers`.
+    """
+    is_held = claim.task.id in session.claims
+    claims = session.claims if is_held else session.entrusted
+    replies, given = await questions.replied(session.bus, claims, claim)
+    if replies and not (is_held or given):
+        given = _given_before(session, claim.record, replies.mark)
+    return replies, given
+
+
+def unread(session: Session, claim: Claim, replies: Replies) -> Refused:
+    """Return the error of a step past replies that no answer has given its worker.
+
+    Of what the shell has, the next reading shows them; and should it not, nobody is refused twice.
+    """
+    if claim.task.id not in session.claims:
+        note(session, claim.record)
+        session.entrusted.answers[claim.task.id] = Answered(replies.mark, _doubtful(session))
+    return questions.unread(claim.task.id)
 
 
 async def with_answers(
@@ -161,6 +226,18 @@ def _is_place(place: tuple[str, ...]) -> bool:
     return len(place) == len(rules) and all(
         keeps(part) for keeps, part in zip(rules, place, strict=True)
     )
+
+
+def _doubtful(session: Session) -> Given:
+    """Return that something was given, which may not have arrived."""
+    return Given(text.now(), session.calls.given_up())
+
+
+def _sign(session: Session, record: Record) -> Path | None:
+    """Return where the sign of a task is; None: it has a name of which no path is made."""
+    place = record.owner, record.inbox, record.task_id
+    # Those who write plain NATS choose names, and never a path.
+    return _folder(session) / ".".join(place) if _is_place(place) else None
 
 
 def _folder(session: Session) -> Path:

@@ -24,6 +24,9 @@ _MISSED: Final = (
     "What was asked before has a reply, which came in the same moment. Call task_life with this "
     "task_id to see it."
 )
+_PASSED: Final = (
+    "What was asked before has a reply. Call task_life with this task_id if you have not seen it."
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Published:
     is_replied: bool = False
     #: A question's reply came in the moment in which its worker went on from that.
     missed: bool = False
+    #: A question's reply was given by an answer that may not have arrived.
+    passed: bool = False
     #: It is a word: there is nothing to be answered, and nothing was stored.
     is_word: bool = False
     #: What was said stands nowhere, or but for its beginning: with a release at once, with a step
@@ -59,7 +64,8 @@ class Published:
         if self.is_answer and not self.unchanged:
             return _OVERTAKEN if self.missed else _ANSWERED
         if self.state in HELD and not self.is_answer:
-            of_reply = (_REPLIED if self.is_replied else "", _MISSED if self.missed else "")
+            passed = _MISSED if self.missed else _PASSED if self.passed else ""
+            of_reply = (_REPLIED if self.is_replied else "", passed)
             who = "" if self.is_replied else self._who_decides
             late = _OVERDUE if self.overdue else ""
             return " ".join(filter(None, (self._again, *of_reply, late, who, self._first)))

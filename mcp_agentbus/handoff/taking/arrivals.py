@@ -24,7 +24,7 @@ from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.store.records import Written, record_key, update, write_record
 from mcp_agentbus.store.steps import Write, step
-from mcp_agentbus.store.task import Record
+from mcp_agentbus.store.task import REQUEST_MAX_CHARS, Record
 from mcp_agentbus.store.upkeep import removal
 
 #: What `publish_result` says of a word.
@@ -41,12 +41,15 @@ def is_any(claims: Claims) -> bool:
     return bool(claims.answers) or any(words)
 
 
-async def confirm(bus: Bus, claims: Claims, by: Call | None = None) -> None:
+async def confirm(
+    bus: Bus, claims: Claims, by: Call | None = None, *, long_too: bool = True
+) -> None:
     """Note what has arrived as `by` tells; if that is None, all that was given.
 
-    What cannot be noted is given again.
+    What cannot be noted is given again. With the end of a word goes all but the beginning of its
+    text, of which its reader may have been shown no more: long ones are ended if `long_too`.
     """
-    await _words(bus, claims, by)
+    await _words(bus, claims, by, long_too=long_too)
     await _answers(bus, claims, by)
 
 
@@ -66,13 +69,14 @@ async def word_is_over(bus: Bus, claims: Claims, task_id: str) -> bool:
     return claim is not None and await _is_over(bus, claims, claim)
 
 
-async def _words(bus: Bus, claims: Claims, by: Call | None) -> None:
+async def _words(bus: Bus, claims: Claims, by: Call | None, *, long_too: bool) -> None:
     """End the held words whose reader has them."""
     shown = [
         claim
         for claim in list(claims.values())
         if claim.task.expect == "nothing" and (given := claims.given(claim.task.id))
         if by is None or given.has_arrived(by)
+        if long_too or len(claim.task.body) <= REQUEST_MAX_CHARS
     ]
     await together(*(_end(bus, claims, claim) for claim in shown))
 

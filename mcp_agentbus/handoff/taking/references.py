@@ -33,11 +33,18 @@ _CURSORS: Final = {
 }
 
 
-def reference_of(delivery: Delivery, given_at: datetime | None = None) -> dict[str, Any]:
-    """Return what a claim can be found by again, as JSON has it, and whether its reader has it."""
+def reference_of(
+    delivery: Delivery, given_at: datetime | None = None, replies: str = ""
+) -> dict[str, Any]:
+    """Return what a claim can be found by again, as JSON has it, and whether its reader has it.
+
+    With the mark of the `replies` to its question that an answer has given.
+    """
     fields = {**asdict(delivery), "data": "", "headers": {}}
     reference = {**fields, "stored_at": delivery.stored_at.isoformat()}
-    return {**reference, "given_at": given_at.isoformat()} if given_at else reference
+    if given_at:
+        reference["given_at"] = given_at.isoformat()
+    return {**reference, "replies": replies} if replies else reference
 
 
 def delivery_of(reference: Mapping[str, Any]) -> Delivery:

@@ -12,14 +12,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from mcp_agentbus.bus.budget import apart
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call, is_over
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.handoff.taking.answer import Inbox
+
+# What is asked for that at a call of whatever tool, which is to have its own time for itself.
+_NOTED_WITHIN_S: Final = 0.5
 
 
 async def note_what_arrived(session: Session, call: Call) -> None:
@@ -30,15 +34,24 @@ async def note_what_arrived(session: Session, call: Call) -> None:
             await arrivals.confirm(session.bus, claims, call)
 
 
-async def note_at_any_call(session: Session, call: Call) -> None:
+async def note_at_any_call(session: Session, call: Call, *, reads_on: bool = False) -> None:
     """Note the same by a call that may want nothing of the inbox, as far as that can be noted now.
 
-    Where answers gave nothing that is to be noted, nobody is asked or waited for.
+    Where answers gave nothing that is to be noted, nobody is asked; and for no other call is waited
+    then, nor for a bus that is away: it is given again. Long words go on to be there for their
+    reader, who may have been shown their beginning; and where it `reads_on` in a task, whose text
+    is counted by what is known of that, held tasks stay as they are.
     """
+    held = () if reads_on else (session.claims, session.entrusted)
     given = any(result.given for result in session.outcomes.taken.values())
-    if given or any(map(arrivals.is_any, (session.claims, session.entrusted))):
-        with suppress(AgentbusError):  # it is given again
-            await note_what_arrived(session, call)
+    is_any = given or any(map(arrivals.is_any, held))
+    if not is_any or session.lock.locked() or not session.bus.is_connected:
+        return
+    with suppress(AgentbusError), apart(_NOTED_WITHIN_S):
+        async with session.lock:
+            await session.outcomes.confirm(call)
+            for claims in held:
+                await arrivals.confirm(session.bus, claims, call, long_too=False)
 
 
 class Turn:

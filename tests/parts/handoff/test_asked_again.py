@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a reply whose worker says something before it was shown it: nothing is lost."""
 
+import os
+import time
 from dataclasses import replace
 
 import pytest
 
 from mcp_agentbus.core.text import now
-from mcp_agentbus.errors import Refused
-from mcp_agentbus.handoff import shell
+from mcp_agentbus.errors import BusUnreachable, Refused
+from mcp_agentbus.handoff import results, shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.publishing import entrusted
 from mcp_agentbus.handoff.publishing.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -18,6 +21,8 @@ from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.store.steps import step
+from mcp_agentbus.tools.catalog import look
+from mcp_agentbus.tools.inputs import ReadInbox
 
 ASKS = {"summary": "Which branch?"}
 
@@ -162,6 +167,83 @@ async def test_what_a_shell_holds_is_not_gone_on_with_past_a_reply(world):
     assert (await publish_result(coder, receipt.task_id, "working")).state == "working"
 
 
+@pytest.mark.parametrize("left", [0, 21], ids=["nothing", "more than is shown"])
+async def test_whoever_is_refused_for_what_its_shell_was_told_reads_that_next(world, left):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
+    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as shells:
+        await read_inbox(shells)
+        await publish_result(shells, receipt.task_id, "needs_input", **ASKS)
+        record = shells.claims[receipt.task_id].record
+    await publish_result(planner, receipt.task_id, "answered", body="main")
+    for number, task_id in enumerate([receipt.task_id, *(f"a{each}" for each in range(20))][:left]):
+        entrusted.note(coder, record.model_copy(update={"task_id": task_id}))
+        folder = world.bus.settings.state_dir / "entrusted" / coder.me.id
+        sign = folder / f"{record.owner}.{record.inbox}.{task_id}"
+        os.utime(sign, (0, time.time() - 60 + number))
+
+    with pytest.raises(Refused, match="was not shown"):
+        await publish_result(coder, receipt.task_id, "working")
+    assert await _answers(coder) == ["main"]
+    assert (await publish_result(coder, receipt.task_id, "working")).state == "working"
+
+
+async def _left_to_the_shell(world):
+    """Return a session and the id of a task that its shell has asked about, and was answered."""
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
+    async with Session(world.bus, coder.me) as first:
+        await publish_result(first, receipt.task_id, "needs_input", **ASKS)
+    await publish_result(planner, receipt.task_id, "answered", body="main")
+    return coder, receipt.task_id
+
+
+async def test_what_a_killed_server_has_shown_the_next_one_goes_on_from_and_says_so(world):
+    killed, task_id = await _left_to_the_shell(world)
+    assert await _answers(killed) == ["main"]
+
+    async with Session(world.bus, killed.me) as then:
+        assert (await publish_result(then, task_id, "needs_input", **ASKS)).is_replied
+        told = await publish_result(then, task_id, "working")
+
+    assert told == Published(task_id, "working", passed=True)
+    assert "Call task_life with this task_id if you have not seen it" in told.note
+
+
+async def test_a_reply_that_no_reading_can_show_is_refused_for_once(world, monkeypatch):
+    coder, task_id = await _left_to_the_shell(world)
+    monkeypatch.setattr(entrusted, "note", lambda *_: None)
+
+    with pytest.raises(Refused, match="was not shown"):
+        await publish_result(coder, task_id, "working")
+
+    assert (await publish_result(coder, task_id, "working")).passed
+
+
+async def _looks_up(session, task_id):
+    await look(session, ReadInbox(task_id=task_id), session.calls.begin())
+
+
+async def test_who_has_looked_up_a_task_goes_on_from_its_reply_unless_it_reads_that_first(world):
+    for reads in (True, False):
+        planner, coder, task_id = await _asking(world)
+        await publish_result(planner, task_id, "answered", body="main")
+        await _looks_up(coder, task_id)
+
+        assert not reads or await _answers(coder) == ["main"]
+        assert (await publish_result(coder, task_id, "working")).passed is not reads
+
+
+async def test_what_the_shell_was_told_is_looked_up_by_one_server_and_gone_on_from_by_another(
+    world,
+):
+    coder, task_id = await _left_to_the_shell(world)
+    await _looks_up(coder, task_id)
+
+    async with Session(world.bus, coder.me) as then:
+        assert (await publish_result(then, task_id, "working")).passed
+
+
 async def test_a_worker_is_told_of_a_reply_that_came_as_it_went_on(world, meanwhile):
     planner, coder, task_id = await _asking(world)
 
@@ -173,6 +255,23 @@ async def test_a_worker_is_told_of_a_reply_that_came_as_it_went_on(world, meanwh
 
     assert told == Published(task_id, "working", missed=True)
     assert "Call task_life with this task_id" in told.note
+
+
+async def test_an_answer_that_is_stored_is_said_to_be_whatever_follows(
+    world, meanwhile, monkeypatch
+):
+    planner, _, task_id = await _asking(world)
+
+    async def goes():
+        async def away(*_):
+            raise BusUnreachable
+
+        monkeypatch.setattr(results, "read_record", away)
+
+    meanwhile("sent", goes)
+    told = await publish_result(planner, task_id, "answered", body="main")
+
+    assert told == Published(task_id, "needs_input", is_answer=True)
 
 
 async def test_a_sender_is_told_that_its_worker_went_on_as_it_answered(world, meanwhile):

@@ -16,6 +16,12 @@ def test_what_utf_8_cannot_hold_is_refused_wherever_it_stands(what, said):
         checked("completed", {field: said})
 
 
+@pytest.mark.parametrize("field", ["summary", "body"])
+def test_a_question_that_is_no_text_is_refused_as_such(field):
+    with pytest.raises(BadInput, match=f"The {field} is of type bytes"):
+        checked("needs_input", {field: b"Which branch?"})
+
+
 def test_what_is_said_is_kept_as_it_was_said():
     said = {"summary": "214", "body": "All", "artifacts": ["a.md"], "progress": 40}
 

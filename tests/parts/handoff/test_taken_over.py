@@ -42,3 +42,22 @@ async def test_what_a_shells_command_claimed_the_next_one_holds_and_waits_for_as
 
     assert held == [sent.task_id]
     assert [(item.task.id, item.new) for item in items] == [(sent.task_id, False)]
+
+
+async def test_a_reply_that_it_was_given_it_goes_on_from_or_is_shown_again(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    sent = [(await send_task(planner, coder.me.id, name, "x"))[0].task_id for name in "ab"]
+    await read_inbox(coder)
+    for task_id in sent:
+        await publish_result(coder, task_id, "needs_input", summary="Which branch?")
+        await publish_result(planner, task_id, "answered", body="main")
+    await read_inbox(coder)
+
+    async with Session(world.bus, coder.me, id=coder.id) as again:
+        await again.take_over(coder.claims.references())
+        went_on = await publish_result(again, sent[0], "working")
+        items = (await read_inbox(again)).tasks
+        known = await publish_result(again, sent[1], "working")
+
+    assert (went_on.state, went_on.passed, known.passed) == ("working", True, False)
+    assert [[answer.body for answer in item.answers] for item in items] == [[], ["main"]]

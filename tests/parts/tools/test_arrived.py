@@ -2,9 +2,12 @@
 """Whichever tool a session calls next, what it was shown before has arrived."""
 
 import asyncio
+import re
 
 import pytest
 
+from mcp_agentbus.bus import budget
+from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store.records import read_record, read_sent
@@ -71,9 +74,78 @@ async def test_a_word_that_was_shown_is_over_and_who_was_answered_is_at_work(wor
     assert [await state(each) for each in (word.task_id, task_id)] == ["completed", "working"]
 
 
+async def test_a_long_word_is_read_to_its_end_and_over_at_the_next_reading(world):
+    planner, coder, task_id = await sent(world, expect="nothing")
+    body = "".join(f"{number:08}" for number in range(1_000))
+    [word] = await send_task(planner, coder.me.id, "By the way", body, expect="nothing")
+    began = (await call(coder, "read_inbox")).text
+    cursor = re.search(rf"read_inbox\(task_id='{word.task_id}', cursor='(\d+)'", began)[1]
+
+    read = [await call(coder, "read_inbox", task_id=word.task_id, cursor=cursor) for _ in range(2)]
+    await call(coder, "list_agents")
+    read.append(await call(coder, "read_inbox", task_id=word.task_id, cursor=cursor))
+
+    async def states():
+        places = [(planner.me.id, coder.me.id, each) for each in (task_id, word.task_id)]
+        return [(await read_record(world.bus, *place))[0].state for place in places]
+
+    assert ["00000999" in each.text for each in read] == [True] * 3
+    assert await states() == ["completed", "claimed"]
+    await call(coder, "read_inbox")
+    assert await states() == ["completed", "completed"]
+
+
 async def test_what_gave_nothing_before_waits_for_nobody(world):
     planner = await world.session("planner")
     await call(planner, "read_inbox")
 
     async with planner.lock, asyncio.timeout(5):
         await call(planner, "list_agents")
+
+
+@pytest.fixture
+async def shown(world):
+    """Return a session that was shown a result, and what is noted of that by now."""
+    planner, coder, task_id = await sent(world)
+    await publish_result(coder, task_id, "completed")
+    await call(planner, "read_inbox")
+
+    async def is_seen():
+        kept, _ = await read_sent(world.bus, planner.me.id, coder.me.id, task_id)
+        return kept.seen_at is not None
+
+    return planner, is_seen
+
+
+@pytest.mark.parametrize("hinders", ["another call", "an outage"])
+async def test_what_cannot_be_noted_now_is_noted_later_and_waited_for_by_nobody(
+    shown, hinders, monkeypatch
+):
+    planner, is_seen = shown
+    with monkeypatch.context() as away:
+        if hinders == "an outage":
+            away.setattr(type(planner.bus), "is_connected", False)
+            await call(planner, "list_agents")
+        else:
+            async with planner.lock, asyncio.timeout(5):
+                await call(planner, "list_agents")
+    before = await is_seen()
+    await call(planner, "list_agents")
+
+    assert (before, await is_seen()) == (False, True)
+
+
+async def test_what_is_noted_costs_the_call_nothing_of_its_time(shown, monkeypatch):
+    planner, _ = shown
+    left = []
+
+    async def in_vain(_):
+        left.append(budget.current().left_s)
+        budget.current().failed = BusUnreachable()
+        raise BusUnreachable
+
+    monkeypatch.setattr(planner.outcomes, "confirm", in_vain)
+    with budget.call() as own:
+        await call(planner, "list_agents")
+
+    assert (len(left), max(left) <= 0.5, own.failed) == (1, True, None)
