@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mcp_agentbus.bus import reach
-from mcp_agentbus.bus.own import strays, torn
+from mcp_agentbus.bus.own import last_run, strays, torn
 from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
 from mcp_agentbus.bus.own.limits import given_limit as given_limit  # noqa: PLC0414  # as `Files`
 from mcp_agentbus.bus.own.limits import store_limit as store_limit  # noqa: PLC0414
@@ -136,15 +136,13 @@ def again(settings: Settings) -> Server | None:
     """Start the server that has ended by itself, as at a crash or a reboot; None if none is due.
 
     For whoever is there and was not asked: one that was never used, or that somebody has stopped,
-    stays so, and in a network that leads nowhere one would be of use to nobody outside.
+    stays so, as one that ran in another network; one that leads nowhere is of use to nobody.
 
     Raises: as `ensure`.
     """
     files = Files(settings.data_dir)
     try:
-        if not files.are_used or files.stopped.exists() or locks.is_held(files.lock):
-            return None
-        if reach.is_isolated():
+        if not last_run.is_due(files, locks.holder(files.lock)) or locks.is_held(files.lock):
             return None
         _prepare(settings)
         with locks.held(files.lock, wait=False) as lock:

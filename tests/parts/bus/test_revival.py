@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that has ended by itself is started again unasked; one that was stopped is not."""
 
+import json
+import os
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +12,7 @@ from local_server import kill_servers, server_pids, settings_at, until
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.own import revival
 from mcp_agentbus.bus.own.revival import PAUSES_S, Revival
-from mcp_agentbus.core import locks
+from mcp_agentbus.core import locks, processes
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +83,31 @@ def test_in_a_network_that_leads_nowhere_none_is_started(crashed, monkeypatch):
     monkeypatch.setattr(embedded.reach, "is_isolated", lambda: True)
 
     assert embedded.again(crashed) is None
+
+
+HERE = processes.known(os.getpid())
+BOOT = HERE.network.partition(" ")[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are no networks beside each other")
+@pytest.mark.parametrize(
+    ("last", "starts"),
+    [
+        (HERE._replace(network=f"{BOOT} net:[7]"), False),
+        (HERE._replace(network=f"{BOOT} net:[7]", host="other"), False),
+        (HERE._replace(network="before net:[7]"), True),
+        (HERE._replace(network="before net:[7]", host="other"), False),
+        (HERE._replace(network=""), True),
+        (None, True),
+    ],
+    ids=["other network", "container", "before a boot", "other machine", "untold", "unsigned"],
+)
+def test_one_is_started_only_where_the_last_one_ran(crashed, last, starts):
+    """A container that shares the home has a network of its own, where nobody outside reaches it."""
+    lock = embedded.Files(crashed.data_dir).lock
+    lock.write_text(json.dumps(last._asdict()) if last else "")
+
+    assert bool(embedded.again(crashed)) is starts
 
 
 async def test_what_does_not_start_is_tried_less_and_less_often_and_says_why(
