@@ -320,6 +320,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
         except FileNotFoundError:
             _write_private(files.token, secrets.token_urlsafe(32))
         _write_private(files.conf, server_conf(settings, reach.free_port(files.port)))
+        files.note_use()
         process = _spawn(settings, program, *({lock, store} - {-1}))
     locks.sign(lock, processes.known(process.pid))
     give_up, full = time.monotonic() + START_TIMEOUT_S, None

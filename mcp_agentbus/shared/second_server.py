@@ -106,6 +106,7 @@ class SecondServer:
                     own_folder(first.store)
                     write_whole(self._mark, b"")
                     _exchange(self.store, first.store)
+                    first.note_use()
                     write_whole(self._mark, text.stamp(since).encode())
                     return True
         raise BusUnreachable(

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -77,6 +78,25 @@ def test_one_that_is_stopped_as_it_is_to_be_started_is_not(crashed, monkeypatch)
 def test_where_none_was_ever_used_none_is_started_and_no_folder_made(settings):
     assert embedded.again(settings) is None
     assert not settings.data_dir.parent.exists()
+
+
+def copied(settings, path):
+    """Have an older copy come to the place of a path, whose mark of a stop goes with it."""
+    copy = settings.data_dir.with_name("copy")
+    shutil.copytree(path, copy)
+    path.rename(settings.data_dir.with_name("before"))
+    shutil.copytree(copy, path)
+
+
+@pytest.mark.parametrize("name", ["root", "store"])
+def test_on_a_copy_that_is_put_to_its_place_none_is_started_before_it_is_needed(crashed, name):
+    """It may be half there yet."""
+    copied(crashed, getattr(embedded.Files(crashed.data_dir), name))
+
+    assert embedded.again(crashed) is None
+    embedded.ensure(crashed)
+    crash(crashed)
+    assert embedded.again(crashed)
 
 
 def test_in_a_network_that_leads_nowhere_none_is_started(crashed, monkeypatch):
