@@ -31,13 +31,12 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from mcp_agentbus.bus import reach
+from mcp_agentbus.bus import reach, server_conf
 from mcp_agentbus.bus.own import last_run, strays, torn
 from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
 from mcp_agentbus.bus.own.limits import given_limit as given_limit  # noqa: PLC0414  # as `Files`
 from mcp_agentbus.bus.own.limits import store_limit as store_limit  # noqa: PLC0414
 from mcp_agentbus.bus.own.program import binary, other_binary
-from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
@@ -194,6 +193,14 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
     return _end(files, how)
 
 
+def end(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
+    """Stop the server, as `stop`, where nobody has asked for that: it is started `again`.
+
+    Raises: as `stop`.
+    """
+    return _end(Files(settings.data_dir), how)
+
+
 def _end(files: Files, how: signal.Signals) -> bool:
     told: Process | None = None
     begun = time.monotonic()
@@ -319,7 +326,8 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
             read_token(settings)
         except FileNotFoundError:
             _write_private(files.token, secrets.token_urlsafe(32))
-        _write_private(files.conf, server_conf(settings, reach.free_port(files.port)))
+        port, limit = reach.free_port(files.port), store_limit(settings)
+        _write_private(files.conf, server_conf.own(files, port, read_token(settings), limit))
         files.note_use()
         process = _spawn(settings, program, *({lock, store} - {-1}))
     locks.sign(lock, processes.known(process.pid))
@@ -363,20 +371,6 @@ def _spawn(settings: Settings, program: Path, *locked: int) -> subprocess.Popen[
     with suppress(OSError):
         threads.begin(process.wait, name="agentbus-reaper")
     return process
-
-
-def server_conf(settings: Settings, port: int) -> str:
-    """Return the server's configuration; it holds the token."""
-    files = Files(settings.data_dir)
-    return f"""\
-listen: "127.0.0.1:{port}"
-server_name: agentbus
-ports_file_dir: {quoted(str(files.ports))}
-logfile: {quoted(str(files.log))}
-logfile_size_limit: 10MB
-logfile_max_num: 3
-authorization {{ token: "{read_token(settings)}" }}
-{jetstream(str(files.store), store_limit(settings))}"""
 
 
 def _answers(url: str, token: str) -> bool:

@@ -11,9 +11,10 @@ import pytest
 from local_server import kill_servers, server_pids, settings_at, until
 
 from mcp_agentbus.bus import embedded
-from mcp_agentbus.bus.own import revival
+from mcp_agentbus.bus.own import disk, revival
 from mcp_agentbus.bus.own.revival import PAUSES_S, Revival
-from mcp_agentbus.core import locks, processes
+from mcp_agentbus.core import locks, processes, text
+from mcp_agentbus.shared import second_server
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +97,25 @@ def test_on_a_copy_that_is_put_to_its_place_none_is_started_before_it_is_needed(
     assert embedded.again(crashed) is None
     embedded.ensure(crashed)
     crash(crashed)
+    assert embedded.again(crashed)
+
+
+def test_one_that_was_to_be_started_anew_and_was_not_is_started_again(settings, monkeypatch):
+    embedded.ensure(settings)
+    with monkeypatch.context() as killed:
+        killed.setattr(embedded, "ensure", lambda _: sys.exit())
+        with pytest.raises(SystemExit):
+            disk.start_anew(settings)
+
+    assert server_pids(settings) == []
+    assert embedded.again(settings)
+
+
+def test_one_whose_restore_was_broken_off_goes_on_with_what_was_restored(crashed):
+    with second_server.server(crashed) as other:
+        embedded.ensure(other.settings)
+        assert other.take_its_place(crashed, text.now(), lambda: True)
+
     assert embedded.again(crashed)
 
 
