@@ -141,12 +141,13 @@ def again(settings: Settings) -> Server | None:
     """
     files = Files(settings.data_dir)
     try:
-        if not last_run.is_due(files, locks.holder(files.lock)) or locks.is_held(files.lock):
+        last = locks.holder(files.lock)
+        if not last_run.is_due(files, last) or locks.is_held(files.lock):
             return None
         _prepare(settings)
         with locks.held(files.lock, wait=False) as lock:
             # It may have been stopped at this moment, and whoever does that looks for the lock.
-            if lock is None or files.stopped.exists():
+            if lock is None or last_run.is_stopped(files, last):
                 return None
             return _start(settings, files, lock)
     except OSError as error:
@@ -190,6 +191,7 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
     files = Files(settings.data_dir)
     with suppress(OSError):  # without a folder, or room in it, it is stopped all the same
         files.stopped.touch(mode=0o600)
+        files.goes_on.unlink(missing_ok=True)
     return _end(files, how)
 
 
@@ -198,7 +200,10 @@ def end(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
 
     Raises: as `stop`.
     """
-    return _end(Files(settings.data_dir), how)
+    files = Files(settings.data_dir)
+    with suppress(OSError):
+        files.goes_on.touch(mode=0o600)
+    return _end(files, how)
 
 
 def _end(files: Files, how: signal.Signals) -> bool:
@@ -335,6 +340,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
     while time.monotonic() < give_up and process.poll() is None:
         if server := find(settings):
             with suppress(OSError):  # on a full disk it gets another port the next time
+                files.goes_on.unlink(missing_ok=True)
                 _write_private(files.port, server.url.rpartition(":")[2])
             return replace(server, how="started")
         if full := reach.untold(files.ports, files.log):

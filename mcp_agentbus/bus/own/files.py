@@ -34,6 +34,8 @@ class Files:
         self.store = root / "store"
         #: There while it does not run as somebody has stopped it: after a crash it is not.
         self.stopped = root / "stopped"
+        #: There while one that ends, or has, is to go on: nobody has asked for its end.
+        self.goes_on = root / "goes-on"
         #: On which files the last server ran, by their numbers: a copy of them has others.
         self.ran_on = root / "ran-on"
 

@@ -11,11 +11,19 @@ be out of reach for those who used it.
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
+from typing import Final
 
 from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.own.files import Files
+from mcp_agentbus.bus.own.torn import BEGINS, END_OF_LOG_BYTES
 from mcp_agentbus.core import processes
+from mcp_agentbus.core.files import read_end
 from mcp_agentbus.core.processes import Process
+
+# With which a server begins to end that was told to, behind its number.
+_ENDS: Final = re.compile(r"^\[(\d+)\] .* \[INF\] Initiating Shutdown\.", re.MULTILINE)
 
 
 def is_due(files: Files, last: Process | None) -> bool:
@@ -25,9 +33,38 @@ def is_due(files: Files, last: Process | None) -> bool:
         files: its own.
         last: who has signed its lock last; None if nobody is known to have.
     """
-    if not files.are_used or files.stopped.exists():
+    if not files.are_used or is_stopped(files, last):
         return False
     return _ran_here(last) and not reach.is_isolated()
+
+
+def is_stopped(files: Files, last: Process | None) -> bool:
+    """Tell whether somebody has stopped the last one: in our words, or by a kill that is orderly.
+
+    A mark that is older than it does not count: an earlier version starts one and leaves that.
+    """
+    with suppress(FileNotFoundError):
+        marked = files.stopped.stat().st_mtime
+        if last is None or last.since <= marked:
+            return True
+    return _was_told_to_end(files, last)
+
+
+def _was_told_to_end(files: Files, last: Process | None) -> bool:
+    """Tell whether its log ends as that of one which was told to end, and not by this program.
+
+    At its end a machine tells all of them: then it is of an earlier boot, where that is known.
+    """
+    if files.goes_on.exists():
+        return False
+    if last is not None and not (" " in last.network and _is_of_this_boot(last)):
+        return False
+    with suppress(OSError):
+        log = read_end(files.log, END_OF_LOG_BYTES).decode(errors="replace")
+        # Whoever has signed it since could not start the next one.
+        ended = _ENDS.findall(log.rpartition(BEGINS)[2])
+        return any(last is None or int(pid) == last.pid for pid in ended)
+    return False
 
 
 def _ran_here(last: Process | None) -> bool:

@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -15,6 +16,9 @@ from mcp_agentbus.bus.own import disk, revival
 from mcp_agentbus.bus.own.revival import PAUSES_S, Revival
 from mcp_agentbus.core import locks, processes, text
 from mcp_agentbus.shared import second_server
+
+HERE = processes.known(os.getpid())
+BOOT = HERE.network.partition(" ")[0]
 
 
 @pytest.fixture(autouse=True)
@@ -100,12 +104,60 @@ def test_on_a_copy_that_is_put_to_its_place_none_is_started_before_it_is_needed(
     assert embedded.again(crashed)
 
 
-def test_one_that_was_to_be_started_anew_and_was_not_is_started_again(settings, monkeypatch):
+def tell_to_end(settings):
+    """Have the server end in good order, as by a kill that somebody types."""
+    for pid in server_pids(settings):
+        os.kill(pid, signal.SIGTERM)
+    lock = embedded.Files(settings.data_dir).lock
+    until(lambda: not locks.is_held(lock), "nobody has its lock")
+
+
+def signed(settings, last):
+    """Have somebody have signed its lock last, or nobody."""
+    lock = embedded.Files(settings.data_dir).lock
+    lock.write_text(json.dumps(last._asdict()) if last else "")
+
+
+def test_one_that_was_told_to_end_stays_so_until_the_next_boot_or_a_need(settings):
+    """By hand, or as an earlier version stops it; at its end a machine does the same."""
+    embedded.ensure(settings)
+    tell_to_end(settings)
+    last = locks.holder(embedded.Files(settings.data_dir).lock)
+    for each in (last, None) if sys.platform == "linux" else (None,):
+        signed(settings, each)
+        assert embedded.again(settings) is None
+
+    signed(settings, last._replace(network="before net:[7]"))
+    assert embedded.again(settings)
+
+
+def test_one_that_could_not_be_started_after_a_boot_is_tried_again(settings):
+    """Who has signed its lock is of this boot then, and the log ends as at that of the machine."""
+    embedded.ensure(settings)
+    tell_to_end(settings)
+    signed(settings, HERE)
+
+    assert embedded.again(settings)
+
+
+def test_one_that_an_earlier_version_has_started_since_it_was_stopped_is_started_again(crashed):
+    """That one leaves the mark."""
+    stopped = embedded.Files(crashed.data_dir).stopped
+    stopped.touch()
+    assert embedded.again(crashed) is None
+
+    os.utime(stopped, (1, 1))
+    assert embedded.again(crashed)
+
+
+@pytest.mark.parametrize("at", ["ensure", "_end"])
+def test_one_that_was_to_be_started_anew_and_was_not_is_started_again(settings, monkeypatch, at):
     embedded.ensure(settings)
     with monkeypatch.context() as killed:
-        killed.setattr(embedded, "ensure", lambda _: sys.exit())
+        killed.setattr(embedded, at, lambda *_: sys.exit())
         with pytest.raises(SystemExit):
             disk.start_anew(settings)
+    tell_to_end(settings)
 
     assert server_pids(settings) == []
     assert embedded.again(settings)
@@ -125,10 +177,6 @@ def test_in_a_network_that_leads_nowhere_none_is_started(crashed, monkeypatch):
     assert embedded.again(crashed) is None
 
 
-HERE = processes.known(os.getpid())
-BOOT = HERE.network.partition(" ")[0]
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="there are no networks beside each other")
 @pytest.mark.parametrize(
     ("last", "starts"),
@@ -144,8 +192,7 @@ BOOT = HERE.network.partition(" ")[0]
 )
 def test_one_is_started_only_where_the_last_one_ran(crashed, last, starts):
     """A container that shares the home has a network of its own, where nobody outside reaches it."""
-    lock = embedded.Files(crashed.data_dir).lock
-    lock.write_text(json.dumps(last._asdict()) if last else "")
+    signed(crashed, last)
 
     assert bool(embedded.again(crashed)) is starts
 
