@@ -212,6 +212,20 @@ async def test_what_does_not_start_is_tried_less_and_less_often_and_says_why(
         clock.s += 1
 
 
+async def test_one_that_was_stopped_after_a_try_in_vain_is_said_to_be_tried_no_more(
+    crashed, tmp_path, clock
+):
+    broken = settings_at(tmp_path / "home", AGENTBUS_NATS_SERVER=str(tmp_path / "none"))
+    revived = Revival(broken)
+    await revived.look()
+    assert revived.says
+
+    embedded.stop(crashed)
+
+    await revived.look()
+    assert revived.says == ""
+
+
 async def test_what_ends_soon_after_it_was_started_again_is_not_started_at_once(settings, clock):
     embedded.ensure(settings)
     revived, ran = Revival(settings), []
