@@ -31,8 +31,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from mcp_agentbus.bus import reach, server_conf
+from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.own import last_run, strays, torn
+from mcp_agentbus.bus.own.conf import own_conf
 from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
 from mcp_agentbus.bus.own.limits import given_limit as given_limit  # noqa: PLC0414  # as `Files`
 from mcp_agentbus.bus.own.limits import store_limit as store_limit  # noqa: PLC0414
@@ -142,7 +143,7 @@ def again(settings: Settings) -> Server | None:
     files = Files(settings.data_dir)
     try:
         last = locks.holder(files.lock)
-        if not last_run.is_due(files, last) or locks.is_held(files.lock):
+        if not last_run.is_due(files, last) or locks.is_held(files.lock) or reach.is_isolated():
             return None
         _prepare(settings)
         with locks.held(files.lock, wait=False) as lock:
@@ -332,7 +333,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
         except FileNotFoundError:
             _write_private(files.token, secrets.token_urlsafe(32))
         port, limit = reach.free_port(files.port), store_limit(settings)
-        _write_private(files.conf, server_conf.own(files, port, read_token(settings), limit))
+        _write_private(files.conf, own_conf(files, port, read_token(settings), limit))
         files.note_use()
         process = _spawn(settings, program, *({lock, store} - {-1}))
     locks.sign(lock, processes.known(process.pid))

@@ -12,7 +12,6 @@ import re
 from contextlib import suppress
 from typing import Final
 
-from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.config.sections.server import is_private
 from mcp_agentbus.config.values import LOOPBACK
 from mcp_agentbus.core.text import is_count
@@ -47,19 +46,6 @@ jetstream {{
   limits {{ default_max_consumers: 100000 }}
 }}
 """
-
-
-def own(files: Files, port: int, token: str, max_bytes: int) -> str:
-    """Return the configuration of this user's own server; it holds the token."""
-    return f"""\
-listen: "127.0.0.1:{port}"
-server_name: agentbus
-ports_file_dir: {quoted(str(files.ports))}
-logfile: {quoted(str(files.log))}
-logfile_size_limit: 10MB
-logfile_max_num: 3
-authorization {{ token: "{token}" }}
-{jetstream(str(files.store), max_bytes)}"""
 
 
 def shared(

@@ -15,15 +15,16 @@ import re
 from contextlib import suppress
 from typing import Final
 
-from mcp_agentbus.bus import reach
 from mcp_agentbus.bus.own.files import Files
-from mcp_agentbus.bus.own.torn import BEGINS, END_OF_LOG_BYTES
 from mcp_agentbus.core import processes
 from mcp_agentbus.core.files import read_end
 from mcp_agentbus.core.processes import Process
 
-# With which a server begins to end that was told to, behind its number.
-_ENDS: Final = re.compile(r"^\[(\d+)\] .* \[INF\] Initiating Shutdown\.", re.MULTILINE)
+_END_OF_LOG_BYTES: Final = 64 * 1024
+# How a server begins, and how one begins to end that was told to, behind its number.
+_TURNS: Final = re.compile(
+    r"^\[(\d+)\] .* \[INF\] (Starting nats-server|Initiating Shutdown\.)", re.MULTILINE
+)
 
 
 def is_due(files: Files, last: Process | None) -> bool:
@@ -33,9 +34,7 @@ def is_due(files: Files, last: Process | None) -> bool:
         files: its own.
         last: who has signed its lock last; None if nobody is known to have.
     """
-    if not files.are_used or is_stopped(files, last):
-        return False
-    return _ran_here(last) and not reach.is_isolated()
+    return files.are_used and not is_stopped(files, last) and _ran_here(last)
 
 
 def is_stopped(files: Files, last: Process | None) -> bool:
@@ -60,10 +59,10 @@ def _was_told_to_end(files: Files, last: Process | None) -> bool:
     if last is not None and not (" " in last.network and _is_of_this_boot(last)):
         return False
     with suppress(OSError):
-        log = read_end(files.log, END_OF_LOG_BYTES).decode(errors="replace")
-        # Whoever has signed it since could not start the next one.
-        ended = _ENDS.findall(log.rpartition(BEGINS)[2])
-        return any(last is None or int(pid) == last.pid for pid in ended)
+        log = read_end(files.log, _END_OF_LOG_BYTES).decode(errors="replace")
+        for pid, turn in _TURNS.findall(log)[-1:]:
+            # Whoever has signed the lock since could not start the next one.
+            return turn.startswith("Initiating") and (last is None or int(pid) == last.pid)
     return False
 
 
