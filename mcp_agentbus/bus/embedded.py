@@ -32,12 +32,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mcp_agentbus.bus import reach
-from mcp_agentbus.bus.own import strays, torn
+from mcp_agentbus.bus.own import last_run, strays, torn
+from mcp_agentbus.bus.own.conf import own_conf
 from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
 from mcp_agentbus.bus.own.limits import given_limit as given_limit  # noqa: PLC0414  # as `Files`
 from mcp_agentbus.bus.own.limits import store_limit as store_limit  # noqa: PLC0414
 from mcp_agentbus.bus.own.program import binary, other_binary
-from mcp_agentbus.bus.server_conf import jetstream, quoted
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
 from mcp_agentbus.core import files as own_files
@@ -136,20 +136,19 @@ def again(settings: Settings) -> Server | None:
     """Start the server that has ended by itself, as at a crash or a reboot; None if none is due.
 
     For whoever is there and was not asked: one that was never used, or that somebody has stopped,
-    stays so, and in a network that leads nowhere one would be of use to nobody outside.
+    stays so, as one that ran in another network; one that leads nowhere is of use to nobody.
 
     Raises: as `ensure`.
     """
     files = Files(settings.data_dir)
     try:
-        if not files.are_used or files.stopped.exists() or locks.is_held(files.lock):
-            return None
-        if reach.is_isolated():
+        last = locks.holder(files.lock)
+        if not last_run.is_due(files, last) or locks.is_held(files.lock) or reach.is_isolated():
             return None
         _prepare(settings)
         with locks.held(files.lock, wait=False) as lock:
             # It may have been stopped at this moment, and whoever does that looks for the lock.
-            if lock is None or files.stopped.exists():
+            if lock is None or last_run.is_stopped(files, last):
                 return None
             return _start(settings, files, lock)
     except OSError as error:
@@ -193,6 +192,18 @@ def stop(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
     files = Files(settings.data_dir)
     with suppress(OSError):  # without a folder, or room in it, it is stopped all the same
         files.stopped.touch(mode=0o600)
+        files.goes_on.unlink(missing_ok=True)
+    return _end(files, how)
+
+
+def end(settings: Settings, how: signal.Signals = signal.SIGTERM) -> bool:
+    """Stop the server, as `stop`, where nobody has asked for that: it is started `again`.
+
+    Raises: as `stop`.
+    """
+    files = Files(settings.data_dir)
+    with suppress(OSError):
+        files.goes_on.touch(mode=0o600)
     return _end(files, how)
 
 
@@ -321,13 +332,16 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
             read_token(settings)
         except FileNotFoundError:
             _write_private(files.token, secrets.token_urlsafe(32))
-        _write_private(files.conf, server_conf(settings, reach.free_port(files.port)))
+        port, limit = reach.free_port(files.port), store_limit(settings)
+        _write_private(files.conf, own_conf(files, port, read_token(settings), limit))
+        files.note_use()
         process = _spawn(settings, program, *({lock, store} - {-1}))
     locks.sign(lock, processes.known(process.pid))
     give_up, full = time.monotonic() + START_TIMEOUT_S, None
     while time.monotonic() < give_up and process.poll() is None:
         if server := find(settings):
             with suppress(OSError):  # on a full disk it gets another port the next time
+                files.goes_on.unlink(missing_ok=True)
                 _write_private(files.port, server.url.rpartition(":")[2])
             return replace(server, how="started")
         if full := reach.untold(files.ports, files.log):
@@ -364,20 +378,6 @@ def _spawn(settings: Settings, program: Path, *locked: int) -> subprocess.Popen[
     with suppress(OSError):
         threads.begin(process.wait, name="agentbus-reaper")
     return process
-
-
-def server_conf(settings: Settings, port: int) -> str:
-    """Return the server's configuration; it holds the token."""
-    files = Files(settings.data_dir)
-    return f"""\
-listen: "127.0.0.1:{port}"
-server_name: agentbus
-ports_file_dir: {quoted(str(files.ports))}
-logfile: {quoted(str(files.log))}
-logfile_size_limit: 10MB
-logfile_max_num: 3
-authorization {{ token: "{read_token(settings)}" }}
-{jetstream(str(files.store), store_limit(settings))}"""
 
 
 def _answers(url: str, token: str) -> bool:

@@ -70,12 +70,20 @@ def cut_off(server: Process, lock: Path) -> OutOfReach | None:
     )
 
 
-def ending(server: Process, lock: Path) -> str:
-    """Return the words for ending a server, from here if that can be."""
+def ending(server: Process, lock: Path, *, first: str = "agentbus server stop; ") -> str:
+    """Return the words for ending a server, from here if that can be.
+
+    A kill alone would not last: whoever starts servers again takes it for a crash.
+
+    Args:
+        server: as it was noted when it was started.
+        lock: the file that it holds.
+        first: what is typed before a kill.
+    """
     if server.is_here:
         return "Run `agentbus server stop`"
     if pids := processes.holding(str(lock)):
-        return f"Run: kill {pids[0]}"
+        return f"Run: {first}kill {pids[0]}"
     return f"Run `agentbus server stop` there, on host {server.host or '?'}"
 
 
@@ -84,7 +92,7 @@ def not_ours(holder: Process | None, lock: Path) -> BadSetup:
     if holder and not holder.is_here:
         return BadSetup(
             f"The bus server runs elsewhere: {holder.where}. It was left alone.",
-            hint=f"{ending(holder, lock)}.",
+            hint=f"{ending(holder, lock, first='')}.",
         )
     return BadSetup(
         f"{lock} is held by a process that is no bus server of yours. It was left alone.",

@@ -102,8 +102,17 @@ def network() -> str:
 
 
 def sees_same_files(pid: int) -> bool:
-    """Tell whether a process, seen from here, finds the same files by the same names."""
-    return not _LINUX or _namespace(str(pid), "mnt") == _namespace("self", "mnt") != ""
+    """Tell whether a process, seen from here, finds the same files by the same names.
+
+    In the same namespace one may have a root of its own, as after chroot(2).
+    """
+    if not _LINUX:
+        return True
+    with suppress(OSError):
+        roots = (os.stat(f"/proc/{each}/root") for each in (pid, "self"))  # noqa: PTH116
+        is_one = _namespace(str(pid), "mnt") == _namespace("self", "mnt") != ""
+        return is_one and os.path.samestat(*roots)
+    return False
 
 
 def naming() -> str:

@@ -74,7 +74,7 @@ class SecondServer:
     def end(self) -> None:
         """Stop it, and remove it unless it has what was there before."""
         with suppress(BusUnreachable, BadSetup):
-            embedded.stop(self.settings, signal.SIGKILL)
+            embedded.end(self.settings, signal.SIGKILL)
         if not self.has_what_was_there:
             shutil.rmtree(self.settings.data_dir, ignore_errors=True)
 
@@ -93,11 +93,11 @@ class SecondServer:
             BadSetup, BusUnreachable: the first one cannot be stopped.
             OSError: the folders cannot be moved. Nothing was changed.
         """
-        embedded.stop(self.settings)
+        embedded.end(self.settings)
         first = embedded.Files(settings.data_dir)
         give_up = time.monotonic() + _STOPS_WITHIN_S
         while time.monotonic() < give_up:
-            embedded.stop(settings)
+            embedded.end(settings)
             with locks.held(first.lock, wait=False) as lock:
                 if lock is not None:  # none runs, and none can be started
                     if not may():
@@ -106,6 +106,7 @@ class SecondServer:
                     own_folder(first.store)
                     write_whole(self._mark, b"")
                     _exchange(self.store, first.store)
+                    first.note_use()
                     write_whole(self._mark, text.stamp(since).encode())
                     return True
         raise BusUnreachable(

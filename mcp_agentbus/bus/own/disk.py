@@ -70,9 +70,9 @@ class Ground:
 def start_anew(settings: Settings) -> None:
     """Stop the server and start it, at which what a power cut has torn is set aside.
 
-    Raises: as `embedded.stop` and `embedded.ensure`.
+    Raises: as `embedded.end` and `embedded.ensure`.
     """
-    embedded.stop(settings)
+    embedded.end(settings)
     embedded.ensure(settings)
 
 
@@ -93,7 +93,7 @@ def revive(settings: Settings) -> bool:
 
     Nothing is done before its store takes something again, nor by two at once.
 
-    Raises: as `embedded.stop` and `embedded.ensure`.
+    Raises: as `embedded.end` and `embedded.ensure`.
     """
     files = Files(settings.data_dir)
     if write_error(settings) == said.READ_ONLY_HERE:  # then no lock can be taken there either
@@ -112,7 +112,7 @@ def widen(settings: Settings) -> bool:
 
     For who is told that there is no room left.
 
-    Raises: as `embedded.stop` and `embedded.ensure`.
+    Raises: as `embedded.end` and `embedded.ensure`.
     """
     if not is_cramped(settings):
         return False

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_thread, note_failure
 from mcp_agentbus.core.text import minute
@@ -55,6 +56,8 @@ class Revival:
     async def look(self) -> bool:
         """Start it if it has ended by itself, and it is not too soon; return whether it was."""
         if time.monotonic() < self._next:
+            if Files(self._settings.data_dir).stopped.exists():  # then there is no next try
+                self.says = ""
             return False
         try:
             server = await in_thread(embedded.again, self._settings)

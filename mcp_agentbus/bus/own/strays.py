@@ -73,8 +73,12 @@ def told(files: Files) -> BusUnreachable | None:
 
 
 def beside(files: Files, pid: int) -> list[Process]:
-    """Return those that run beside the server that is found, whose number is given."""
-    return [each for each in of(files) if each.pid != pid]
+    """Return those that run beside the server that is found, whose number is given.
+
+    Started in another pid namespace, it has another one here; but it has the lock.
+    """
+    found = {pid, *processes.holding(str(files.lock))}
+    return [each for each in of(files) if each.pid not in found]
 
 
 def conf_of(server: Process, files: Files) -> str:

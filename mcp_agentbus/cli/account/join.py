@@ -179,7 +179,7 @@ def _own_server_ended(settings: Settings) -> str:
     own = own_server(settings)
     try:
         there = asyncio.run(_at_work(own))
-        ended = not there and embedded.stop(own)
+        ended = not there and embedded.end(own)
     except AgentbusError as error:
         return f"Your own server runs still: {error.message} {error.hint}"
     if there:

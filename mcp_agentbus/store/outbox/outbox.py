@@ -240,7 +240,7 @@ class Outbox:
     async def rest(self) -> bool:
         """Stop the server if it was started for this and nothing lies there; tell whether it rests.
 
-        Raises: as `waits`, as `embedded.stop`, and as `as_refused`.
+        Raises: as `waits`, as `embedded.end`, and as `as_refused`.
         """
         await self._take_out_left()
         async with self._writing:
@@ -253,7 +253,7 @@ class Outbox:
         was_started = self._own.was_started
         await self.close()
         if was_started:
-            await in_thread(embedded.stop, self._own.settings)
+            await in_thread(embedded.end, self._own.settings)
         self._own.unmark()
         return True
 

@@ -37,7 +37,7 @@ def runs(files):
 @pytest.fixture
 def anew(runs, monkeypatch):
     done = []
-    monkeypatch.setattr(disk.embedded, "stop", done.append)
+    monkeypatch.setattr(disk.embedded, "end", done.append)
     monkeypatch.setattr(disk.embedded, "ensure", done.append)
     return done
 

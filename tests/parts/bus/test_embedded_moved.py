@@ -2,6 +2,7 @@
 """A server whose folder has another name than at its start: it is found, ended and followed."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 from local_server import is_gone, kill, server_folder, server_pids, settings_at, until
@@ -109,6 +110,14 @@ def test_one_that_runs_beside_the_next_is_told_of_and_ended_with_it(moved, setti
     assert folder.beside(there, None) == []
     assert embedded.stop(settings) is True
     assert [is_gone(each.pid) for each in (first, second)] == [True, True]
+
+
+@SEEN
+def test_the_only_server_is_none_beside_itself_whatever_its_number_is_in_a_sandbox(settings):
+    """As where it was started in a pid namespace of its own: its address names that number."""
+    server = embedded.ensure(settings)
+
+    assert folder.beside(settings, replace(server, pid=7)) == []
 
 
 def test_a_folder_that_is_a_link_is_told_of_before_a_server_is_to_start_there(settings, tmp_path):

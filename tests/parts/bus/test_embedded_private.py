@@ -15,7 +15,7 @@ from local_server import command_lines, kill, port_of, server_pids
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.errors import BadSetup
 
-OURS = ("token", "nats.conf", "nats.log", "port", "server.lock")
+OURS = ("token", "nats.conf", "nats.log", "port", "ran-on", "server.lock")
 
 
 def mode(path):

@@ -7,6 +7,7 @@ import pytest
 from local_server import settings_at
 
 from mcp_agentbus.bus import reach
+from mcp_agentbus.core.processes import Process
 
 
 def test_an_address_that_goes_as_its_server_ends_says_nothing_of_the_disk(tmp_path):
@@ -20,6 +21,18 @@ def test_a_lock_is_named_as_it_is_typed_in_a_shell():
     error = reach.not_ours(None, Path("/Library/Application Support/nats.lock"))
 
     assert error.hint.endswith(": fuser -v '/Library/Application Support/nats.lock'")
+
+
+def test_a_server_of_another_container_is_stopped_before_it_is_killed(monkeypatch, tmp_path):
+    """Else a listener in there starts it again; `server stop` has noted it before it refuses."""
+    there = Process(1, space="boot pid:[7]", network="boot net:[7]")
+    monkeypatch.setattr(reach.processes, "holding", lambda _: [7])
+    monkeypatch.setattr(reach.processes, "network", lambda: "boot net:[8]")
+    monkeypatch.setattr(reach, "is_isolated", lambda: False)
+
+    away = reach.cut_off(there, tmp_path)
+    assert away.hint.startswith("Run: agentbus server stop; kill 7, then this again")
+    assert reach.not_ours(there, tmp_path).hint == "Run: kill 7."
 
 
 BEGUN = "[7] 2026/11/29 02:11:38.000000 [INF] Starting nats-server\n"

@@ -122,7 +122,7 @@ def test_who_has_joined_is_told_what_became_of_the_server_of_before(
             raise ended
         return ended
 
-    monkeypatch.setattr(cli_join.embedded, "stop", stop)
+    monkeypatch.setattr(cli_join.embedded, "end", stop)
     settings = settings_at(tmp_path, AGENTBUS_URL="tls://127.0.0.1:1")
 
     assert cli_join._own_server_ended(settings) == said
@@ -133,6 +133,7 @@ def test_the_server_of_before_runs_on_for_whoever_is_at_work_there(settings):
     shared = replace(settings, url="tls://127.0.0.1:1")
     embedded.ensure(settings)
     assert cli_join._own_server_ended(shared) == "Your own server was stopped."
+    assert not embedded.Files(settings.data_dir).stopped.exists()  # for a time after `leave`
 
     async def at_work():
         async with (

@@ -123,6 +123,29 @@ def test_a_signal_goes_to_that_very_process_and_to_no_other(tmp_path, monkeypatc
         stranger.stdin.close()
 
 
+# Enters a root of its own, in the mount namespace of all: as root, or as one of a user namespace.
+ROOTED = """
+import ctypes, os, sys
+os.getuid() == 0 or ctypes.CDLL(None).unshare(0x10000000)
+os.chroot(sys.argv[1])
+print("there", flush=True)
+input()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the root stands in /proc only")
+@pytest.mark.parametrize(("root", "same"), [("/", True), (None, False)], ids=["same", "other"])
+def test_what_has_another_root_sees_other_files_by_the_same_names(tmp_path, root, same):
+    """As what is started in a chroot of the same user: it has a folder of each name, too."""
+    argv = [sys.executable, "-c", ROOTED, root or str(tmp_path)]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, stderr=-1) as other:
+        if other.stdout.readline() != b"there\n":
+            pytest.skip(f"no root of its own can be had: {other.stderr.read()[-300:]}")
+        assert processes.sees_same_files(other.pid) is same
+        other.kill()
+    assert not processes.sees_same_files(other.pid)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_without_descriptors_a_process_is_known_and_told_from_none(monkeypatch, way):
     known = processes.known(os.getpid())

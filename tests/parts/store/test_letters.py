@@ -135,6 +135,7 @@ async def test_its_server_is_stopped_once_nothing_lies_there_and_not_before(box,
     await box.take_out(waits)
     assert await box.rest()
     assert embedded.find(settings) is None
+    assert not embedded.Files(settings.data_dir).stopped.exists()  # nobody has asked for that
     # And a server that ran before stays.
     embedded.ensure(settings)
     await box.put(task(), Agent("planner"))

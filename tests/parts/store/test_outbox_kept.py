@@ -93,7 +93,7 @@ def own(monkeypatch):
     monkeypatch.setattr(module, "Bus", own.connect)
     monkeypatch.setattr(embedded, "find", lambda _: None)
     monkeypatch.setattr(embedded, "ensure", ensure)
-    monkeypatch.setattr(embedded, "stop", lambda _: None)
+    monkeypatch.setattr(embedded, "end", lambda _: None)
     return own
 
 
@@ -318,7 +318,7 @@ async def test_once_nothing_lies_there_the_server_is_stopped_if_it_was_begun_for
         mark.unlink()  # as whoever clears the folder at this moment
 
     monkeypatch.setattr(embedded, "find", lambda _: found)
-    monkeypatch.setattr(embedded, "stop", stop)
+    monkeypatch.setattr(embedded, "end", stop)
     box = Outbox(shared)
     await box.put(task(), ME)
     before = await box.rest()

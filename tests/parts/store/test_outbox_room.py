@@ -56,12 +56,12 @@ def crowded(*_, **__):
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(own, "read_whole"), (embedded, "stop"), (Path, "unlink")]
+    ("module", "name"), [(own, "read_whole"), (embedded, "end"), (Path, "unlink")]
 )
 async def test_what_the_system_refuses_to_one_that_is_to_rest_is_said_with_what_mends_it(
     marked, monkeypatch, module, name
 ):
-    monkeypatch.setattr(embedded, "stop", lambda _: None)
+    monkeypatch.setattr(embedded, "end", lambda _: None)
     with monkeypatch.context() as while_crowded:
         while_crowded.setattr(module, name, crowded)
         with pytest.raises(BadSetup, match=r"Too few files may be open here.*ulimit -n"):
