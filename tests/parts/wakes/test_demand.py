@@ -124,6 +124,7 @@ async def test_what_was_said_to_a_question_is_told_to_the_session_that_has_asked
     # Who holds it now has asked nothing; and of a question that is over nothing is told.
     others = [asking[0].model_copy(update={"session": "another"})]
     assert await answers.to_holders(world.bus, others) == []
+    await read_inbox(coder)
     await publish_result(coder, ids[0], "working")
     assert [each.task_id for each in await answers.to_holders(world.bus, asking)] == ids[1:]
     lost = asking[0].model_copy(update={"task_id": "nobodys"})
