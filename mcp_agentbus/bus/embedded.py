@@ -143,7 +143,7 @@ def again(settings: Settings) -> Server | None:
     files = Files(settings.data_dir)
     try:
         last = locks.holder(files.lock)
-        if not last_run.is_due(files, last) or locks.is_held(files.lock) or reach.is_isolated():
+        if locks.is_held(files.lock) or not last_run.is_due(files, last) or reach.is_isolated():
             return None
         _prepare(settings)
         with locks.held(files.lock, wait=False) as lock:

@@ -122,7 +122,7 @@ def _number() -> str:
 
 def file_of(folder: Path, agent: str) -> Path:
     """Return where an agent remembers what its next task goes on from."""
-    return folder / f"{SHELL_PREFIX}{agent}.json"
+    return folder / f"{SHELL_PREFIX}{agent}.jsonl"
 
 
 def agents(settings: Settings) -> frozenset[str]:

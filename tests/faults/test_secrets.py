@@ -306,7 +306,7 @@ async def test_all_that_a_run_leaves_is_its_users_alone_and_nothing_is_in_tmp(op
     assert {path for path, mode in files.items() if mode != "0o600"} == set()
     assert {path.name for path in files} >= {
         "config.toml", "token", "nats.conf", "nats.log", "wakes.db", "told.json", "meta.inf",
-        "shell-coder.json", "listener.sock", "listener.lock",
+        "shell-coder.jsonl", "listener.sock", "listener.lock",
     }  # fmt: skip
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -330,7 +330,7 @@ READERS = {
         Rules("claw", "openclaw", file.parent, "work", token_file=file)
     ),
     "state/wakes.db": lambda settings, _: Ledger(settings.ledger_file).unended(),
-    "state/shell-coder.json": lambda _, file: CauseMemory(file, None).recall(),
+    "state/shell-coder.jsonl": lambda _, file: CauseMemory(file, None).recall(),
 }
 FAULTS = {
     "open": "Run: chmod 600 {}",

@@ -179,7 +179,7 @@ async def test_whatever_becomes_of_its_file_a_shell_holds_what_it_held(
     async with tell(agent) as session:
         await read_inbox(session, limit=_MANY)
 
-    file = tmp_path / f"shell-{agent.id}.json"
+    file = tmp_path / f"shell-{agent.id}.jsonl"
     file.unlink()
     if content is not None:
         file.touch(mode=0o600)
@@ -382,7 +382,7 @@ async def test_a_claim_whose_task_is_gone_from_the_bus_is_said_to_be(world, tell
 
 
 def test_a_memory_that_is_anothers_is_said_with_what_mends_it(tmp_path, monkeypatch, caplog):
-    file = tmp_path / "agentbus" / "shell-coder.json"
+    file = tmp_path / "agentbus" / "shell-coder.jsonl"
 
     def refused(_):
         raise PermissionError(errno.EACCES, "Permission denied", str(file))

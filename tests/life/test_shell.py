@@ -364,7 +364,7 @@ def test_following_prints_a_line_for_each_change_and_claims_nothing(shell):
 @pytest.mark.promise(41)
 def test_what_a_shell_keeps_is_its_user_s_alone_and_else_refused_with_the_mend(shell, home):
     _claimed(shell)
-    kept = home.state_dir / f"shell-{shell.name('coder')}.json"
+    kept = home.state_dir / f"shell-{shell.name('coder')}.jsonl"
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (kept, kept.parent)]
     kept.chmod(0o644)
 

@@ -38,7 +38,7 @@ _OF_NO_USE: Final = (ValueError, LookupError, TypeError, AttributeError)
 
 def of_sessions(folder: Path, agent: str) -> Path:
     """Return where the sessions of an agent that live note by what ways its tasks came."""
-    return folder / f"served-{agent}.json"
+    return folder / f"served-{agent}.jsonl"
 
 
 def ways_in(path: Path) -> Ways:

@@ -163,7 +163,7 @@ def test_on_the_embedded_server_everybody_is_of_this_user_and_on_another_whom_it
 ):
     book = SimpleNamespace(names={"coder": None})
     monkeypatch.setattr(own_agents.names, "read", lambda _: book)
-    (tmp_path / "shell-planner.json").touch()
+    (tmp_path / "shell-planner.jsonl").touch()
     here = SimpleNamespace(url=None, agents={"tester": None}, state_dir=tmp_path)
     shared = SimpleNamespace(**vars(here) | {"url": "nats://bus:4222"})
 

@@ -198,9 +198,9 @@ def test_by_what_way_a_shells_task_came_is_noted_in_a_folder_of_its_users_own(cl
     folder = tmp_path / "state"
     claims.end(claims.hold(claim("a", hops=2)).task)
 
-    CauseMemory(folder / "shell-coder.json", claims).note()
+    CauseMemory(folder / "shell-coder.jsonl", claims).note()
 
     assert folder.stat().st_mode & 0o077 == 0
     later = Claims(None, "coder", "session-2")
-    CauseMemory(folder / "shell-coder.json", later).recall()
+    CauseMemory(folder / "shell-coder.jsonl", later).recall()
     assert later.cause() == (("of-a",), 2)
