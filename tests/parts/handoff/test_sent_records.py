@@ -186,9 +186,14 @@ async def test_what_nobody_has_kept_is_looked_for_and_then_read(
 
 
 async def test_a_look_that_is_tried_leaves_what_it_cannot_do_to_the_next(planners, monkeypatch):
+    looked = []
+
     async def look(*_):
+        looked.append(True)
         raise StoreFull
 
     monkeypatch.setattr(planners, "_unkept", SimpleNamespace(look=look))
 
     await planners.tried(3)
+
+    assert looked == [True]
