@@ -35,7 +35,7 @@ from mcp_agentbus.archive.kept.tables import (
     WHOLE_SINCE,
 )
 from mcp_agentbus.config.settings import Keeps
-from mcp_agentbus.core import text
+from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.errors import ArchiveBroken, BadSetup
 
@@ -233,7 +233,7 @@ class Archive:
             )
         if version == 0:
             file.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        file.execute("PRAGMA journal_mode = WAL").fetchone()
+        locks.write_ahead(file, _BUSY_S)
         file.execute("PRAGMA synchronous = NORMAL")
         if version < SCHEMA:
             with self.transaction():

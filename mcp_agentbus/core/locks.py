@@ -18,9 +18,12 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.core.processes import Process
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _LOOK_AGAIN_S: Final = 0.005
 
@@ -169,3 +172,26 @@ class LockWatch:
         if now != self._seen:
             self._seen, self._since = now, time.monotonic()
         return now, time.monotonic() - self._since
+
+
+def write_ahead(file: sqlite3.Connection, within_s: float) -> None:
+    """Have a SQLite file write ahead, though another process may open the same new file just then.
+
+    SQLite does not wait for that one by itself, whatever the connection's timeout is: each has
+    begun to read, and would wait for the other. See https://www.sqlite.org/rescode.html#busy.
+
+    Raises:
+        sqlite3.Error: it is locked for longer than so many seconds, or cannot be used.
+    """
+    import sqlite3
+
+    give_up = time.monotonic() + within_s
+    while True:
+        try:
+            file.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > give_up:
+                raise
+        time.sleep(_LOOK_AGAIN_S)

@@ -160,7 +160,7 @@ class Membership:
             self._failures = 0 if self._joined() else self._failures + 1
             self._in_vain = 0
         except (OSError, ValueError):
-            if self._young_s() > 0:
+            if self._left.is_set() or self._young_s() > 0:
                 return
             # What kept the last one from living may be mended. Ever more seldom: each of many
             # sessions starts one. What cannot even be begun is begun at the next try.

@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from mcp_agentbus.core import locks
 from mcp_agentbus.core.files import make_private_file
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
@@ -344,7 +345,7 @@ class Ledger:
         try:
             # A commit that is synced takes one sync then, five with a journal; one that is not
             # outlives a killed process. Both files beside it have the mode of this one.
-            file.execute("PRAGMA journal_mode = WAL").fetchone()
+            locks.write_ahead(file, _BUSY_S)
             file.execute("PRAGMA synchronous = FULL")
             file.execute("BEGIN IMMEDIATE")
             self._prepare(file)

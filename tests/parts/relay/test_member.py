@@ -121,7 +121,7 @@ def test_one_that_leaves_is_there_no_more_and_joins_no_other_listener(listener):
 def running(monkeypatch):
     """Have a session run that is old enough; return how often it has begun to start a listener."""
     monkeypatch.setattr(member, "LIVES_AFTER_S", 0.0)
-    memberships, begun = [], queue.Queue()
+    memberships, threads, begun = [], [], queue.Queue()
 
     def run(place, begin=begun.put):
         monkeypatch.setattr(member, "start_listener", begin)
@@ -129,12 +129,15 @@ def running(monkeypatch):
             place, Me("coder", "codex", "s1"), lambda *_: "", again_s=(0.001, 0.001, 0.001)
         )
         memberships.append(membership)
-        membership.start()
+        threads.append(threading.Thread(target=membership.run))
+        threads[-1].start()
         return begun
 
     yield run
     for each in memberships:
         each.leave()
+    for thread in threads:
+        thread.join()
 
 
 def test_where_none_can_be_started_it_is_tried_again_for_as_long_as_the_session_lives(
@@ -184,3 +187,17 @@ def test_a_listener_that_cannot_even_be_begun_is_begun_at_the_next_try(
     begun = running(Place(str(tmp_path), os.environ), begin)
 
     assert begun.get(timeout=5).runtime_dir == str(tmp_path)
+
+
+def test_one_that_has_left_while_it_was_not_taken_starts_no_listener(monkeypatch, tmp_path):
+    begun = []
+    monkeypatch.setattr(member, "LIVES_AFTER_S", 0.0)
+    monkeypatch.setattr(member, "start_listener", begun.append)
+    place = Place(str(tmp_path), os.environ)
+    membership = Membership(place, Me("coder", "codex", "s1"), lambda *_: "")
+
+    membership._try()
+    membership.leave()
+    membership._try()
+
+    assert begun == [place]
