@@ -189,9 +189,10 @@ def write_ahead(file: sqlite3.Connection, within_s: float) -> None:
     while True:
         try:
             file.execute("PRAGMA journal_mode = WAL").fetchone()
-            return
         except sqlite3.OperationalError as error:
             is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
             if not is_busy or time.monotonic() > give_up:
                 raise
+        else:
+            return
         time.sleep(_LOOK_AGAIN_S)

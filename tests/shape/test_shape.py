@@ -80,7 +80,7 @@ ONLY = {
     "mcp_types": {"tools", "demo"},
     "pydantic": {"store", "tools"},
     "rich": {"demo", "doctor"},
-    "sqlite3": {"wakes", "archive"},
+    "sqlite3": {"wakes", "archive", "core"},  # of these, `core.locks` waits for who opens a file
     "tomlkit": {"config"},
     "argcomplete": {"cli"},
     "cryptography": {"bus", "shared"},
