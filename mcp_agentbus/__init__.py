@@ -53,15 +53,15 @@ if TYPE_CHECKING:
         Untrusted,
     )
     from mcp_agentbus.handoff.agents import Listed, Page
+    from mcp_agentbus.handoff.dispatch.draft import Options
     from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+    from mcp_agentbus.handoff.intake.answer import Inbox, Item
     from mcp_agentbus.handoff.lookup import Life
-    from mcp_agentbus.handoff.publishing.details import Details
-    from mcp_agentbus.handoff.publishing.published import Published
+    from mcp_agentbus.handoff.reports.details import Details
+    from mcp_agentbus.handoff.reports.published import Published
     from mcp_agentbus.handoff.results import publish_result
     from mcp_agentbus.handoff.send import send_task
-    from mcp_agentbus.handoff.sending.draft import Options
     from mcp_agentbus.handoff.session import Session
-    from mcp_agentbus.handoff.taking.answer import Inbox, Item
     from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
     from mcp_agentbus.patterns.events import Event, Events, publish, reply, request, subscribe
     from mcp_agentbus.patterns.gather import Gathered, Missing, gather
@@ -183,15 +183,15 @@ _HOME = {
     "core.ids": ("Agent",),
     "core.notices": ("Holds",),
     "handoff.agents": ("Listed", "Page"),
-    "handoff.publishing.details": ("Details",),
+    "handoff.reports.details": ("Details",),
     "handoff.inbox": ("read_inbox", "watch_inbox"),
     "handoff.lookup": ("Life",),
-    "handoff.publishing.published": ("Published",),
+    "handoff.reports.published": ("Published",),
     "handoff.results": ("publish_result",),
     "handoff.send": ("send_task",),
-    "handoff.sending.draft": ("Options",),
+    "handoff.dispatch.draft": ("Options",),
     "handoff.session": ("Session",),
-    "handoff.taking.answer": ("Inbox", "Item"),
+    "handoff.intake.answer": ("Inbox", "Item"),
     "patterns.clear": ("Cleared", "Clearing", "clear", "to_clear"),
     "patterns.events": ("Event", "Events", "publish", "reply", "request", "subscribe"),
     "patterns.gather": ("Gathered", "Missing", "gather"),

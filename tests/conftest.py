@@ -144,8 +144,8 @@ def elapse(monkeypatch):
         return later()
 
     monkeypatch.setattr("mcp_agentbus.core.text.now", later)
-    monkeypatch.setattr("mcp_agentbus.store.reading.clock._now", there)
-    monkeypatch.setattr("mcp_agentbus.store.reading.clock.note", lambda *_: None)
+    monkeypatch.setattr("mcp_agentbus.store.queries.clock._now", there)
+    monkeypatch.setattr("mcp_agentbus.store.queries.clock.note", lambda *_: None)
     return lambda seconds: ahead.__setitem__(0, ahead[0] + seconds)
 
 

@@ -5,16 +5,16 @@
 LEFT: dict[str, str] = {
     "mcp_agentbus/handoff/send.py: wanted = _Wanted(addresses, draft, request_id or "
     "secrets.token_hex(16), request_id is not None): it is 17": "Nobody foresees the one or the other.",
-    "mcp_agentbus/handoff/sending/addressees.py: near = difflib.get_close_matches(address, known, "
+    "mcp_agentbus/handoff/dispatch/addressees.py: near = difflib.get_close_matches(address, known, "
     "n=_NEAREST_MAX, cutoff=_NEAR): it is not told `n`": "Without it there are 3 as well.",
-    "mcp_agentbus/handoff/sending/addressees.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
+    "mcp_agentbus/handoff/dispatch/addressees.py: at, known = self._entries.get(addressee.inbox, (0.0, None)): "
     "it is 1.0": "Of whom nothing was said, nobody asks when.",
-    'mcp_agentbus/handoff/publishing/details.py: text.check_size(artifact, "artifact", '
+    'mcp_agentbus/handoff/reports/details.py: text.check_size(artifact, "artifact", '
     "ARTIFACT_MAX_CHARS * 4): it is 5": "No character has more than 4 bytes in UTF-8.",
     "mcp_agentbus/store/upkeep/copiers.py: start, total = start + max(1, len(infos)), "
     'int(answer.get("total", 0)): it is 1': "After a page it goes on from 1 or more: a total of "
     "none and of 1 are both its end.",
-    'mcp_agentbus/store/reading/pulls.py: beyond = {"seq": last + 1, "batch": 1, "next_by_subj": '
+    'mcp_agentbus/store/queries/pulls.py: beyond = {"seq": last + 1, "batch": 1, "next_by_subj": '
     "consumer.subject}: it is 2": "Of what is returned the first alone is looked at.",
     "mcp_agentbus/store/upkeep/lost.py: if sent.created_at < before and not (sent.closed or "
     "sent.unasked): it compares by `<=`": "What was sent in the very microsecond is looked at next time.",
@@ -22,13 +22,13 @@ LEFT: dict[str, str] = {
     "it compares by `<=`": "Nobody decides in the microsecond in which something is asked.",
     "mcp_agentbus/handoff/parked/replay.py: written = await records.update(bus, key, offered_again, "
     "known=(standing, revision)): it is not told `known`": "Then it reads once more what it has read.",
-    "mcp_agentbus/store/reading/clock.py: is_set = abs((here - self.here).total_seconds() "
+    "mcp_agentbus/store/queries/clock.py: is_set = abs((here - self.here).total_seconds() "
     "- passed_s) > _SET_S: it compares by `>=`": "A clock set by half a second to the "
     "microsecond: either answer is as good.",
-    "mcp_agentbus/store/reading/clock.py: return (self.is_exact and passed_s < _COUNTS_S) "
+    "mcp_agentbus/store/queries/clock.py: return (self.is_exact and passed_s < _COUNTS_S) "
     "or self.is_far(here, about): it compares by `<=`": "A minute to the nanosecond: either "
     "answer is as good.",
-    "mcp_agentbus/store/reading/clock.py: return abs(here + self.ahead - about) > _FAR: it "
+    "mcp_agentbus/store/queries/clock.py: return abs(here + self.ahead - about) > _FAR: it "
     "compares by `>=`": "A day away to the microsecond: either answer is as good.",
     "mcp_agentbus/store/asked/question.py: replied = {each.state: each.at for each in "
     "steps if each.at >= step.at}: it compares by `>`": "Nobody replies in the millisecond in "
@@ -54,10 +54,10 @@ LEFT: dict[str, str] = {
     "answer is as good.",
     "mcp_agentbus/handoff/results.py: await session.bus.extend(claim.delivery): it is not done": "The "
     "session's keeper says it every 5 s, and the server waits for 30.",
-    "mcp_agentbus/handoff/sending/noted.py: write_whole(path, _as_one(path) + line, "
+    "mcp_agentbus/handoff/dispatch/noted.py: write_whole(path, _as_one(path) + line, "
     "durable=False): it is not told `durable`": "It lasts beyond a loss of power, which is more than "
     "is promised.",
-    "mcp_agentbus/handoff/sending/noted.py: write_whole(path, _as_one(path) + line, "
+    "mcp_agentbus/handoff/dispatch/noted.py: write_whole(path, _as_one(path) + line, "
     "durable=False): it is True": "The same.",
     "mcp_agentbus/wakes/backlog.py: offered = consumer.last if consumer else 0: it is 1": "It is counted otherwise for a session that was told of the first message on the bus "
     "alone.",
@@ -83,20 +83,20 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/bus/reconnect.py: self._closed, self._repairs = False, 0: it is 1": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: self._repairs += 1: it is 2": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: await self._tried(lambda *_: asyncio.sleep(0), stores=False): it is True": "Nothing is asked, so nothing is handed over.",
-    "mcp_agentbus/handoff/taking/references.py: return -1: it is 2": "Claims are numbered from 1 on.",
+    "mcp_agentbus/handoff/intake/references.py: return -1: it is 2": "Claims are numbered from 1 on.",
     "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
     'mcp_agentbus/store/task.py: value, "subject", 4 * SUBJECT_MAX_CHARS: it is 5': "No character "
     "has more than 4 bytes in UTF-8.",
-    'mcp_agentbus/store/reading/copies.py: self._began: tuple[int, tuple[str, str]] = (-1, ("", '
+    'mcp_agentbus/store/queries/copies.py: self._began: tuple[int, tuple[str, str]] = (-1, ("", '
     '"")): it is 2': "No connection has a number below 0.",
-    "mcp_agentbus/store/reading/counted.py: return offset if page and offset < "
+    "mcp_agentbus/store/queries/counted.py: return offset if page and offset < "
     'int(info.get("total", 0)) else None: it is 1': "Whoever gets there has counted one.",
-    "mcp_agentbus/store/reading/senders.py: inbox, task_id = senders[0].inbox, "
+    "mcp_agentbus/store/queries/senders.py: inbox, task_id = senders[0].inbox, "
     "senders[0].task_id: it is 1": "All have the same, and there are several.",
-    "mcp_agentbus/store/reading/senders.py: if len(senders) > 1:  # anybody may write under any "
+    "mcp_agentbus/store/queries/senders.py: if len(senders) > 1:  # anybody may write under any "
     "number of names: it compares by `>=`": "Of one it is asked twice whether its task is there.",
-    "mcp_agentbus/store/reading/senders.py: if len(senders) > 1:  # anybody may write under any "
+    "mcp_agentbus/store/queries/senders.py: if len(senders) > 1:  # anybody may write under any "
     "number of names: it is 2": "Two are then asked for one by one, and not together first.",
     "mcp_agentbus/store/upkeep/due.py: task = decoded(replace(message, "
     "subject=_task_subject(message))): it is not told `subject`": "What falls due has inbox, lane "
@@ -107,7 +107,7 @@ LEFT: dict[str, str] = {
     "it is 1": "Neither is a flood.",
     "mcp_agentbus/store/streams.py: if room is None or room >= wanted or "
     'stream["storage"] != "file":: it compares by `>`': "In proportion that is the same.",
-    "mcp_agentbus/store/reading/consumers.py: known += [lane(whose, each) for each in LANES if each "
+    "mcp_agentbus/store/queries/consumers.py: known += [lane(whose, each) for each in LANES if each "
     "in rest[:1]]: it is 2": "A lane more is known, which the consumer is then compared with in vain.",
     'mcp_agentbus/store/codec.py: _Model = TypeVar("_Model", bound=BaseModel): '
     "it is not told `bound`": "It matters to type checkers alone.",
@@ -115,7 +115,7 @@ LEFT: dict[str, str] = {
     "it is not told `covariant`": "It matters to type checkers alone.",
     'mcp_agentbus/store/records.py: _T_co = TypeVar("_T_co", covariant=True): it is False': "It matters "
     "to type checkers alone.",
-    "mcp_agentbus/handoff/sending/draft.py: class Options(TypedDict, total=False):: it is True": "It matters "
+    "mcp_agentbus/handoff/dispatch/draft.py: class Options(TypedDict, total=False):: it is True": "It matters "
     "to type checkers alone.",
     "mcp_agentbus/relay/carried/command.py: _TAKES_WITHIN_S = 2.0: it is 3.0": "A limit is a choice.",
     "mcp_agentbus/relay/carried/command.py: _SILENT_S = 5.0: it is 6.0": "A limit is a choice.",

@@ -27,8 +27,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Found, server_time
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import streams
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.clock import has_come
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.clock import has_come
 from mcp_agentbus.store.records import record_in, sent_in
 from mcp_agentbus.store.steps import first_record
 from mcp_agentbus.store.subjects import RESULTS

@@ -25,7 +25,7 @@ from mcp_agentbus.bus.address import starting_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.text import check_time
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
-from mcp_agentbus.handoff.taking.watches import reached, unsaid
+from mcp_agentbus.handoff.intake.watches import reached, unsaid
 from mcp_agentbus.store import streams
 
 

@@ -31,11 +31,11 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.errors import AgentbusError, ArchiveBroken, BadInput
-from mcp_agentbus.handoff.sending.outgoing import telling_too
+from mcp_agentbus.handoff.dispatch.outgoing import telling_too
+from mcp_agentbus.handoff.intake import refusals
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import refusals
 from mcp_agentbus.store.outbox.outbox import Outbox
-from mcp_agentbus.store.reading.clock import now_about
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.task import ASKING, HELD, OPEN
 from mcp_agentbus.store.upkeep import unkept
 

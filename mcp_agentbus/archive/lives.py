@@ -19,9 +19,9 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.core.ids import may_be_short, whole_task_id
 from mcp_agentbus.errors import UnknownTask
 from mcp_agentbus.handoff import lookup
-from mcp_agentbus.handoff.looking import task_ids
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.views import task_ids
 from mcp_agentbus.store.task import Moment, Record, Sent
 
 

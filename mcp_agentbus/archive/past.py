@@ -20,7 +20,7 @@ from mcp_agentbus.core.ids import SHELL_PREFIX, Priority
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.outbox.outbox import Envelope
-from mcp_agentbus.store.reading.clock import now_about
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.task import CLAIM_MAX_S, ENDS, HELD, OPEN, Expect, State, Task
 
 #: The condition that a task is not told twice: where its sender had its result sent to another

@@ -24,7 +24,7 @@ from mcp_agentbus.doctor.stored.mends import FIX, asks, named, others
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading import consumers, read_back
+from mcp_agentbus.store.queries import consumers, read_back
 from mcp_agentbus.store.upkeep import anothers, copiers, due, foreign, lost
 from mcp_agentbus.store.upkeep.foreign import Changed
 

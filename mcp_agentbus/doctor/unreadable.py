@@ -28,8 +28,8 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mends import asks
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, subjects
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.signs import decode_sign
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.signs import decode_sign
 from mcp_agentbus.store.registered.profile import Profile, decode_profile
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.store.task import Repeating, Undecodable

@@ -30,7 +30,7 @@ from mcp_agentbus.gate.verdict import (
     object_of,
 )
 from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, Final
 
 from mcp_agentbus.bus.login.account import BUSY, GATE, LEAVE
-from mcp_agentbus.bus.passing import head
-from mcp_agentbus.bus.passing.passage import Passage, Passed
+from mcp_agentbus.bus.raw import head
+from mcp_agentbus.bus.raw.passage import Passage, Passed
 from mcp_agentbus.core.aio import in_background, in_thread, note_failure
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
@@ -26,7 +26,7 @@ from mcp_agentbus.gate.proof import copies
 from mcp_agentbus.gate.quota import Quota
 from mcp_agentbus.gate.verdict import H_ACCOUNT, Refusal, Request, Say, Verdict
 from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.reading.counted import counted
+from mcp_agentbus.store.queries.counted import counted
 from mcp_agentbus.store.subjects import DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 
 # What something else is asked before: of one account so much at a time.

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mcp_agentbus.bus.login.account import BUSY, H_REFUSED, H_SUBJECT
-from mcp_agentbus.bus.passing import head
-from mcp_agentbus.bus.passing.passage import Passage, Passed
+from mcp_agentbus.bus.raw import head
+from mcp_agentbus.bus.raw.passage import Passage, Passed
 from mcp_agentbus.bus.replies import ANSWER_MAX_BYTES
 
 _API: Final = "$JS.API"

@@ -18,7 +18,7 @@ from typing import Final
 from mcp_agentbus.bus.address import Address, find_servers
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import GATE
-from mcp_agentbus.bus.passing.passage import Passage
+from mcp_agentbus.bus.raw.passage import Passage
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_background, in_thread, part
 from mcp_agentbus.core.files import unusable

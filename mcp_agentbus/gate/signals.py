@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from mcp_agentbus.bus.login.account import FOR
-from mcp_agentbus.bus.passing import head
-from mcp_agentbus.bus.passing.passage import Passage, Passed
+from mcp_agentbus.bus.raw import head
+from mcp_agentbus.bus.raw.passage import Passage, Passed
 from mcp_agentbus.gate.keeper import Keeper
 from mcp_agentbus.store import subjects
 

@@ -26,10 +26,10 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import LANES, SHELL_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.handoff.call import Answered, Call, Given
-from mcp_agentbus.handoff.sending.cause import Ways, at_end, earlier
-from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
+from mcp_agentbus.handoff.dispatch.cause import Ways, at_end, earlier
+from mcp_agentbus.handoff.intake.references import delivery_of, reference_of
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading import consumers, read_back
+from mcp_agentbus.store.queries import consumers, read_back
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, step
 from mcp_agentbus.store.subjects import TASKS

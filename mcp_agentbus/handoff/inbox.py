@@ -27,15 +27,15 @@ from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.call import Call, Given
 from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.dispatch import outgoing
 from mcp_agentbus.handoff.ends import news
-from mcp_agentbus.handoff.looking import glances
-from mcp_agentbus.handoff.publishing import entrusted, questions
-from mcp_agentbus.handoff.sending import outgoing
+from mcp_agentbus.handoff.intake import lanes, only, references, rest
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
+from mcp_agentbus.handoff.intake.turn import Turn, note_what_arrived
+from mcp_agentbus.handoff.intake.watches import Watch, back
+from mcp_agentbus.handoff.reports import entrusted, questions
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
-from mcp_agentbus.handoff.taking import lanes, only, references, rest
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.turn import Turn, note_what_arrived
-from mcp_agentbus.handoff.taking.watches import Watch, back
+from mcp_agentbus.handoff.views import glances
 
 LIMIT_MAX: Final = 50
 # What nobody asked for more of: as many tasks are held then, as many results shown.

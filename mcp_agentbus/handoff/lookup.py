@@ -17,16 +17,16 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.handoff.looking.whose import unknown_task
-from mcp_agentbus.handoff.sending.outgoing import kept_here
+from mcp_agentbus.handoff.dispatch.outgoing import kept_here
+from mcp_agentbus.handoff.intake import refusals
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import refusals
+from mcp_agentbus.handoff.views.whose import unknown_task
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.asked import question
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.reading.sides import Records, Side, read_sides
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.clock import has_come
+from mcp_agentbus.store.queries.sides import Records, Side, read_sides
 from mcp_agentbus.store.records import as_asked
 from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.task import ENDS, HELD, Moment, Record, Sent, State, Task

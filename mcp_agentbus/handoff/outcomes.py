@@ -26,6 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call, Given
+from mcp_agentbus.handoff.dispatch.sent_records import Keeping
 from mcp_agentbus.handoff.ends import to_tell
 from mcp_agentbus.handoff.ends.awaited import (
     Awaited,
@@ -35,11 +36,10 @@ from mcp_agentbus.handoff.ends.awaited import (
     stored,
 )
 from mcp_agentbus.handoff.ends.to_tell import Stands, ToldRecord
-from mcp_agentbus.handoff.looking.whose import unknown_task
-from mcp_agentbus.handoff.sending.sent_records import Keeping
+from mcp_agentbus.handoff.views.whose import unknown_task
 from mcp_agentbus.store import records, subjects, unseen
-from mcp_agentbus.store.reading import consumers, pulls
-from mcp_agentbus.store.reading.clock import has_come
+from mcp_agentbus.store.queries import consumers, pulls
+from mcp_agentbus.store.queries.clock import has_come
 from mcp_agentbus.store.task import Record, Task, utc
 from mcp_agentbus.store.upkeep import deadlines
 from mcp_agentbus.store.upkeep.lost import Losses

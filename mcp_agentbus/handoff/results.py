@@ -19,17 +19,17 @@ from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.publishing import entrusted, questions, refused
-from mcp_agentbus.handoff.publishing.details import Details, checked
-from mcp_agentbus.handoff.publishing.published import Published
-from mcp_agentbus.handoff.sending import memory, outgoing
+from mcp_agentbus.handoff.dispatch import memory, outgoing
+from mcp_agentbus.handoff.intake import only
+from mcp_agentbus.handoff.reports import entrusted, questions, refused
+from mcp_agentbus.handoff.reports.details import Details, checked
+from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
-from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.replies import Replies
-from mcp_agentbus.store.reading.clock import now_about
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.records import (
     Written,
     read_record,

@@ -31,15 +31,15 @@ from mcp_agentbus.errors import (
     Refused,
     Unconfirmed,
 )
-from mcp_agentbus.handoff.sending import memory, outgoing
-from mcp_agentbus.handoff.sending.addressees import Addressee
-from mcp_agentbus.handoff.sending.draft import Draft, Options, Route, drawn
-from mcp_agentbus.handoff.sending.receipts import receipt_of
-from mcp_agentbus.handoff.sending.threads import thread_of
+from mcp_agentbus.handoff.dispatch import memory, outgoing
+from mcp_agentbus.handoff.dispatch.addressees import Addressee
+from mcp_agentbus.handoff.dispatch.draft import Draft, Options, Route, drawn
+from mcp_agentbus.handoff.dispatch.receipts import receipt_of
+from mcp_agentbus.handoff.dispatch.threads import thread_of
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.outbox.outbox import KeptHere
-from mcp_agentbus.store.reading.clock import now_about
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import HOPS_MAX, Receipt, Sent, Task

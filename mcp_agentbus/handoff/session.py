@@ -30,21 +30,21 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.call import Calls, is_over
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.living.keeper import keep
-from mcp_agentbus.handoff.living.succession import Succession
-from mcp_agentbus.handoff.looking.old_names import under_old_names
+from mcp_agentbus.handoff.dispatch.addressees import Addressees
+from mcp_agentbus.handoff.dispatch.cause import said_of, way_of
+from mcp_agentbus.handoff.dispatch.noted import CauseMemory, note_ended, of_sessions
+from mcp_agentbus.handoff.dispatch.rate import SendRate
+from mcp_agentbus.handoff.intake import arrivals
+from mcp_agentbus.handoff.intake.watches import Watches
 from mcp_agentbus.handoff.outcomes import Outcomes
-from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.cause import said_of, way_of
-from mcp_agentbus.handoff.sending.noted import CauseMemory, note_ended, of_sessions
-from mcp_agentbus.handoff.sending.rate import SendRate
+from mcp_agentbus.handoff.presence.keeper import keep
+from mcp_agentbus.handoff.presence.succession import Succession
 from mcp_agentbus.handoff.shells import file_of
-from mcp_agentbus.handoff.taking import arrivals
-from mcp_agentbus.handoff.taking.watches import Watches
+from mcp_agentbus.handoff.views.old_names import under_old_names
 from mcp_agentbus.store import roster, streams, subjects
 from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.own_name import Naming
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 
 _END_TIMEOUT_S: Final = 1.5  # a host kills a server that takes 2 s to end
 _GIVEN_BACK_S: Final = 0.01  # more for each task that is given back

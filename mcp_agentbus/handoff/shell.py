@@ -24,7 +24,7 @@ from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.ids import ROLE_PREFIX, Agent
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.claims import Claims
-from mcp_agentbus.handoff.sending.noted import CauseMemory, note_over
+from mcp_agentbus.handoff.dispatch.noted import CauseMemory, note_over
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import file_of, session_id
 from mcp_agentbus.store import roster

@@ -25,7 +25,7 @@ from mcp_agentbus.core.ids import Agent, Priority, is_agent, is_inbox
 from mcp_agentbus.core.notices import Counts, Holds, Reason
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.task import Record
 
 # Others of whom it is counted what was refused.

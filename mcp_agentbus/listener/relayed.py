@@ -26,8 +26,8 @@ from mcp_agentbus.config.settings import Settings, neighbour_settings, server_of
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import AgentbusError, BadInput
+from mcp_agentbus.handoff.dispatch.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
-from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.carried.clock import is_same
 from mcp_agentbus.listener.carried.order import Commands, Order, hear, received, told_to_go

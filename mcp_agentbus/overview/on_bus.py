@@ -18,8 +18,8 @@ from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority, is_inbox
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.store import queues, roster, subjects
+from mcp_agentbus.store.queries.counted import stored_subjects
 from mcp_agentbus.store.queues import Lane
-from mcp_agentbus.store.reading.counted import stored_subjects
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.subjects import DEAD
 

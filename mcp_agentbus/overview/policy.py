@@ -27,8 +27,8 @@ from mcp_agentbus.core.ids import (
     inbox_of,
 )
 from mcp_agentbus.core.notices import takes
-from mcp_agentbus.handoff.looking.own_agents import known_here
-from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE
+from mcp_agentbus.handoff.dispatch.rate import SENT_A_MINUTE
+from mcp_agentbus.handoff.views.own_agents import known_here
 from mcp_agentbus.overview.known import Known
 from mcp_agentbus.overview.why import why
 from mcp_agentbus.store.roster import Entry

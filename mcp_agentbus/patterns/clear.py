@@ -29,13 +29,13 @@ from mcp_agentbus.errors import (
     UnknownAgent,
     UnknownTask,
 )
-from mcp_agentbus.handoff.looking import glances
+from mcp_agentbus.handoff.dispatch.outgoing import all_kept_here
 from mcp_agentbus.handoff.results import publish_result
-from mcp_agentbus.handoff.sending.outgoing import all_kept_here
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.views import glances
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.clock import has_come
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.clock import has_come
 from mcp_agentbus.store.records import lasts, record_in, record_key, sent_in, update
 from mcp_agentbus.store.steps import Lost, Step, first_record, next_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE

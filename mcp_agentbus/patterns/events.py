@@ -28,8 +28,8 @@ from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.text import check_number, check_size, check_text
 from mcp_agentbus.errors import BadInput, NoAnswer, NotAllowed
+from mcp_agentbus.handoff.intake.watches import reached, unsaid
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.watches import reached, unsaid
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import BODY_MAX_BYTES
 

@@ -18,11 +18,11 @@ from typing import Unpack
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.dispatch.draft import Options
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S, watch_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.draft import Options
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.reading.clock import now_about
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Receipt, Record
 
 

@@ -13,8 +13,8 @@ from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.agents import Page
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store import queues, roster, streams
 
 #: What is known of one agent, as `Listed.entry` has it, with the list that has it in its name.

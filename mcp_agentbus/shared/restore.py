@@ -40,9 +40,9 @@ from mcp_agentbus.shared.accounts import store as accounts
 from mcp_agentbus.shared.accounts.lobby import is_answered
 from mcp_agentbus.shared.accounts.record import Invitation
 from mcp_agentbus.shared.backup import ORDER, WHAT, Backup, Progress, Stream, back_up
-from mcp_agentbus.shared.replacing.before import Before, let_go, note, noted, put_back
-from mcp_agentbus.shared.replacing.outgoing import take_its_place
-from mcp_agentbus.shared.replacing.since import is_since, sent_since, tell
+from mcp_agentbus.shared.replacement.before import Before, let_go, note, noted, put_back
+from mcp_agentbus.shared.replacement.outgoing import take_its_place
+from mcp_agentbus.shared.replacement.since import is_since, sent_since, tell
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.upkeep.lost import RESTORED, end_lost
 

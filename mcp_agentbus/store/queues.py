@@ -25,10 +25,10 @@ from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.reading import consumers, read_back
-from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.reading.consumers import ConsumerInfo
-from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.queries import consumers, read_back
+from mcp_agentbus.store.queries.clock import has_come
+from mcp_agentbus.store.queries.consumers import ConsumerInfo
+from mcp_agentbus.store.queries.counted import stored_subjects
 from mcp_agentbus.store.records import lasts, record_in
 from mcp_agentbus.store.steps import question_of
 from mcp_agentbus.store.subjects import TASKS

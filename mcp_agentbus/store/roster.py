@@ -28,9 +28,9 @@ from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import ANY_SENDER, WAKE_ON, Agent, Priority
 from mcp_agentbus.core.notices import WHY, Holds
 from mcp_agentbus.store import records, streams, subjects
-from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.reading.copies import Copy, copy_of
-from mcp_agentbus.store.reading.signs import Sign, signs_of_life
+from mcp_agentbus.store.queries.clock import has_come
+from mcp_agentbus.store.queries.copies import Copy, copy_of
+from mcp_agentbus.store.queries.signs import Sign, signs_of_life
 from mcp_agentbus.store.records import Key
 from mcp_agentbus.store.registered.profile import Profile, decode_profile
 from mcp_agentbus.store.steps import Write

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on the server: six streams; what reads them is in `reading.consumers`.
+"""What stands on the server: six streams; what reads them is in `queries.consumers`.
 
 On a server with accounts its gate makes all of it, and an account's connection has none of these
 rights.
@@ -22,7 +22,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_thread, together
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import AgentbusError, NotAllowed, Refused, StoreFull
-from mcp_agentbus.store.reading import clock
+from mcp_agentbus.store.queries import clock
 from mcp_agentbus.store.subjects import AGENTS, DEAD, PRESENCE, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import EXPIRES_MAX_S
 from mcp_agentbus.store.upkeep import anothers

@@ -23,7 +23,7 @@ from mcp_agentbus.config.machine_key import unforeseen
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, Unconfirmed
 from mcp_agentbus.store import codec, streams, subjects
-from mcp_agentbus.store.reading.numbered import numbered
+from mcp_agentbus.store.queries.numbered import numbered
 from mcp_agentbus.store.records import Written, sent_key, update
 from mcp_agentbus.store.steps import Write, sent_of
 from mcp_agentbus.store.task import Sent, Task

@@ -22,8 +22,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.reading import consumers
-from mcp_agentbus.store.reading.clock import has_come
+from mcp_agentbus.store.queries import consumers
+from mcp_agentbus.store.queries.clock import has_come
 from mcp_agentbus.store.records import as_asked, lasts, record_in, sent_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import TOLD, Record, Sent

@@ -25,14 +25,14 @@ from mcp_agentbus.archive.lives import task_life
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, results, send
 from mcp_agentbus.handoff.call import Call
-from mcp_agentbus.handoff.looking import task_ids
+from mcp_agentbus.handoff.dispatch.draft import Options
+from mcp_agentbus.handoff.intake import only
+from mcp_agentbus.handoff.intake.answer import Inbox
+from mcp_agentbus.handoff.intake.turn import note_at_any_call
 from mcp_agentbus.handoff.lookup import Life
-from mcp_agentbus.handoff.publishing import entrusted
-from mcp_agentbus.handoff.sending.draft import Options
+from mcp_agentbus.handoff.reports import entrusted
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import only
-from mcp_agentbus.handoff.taking.answer import Inbox
-from mcp_agentbus.handoff.taking.turn import note_at_any_call
+from mcp_agentbus.handoff.views import task_ids
 from mcp_agentbus.tools.answers import documents, past, render
 from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.arguments import as_meant, complaints

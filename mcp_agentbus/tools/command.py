@@ -14,11 +14,11 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.errors import UnknownAgent
-from mcp_agentbus.handoff.looking import old_names
+from mcp_agentbus.handoff.intake import arrivals
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
-from mcp_agentbus.handoff.taking import arrivals
+from mcp_agentbus.handoff.views import old_names
 from mcp_agentbus.store import queues, roster, streams, subjects
 from mcp_agentbus.store.outbox.outbox import Outbox
 from mcp_agentbus.store.own_name import Naming

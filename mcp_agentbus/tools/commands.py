@@ -19,10 +19,10 @@ from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
-from mcp_agentbus.handoff.looking import task_ids, whose
+from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.answer import Inbox
+from mcp_agentbus.handoff.views import task_ids, whose
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import history

@@ -25,9 +25,9 @@ from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.taking.watches import reached, unsaid
+from mcp_agentbus.handoff.intake.watches import reached, unsaid
 from mcp_agentbus.store import queues, streams, subjects, unseen
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.records import record_in
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import Moment, Record, State

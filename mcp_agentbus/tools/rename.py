@@ -35,7 +35,7 @@ from mcp_agentbus.errors import (
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
-from mcp_agentbus.store.reading.read_back import decoded
+from mcp_agentbus.store.queries.read_back import decoded
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
 from mcp_agentbus.store.steps import first_record, sent_of, step

@@ -29,8 +29,8 @@ from mcp_agentbus.core import processes
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup
 from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff.dispatch.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.ends import news
-from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.own_name import Naming, Refusing, Rereading
 from mcp_agentbus.tools.mcp_stream import serve as serve_stream

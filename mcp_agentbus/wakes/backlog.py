@@ -29,8 +29,8 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.ids import Agent, Priority
 from mcp_agentbus.store import queues, subjects
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.queues import Lane
-from mcp_agentbus.store.reading import consumers
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.wakes.demand import strangers_to
 

@@ -21,7 +21,7 @@ from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, WAKE_ON, Agent, Priority, accepts, is_role_address
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.store import queues, roster, subjects, unseen
-from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Record, Task
 from mcp_agentbus.wakes import answers

@@ -17,7 +17,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import by_portions
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.store.reading import senders
+from mcp_agentbus.store.queries import senders
 from mcp_agentbus.store.records import add_wake, read_record, read_sent
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.wakes.facts import Waiting

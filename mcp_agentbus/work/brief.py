@@ -24,7 +24,7 @@ from mcp_agentbus.core import hosts
 from mcp_agentbus.core.framing import frame
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.taking.answer import Item
+from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.store.task import Task
 
 #: In an argument of a worker's program, the place of the brief.

@@ -24,7 +24,7 @@ from mcp_agentbus.bus.replies import Found, Message
 from mcp_agentbus.core.aio import note_failure
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading.signs import decode_sign
+from mcp_agentbus.store.queries.signs import decode_sign
 
 #: Told of an agent that is gone, by its id.
 OnGone = Callable[[str], Awaitable[None]]

@@ -28,12 +28,12 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.errors import AgentbusError, BusUnreachable
 from mcp_agentbus.handoff.call import Call
-from mcp_agentbus.handoff.publishing import questions
+from mcp_agentbus.handoff.intake import lanes
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
+from mcp_agentbus.handoff.intake.turn import Turn
+from mcp_agentbus.handoff.intake.watches import Watch
+from mcp_agentbus.handoff.reports import questions
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import lanes
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.turn import Turn
-from mcp_agentbus.handoff.taking.watches import Watch
 from mcp_agentbus.work.log import note
 
 # As often as `watch_inbox` looks without being told to, and as soon after a notice that was too

@@ -19,8 +19,8 @@ from typing import Any, Final
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.sending.cause import AT_WORK
-from mcp_agentbus.handoff.taking.answer import Item
+from mcp_agentbus.handoff.dispatch.cause import AT_WORK
+from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.work import result
 from mcp_agentbus.work.log import note

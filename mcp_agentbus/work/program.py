@@ -35,7 +35,7 @@ from mcp_agentbus.core.children.group import Group, start
 from mcp_agentbus.core.children.output import End
 from mcp_agentbus.core.files import own_folder
 from mcp_agentbus.errors import BadInput, BadSetup
-from mcp_agentbus.handoff.taking.answer import Item
+from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, SUMMARY_MAX_CHARS
 from mcp_agentbus.work.brief import brief, filled, has_place
 from mcp_agentbus.work.guard import Guard

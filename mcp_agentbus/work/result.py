@@ -15,7 +15,7 @@ import inspect
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from mcp_agentbus.handoff.publishing.details import Details
+from mcp_agentbus.handoff.reports.details import Details
 from mcp_agentbus.store.task import ASKING, SUMMARY_MAX_CHARS, WORKER_ENDS
 
 # It takes the next task, and this one goes to whoever is free.

@@ -47,11 +47,11 @@ from mcp_agentbus.errors import (
     Unconfirmed,
     UnknownTask,
 )
-from mcp_agentbus.handoff.publishing.details import Details
+from mcp_agentbus.handoff.intake import arrivals
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
+from mcp_agentbus.handoff.reports.details import Details
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import arrivals
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.relay.member import AGAIN_S, Me, Membership
 from mcp_agentbus.store.task import Status, Task
 from mcp_agentbus.work import result

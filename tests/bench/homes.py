@@ -48,7 +48,7 @@ def environ(settings: Settings) -> dict[str, str]:
 
 # What a session may send in a minute is sent here in seconds.
 _UNLIMITED = (
-    "import sys; from mcp_agentbus.handoff.sending import rate; rate.SENT_A_MINUTE = 10**9; "
+    "import sys; from mcp_agentbus.handoff.dispatch import rate; rate.SENT_A_MINUTE = 10**9; "
     "from mcp_agentbus import __main__ as agentbus; sys.exit(agentbus.main())"
 )
 

@@ -17,11 +17,11 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, StoreFull, Unconfirmed, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.looking.task_ids import whole_id
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.views.task_ids import whole_id
 from mcp_agentbus.store import roster, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.store.upkeep import unkept

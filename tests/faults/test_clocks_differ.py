@@ -16,7 +16,7 @@ from mcp_agentbus.overview.known import known
 from mcp_agentbus.patterns.clear import to_clear
 from mcp_agentbus.patterns.gather import gather
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading import clock, consumers
+from mcp_agentbus.store.queries import clock, consumers
 from mcp_agentbus.store.subjects import TASKS
 
 _HANG_S = 60  # only a hang takes as long

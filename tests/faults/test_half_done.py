@@ -282,7 +282,7 @@ async def test_a_result_whose_showing_failed_is_shown_by_the_next_call(own_world
         async def fails(*_):
             raise BusUnreachable
 
-        broken.setattr("mcp_agentbus.handoff.taking.rest.as_told", fails)
+        broken.setattr("mcp_agentbus.handoff.intake.rest.as_told", fails)
         with pytest.raises(AgentbusError):
             await read_inbox(planner)
 
@@ -298,7 +298,7 @@ async def test_tasks_that_a_failed_watch_had_claimed_are_shown_by_the_next(own_w
         async def fails(*_):
             raise BusUnreachable
 
-        broken.setattr("mcp_agentbus.handoff.taking.rest.as_told", fails)
+        broken.setattr("mcp_agentbus.handoff.intake.rest.as_told", fails)
         with pytest.raises(BusUnreachable):
             await watch_inbox(coder, timeout_s=0)
 

@@ -20,7 +20,7 @@ from mcp_agentbus.core import ids, notices
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import streams, subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 
 CANARY = "zq7canary"
 #: Shorter pieces of a peer's text stand by chance in any environment.

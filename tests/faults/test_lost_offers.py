@@ -15,7 +15,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.reading.consumers import lane
+from mcp_agentbus.store.queries.consumers import lane
 from mcp_agentbus.store.subjects import TASKS
 
 # What the server says of a task that it hands out.

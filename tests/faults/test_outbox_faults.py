@@ -25,13 +25,13 @@ from mcp_agentbus.errors import (
     StoreFull,
     Unconfirmed,
 )
+from mcp_agentbus.handoff.dispatch.addressees import Addressees
+from mcp_agentbus.handoff.dispatch.arrival import hand_on
+from mcp_agentbus.handoff.dispatch.draft import Route, drawn
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.arrival import hand_on
-from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.outbox import forwarder
 from mcp_agentbus.store import tasks

@@ -28,7 +28,7 @@ from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadSetup
-from mcp_agentbus.handoff.sending.noted import CauseMemory
+from mcp_agentbus.handoff.dispatch.noted import CauseMemory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.wakes.hosts import openclaw

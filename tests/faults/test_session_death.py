@@ -16,7 +16,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import queues, roster, subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.records import read_record
 
 HANG_S = 90  # only a hang takes as long
@@ -25,7 +25,7 @@ HANG_S = 90  # only a hang takes as long
 @pytest.fixture
 def hasty(monkeypatch):
     """Claims come back after 2 s: for tests of what happens then, not of when."""
-    monkeypatch.setattr(consumers, "ACK_WAIT_S", HASTY["store.reading.consumers.ACK_WAIT_S"])
+    monkeypatch.setattr(consumers, "ACK_WAIT_S", HASTY["store.queries.consumers.ACK_WAIT_S"])
     monkeypatch.setattr(roster, "BEAT_S", HASTY["store.roster.BEAT_S"])
     monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", HASTY["handoff.inbox._LOOK_AGAIN_S"])
 

@@ -15,15 +15,15 @@ from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
 from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.dispatch import noted
+from mcp_agentbus.handoff.dispatch.noted import CauseMemory
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending import noted
-from mcp_agentbus.handoff.sending.noted import CauseMemory
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.records import read_record
 
 _HANG_S = 60  # only a hang takes as long

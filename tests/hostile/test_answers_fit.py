@@ -18,10 +18,10 @@ from mcp_agentbus.core.framing import INDENT
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.task import Receipt, Record, Task
 from mcp_agentbus.tools.answers import documents, layout, render

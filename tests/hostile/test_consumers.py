@@ -11,7 +11,7 @@ from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 
 
 @pytest.mark.parametrize("takes", ["the lane", "everything", "by our name"])

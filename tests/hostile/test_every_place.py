@@ -26,7 +26,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, streams
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 
 MOST = 28_000
 ME = "coder"

@@ -16,8 +16,8 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading.sides import Records, read_sides
-from mcp_agentbus.store.reading.signs import signs_of_life
+from mcp_agentbus.store.queries.sides import Records, read_sides
+from mcp_agentbus.store.queries.signs import signs_of_life
 from mcp_agentbus.wakes import demand
 
 ANSWERS = corpus.read("records", "reply-")

@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records, subjects, tasks, unseen
-from mcp_agentbus.store.reading import senders
+from mcp_agentbus.store.queries import senders
 from mcp_agentbus.store.task import Record, Sent
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.wakes import demand

@@ -5,7 +5,7 @@ import corpus
 import pytest
 
 from mcp_agentbus.handoff.inbox import read_inbox
-from mcp_agentbus.handoff.living.succession import Succession
+from mcp_agentbus.handoff.presence.succession import Succession
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
 

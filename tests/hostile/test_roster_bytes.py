@@ -12,7 +12,7 @@ from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading import signs
+from mcp_agentbus.store.queries import signs
 from mcp_agentbus.tools.answers import documents
 from mcp_agentbus.tools.answers.roster import roster_text
 

@@ -11,7 +11,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.queries.counted import stored_subjects
 from mcp_agentbus.wakes import demand
 
 TASK = "f" * 32

@@ -19,7 +19,7 @@ from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import queues, records, streams, subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.tools.answers import render
 
 _S = 10**9

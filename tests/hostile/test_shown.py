@@ -40,8 +40,8 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.patterns.events import Event
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading import consumers
-from mcp_agentbus.store.reading.signs import Sign
+from mcp_agentbus.store.queries import consumers
+from mcp_agentbus.store.queries.signs import Sign
 from mcp_agentbus.store.roster import Profile
 from mcp_agentbus.store.task import Moment, Record, Sent, Task, Wakes
 from mcp_agentbus.tools.catalog import TOOLS

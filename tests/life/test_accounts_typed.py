@@ -21,7 +21,7 @@ from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.shared.accounts.lobby import asked_for
-from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.membership.invitation import decode
 
 _LINE = re.compile(r"agentbus-join-1-[\w-]+\n")
 

@@ -23,12 +23,12 @@ from mcp_agentbus.errors import NameTaken, NobodyListens, NotAccepted, NotAllowe
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.agents import page
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake.watches import Watch
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.watches import Watch
 from mcp_agentbus.patterns import events
 from mcp_agentbus.store import records, roster, subjects
 from mcp_agentbus.store.queues import stored_tasks

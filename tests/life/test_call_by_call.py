@@ -21,11 +21,11 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed
 from mcp_agentbus.handoff import shell, shells
+from mcp_agentbus.handoff.dispatch.noted import ways_in
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.noted import ways_in
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision

@@ -28,7 +28,7 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shell import shell_session
 from mcp_agentbus.store import records, roster, steps, streams, subjects
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 _LONG_AGO = timedelta(hours=2)

@@ -10,9 +10,9 @@ import pytest
 from mcp_agentbus.core.ids import LANES
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake import lanes
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.taking import lanes
 from mcp_agentbus.store.records import write_record
 from mcp_agentbus.tools.answers import render
 

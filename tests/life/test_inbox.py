@@ -333,7 +333,7 @@ async def test_counting_what_waits_takes_nothing_away(world):
 
 
 async def test_a_claim_without_any_call_of_its_session_is_given_back(world, monkeypatch):
-    monkeypatch.setattr("mcp_agentbus.handoff.living.keeper.CLAIM_MAX_S", -1)
+    monkeypatch.setattr("mcp_agentbus.handoff.presence.keeper.CLAIM_MAX_S", -1)
     monkeypatch.setattr("mcp_agentbus.store.roster.BEAT_S", 0.01)
     planner = await world.session("planner")
     idle = await world.session("coder", known=False)

@@ -19,9 +19,9 @@ from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared.accounts import owner, store
 from mcp_agentbus.shared.accounts.doorkeeper import keep_door
-from mcp_agentbus.shared.joining.invitation import decode
-from mcp_agentbus.shared.joining.join import join
-from mcp_agentbus.shared.joining.leave import leave
+from mcp_agentbus.shared.membership.invitation import decode
+from mcp_agentbus.shared.membership.join import join
+from mcp_agentbus.shared.membership.leave import leave
 from mcp_agentbus.store import subjects
 
 _WITHIN_S = 10

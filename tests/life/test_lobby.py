@@ -20,9 +20,9 @@ from mcp_agentbus.core.aio import in_background, together
 from mcp_agentbus.errors import BusUnreachable, NoAnswer, NotAllowed
 from mcp_agentbus.shared.accounts import bus_conf, crowd, lobby, owner, store
 from mcp_agentbus.shared.accounts.apply import host
-from mcp_agentbus.shared.joining import join as joining
-from mcp_agentbus.shared.joining.invitation import decode
-from mcp_agentbus.shared.joining.join import join
+from mcp_agentbus.shared.membership import join as joining
+from mcp_agentbus.shared.membership.invitation import decode
+from mcp_agentbus.shared.membership.join import join
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.subjects import profile_subject
 

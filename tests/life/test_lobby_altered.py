@@ -17,9 +17,9 @@ from mcp_agentbus.errors import BusUnreachable, Refused, Unconfirmed
 from mcp_agentbus.shared.accounts import lobby, owner, store
 from mcp_agentbus.shared.accounts.apply import host
 from mcp_agentbus.shared.accounts.doorkeeper import keep_door
-from mcp_agentbus.shared.joining import join as joining
-from mcp_agentbus.shared.joining.invitation import decode
-from mcp_agentbus.shared.joining.join import join
+from mcp_agentbus.shared.membership import join as joining
+from mcp_agentbus.shared.membership.invitation import decode
+from mcp_agentbus.shared.membership.join import join
 
 # Of each class of bytes one, in the place of a letter, before, behind or within.
 _OTHERS = {

@@ -27,7 +27,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.overview.listener import ask_listener
 from mcp_agentbus.relay import local_socket
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading.clock import has_come
+from mcp_agentbus.store.queries.clock import has_come
 
 
 @pytest_asyncio.fixture

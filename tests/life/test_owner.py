@@ -19,7 +19,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.shared.accounts import admin, owner, store
 from mcp_agentbus.shared.accounts.apply import apply
 from mcp_agentbus.shared.accounts.record import AccountRecord
-from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.membership.invitation import decode
 from mcp_agentbus.shared.server_files import Files
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.records import read_record

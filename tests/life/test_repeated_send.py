@@ -10,10 +10,10 @@ from set_aside import set_aside
 
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.records import read_sent
 

@@ -13,7 +13,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.store import roster, streams, subjects
-from mcp_agentbus.store.reading import copies
+from mcp_agentbus.store.queries import copies
 from mcp_agentbus.store.subjects import AGENTS
 
 _FEW = 3

@@ -8,7 +8,7 @@ import pytest
 from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.store import records, unseen
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import RESULTS
 

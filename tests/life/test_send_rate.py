@@ -8,9 +8,9 @@ import served
 from listeners import known, listening
 
 from mcp_agentbus.errors import SendLimit
+from mcp_agentbus.handoff.dispatch.rate import SENT_A_MINUTE, SendRate
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE, SendRate
 
 # In the loop, of each of both: so many are left to them.
 _TURNS = 5

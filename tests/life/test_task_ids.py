@@ -12,12 +12,12 @@ from mcp_agentbus.config import names
 from mcp_agentbus.core import ids
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.looking.own_agents import of_this_user
-from mcp_agentbus.handoff.looking.task_ids import answered_id, whole_id
-from mcp_agentbus.handoff.looking.whose import sender_of, unknown_task
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.views.own_agents import of_this_user
+from mcp_agentbus.handoff.views.task_ids import answered_id, whole_id
+from mcp_agentbus.handoff.views.whose import sender_of, unknown_task
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL
 
 UNKNOWN = "0" * 32

@@ -12,10 +12,10 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor import server
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store import subjects
 
 _SENDERS = 3

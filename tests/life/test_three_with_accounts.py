@@ -18,7 +18,7 @@ from mcp_agentbus.shared.accounts import owner, store
 from mcp_agentbus.shared.accounts.apply import hosts
 from mcp_agentbus.shared.accounts.doorkeeper import keep_door
 from mcp_agentbus.shared.accounts.lobby import asked_for
-from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.membership.invitation import decode
 from mcp_agentbus.store import streams
 
 

@@ -19,8 +19,8 @@ from local_server import script, until
 from machines import network
 
 from mcp_agentbus.shared import authority
-from mcp_agentbus.shared.joining import invitation
-from mcp_agentbus.shared.joining.invitation import decode
+from mcp_agentbus.shared.membership import invitation
+from mcp_agentbus.shared.membership.invitation import decode
 from mcp_agentbus.shared.server_files import Files
 
 # What a person would wait for a task there and back, at most, in seconds.

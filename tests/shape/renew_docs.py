@@ -37,8 +37,8 @@ from mcp_agentbus.core import ids, notices  # noqa: E402
 from mcp_agentbus.doctor import listener  # noqa: E402
 from mcp_agentbus.gate import quota, speech  # noqa: E402
 from mcp_agentbus.handoff import inbox, send  # noqa: E402
-from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE  # noqa: E402
-from mcp_agentbus.handoff.taking import lanes  # noqa: E402
+from mcp_agentbus.handoff.dispatch.rate import SENT_A_MINUTE  # noqa: E402
+from mcp_agentbus.handoff.intake import lanes  # noqa: E402
 from mcp_agentbus.patterns import events  # noqa: E402
 from mcp_agentbus.relay.messages import DEPTH_MAX, LINE_MAX_BYTES, VALUES_MAX  # noqa: E402
 from mcp_agentbus.store import streams, task  # noqa: E402

@@ -24,7 +24,7 @@ from mcp_agentbus import Options, __version__
 from mcp_agentbus.config import folder_file
 from mcp_agentbus.config.sections import server
 from mcp_agentbus.shared.accounts.store import STREAM as ACCOUNTS
-from mcp_agentbus.shared.replacing.carried import STREAM as BEFORE
+from mcp_agentbus.shared.replacement.carried import STREAM as BEFORE
 from mcp_agentbus.store.outbox.own import STREAM as OUTBOX
 from mcp_agentbus.store.streams import STREAMS
 from mcp_agentbus.tools.catalog import TOOLS

@@ -236,10 +236,11 @@ def test_a_room_has_a_docstring_for_a_door_and_few_files(room):
         assert len(list(folder.glob("*.py"))) - 1 <= FILES_MAX
 
 
-def test_a_module_is_named_by_what_it_has_and_not_by_what_is_done_there():
-    stems = {path.stem for path in FILES if "tests" not in path.relative_to(ROOT).parts}
+def test_a_module_or_room_is_named_by_what_it_has_and_not_by_what_is_done_there():
+    paths = [path.relative_to(ROOT).with_suffix("") for path in FILES]
+    names = {name for path in paths if "tests" not in path.parts for name in path.parts}
 
-    assert {stem for stem in stems if re.search("ing(_|$)", stem)} == NOUNS
+    assert {name for name in names if re.search("ing(_|$)", name)} == NOUNS
 
 
 @pytest.mark.parametrize("room", ROOMS)

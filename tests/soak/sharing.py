@@ -27,7 +27,7 @@ from voices import AGENTBUS, ENDS_WITHIN_S, typed
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import load_settings
-from mcp_agentbus.shared.joining.invitation import decode, encode
+from mcp_agentbus.shared.membership.invitation import decode, encode
 
 # As its unit says 2 s: enough that everybody sees that it is away.
 _AGAIN_AFTER_S = 1.0

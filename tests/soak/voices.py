@@ -32,7 +32,7 @@ ANSWER_WITHIN_S = 60.0
 ENDS_WITHIN_S = 20.0
 # As `served.living`: this one serves itself, beside whatever listener there is.
 # Its models send more in a minute than sessions may.
-_UNLIMITED = "from mcp_agentbus.handoff.sending import rate; rate.SENT_A_MINUTE = 10**9; "
+_UNLIMITED = "from mcp_agentbus.handoff.dispatch import rate; rate.SENT_A_MINUTE = 10**9; "
 _ALONE = (
     f"import sys; {_UNLIMITED}from mcp_agentbus.relay import session; "
     "session._Listener.asked = classmethod(lambda *_: None); "

@@ -21,12 +21,12 @@ from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.ends.news import Results
-from mcp_agentbus.handoff.looking import glances
-from mcp_agentbus.handoff.looking.glances import Glance
-from mcp_agentbus.handoff.taking import arrivals, only
-from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.rest import InboxRest
-from mcp_agentbus.handoff.taking.watches import Watches
+from mcp_agentbus.handoff.intake import arrivals, only
+from mcp_agentbus.handoff.intake.brought import Brought
+from mcp_agentbus.handoff.intake.rest import InboxRest
+from mcp_agentbus.handoff.intake.watches import Watches
+from mcp_agentbus.handoff.views import glances
+from mcp_agentbus.handoff.views.glances import Glance
 from mcp_agentbus.store.queues import Lane
 
 RESULT, OTHER = (

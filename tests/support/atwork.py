@@ -19,7 +19,7 @@ from local_server import command_lines
 _HANG_S = 60  # only a hang takes as long
 # What it holds comes back after 2 s, not 24: for tests of what happens then, not of when.
 HASTY = (
-    "store.reading.consumers.ACK_WAIT_S = 2",
+    "store.queries.consumers.ACK_WAIT_S = 2",
     "store.roster.BEAT_S = 0.4",
     "work.worker._LOOK_S = 0.2",
     "work.intake._LOOK_AGAIN_S = 0.3",

@@ -26,7 +26,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.login.account import H_SUBJECT
 from mcp_agentbus.bus.login.nkey import Nkey, new_seed
 from mcp_agentbus.core.aio import part
-from mcp_agentbus.shared.joining.invitation import Line
+from mcp_agentbus.shared.membership.invitation import Line
 
 _HANG_S = 60  # only a hang takes as long
 _RELOADED = "Reloaded server configuration"

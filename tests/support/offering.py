@@ -17,11 +17,11 @@ from messages import TASK
 from mcp_agentbus.bus.replies import Conflict, Delivery
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.intake import lanes
+from mcp_agentbus.handoff.intake.watches import Watches
 from mcp_agentbus.handoff.parked import parking
-from mcp_agentbus.handoff.taking import lanes
-from mcp_agentbus.handoff.taking.watches import Watches
 from mcp_agentbus.store import queues, roster
-from mcp_agentbus.store.reading import consumers, offers, read_back
+from mcp_agentbus.store.queries import consumers, offers, read_back
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.upkeep import removal

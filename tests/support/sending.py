@@ -18,9 +18,9 @@ from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import send
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claims
+from mcp_agentbus.handoff.dispatch.addressees import Addressee
+from mcp_agentbus.handoff.dispatch.draft import Route, drawn
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.addressees import Addressee
-from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.outbox.outbox import KeptHere
 from mcp_agentbus.store.roster import Entry

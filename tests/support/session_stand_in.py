@@ -24,10 +24,10 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import session as module
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.living import keeper, succession
+from mcp_agentbus.handoff.presence import keeper, succession
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import codec, records, roster, streams, subjects
-from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session of an agent in a process of its own, steered through its pipes.
 
-    $ AGENTBUS_HOME=/tmp/bus python worker.py coder '{"store.reading.consumers.ACK_WAIT_S": 2}'
+    $ AGENTBUS_HOME=/tmp/bus python worker.py coder '{"store.queries.consumers.ACK_WAIT_S": 2}'
     {"pid": 4711, "session": "0d1f..."}
     {"do": "read", "limit": 5}
     {"tasks": ["9d0c..."], "attempts": [1], "results": [], ...}

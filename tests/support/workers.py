@@ -26,7 +26,7 @@ _HANG_S = 90  # only a hang takes as long
 
 # Claims come back after 2 s instead of 24: for tests of what happens then, not of when.
 HASTY = {
-    "store.reading.consumers.ACK_WAIT_S": 2,
+    "store.queries.consumers.ACK_WAIT_S": 2,
     "store.roster.BEAT_S": 0.4,
     "handoff.inbox._LOOK_AGAIN_S": 0.3,
 }

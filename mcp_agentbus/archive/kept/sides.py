@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.looking.own_agents import known_here, of_this_user
+from mcp_agentbus.handoff.views.own_agents import known_here, of_this_user
 
 
 @dataclass(frozen=True)

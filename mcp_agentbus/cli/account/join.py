@@ -29,10 +29,10 @@ from mcp_agentbus.core.text import from_json, many
 from mcp_agentbus.doctor import listener
 from mcp_agentbus.doctor.stored import claims
 from mcp_agentbus.errors import AgentbusError, BadInput
-from mcp_agentbus.shared.joining import invitation
-from mcp_agentbus.shared.joining.join import Joined, join
-from mcp_agentbus.shared.joining.leave import Left, leave
-from mcp_agentbus.shared.joining.place import JoinedFolder
+from mcp_agentbus.shared.membership import invitation
+from mcp_agentbus.shared.membership.join import Joined, join
+from mcp_agentbus.shared.membership.leave import Left, leave
+from mcp_agentbus.shared.membership.place import JoinedFolder
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.outbox.outbox import read_outbox
 from mcp_agentbus.store.outbox.own import own_server

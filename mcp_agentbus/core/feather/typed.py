@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# So begins the line of an invitation, see `shared.joining.invitation`.
+# So begins the line of an invitation, see `shared.membership.invitation`.
 _INVITES = "agentbus-join-"
 
 

@@ -23,9 +23,9 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mends import FIX, asks, is_whole, named
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import roster
-from mcp_agentbus.store.reading import consumers
-from mcp_agentbus.store.reading.consumers import Consumer
-from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.queries import consumers
+from mcp_agentbus.store.queries.consumers import Consumer
+from mcp_agentbus.store.queries.counted import stored_subjects
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 

@@ -29,8 +29,8 @@ from mcp_agentbus.doctor.shared import account
 from mcp_agentbus.doctor.stored.mends import FIX, asks, is_whole, named
 from mcp_agentbus.installers.steps import Step
 from mcp_agentbus.store import records, roster, subjects, tasks
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.clock import has_come, server_now
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.clock import has_come, server_now
 from mcp_agentbus.store.steps import sent_by_record, sent_of
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Record, Sent, Undecodable

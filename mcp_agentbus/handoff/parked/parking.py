@@ -28,8 +28,8 @@ from mcp_agentbus.errors import (
     TooLarge,
 )
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.numbered import numbered
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.numbered import numbered
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import DEAD

@@ -18,11 +18,11 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, Found
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotAllowed, Refused, UnknownTask
-from mcp_agentbus.handoff.looking.own_agents import of_this_user
 from mcp_agentbus.handoff.parked.parking import Parked, parked, store_moved
+from mcp_agentbus.handoff.views.own_agents import of_this_user
 from mcp_agentbus.store import records, roster, subjects
-from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.reading.numbered import numbered
+from mcp_agentbus.store.queries.clock import has_come
+from mcp_agentbus.store.queries.numbered import numbered
 from mcp_agentbus.store.records import Written, record_key, sent_key, write_record
 from mcp_agentbus.store.steps import Lost, Write, step
 from mcp_agentbus.store.subjects import DEAD

@@ -20,8 +20,8 @@ from mcp_agentbus.bus.address import start_no_server
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import note_failure, part
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.sending.addressees import Addressees
-from mcp_agentbus.handoff.sending.arrival import FOR_NOW, Barred, be_known, hand_on
+from mcp_agentbus.handoff.dispatch.addressees import Addressees
+from mcp_agentbus.handoff.dispatch.arrival import FOR_NOW, Barred, be_known, hand_on
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.outbox.outbox import ANOTHER_BUS, Envelope, Outbox
 

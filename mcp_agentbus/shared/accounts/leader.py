@@ -14,7 +14,7 @@ import base64
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.passing import head
+from mcp_agentbus.bus.raw import head
 from mcp_agentbus.bus.replies import ApiError, Found, server_time
 
 # Of JetStream's API: nothing is stored there.

@@ -41,7 +41,7 @@ from mcp_agentbus.shared.accounts.record import (
     Invitation,
     account_name,
 )
-from mcp_agentbus.shared.joining.invitation import Line, encode
+from mcp_agentbus.shared.membership.invitation import Line, encode
 from mcp_agentbus.shared.server_files import Files
 from mcp_agentbus.shared.typed import typed
 

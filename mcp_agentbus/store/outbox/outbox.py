@@ -32,7 +32,7 @@ from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox import letter
 from mcp_agentbus.store.outbox.letter import Home, Letter, letter_in
 from mcp_agentbus.store.outbox.own import STREAM, Own, as_refused
-from mcp_agentbus.store.reading.numbered import numbered
+from mcp_agentbus.store.queries.numbered import numbered
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.task import Task, Undecodable
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mcp_agentbus.core.ids import LANES, inbox_of
 from mcp_agentbus.store import streams
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 
 
 def by_owner(agents: Iterable[str], *, replicas: int = 1) -> dict[str, list[dict[str, Any]]]:

@@ -21,8 +21,8 @@ from mcp_agentbus.bus.replies import Delivery, HandedOut
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.store import records
-from mcp_agentbus.store.reading import consumers, pulls
-from mcp_agentbus.store.reading.clock import now_about
+from mcp_agentbus.store.queries import consumers, pulls
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.store.upkeep import removal
 from mcp_agentbus.store.upkeep.unkept import Unkept

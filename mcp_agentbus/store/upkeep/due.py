@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading.read_back import decoded
+from mcp_agentbus.store.queries.read_back import decoded
 from mcp_agentbus.store.records import record_key, update
 from mcp_agentbus.store.steps import Lost, Write, first_record, sent_of, step
 from mcp_agentbus.store.subjects import SCHEDULE, TASKS

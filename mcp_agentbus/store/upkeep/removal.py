@@ -13,9 +13,9 @@ from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading.clock import has_come
-from mcp_agentbus.store.reading.numbered import numbered
-from mcp_agentbus.store.reading.read_back import find, find_at
+from mcp_agentbus.store.queries.clock import has_come
+from mcp_agentbus.store.queries.numbered import numbered
+from mcp_agentbus.store.queries.read_back import find, find_at
 from mcp_agentbus.store.records import Written, record_key, update
 from mcp_agentbus.store.steps import Lost, Step, first_record, next_record
 from mcp_agentbus.store.task import Sent

@@ -12,7 +12,7 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.queries.counted import stored_subjects
 from mcp_agentbus.store.subjects import DEAD
 
 # Where no more can be parked, so many of who has the most parked stay.

@@ -24,8 +24,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.store import streams, subjects, tasks
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.clock import server_now
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.clock import server_now
 from mcp_agentbus.store.records import lasts, sent_in
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.subjects import TASKS

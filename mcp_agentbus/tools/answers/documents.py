@@ -19,10 +19,10 @@ from typing import Any
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.core.text import stamp
 from mcp_agentbus.handoff.agents import Page
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parked.parking import Parked
-from mcp_agentbus.handoff.publishing.published import Published
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
+from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.store.task import Receipt, Record, Task
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.readers import MODEL, Reader

@@ -20,9 +20,9 @@ from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.ids import ROLE_PREFIX, address_of
 from mcp_agentbus.core.text import is_count, many, now
 from mcp_agentbus.errors import BadInput
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
-from mcp_agentbus.handoff.publishing.published import Published
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
+from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task

@@ -13,7 +13,7 @@ from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.past import as_held, unlisted
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import SHELL_PREFIX
-from mcp_agentbus.store.reading import clock as server_clock
+from mcp_agentbus.store.queries import clock as server_clock
 from mcp_agentbus.store.task import CLAIM_MAX_S, Task
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from mcp_agentbus.bus.passing import head
+from mcp_agentbus.bus.raw import head
 
 
 def test_headers_are_read_as_they_are_and_those_of_a_gate_are_no_one_else_s():

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from made_server import made_server
 
 from mcp_agentbus.bus.address import find_servers
-from mcp_agentbus.bus.passing.passage import Passage
+from mcp_agentbus.bus.raw.passage import Passage
 
 _COUNT = 20
 # The rest is what OpenSSL, asyncio and nats-py take.

@@ -26,9 +26,9 @@ from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.shared.joining import invitation
-from mcp_agentbus.shared.joining.invitation import Line
-from mcp_agentbus.shared.joining.place import JoinedFolder, JoinedRecord
+from mcp_agentbus.shared.membership import invitation
+from mcp_agentbus.shared.membership.invitation import Line
+from mcp_agentbus.shared.membership.place import JoinedFolder, JoinedRecord
 from mcp_agentbus.work.worker import Worker
 
 _LINE = invitation.encode(

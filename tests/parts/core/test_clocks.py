@@ -6,7 +6,7 @@ from __future__ import annotations
 from mcp_agentbus.bus import budget, connection, reconnect
 from mcp_agentbus.handoff import inbox, session
 from mcp_agentbus.store import roster, streams, task
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.tools import mcp_stream, standalone
 
 OFFERED_AGAIN_WITHIN_S = 30  # README: after a crash

@@ -23,7 +23,7 @@ from mcp_agentbus.gate.verdict import (
     Scheduled,
     Stored,
 )
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 
 

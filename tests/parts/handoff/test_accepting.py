@@ -5,8 +5,8 @@ import pytest
 from messages import read_record
 
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.taking import refusals
-from mcp_agentbus.handoff.taking.refusals import Refusal
+from mcp_agentbus.handoff.intake import refusals
+from mcp_agentbus.handoff.intake.refusals import Refusal
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Entry
 

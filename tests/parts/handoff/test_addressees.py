@@ -8,10 +8,10 @@ import pytest
 
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, BusUnreachable, UnknownAgent
-from mcp_agentbus.handoff.looking import own_agents
-from mcp_agentbus.handoff.looking.own_agents import known_here, of_this_user
-from mcp_agentbus.handoff.sending import addressees
-from mcp_agentbus.handoff.sending.addressees import Addressee, Addressees
+from mcp_agentbus.handoff.dispatch import addressees
+from mcp_agentbus.handoff.dispatch.addressees import Addressee, Addressees
+from mcp_agentbus.handoff.views import own_agents
+from mcp_agentbus.handoff.views.own_agents import known_here, of_this_user
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.roster import Entry
 

@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 
 from mcp_agentbus.core.text import now
+from mcp_agentbus.handoff.dispatch.arrival import hand_on
+from mcp_agentbus.handoff.dispatch.draft import Route, drawn
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.sending.arrival import hand_on
-from mcp_agentbus.handoff.sending.draft import Route, drawn
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.outbox.letter import Home, Letter
-from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.records import read_record, read_sent
 
 

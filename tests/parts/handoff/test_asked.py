@@ -7,7 +7,7 @@ import pytest
 from messages import read_record, read_sent
 
 from mcp_agentbus.errors import BadInput, Refused
-from mcp_agentbus.handoff.publishing.questions import answered, with_answer
+from mcp_agentbus.handoff.reports.questions import answered, with_answer
 from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.task import Answer, Moment
 

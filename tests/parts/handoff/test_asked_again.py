@@ -11,8 +11,8 @@ from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.handoff import results, shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.publishing import entrusted
-from mcp_agentbus.handoff.publishing.published import Published
+from mcp_agentbus.handoff.reports import entrusted
+from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session

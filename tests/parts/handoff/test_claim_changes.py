@@ -16,9 +16,9 @@ from mcp_agentbus.errors import Unconfirmed
 from mcp_agentbus.handoff import claims as module
 from mcp_agentbus.handoff.call import Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.sending import cause
-from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S, Finished
-from mcp_agentbus.handoff.taking.references import number_of, reference_of
+from mcp_agentbus.handoff.dispatch import cause
+from mcp_agentbus.handoff.dispatch.cause import CAUSE_LINGERS_S, Finished
+from mcp_agentbus.handoff.intake.references import number_of, reference_of
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.records import Written, record_key
 from mcp_agentbus.store.steps import Write

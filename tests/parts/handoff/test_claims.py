@@ -11,10 +11,10 @@ from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff.call import Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.sending import cause
-from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S
-from mcp_agentbus.handoff.sending.noted import CauseMemory
-from mcp_agentbus.handoff.taking.references import delivery_of, reference_of
+from mcp_agentbus.handoff.dispatch import cause
+from mcp_agentbus.handoff.dispatch.cause import CAUSE_LINGERS_S
+from mcp_agentbus.handoff.dispatch.noted import CauseMemory
+from mcp_agentbus.handoff.intake.references import delivery_of, reference_of
 from mcp_agentbus.store.subjects import TASKS
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)

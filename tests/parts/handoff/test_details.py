@@ -4,7 +4,7 @@
 import pytest
 
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.publishing.details import checked
+from mcp_agentbus.handoff.reports.details import checked
 
 
 @pytest.mark.parametrize(

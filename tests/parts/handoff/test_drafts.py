@@ -10,7 +10,7 @@ import pytest
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.sending.draft import Route, drawn
+from mcp_agentbus.handoff.dispatch.draft import Route, drawn
 from mcp_agentbus.store.task import Task
 
 SESSION = SimpleNamespace(me=Agent("planner"), id="session-1")

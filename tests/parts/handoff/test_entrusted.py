@@ -15,9 +15,9 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shells
-from mcp_agentbus.handoff.publishing import entrusted
+from mcp_agentbus.handoff.intake.answer import Inbox
+from mcp_agentbus.handoff.reports import entrusted
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.answer import Inbox
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.records import record_key
 from mcp_agentbus.store.subjects import RESULTS, TASKS

@@ -9,9 +9,9 @@ from server_stand_in import NOON
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.handoff.looking.task_ids import whole_id
+from mcp_agentbus.handoff.dispatch import outgoing
 from mcp_agentbus.handoff.lookup import task_life
-from mcp_agentbus.handoff.sending import outgoing
+from mcp_agentbus.handoff.views.task_ids import whole_id
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.outbox.letter import Home, Letter
 from mcp_agentbus.store.outbox.outbox import Envelope

@@ -10,11 +10,11 @@ from server_stand_in import NOON, Server
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.looking import glances
-from mcp_agentbus.handoff.looking.glances import Glance, peek
+from mcp_agentbus.handoff.views import glances
+from mcp_agentbus.handoff.views.glances import Glance, peek
 from mcp_agentbus.store import codec
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.read_back import Seen
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.read_back import Seen
 from mcp_agentbus.store.steps import first_record, sent_of, step
 
 TASKS = "AGENTBUS_TASKS"

@@ -11,8 +11,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.call import Answered, Calls, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.sending.cause import way_of
-from mcp_agentbus.handoff.taking.references import number_of
+from mcp_agentbus.handoff.dispatch.cause import way_of
+from mcp_agentbus.handoff.intake.references import number_of
 from mcp_agentbus.store.task import HELD, HOPS_MAX, Moment
 
 AT = datetime(2026, 5, 18, 10, 0, tzinfo=UTC)

@@ -9,12 +9,12 @@ from mcp_agentbus.handoff.call import Given
 from mcp_agentbus.handoff.ends.awaited import Result
 from mcp_agentbus.handoff.ends.news import Results
 from mcp_agentbus.handoff.inbox import FILL, read_inbox, watch_inbox
-from mcp_agentbus.handoff.looking.glances import Glance
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.rest import InboxRest
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
+from mcp_agentbus.handoff.intake.brought import Brought
+from mcp_agentbus.handoff.intake.rest import InboxRest
+from mcp_agentbus.handoff.views.glances import Glance
+from mcp_agentbus.store.queries.read_back import Seen
 from mcp_agentbus.store.queues import Lane
-from mcp_agentbus.store.reading.read_back import Seen
 
 LEFT = {"waiting": {"low": 3}, "held_elsewhere": 1}
 LOOKED = {"waiting": {"normal": 2}, "held_elsewhere": 4}

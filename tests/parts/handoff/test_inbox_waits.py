@@ -10,9 +10,9 @@ from answering import Reader, claim
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import EVERYTHING, read_inbox, watch_inbox
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.watches import Watch
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
+from mcp_agentbus.handoff.intake.brought import Brought
+from mcp_agentbus.handoff.intake.watches import Watch
 
 NEWS = Inbox(notes=("It is there.",))
 

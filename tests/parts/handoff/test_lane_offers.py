@@ -10,11 +10,11 @@ from offering import AT, Offering, claimed, offer, untouched
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, TooLarge
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.taking import lanes
-from mcp_agentbus.handoff.taking.lanes import take
-from mcp_agentbus.handoff.taking.refusals import Refusal
+from mcp_agentbus.handoff.intake import lanes
+from mcp_agentbus.handoff.intake.lanes import take
+from mcp_agentbus.handoff.intake.refusals import Refusal
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import ATTEMPTS_MAX
 

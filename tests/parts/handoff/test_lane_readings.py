@@ -7,8 +7,8 @@ import pytest
 from offering import AT, Offering, claimed, offer
 
 from mcp_agentbus.bus.replies import HandedOut
-from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.lanes import take, take_for_one
+from mcp_agentbus.handoff.intake.brought import Brought
+from mcp_agentbus.handoff.intake.lanes import take, take_for_one
 from mcp_agentbus.store.steps import step
 
 ALL = ("high", "normal", "low")
@@ -48,7 +48,7 @@ def all_are_taken(offering, monkeypatch):
     async def no(*_):
         return None
 
-    monkeypatch.setattr("mcp_agentbus.handoff.taking.lanes.refusals.refusal", no)
+    monkeypatch.setattr("mcp_agentbus.handoff.intake.lanes.refusals.refusal", no)
 
 
 def test_a_reading_that_brought_nothing_says_nothing():

@@ -20,8 +20,8 @@ from mcp_agentbus.errors import (
     StoreFull,
     UnknownAgent,
 )
-from mcp_agentbus.handoff.sending.addressees import Addressee
-from mcp_agentbus.handoff.sending.arrival import Barred, be_known, hand_on
+from mcp_agentbus.handoff.dispatch.addressees import Addressee
+from mcp_agentbus.handoff.dispatch.arrival import Barred, be_known, hand_on
 from mcp_agentbus.store import codec, roster
 from mcp_agentbus.store.outbox.letter import Home, Letter
 from mcp_agentbus.store.roster import Entry, Profile
@@ -231,7 +231,7 @@ async def test_it_is_in_the_conversation_of_what_it_answers_unless_it_names_one(
         return (SENT.model_copy(update={"thread_id": of_it}), 4) if is_it else (None, 0)
 
     for module in ("arrival", "threads"):
-        monkeypatch.setattr(f"mcp_agentbus.handoff.sending.{module}.read_sent", read_sent)
+        monkeypatch.setattr(f"mcp_agentbus.handoff.dispatch.{module}.read_sent", read_sent)
     task = TASK.model_copy(update=dict(zip(("thread_id", "in_reply_to"), said, strict=True)))
     await hand_on(server, replace(LETTER, task=task), Known())
 

@@ -9,9 +9,9 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup, NotAllowed, UnknownTask
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.looking import task_ids
-from mcp_agentbus.handoff.looking.task_ids import answered_id, whole_id
-from mcp_agentbus.handoff.looking.whose import sender_of
+from mcp_agentbus.handoff.views import task_ids
+from mcp_agentbus.handoff.views.task_ids import answered_id, whole_id
+from mcp_agentbus.handoff.views.whose import sender_of
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.steps import first_record

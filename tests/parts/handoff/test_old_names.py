@@ -8,10 +8,10 @@ import pytest
 from mcp_agentbus.config import names
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox
-from mcp_agentbus.handoff.looking import old_names
-from mcp_agentbus.handoff.looking.old_names import under_old_names
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.views import old_names
+from mcp_agentbus.handoff.views.old_names import under_old_names
 from mcp_agentbus.store import streams
 
 

@@ -5,10 +5,10 @@ import pytest
 
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake import only
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking import only
 from mcp_agentbus.store.records import read_record
 
 

@@ -11,9 +11,9 @@ from messages import read_task
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, BusUnreachable, NotAllowed, StoreFull, Unconfirmed
+from mcp_agentbus.handoff.dispatch import outgoing
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import Published, publish_result
-from mcp_agentbus.handoff.sending import outgoing
 from mcp_agentbus.store.outbox.letter import Home, Letter
 from mcp_agentbus.store.outbox.outbox import Envelope, KeptHere
 

@@ -14,7 +14,7 @@ from mcp_agentbus.errors import AlreadyEnded, InboxFull, NotAllowed
 from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.store import codec, roster, subjects
-from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.records import record_key, sent_key
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import TASKS

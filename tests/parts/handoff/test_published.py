@@ -3,8 +3,8 @@
 
 import pytest
 
+from mcp_agentbus.handoff.intake import arrivals
 from mcp_agentbus.handoff.results import Published
-from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.store.steps import in_one
 
 DECIDES = (

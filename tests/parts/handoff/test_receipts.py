@@ -8,7 +8,7 @@ from messages import read_task
 
 from mcp_agentbus.core.notices import Holds, Reason
 from mcp_agentbus.errors import InboxFull
-from mcp_agentbus.handoff.sending.receipts import receipt_of
+from mcp_agentbus.handoff.dispatch.receipts import receipt_of
 from mcp_agentbus.store.outbox.outbox import KeptHere
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.steps import sent_of

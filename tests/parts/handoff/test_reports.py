@@ -12,13 +12,13 @@ from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed, TooLarge, UnknownTask
 from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
-from mcp_agentbus.handoff.publishing.published import Published
+from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.reading import read_back
+from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.records import read_record, read_sent, write_record
 from mcp_agentbus.store.steps import step
 

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus.core.ids import LANES
-from mcp_agentbus.handoff.taking.brought import Brought
-from mcp_agentbus.handoff.taking.rest import InboxRest, as_told, looked_at
+from mcp_agentbus.handoff.intake.brought import Brought
+from mcp_agentbus.handoff.intake.rest import InboxRest, as_told, looked_at
 from mcp_agentbus.store import queues
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.queues import Lane
-from mcp_agentbus.store.reading import consumers
 
 HELD = SimpleNamespace(delivery=SimpleNamespace(subject="agentbus.role-review.tasks.low.planner"))
 SESSION = SimpleNamespace(bus=None, inboxes=("coder", "role-review"), claims={"t1": HELD})

@@ -11,8 +11,8 @@ from server_stand_in import NOON
 from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.errors import BadInput, HopLimit
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.sending.draft import Route
-from mcp_agentbus.handoff.sending.receipts import receipt_of
+from mcp_agentbus.handoff.dispatch.draft import Route
+from mcp_agentbus.handoff.dispatch.receipts import receipt_of
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import first_record, sent_of
 from mcp_agentbus.store.tasks import Kept

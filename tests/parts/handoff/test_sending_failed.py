@@ -15,8 +15,8 @@ from mcp_agentbus.errors import (
     StoreFull,
     Unconfirmed,
 )
-from mcp_agentbus.handoff.sending import outgoing
-from mcp_agentbus.handoff.sending.receipts import receipt_of
+from mcp_agentbus.handoff.dispatch import outgoing
+from mcp_agentbus.handoff.dispatch.receipts import receipt_of
 from mcp_agentbus.store.outbox.outbox import Envelope, KeptHere
 from mcp_agentbus.store.roster import Entry
 

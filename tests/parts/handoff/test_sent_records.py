@@ -13,8 +13,8 @@ from server_stand_in import Server
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, Unconfirmed
-from mcp_agentbus.handoff.sending import sent_records
-from mcp_agentbus.handoff.sending.sent_records import Keeping
+from mcp_agentbus.handoff.dispatch import sent_records
+from mcp_agentbus.handoff.dispatch.sent_records import Keeping
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.subjects import RESULTS

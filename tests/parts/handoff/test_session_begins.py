@@ -8,7 +8,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 
 
 async def test_what_tries_heard_that_failed_is_heard_once_after_the_next(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from mcp_agentbus.core.ids import LANES, Agent
 from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.handoff import session as module
 from mcp_agentbus.handoff.ends.awaited import Result
-from mcp_agentbus.handoff.living import keeper
+from mcp_agentbus.handoff.presence import keeper
 from mcp_agentbus.handoff.session import EVERYTHING, RECORDS, Session
 from mcp_agentbus.store import streams
 

@@ -11,8 +11,8 @@ from server_stand_in import NOON
 from session_stand_in import SessionBus
 
 from mcp_agentbus.handoff.call import Given
+from mcp_agentbus.handoff.dispatch.cause import Finished
 from mcp_agentbus.handoff.ends.awaited import Awaited, Result
-from mcp_agentbus.handoff.sending.cause import Finished
 from mcp_agentbus.handoff.session import EVERYTHING
 
 HANG_S = 20  # only a hang takes as long

@@ -10,9 +10,9 @@ from messages import read_record, read_task
 from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claims import Claim
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.turn import Turn
-from mcp_agentbus.handoff.taking.watches import Watches
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
+from mcp_agentbus.handoff.intake.turn import Turn
+from mcp_agentbus.handoff.intake.watches import Watches
 
 TASK = read_task()
 RESULT = read_record(state="completed")

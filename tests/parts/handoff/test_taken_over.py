@@ -2,10 +2,10 @@
 """A session goes on in another process, with what an earlier process of it has held."""
 
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake.references import reference_of
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.taking.references import reference_of
 from mcp_agentbus.store import roster
 
 

@@ -8,8 +8,8 @@ from messages import read_task
 
 from mcp_agentbus.core.text import now
 from mcp_agentbus.handoff.call import Answered, Calls, Given
-from mcp_agentbus.handoff.taking.answer import Inbox, Item
-from mcp_agentbus.handoff.taking.watches import Watch
+from mcp_agentbus.handoff.intake.answer import Inbox, Item
+from mcp_agentbus.handoff.intake.watches import Watch
 
 
 class Clock:

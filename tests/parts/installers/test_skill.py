@@ -12,9 +12,9 @@ import pytest
 from mcp_agentbus import errors
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core import text
+from mcp_agentbus.handoff.dispatch.cause import CAUSE_LINGERS_S
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
-from mcp_agentbus.handoff.sending.cause import CAUSE_LINGERS_S
-from mcp_agentbus.handoff.taking.answer import Inbox
+from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.store import task
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.catalog import TOOLS, WatchInbox

@@ -8,7 +8,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.store import roster, subjects
-from mcp_agentbus.store.reading.signs import signs_of_life
+from mcp_agentbus.store.queries.signs import signs_of_life
 
 
 class Mute:

@@ -12,8 +12,8 @@ from local_server import settings_at
 from mcp_agentbus.config.identity import Identity
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, SendLimit
+from mcp_agentbus.handoff.dispatch.rate import SENT_A_MINUTE
 from mcp_agentbus.handoff.inbox import WATCH_MAX_S
-from mcp_agentbus.handoff.sending.rate import SENT_A_MINUTE
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.listener import relayed as module
 from mcp_agentbus.listener.endpoint import Connection

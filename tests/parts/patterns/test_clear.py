@@ -13,7 +13,7 @@ from mcp_agentbus.patterns import command
 from mcp_agentbus.patterns.clear import Cleared, Clearing, clear, to_clear
 from mcp_agentbus.patterns.command import clearing_text
 from mcp_agentbus.store.outbox.outbox import Envelope
-from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.queries.counted import stored_subjects
 from mcp_agentbus.store.subjects import SCHEDULE, scheduled_subject
 
 

@@ -17,7 +17,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.shared import snapshot
-from mcp_agentbus.shared.replacing import outgoing
+from mcp_agentbus.shared.replacement import outgoing
 from mcp_agentbus.shared.second_server import SecondServer
 from mcp_agentbus.store.outbox.outbox import Outbox, read_outbox
 from mcp_agentbus.store.outbox.own import STREAM, own_server

@@ -11,7 +11,7 @@ from local_server import configured
 from mcp_agentbus.bus.login.nkey import new_seed
 from mcp_agentbus.bus.replies import Message
 from mcp_agentbus.shared.accounts import doorkeeper
-from mcp_agentbus.shared.joining import leave as leaving
+from mcp_agentbus.shared.membership import leave as leaving
 
 
 async def test_who_says_again_and_again_that_it_leaves_is_removed_once(monkeypatch):

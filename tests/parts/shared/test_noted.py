@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from mcp_agentbus.shared.replacing import carried
-from mcp_agentbus.shared.replacing.before import let_go, note, noted
+from mcp_agentbus.shared.replacement import carried
+from mcp_agentbus.shared.replacement.before import let_go, note, noted
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.upkeep.lost import RESTORED

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_agentbus.core import text
-from mcp_agentbus.shared.replacing.since import LostTask, tell
+from mcp_agentbus.shared.replacement.since import LostTask, tell
 from mcp_agentbus.store import streams
 from mcp_agentbus.store.records import read_record, write_sent
 from mcp_agentbus.store.task import Sent

@@ -9,7 +9,7 @@ import pytest
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.errors import StoreFull
-from mcp_agentbus.shared.replacing import carried
+from mcp_agentbus.shared.replacement import carried
 
 
 async def test_a_note_is_read_as_it_was_written_however_long_and_is_gone_once_it_was_told(

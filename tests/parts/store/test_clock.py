@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mcp_agentbus.store.reading.clock import _Told
+from mcp_agentbus.store.queries.clock import _Told
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
-from mcp_agentbus.store.reading import clock, copies
-from mcp_agentbus.store.reading.copies import Copy, _Held
-from mcp_agentbus.store.reading.counted import stored_subjects
+from mcp_agentbus.store.queries import clock, copies
+from mcp_agentbus.store.queries.copies import Copy, _Held
+from mcp_agentbus.store.queries.counted import stored_subjects
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

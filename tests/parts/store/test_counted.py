@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Subjects are counted page by page, while others are stored before them."""
 
-from mcp_agentbus.store.reading.counted import counted
+from mcp_agentbus.store.queries.counted import counted
 
 
 def test_subjects_are_counted_to_the_last_though_one_is_stored_before_them_meanwhile():

@@ -11,12 +11,12 @@ from mcp_agentbus.core.ids import SHELL_PREFIX, Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.intake.rest import offered
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.taking.rest import offered
 from mcp_agentbus.store import queues, roster
+from mcp_agentbus.store.queries.consumers import ConsumerInfo
 from mcp_agentbus.store.queues import Lane
-from mcp_agentbus.store.reading.consumers import ConsumerInfo
 from mcp_agentbus.store.records import read_record, read_sent, write_record
 from mcp_agentbus.store.steps import first_record, step
 

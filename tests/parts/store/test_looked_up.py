@@ -10,7 +10,7 @@ from messages import read_record
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.core.text import now
 from mcp_agentbus.store import roster, streams, subjects, unseen
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.records import write_record, write_sent
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Sent

@@ -8,8 +8,8 @@ import pytest
 from mcp_agentbus.bus.replies import NO_SUCH_CONSUMER, ApiError
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.store import streams
-from mcp_agentbus.store.reading import consumers
-from mcp_agentbus.store.reading.consumers import Consumer, config_of, strange_consumers
+from mcp_agentbus.store.queries import consumers
+from mcp_agentbus.store.queries.consumers import Consumer, config_of, strange_consumers
 from mcp_agentbus.store.subjects import RESULTS, TASKS
 
 LANE = consumers.lane("coder", "high")

@@ -12,8 +12,8 @@ from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.store.reading import consumers, offers, pulls
-from mcp_agentbus.store.reading.consumers import ACK_WAIT_S
+from mcp_agentbus.store.queries import consumers, offers, pulls
+from mcp_agentbus.store.queries.consumers import ACK_WAIT_S
 from mcp_agentbus.store.task import Record
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import queues, streams, subjects
-from mcp_agentbus.store.reading import consumers, pulls
+from mcp_agentbus.store.queries import consumers, pulls
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from server_stand_in import NOON, Server
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.store import codec
-from mcp_agentbus.store.reading import read_back
-from mcp_agentbus.store.reading.read_back import Seen, Unreadable
+from mcp_agentbus.store.queries import read_back
+from mcp_agentbus.store.queries.read_back import Seen, Unreadable
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import Repeating, Undecodable
 

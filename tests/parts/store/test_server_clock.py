@@ -7,7 +7,7 @@ import pytest
 
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError
 from mcp_agentbus.errors import NotAllowed
-from mcp_agentbus.store.reading import clock
+from mcp_agentbus.store.queries import clock
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

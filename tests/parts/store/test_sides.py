@@ -12,8 +12,8 @@ from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import records
-from mcp_agentbus.store.reading import senders, sides
-from mcp_agentbus.store.reading.sides import Records, read_sides
+from mcp_agentbus.store.queries import senders, sides
+from mcp_agentbus.store.queries.sides import Records, read_sides
 from mcp_agentbus.store.task import Moment
 
 

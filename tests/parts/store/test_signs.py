@@ -8,8 +8,8 @@ import pytest
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.notices import Holds
-from mcp_agentbus.store.reading import signs
-from mcp_agentbus.store.reading.signs import Sign, decode_sign
+from mcp_agentbus.store.queries import signs
+from mcp_agentbus.store.queries.signs import Sign, decode_sign
 from mcp_agentbus.store.task import Undecodable
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

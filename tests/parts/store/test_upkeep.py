@@ -9,7 +9,7 @@ import pytest
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, HandedOut
 from mcp_agentbus.errors import BusUnreachable, StoreFull
 from mcp_agentbus.store import records, streams
-from mcp_agentbus.store.reading import consumers
+from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.subjects import DEAD, RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.store.upkeep import anothers, by_owner, copiers, deadlines, foreign, removal, room

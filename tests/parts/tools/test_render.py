@@ -14,7 +14,7 @@ from mcp_agentbus.core.text import stamp
 from mcp_agentbus.handoff import agents
 from mcp_agentbus.handoff.inbox import Inbox, Item, read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import Life, task_life
-from mcp_agentbus.handoff.publishing.published import Published
+from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster

@@ -11,7 +11,7 @@ import pytest
 from places import outside_and_inside
 
 from mcp_agentbus.errors import BadInput
-from mcp_agentbus.handoff.taking.answer import Item
+from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.store.task import Answer, Task
 from mcp_agentbus.work.brief import ARGUMENT_MAX_BYTES, brief, check_place, filled, has_place
 

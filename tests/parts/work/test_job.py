@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.taking.answer import Item
 from mcp_agentbus.store.task import Task
 from mcp_agentbus.work import job as module
 from mcp_agentbus.work.job import Job

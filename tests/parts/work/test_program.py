@@ -20,7 +20,7 @@ from timeless import timeless
 
 from mcp_agentbus.core import files, programs
 from mcp_agentbus.core.children import group
-from mcp_agentbus.handoff.taking.answer import Item
+from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.store.task import RESULT_MAX_BYTES, Task
 from mcp_agentbus.work import output, program
 from mcp_agentbus.work.guard import Guard

@@ -9,9 +9,9 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.inbox import read_inbox
+from mcp_agentbus.handoff.intake import arrivals
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.taking import arrivals
 from mcp_agentbus.store import records
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.work.worker import Worker

@@ -14,8 +14,8 @@ import pytest
 from mcp_agentbus.bus.login.nkey import new_seed
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared import authority
-from mcp_agentbus.shared.joining import invitation
-from mcp_agentbus.shared.joining.invitation import Line
+from mcp_agentbus.shared.membership import invitation
+from mcp_agentbus.shared.membership.invitation import Line
 
 _KEY = authority.new_key()
 _CA = authority.self_signed("bus", _KEY).decode()

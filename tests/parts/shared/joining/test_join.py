@@ -27,10 +27,10 @@ from mcp_agentbus.errors import (
     Unconfirmed,
     Untrusted,
 )
-from mcp_agentbus.shared.joining import join as joining
-from mcp_agentbus.shared.joining.join import join
-from mcp_agentbus.shared.joining.leave import leave
-from mcp_agentbus.shared.joining.place import JoinedFolder
+from mcp_agentbus.shared.membership import join as joining
+from mcp_agentbus.shared.membership.join import join
+from mcp_agentbus.shared.membership.leave import leave
+from mcp_agentbus.shared.membership.place import JoinedFolder
 
 _OWN = '[server]\nbinary = "/usr/bin/nats-server" # mine\nurl = "nats://127.0.0.1:5"\n'
 
