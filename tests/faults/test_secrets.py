@@ -81,6 +81,10 @@ class Run:
         assert ran.returncode == code, ran.stdout
         return ran.stdout
 
+    def json_of(self, *argv):
+        """Run a command by `--json`, beside which asyncio tells nothing of a slow machine."""
+        return json.loads(self.typed(*argv, "--json", PYTHONASYNCIODEBUG=""))
+
     @contextmanager
     def session(self, agent, **environ):
         """Run a session of a host; keep what it writes to standard error."""
@@ -207,7 +211,7 @@ async def test_a_secret_stands_in_the_files_that_keep_it_and_is_shown_nowhere(ru
 @pytest.mark.promise(40)
 @pytest.mark.parametrize("fault", ["wrong", "open", "down", "damaged", "url", "key"])
 def test_no_failure_shows_a_secret(run, fault):
-    url = json.loads(run.typed("server", "start", "--json"))["url"]
+    url = run.json_of("server", "start")["url"]
     token, copy = embedded.read_token(run.settings), run.folder / "copy"
     shared = {"AGENTBUS_URL": url, "AGENTBUS_TOKEN_FILE": str(run.token_file("copy", CANARY))}
     if fault != "wrong":
@@ -369,7 +373,7 @@ def test_a_file_that_is_not_its_users_alone_is_refused_with_what_to_do(
 
 @pytest.mark.promise(42)
 def test_a_server_off_this_machine_gets_no_word_without_tls_unless_that_is_allowed(run):
-    url = json.loads(run.typed("server", "start", "--json"))["url"]
+    url = run.json_of("server", "start")["url"]
     copy = run.token_file("copy", embedded.read_token(run.settings))
     # No address of loopback as it is written, but it leads there.
     shared = {
