@@ -23,8 +23,10 @@ from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.store import records
 from mcp_agentbus.store.queries import consumers, pulls
 from mcp_agentbus.store.queries.clock import now_about
+from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.task import Sent
 from mcp_agentbus.store.upkeep import removal
+from mcp_agentbus.store.upkeep.stillness import Stillness
 from mcp_agentbus.store.upkeep.unkept import Unkept
 
 # Between two looks, in seconds.
@@ -42,6 +44,7 @@ class Deadlines:
         self._bus = bus
         self._look_at = 0.0
         self._unkept = Unkept(bus)
+        self._stillness = Stillness(bus, RESULTS)
 
     async def look(self, agents: Iterable[str]) -> None:
         """End what those agents have sent and is over, unless that was done a moment ago.
@@ -55,15 +58,26 @@ class Deadlines:
         agents = list(agents)
         with suppress(AgentbusError):  # no deadline of others waits for it
             await self._unkept.look(agents)
+        await self._stillness.look()
         for agent in agents:
+            if self._stillness.holds_for(agent):
+                continue
             try:
                 deliveries = await pulls.pull(self._bus, consumers.sent(agent), _BATCH)
                 await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
+                is_still = not deliveries and await self._has_no_open(agent)
+                self._stillness.note(agent, is_still=is_still)
             # More tasks are open than the server counts deadlines for; or another account has the
             # agent, which its own desk finds out, too; or one's end is refused, and comes again:
             # the others' do not wait for it.
             except (HandedOut, Refused):
                 continue
+
+    async def _has_no_open(self, agent: str) -> bool:
+        """Tell whether no task of an agent's is open, whose record would come back."""
+        consumer = consumers.sent(agent)
+        there = await consumers.info(self._bus, consumer.stream, consumer.name)
+        return there is not None and not (there.waiting or there.taken)
 
 
 async def end_if_over(bus: Bus, agent: str, delivery: Delivery) -> Sent | None:

@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import Refused
-from mcp_agentbus.store import streams, subjects, tasks
+from mcp_agentbus.store import subjects, tasks
 from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.queries.clock import server_now
 from mcp_agentbus.store.records import lasts, sent_in
@@ -31,6 +31,7 @@ from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import Sent, Undecodable
 from mcp_agentbus.store.tasks import Kept
+from mcp_agentbus.store.upkeep.stillness import Stillness
 
 # Stored tasks in one answer, each of which may have 512 KiB.
 _PAGE: Final = 100
@@ -52,13 +53,14 @@ class Unkept:
         self._next: dict[str, int] = {}
         #: When the stream was made: one that is made anew counts from the beginning.
         self._made = ""
+        self._stillness = Stillness(bus, TASKS)
 
     async def look(self, agents: Iterable[str], pages: float = _PAGES) -> int:
         """Keep what is missing of the next so many pages of each; return of how many it was.
 
         Raises: as `Bus.publish`.
         """
-        info = await streams.info(self._bus, TASKS)
+        info = await self._stillness.look()
         if info is None:
             return 0  # whoever stores something makes it anew
         made = str(info["created"])
@@ -66,6 +68,8 @@ class Unkept:
             self._made, self._next = made, {}
         found, refused = 0, None
         for agent in agents:
+            if self._stillness.holds_for(agent):
+                continue
             try:
                 found += await self._look(agent, pages)
             except Refused as error:  # that it is another account's, no other agent's waits for
@@ -75,7 +79,7 @@ class Unkept:
         return found
 
     async def _look(self, agent: str, pages: float) -> int:
-        found, start = 0, self._next.get(agent, 1)
+        found, start, is_all = 0, self._next.get(agent, 1), False
         subject = subjects.task_subject("*", "*", agent)
         stored = self._bus.stored(TASKS, subject, start=start, page=_PAGE)
         async with aclosing(stored) as each:
@@ -86,6 +90,9 @@ class Unkept:
                 pages -= 1
                 if pages <= 0:
                     break
+            else:
+                is_all = True
+        self._stillness.note(agent, is_still=is_all)
         return found
 
     async def _keep(self, messages: Sequence[Found]) -> int:

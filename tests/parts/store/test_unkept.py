@@ -34,13 +34,13 @@ class Server:
 
     def __init__(self, *messages):
         self.messages, self.made, self.starts = messages, "then", []
-        self.requests, self.refuses = [], []
+        self.requests, self.refuses, self.connections = [], [], 1
 
     async def api(self, call):
         assert call == f"STREAM.INFO.{TASKS}"
         if self.refuses:
             raise ApiError(self.refuses.pop(0))
-        return {"created": self.made}
+        return {"created": self.made, "state": {"last_seq": self.messages[-1].seq}}
 
     async def stored(self, stream, subject, *, start, page):
         assert (stream, subject, page) == (TASKS, "agentbus.*.tasks.*.planner", 100)

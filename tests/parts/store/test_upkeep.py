@@ -209,6 +209,9 @@ async def test_deadlines_are_looked_at_every_quarter_minute_each_agents_by_itsel
             raise StoreFull
         ended.append((agent, delivery))
 
+    async def no_stream(*_):
+        return None
+
     class Unkept:
         def __init__(self, _):
             pass
@@ -221,6 +224,7 @@ async def test_deadlines_are_looked_at_every_quarter_minute_each_agents_by_itsel
     monkeypatch.setattr(deadlines.pulls, "pull", pull)
     monkeypatch.setattr(deadlines, "end_if_over", end)
     monkeypatch.setattr(deadlines, "Unkept", Unkept)
+    monkeypatch.setattr(streams, "info", no_stream)
     it = Deadlines(None)
     for clock[0] in (0.5, 15.4, 15.5):
         await it.look(iter(agents))
