@@ -31,7 +31,7 @@ from mcp_agentbus.handoff.intake.references import delivery_of, reference_of
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.queries import consumers, read_back
 from mcp_agentbus.store.records import Written, read_record, record_key, update
-from mcp_agentbus.store.steps import Write, step
+from mcp_agentbus.store.steps import Write, given_back, passed_on
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ASKING, HELD, Record, Task, Undecodable
 from mcp_agentbus.store.upkeep import removal
@@ -74,6 +74,8 @@ class Claims(Mapping[str, Claim]):
         self._numbers = itertools.count(1)
         #: Held tasks that an answer had whole; of the others it failed, or its process has died.
         self._given: dict[str, Given] = {}
+        #: Words of which answers have had a part only.
+        self.cut: set[str] = set()
         #: What answers give of what senders have said to questions about held tasks.
         self.answers: dict[str, Answered] = {}
         #: What it held when its deadline passed, by id: a result of that still counts, as late.
@@ -110,6 +112,7 @@ class Claims(Mapping[str, Claim]):
             self.ways.add(at_end(claim.task))
         self._given.pop(task_id, None)
         self.answers.pop(task_id, None)
+        self.cut.discard(task_id)
         self._changed()
 
     def lose(self, claim: Claim, record: Record) -> None:
@@ -156,6 +159,11 @@ class Claims(Mapping[str, Claim]):
                 self.answers[task_id] = replace(answered, given=Given(text.now(), call))
         self._changed()
 
+    def read_whole(self, task_id: str, call: Call) -> None:
+        """Note that the answer to a call has the end of a held task's text."""
+        self.cut.discard(task_id)
+        self.give([task_id], call)
+
     def named(self, task_id: str) -> None:
         """Note that its reader has named a held task, and so has been told of it."""
         given = self._given.get(task_id)
@@ -192,17 +200,10 @@ class Claims(Mapping[str, Claim]):
         Raises:
             Refused, BusUnreachable, Unconfirmed: as `records.update`; it is held until `check`.
         """
-
-        def back(standing: Record | None) -> Write[Record] | Record | None:
-            if standing is None or not _is_still(claim, standing):
-                return standing
-            attempts = standing.attempts
-            if standing.state == "claimed" and not counts:
-                attempts -= 1
-            changes = {"attempts": attempts, "reason": reason}
-            given = step(standing, "stored", self._me, "", text.now(), note=note, **changes)
-            return Write(given)
-
+        back = partial(
+            given_back, session=claim.record.session, agent=self._me, counts=counts,
+            at=text.now(), reason=reason, note=note,
+        )  # fmt: skip
         try:
             outcome = await self._change(claim, back)
         except Unconfirmed:
@@ -268,7 +269,8 @@ class Claims(Mapping[str, Claim]):
 
     async def _written_again(self, claim: Claim) -> tuple[Record | None, int]:
         """Store a claim's record as it stands, if it stands: so no write under way comes later."""
-        done = await self._change(claim, partial(_passed_on, claim, claim.record.session))
+        own = claim.record.session
+        done = await self._change(claim, partial(passed_on, session=own, to=own))
         return (done.value, done.revision) if isinstance(done, Written) else (done, 0)
 
     async def find(self, inboxes: Sequence[str]) -> None:
@@ -343,6 +345,7 @@ class Claims(Mapping[str, Claim]):
             with suppress(ValueError, LookupError, TypeError):
                 if claim := await self._still_held(delivery_of(reference)):
                     self.hold(replace(claim, found=True))
+                    self.cut |= {claim.task.id} if reference.get("cut") else set()
                     if given_at := reference.get("given_at"):
                         at = datetime.fromisoformat(given_at)
                         self._given[claim.task.id] = Given(at, None if has_tasks else given_up)
@@ -367,31 +370,28 @@ class Claims(Mapping[str, Claim]):
         """
         references = self.references()
         for claim in list(self._held.values()):
-            outcome = await self._change(claim, partial(_passed_on, claim, to))
-            self.let_go(claim.task.id)
-            if isinstance(outcome, Record):
-                await self._settle(claim, outcome)
+            await self.pass_on(claim, to)
         return references
+
+    async def pass_on(self, claim: Claim, to: str) -> bool:
+        """Let another session of this agent have a task; tell whether it has.
+
+        Raises: as `hand_over`.
+        """
+        outcome = await self._change(claim, partial(passed_on, session=claim.record.session, to=to))
+        self.let_go(claim.task.id)
+        if isinstance(outcome, Record):
+            await self._settle(claim, outcome)
+        return isinstance(outcome, Written)
 
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
         return [
             reference_of(claim.delivery, by.at if by else None, told.given_mark if told else "")
+            | ({"cut": True} if task_id in self.cut else {})
             for task_id, claim in self._held.items()
             for by, told in [(self.given(task_id), self.answers.get(task_id))]
         ]
-
-
-def _is_still(claim: Claim, standing: Record) -> bool:
-    """Tell whether a record says that its task is held by the session of a claim."""
-    return not standing.ended and standing.session == claim.record.session
-
-
-def _passed_on(claim: Claim, to: str, standing: Record | None) -> Write[Record] | Record | None:
-    """Return a claim's record as held by a session, if it is held still."""
-    if standing is None or not _is_still(claim, standing):
-        return standing
-    return Write(standing.model_copy(update={"session": to}))
 
 
 def _claimed_at(claim: Claim) -> datetime:

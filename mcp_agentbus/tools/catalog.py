@@ -26,7 +26,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, results, send
 from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.dispatch.draft import Options
-from mcp_agentbus.handoff.intake import only
+from mcp_agentbus.handoff.intake import arrivals, only
 from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.intake.turn import note_at_any_call
 from mcp_agentbus.handoff.lookup import Life
@@ -186,7 +186,10 @@ async def _read_inbox(session: Session, args: ReadInbox, asked: Caller) -> Answe
     start = 0 if args.task_id is None else render.start_of(args.cursor)
     read = await look(session, args, asked.call)
     if isinstance(read, Life):
-        return Answer(render.life_text(read, start))
+        shown = render.life_text(read, start)
+        if asked.call and not shown.cut:
+            await entrusted.read_on(session, read, asked.call)
+        return Answer(shown)
     return _inbox_answer(session, read, full=args.detail == "full")
 
 
@@ -224,8 +227,10 @@ async def _watch_inbox(session: Session, args: WatchInbox, asked: Caller) -> Ans
 
 
 def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
+    shown = render.inbox_text(answer, session.me.id, full=full)
+    arrivals.shown(session.claims, answer, shown.cut)
     return Answer(
-        render.inbox_text(answer, session.me.id, full=full),
+        shown,
         ids={"agentbus/inbox": documents.of_inbox(answer, texts=False)},
     )
 

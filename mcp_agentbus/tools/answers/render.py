@@ -27,7 +27,7 @@ from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
-from mcp_agentbus.tools.answers.layout import Block, Said, Way
+from mcp_agentbus.tools.answers.layout import Block, Laid, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
 
 #: Of a word: it is over once it was shown.
@@ -79,7 +79,7 @@ def published_text(published: Published, reader: Reader = MODEL) -> str:
     return f"{line} {reader.hint(published.note)}".rstrip()
 
 
-def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
+def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> Laid:
     """Return an inbox; `full` shows long bodies as far as the answer has room.
 
     What an answer gave before has a line of its own, with the way to the whole.
@@ -200,7 +200,8 @@ def _task_block(item: Item, reader: Reader) -> Block:
     if item.given_at:
         ago = words.ago(item.given_at)
         if item.holder:
-            facts += [f"{item.state} by {item.holder}", f"reported on {ago}"]
+            how = "reported on" if task.expect == "answer" else "shown in part"
+            facts += [f"{item.state} by {item.holder}", f"{how} {ago}"]
         else:
             facts += [item.state, f"given to a call of this session {ago}"]
         subject = Said(f"Subject: {task.subject}", task.sender)
@@ -316,7 +317,7 @@ def _speaker(record: Record) -> str:
     return record.agent or record.inbox
 
 
-def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
+def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> Laid:
     """Return a task's life; `start` is the character at which its texts begin.
 
     Behind the characters of its texts those of its steps are counted, which stand before them.
@@ -330,8 +331,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     facts += [words.AGAINST] if is_against(life.state, record.reason) else []
     question = life.question
     about = record.task_id, question.state if question else "", record.asked_by
-    how = reader.answers(*about)
-    facts += words.asked(question, life.state, how)
+    facts += words.asked(question, life.state, reader.answers(*about))
     lines = [words.line(facts)]
     if times := _times(life):
         lines.append(words.line(times))
@@ -355,11 +355,13 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     steps = Said("\n".join(map(_step_line, life.history)), "")
     if not start or start >= length:
         room, at = (layout.ROOM - 500, start - length) if start else (_STEPS_CHARS, 0)
-        lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=length)]
+        lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=length)[0]]
+    is_all = True
     if start < length:
         room = layout.ROOM - sum(len(line) + 1 for line in lines) - _MORE_CHARS
-        lines += ["", *layout.sequence(said, way, room, start=start)]
-    return "\n".join(lines)
+        shown, is_all = layout.sequence(said, way, room, start=start)
+        lines += ["", *shown]
+    return Laid.of(lines, [] if is_all else [record.task_id])
 
 
 def _times(life: Life) -> list[str]:
