@@ -91,7 +91,7 @@ async def publish_result(
     """
     ids.task_id(task_id)
     changes = checked(status, details)
-    if status == "cancelled" and await outgoing.withdrawn(session, task_id, changes["summary"]):
+    if status == "cancelled" and await outgoing.withdrawn(session, task_id, changes):
         return Published(task_id, "cancelled")
     await session.called()
     async with session.lock:
