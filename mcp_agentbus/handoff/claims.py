@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -159,6 +160,11 @@ class Claims(Mapping[str, Claim]):
                 self.answers[task_id] = replace(answered, given=Given(text.now(), call))
         self._changed()
 
+    def shown(self, given: AbstractSet[str], cut: AbstractSet[str]) -> None:
+        """Note of which held tasks, of those that an answer has `given`, it has a part only."""
+        self.cut = (self.cut - given) | (given & cut & self._held.keys())
+        self._changed()
+
     def read_whole(self, task_id: str, call: Call) -> None:
         """Note that the answer to a call has the end of a held task's text."""
         self.cut.discard(task_id)
@@ -166,8 +172,7 @@ class Claims(Mapping[str, Claim]):
 
     def named(self, task_id: str) -> None:
         """Note that its reader has named a held task, and so has been told of it."""
-        given = self._given.get(task_id)
-        if given:
+        if given := self._given.get(task_id):
             self._given[task_id] = replace(given, call=None)
 
     def recall(self, chain: Iterable[str], hops: int, at: datetime) -> None:
@@ -296,10 +301,7 @@ class Claims(Mapping[str, Claim]):
         self.on_way()
 
     def missed(self, claim: Claim) -> bool:
-        """Tell whether a claim of this session was there when `find` did not find it.
-
-        Else another process of it, which runs beside this one, has claimed the task meanwhile.
-        """
+        """Tell whether a claim was there when `find` missed it; else another process made it."""
         return self._found_at is not None and _claimed_at(claim) < self._found_at
 
     def is_unheard(self, record: Record) -> bool:
@@ -374,10 +376,7 @@ class Claims(Mapping[str, Claim]):
         return references
 
     async def pass_on(self, claim: Claim, to: str) -> bool:
-        """Let another session of this agent have a task; tell whether it has.
-
-        Raises: as `hand_over`.
-        """
+        """Let another session of this agent have a task; tell whether it has. Raises as that."""
         outcome = await self._change(claim, partial(passed_on, session=claim.record.session, to=to))
         self.let_go(claim.task.id)
         if isinstance(outcome, Record):

@@ -26,7 +26,7 @@ from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff import agents, inbox, results, send
 from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.dispatch.draft import Options
-from mcp_agentbus.handoff.intake import arrivals, only
+from mcp_agentbus.handoff.intake import only
 from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.intake.turn import note_at_any_call
 from mcp_agentbus.handoff.lookup import Life
@@ -228,7 +228,7 @@ async def _watch_inbox(session: Session, args: WatchInbox, asked: Caller) -> Ans
 
 def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
     shown = render.inbox_text(answer, session.me.id, full=full)
-    arrivals.shown(session.claims, answer, shown.cut)
+    session.claims.shown(answer.given, shown.cut)
     return Answer(
         shown,
         ids={"agentbus/inbox": documents.of_inbox(answer, texts=False)},

@@ -19,7 +19,6 @@ from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.core.ids import Priority
 from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
-from mcp_agentbus.handoff.intake import arrivals
 from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.reports import entrusted
@@ -193,7 +192,7 @@ async def _print_inbox(
 ) -> int:
     text = render.inbox_text(answer, session.me.id, full=full, reader=SHELL)
     if not call.args.json:
-        arrivals.shown(session.claims, answer, text.cut)
+        session.claims.shown(answer.given, text.cut)
     data = documents.of_inbox(answer, texts=True, reader=SHELL)
     return await call.print_results(session, text, data, exit_code)
 

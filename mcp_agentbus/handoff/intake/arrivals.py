@@ -14,7 +14,6 @@ its task's id for as long as its record is kept.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -26,7 +25,6 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.claims import Claim, Claims
-from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.reports import signs
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store.asked import decisions
@@ -50,12 +48,6 @@ def is_any(claims: Claims) -> bool:
     """Tell whether among held tasks are words, or replies that their workers get."""
     words = (claim.task.expect == "nothing" for claim in claims.values())
     return bool(claims.answers) or any(words)
-
-
-def shown(claims: Claims, inbox: Inbox, cut: Collection[str]) -> None:
-    """Note of which held tasks an answer, once it is laid out, has a part only."""
-    whole = {item.task.id for item in inbox.tasks if item.given_at is None}
-    claims.cut = (claims.cut - whole) | (whole & claims.keys() & set(cut))
 
 
 async def confirm(bus: Bus, claims: Claims, by: Call | None = None) -> None:

@@ -93,8 +93,12 @@ def test_the_next_process_of_a_session_knows_what_its_reader_has(claims):
     claims.hold(claim("a"))
     claims.hold(claim("b"))
     claims.give(["a"], Calls().begin())
-    of_a, of_b = claims.references()
+    told = []
+    claims.on_change = lambda: told.append(claims.references())
+    claims.shown({"a"}, {"a", "b", "c"})
+    [[of_a, of_b]] = told
 
+    assert (of_a["cut"], "cut" in of_b) == (True, False)
     assert of_a["given_at"] == claims.given("a").at.isoformat()
     assert "given_at" not in of_b
     assert delivery_of(of_a).seq == DELIVERY.seq
