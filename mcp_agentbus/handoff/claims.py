@@ -154,7 +154,8 @@ class Claims(Mapping[str, Claim]):
         for task_id in task_ids:
             if task_id in self._held:
                 given = self.given(task_id)
-                self._given[task_id] = Given(given.at if given else text.now(), call)
+                if given is None or not given.has_arrived(call):  # else no answer is waited for
+                    self._given[task_id] = Given(given.at if given else text.now(), call)
             answered = self.answers.get(task_id)
             if answered and answered.given is None:
                 self.answers[task_id] = replace(answered, given=Given(text.now(), call))
@@ -168,6 +169,7 @@ class Claims(Mapping[str, Claim]):
     def read_whole(self, task_id: str, call: Call) -> None:
         """Note that the answer to a call has the end of a held task's text."""
         self.cut.discard(task_id)
+        self._given.pop(task_id, None)
         self.give([task_id], call)
 
     def named(self, task_id: str) -> None:
@@ -289,9 +291,8 @@ class Claims(Mapping[str, Claim]):
         """
         found_at = text.now()
         read = [consumers.lane(inbox, lane) for inbox in inboxes for lane in LANES]
-        lanes = await together(
-            *(self._bus.handed_out(each.stream, each.name, each.subject) for each in read)
-        )
+        looks = (self._bus.handed_out(each.stream, each.name, each.subject) for each in read)
+        lanes = await together(*looks)
         claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
         for claim in sorted(filter(None, claims), key=_claimed_at):
             self.hold(replace(claim, found=True))
