@@ -30,8 +30,6 @@ from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.layout import Block, Laid, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
 
-#: Of a word: it is over once it was shown.
-WANTS_NOTHING: Final = "wants no answer"
 # Of those to whom something was sent as one; all of them are in the data.
 _NAMES_MAX: Final = 20
 # Of a task's steps, in characters, before its text; what our own writers keep has room.
@@ -195,15 +193,17 @@ def _task_blocks(item: Item, reader: Reader) -> list[Block]:
 
 def _task_block(item: Item, reader: Reader) -> Block:
     """Return a task with its text, or what reminds a reader of one that it has."""
-    task, what = item.task, "Task" if item.task.expect == "answer" else "Word"
+    task, is_word = item.task, item.task.expect == "nothing"
+    what = "Word" if is_word else "Task"
     facts = [f"{what} {task.id} from {task.sender}", task.priority]
     if item.given_at:
         ago = words.ago(item.given_at)
         if item.holder:
-            how = "reported on" if task.expect == "answer" else "shown in part"
+            how = "shown in part" if is_word else "reported on"
             facts += [f"{item.state} by {item.holder}", f"{how} {ago}"]
         else:
             facts += [item.state, f"given to a call of this session {ago}"]
+        facts += [words.IS_OVER] if is_word else []
         subject = Said(f"Subject: {task.subject}", task.sender)
         return Block(words.line(facts), subject, _way(task.id, reader), is_reminder=True)
     state = item.state if not item.new else "claimed now"
@@ -212,7 +212,7 @@ def _task_block(item: Item, reader: Reader) -> Block:
         facts.append(f"attempt {item.attempt}")
     if task.to.startswith(ROLE_PREFIX):
         facts.append(f"for {address_of(task.to)}")
-    facts += [WANTS_NOTHING] if task.expect == "nothing" else []
+    facts += words.of_word(goes_on=item.attempt > 0 and not item.new) if is_word else []
     facts.append(f"sent {words.when(task.created_at)}, expires {words.when(task.expires_at)}")
     return Block(words.line(facts), _of_task(task), _way(task.id, reader))
 
@@ -327,7 +327,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> Laid:
     left = f" by {record.agent}{words.LEFT}" if life.is_left else ""
     state = words.HERE if life.is_outgoing else life.state
     facts = [f"Task {record.task_id}: {state}{left}", who, record.priority]
-    facts += [WANTS_NOTHING] if record.expect == "nothing" else []
+    facts += [words.WANTS_NOTHING] if record.expect == "nothing" else []
     facts += [words.AGAINST] if is_against(life.state, record.reason) else []
     question = life.question
     about = record.task_id, question.state if question else "", record.asked_by

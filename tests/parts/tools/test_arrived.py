@@ -122,6 +122,7 @@ async def test_a_word_is_over_once_its_end_was_read_or_its_reader_says_so(world,
 
     assert [f"Word {word.task_id}" in each for each in shown[:3]] == [True] * 3
     assert ["claimed now" in each for each in shown[:3]] == [True, False, False]
+    assert ["over once its end was read" in each for each in shown[:3]] == [False, True, True]
     assert begun == ["completed", "claimed"]
     assert (await states(), "nothing new" in after) == (["completed", "completed"], True)
 
