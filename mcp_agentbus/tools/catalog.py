@@ -188,7 +188,7 @@ async def _read_inbox(session: Session, args: ReadInbox, asked: Caller) -> Answe
     if isinstance(read, Life):
         shown = render.life_text(read, start)
         if asked.call and not shown.cut:
-            await entrusted.read_on(session, read, asked.call)
+            await entrusted.read_on(session, read.record, asked.call)
         return Answer(shown)
     return _inbox_answer(session, read, full=args.detail == "full")
 

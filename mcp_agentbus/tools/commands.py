@@ -234,7 +234,7 @@ async def _task(call: Command) -> int:
         life = await lives.task_life(session, call.args.task_id, others)
         text = render.life_text(life, start, SHELL)
         if call.args.json or not text.cut:
-            await entrusted.read_on(session, life, session.calls.begin())
+            await entrusted.read_on(session, life.record, session.calls.begin())
         return await call.print_results(session, text, documents.of_life(life))
 
 

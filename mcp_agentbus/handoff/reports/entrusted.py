@@ -30,7 +30,6 @@ from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
-from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.reports import questions, signs
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
@@ -84,10 +83,9 @@ async def looked_up(session: Session, record: Record) -> None:
                 _mark(session, record, replies.mark)
 
 
-async def read_on(session: Session, life: Life, call: Call) -> None:
+async def read_on(session: Session, record: Record, call: Call) -> None:
     """Note that the answer to a call shows the end of a word, which is over once that arrived."""
-    record = life.record
-    if life.task is None or record.expect == "answer":
+    if record.expect == "answer":
         return
     claims = session.claims
     if record.task_id not in claims:
