@@ -84,10 +84,14 @@ def _by_worker(record: Record, message: Found) -> Change:
 
 
 def _steps(record: Record) -> tuple[Moment, ...]:
-    """Return a record's steps, with the one that it stands at, whatever its writer kept of them."""
+    """Return a record's steps, with the one that it stands at, whatever its writer kept of them.
+
+    By a clock that is far ahead it was taken later than the record was stored, and is that one all
+    the same.
+    """
     last = Moment(state=record.state, at=record.updated_at, by=record.agent, reason=record.reason)
     steps = record.history
-    stands = bool(steps) and (steps[-1].state, steps[-1].at) == (last.state, last.at)
+    stands = bool(steps) and steps[-1].state == last.state and steps[-1].at >= last.at
     return steps if stands else (*steps, last)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,7 +32,7 @@ from mcp_agentbus.handoff.intake.references import delivery_of, reference_of
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.queries import consumers, read_back
 from mcp_agentbus.store.records import Written, read_record, record_key, update
-from mcp_agentbus.store.steps import Write, step
+from mcp_agentbus.store.steps import Write, given_back, passed_on
 from mcp_agentbus.store.subjects import TASKS
 from mcp_agentbus.store.task import ASKING, HELD, Record, Task, Undecodable
 from mcp_agentbus.store.upkeep import removal
@@ -74,6 +75,8 @@ class Claims(Mapping[str, Claim]):
         self._numbers = itertools.count(1)
         #: Held tasks that an answer had whole; of the others it failed, or its process has died.
         self._given: dict[str, Given] = {}
+        #: Words of which answers have had a part only.
+        self.cut: set[str] = set()
         #: What answers give of what senders have said to questions about held tasks.
         self.answers: dict[str, Answered] = {}
         #: What it held when its deadline passed, by id: a result of that still counts, as late.
@@ -110,6 +113,7 @@ class Claims(Mapping[str, Claim]):
             self.ways.add(at_end(claim.task))
         self._given.pop(task_id, None)
         self.answers.pop(task_id, None)
+        self.cut.discard(task_id)
         self._changed()
 
     def lose(self, claim: Claim, record: Record) -> None:
@@ -150,16 +154,27 @@ class Claims(Mapping[str, Claim]):
         for task_id in task_ids:
             if task_id in self._held:
                 given = self.given(task_id)
-                self._given[task_id] = Given(given.at if given else text.now(), call)
+                if given is None or not given.has_arrived(call):  # else no answer is waited for
+                    self._given[task_id] = Given(given.at if given else text.now(), call)
             answered = self.answers.get(task_id)
             if answered and answered.given is None:
                 self.answers[task_id] = replace(answered, given=Given(text.now(), call))
         self._changed()
 
+    def shown(self, given: AbstractSet[str], cut: AbstractSet[str]) -> None:
+        """Note of which held tasks, of those that an answer has `given`, it has a part only."""
+        self.cut = (self.cut - given) | (given & cut & self._held.keys())
+        self._changed()
+
+    def read_whole(self, task_id: str, call: Call) -> None:
+        """Note that the answer to a call has the end of a held task's text."""
+        self.cut.discard(task_id)
+        self._given.pop(task_id, None)
+        self.give([task_id], call)
+
     def named(self, task_id: str) -> None:
         """Note that its reader has named a held task, and so has been told of it."""
-        given = self._given.get(task_id)
-        if given:
+        if given := self._given.get(task_id):
             self._given[task_id] = replace(given, call=None)
 
     def recall(self, chain: Iterable[str], hops: int, at: datetime) -> None:
@@ -192,17 +207,10 @@ class Claims(Mapping[str, Claim]):
         Raises:
             Refused, BusUnreachable, Unconfirmed: as `records.update`; it is held until `check`.
         """
-
-        def back(standing: Record | None) -> Write[Record] | Record | None:
-            if standing is None or not _is_still(claim, standing):
-                return standing
-            attempts = standing.attempts
-            if standing.state == "claimed" and not counts:
-                attempts -= 1
-            changes = {"attempts": attempts, "reason": reason}
-            given = step(standing, "stored", self._me, "", text.now(), note=note, **changes)
-            return Write(given)
-
+        back = partial(
+            given_back, session=claim.record.session, agent=self._me, counts=counts,
+            at=text.now(), reason=reason, note=note,
+        )  # fmt: skip
         try:
             outcome = await self._change(claim, back)
         except Unconfirmed:
@@ -268,7 +276,8 @@ class Claims(Mapping[str, Claim]):
 
     async def _written_again(self, claim: Claim) -> tuple[Record | None, int]:
         """Store a claim's record as it stands, if it stands: so no write under way comes later."""
-        done = await self._change(claim, partial(_passed_on, claim, claim.record.session))
+        own = claim.record.session
+        done = await self._change(claim, partial(passed_on, session=own, to=own))
         return (done.value, done.revision) if isinstance(done, Written) else (done, 0)
 
     async def find(self, inboxes: Sequence[str]) -> None:
@@ -282,9 +291,8 @@ class Claims(Mapping[str, Claim]):
         """
         found_at = text.now()
         read = [consumers.lane(inbox, lane) for inbox in inboxes for lane in LANES]
-        lanes = await together(
-            *(self._bus.handed_out(each.stream, each.name, each.subject) for each in read)
-        )
+        looks = (self._bus.handed_out(each.stream, each.name, each.subject) for each in read)
+        lanes = await together(*looks)
         claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
         for claim in sorted(filter(None, claims), key=_claimed_at):
             self.hold(replace(claim, found=True))
@@ -294,10 +302,7 @@ class Claims(Mapping[str, Claim]):
         self.on_way()
 
     def missed(self, claim: Claim) -> bool:
-        """Tell whether a claim of this session was there when `find` did not find it.
-
-        Else another process of it, which runs beside this one, has claimed the task meanwhile.
-        """
+        """Tell whether a claim was there when `find` missed it; else another process made it."""
         return self._found_at is not None and _claimed_at(claim) < self._found_at
 
     def is_unheard(self, record: Record) -> bool:
@@ -343,6 +348,7 @@ class Claims(Mapping[str, Claim]):
             with suppress(ValueError, LookupError, TypeError):
                 if claim := await self._still_held(delivery_of(reference)):
                     self.hold(replace(claim, found=True))
+                    self.cut |= {claim.task.id} if reference.get("cut") else set()
                     if given_at := reference.get("given_at"):
                         at = datetime.fromisoformat(given_at)
                         self._given[claim.task.id] = Given(at, None if has_tasks else given_up)
@@ -367,31 +373,25 @@ class Claims(Mapping[str, Claim]):
         """
         references = self.references()
         for claim in list(self._held.values()):
-            outcome = await self._change(claim, partial(_passed_on, claim, to))
-            self.let_go(claim.task.id)
-            if isinstance(outcome, Record):
-                await self._settle(claim, outcome)
+            await self.pass_on(claim, to)
         return references
+
+    async def pass_on(self, claim: Claim, to: str) -> bool:
+        """Let another session of this agent have a task; tell whether it has. Raises as that."""
+        outcome = await self._change(claim, partial(passed_on, session=claim.record.session, to=to))
+        self.let_go(claim.task.id)
+        if isinstance(outcome, Record):
+            await self._settle(claim, outcome)
+        return isinstance(outcome, Written)
 
     def references(self) -> list[dict[str, Any]]:
         """Return the references of all claims, oldest first."""
         return [
             reference_of(claim.delivery, by.at if by else None, told.given_mark if told else "")
+            | ({"cut": True} if task_id in self.cut else {})
             for task_id, claim in self._held.items()
             for by, told in [(self.given(task_id), self.answers.get(task_id))]
         ]
-
-
-def _is_still(claim: Claim, standing: Record) -> bool:
-    """Tell whether a record says that its task is held by the session of a claim."""
-    return not standing.ended and standing.session == claim.record.session
-
-
-def _passed_on(claim: Claim, to: str, standing: Record | None) -> Write[Record] | Record | None:
-    """Return a claim's record as held by a session, if it is held still."""
-    if standing is None or not _is_still(claim, standing):
-        return standing
-    return Write(standing.model_copy(update={"session": to}))
 
 
 def _claimed_at(claim: Claim) -> datetime:

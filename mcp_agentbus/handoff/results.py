@@ -20,7 +20,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed
 from mcp_agentbus.handoff.claims import Claim
 from mcp_agentbus.handoff.dispatch import memory, outgoing
-from mcp_agentbus.handoff.intake import only
+from mcp_agentbus.handoff.intake import arrivals, only
 from mcp_agentbus.handoff.reports import entrusted, questions, refused
 from mcp_agentbus.handoff.reports.details import Details, checked
 from mcp_agentbus.handoff.reports.published import Published
@@ -91,7 +91,7 @@ async def publish_result(
     """
     ids.task_id(task_id)
     changes = checked(status, details)
-    if status == "cancelled" and await outgoing.withdrawn(session, task_id, changes["summary"]):
+    if status == "cancelled" and await outgoing.withdrawn(session, task_id, changes):
         return Published(task_id, "cancelled")
     await session.called()
     async with session.lock:
@@ -112,6 +112,10 @@ async def _by_worker(
     if claim is None:
         return await refused.not_held(session, task_id, status, changes)
     if claim.task.expect == "nothing":
+        if held and status in WORKER_ENDS:  # its reader needs no more of it
+            is_over = await arrivals.end_word(session.bus, session.claims, claim)
+            state: State = "completed" if is_over else claim.record.state
+            return Published(task_id, state, unchanged=not is_over, is_word=True)
         state = claim.record.state if held else "stored"  # else that claim was never written
         return Published(task_id, state, unchanged=True, is_word=True)
     session.claims.named(task_id)

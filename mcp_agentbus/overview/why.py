@@ -87,6 +87,8 @@ def _over(case: Case) -> Why:
         )
     if task.state == "cancelled":
         return Why("withdrawn", f"{task.owner}, who sent it, withdrew it {when}.")
+    if task.expect == "nothing" and task.state == "completed":  # its sender is told of nothing
+        return Why("shown", f"It wants no answer, and was shown to {task.agent} {when}.")
     seen = task.seen_at is not None and task.seen_at >= at
     late = ", after its deadline" if task.late else ""
     told = "has seen that" if seen else "has not seen that yet"

@@ -166,6 +166,45 @@ def step(
     )
 
 
+def given_back(
+    standing: Record | None,
+    session: str,
+    agent: str,
+    *,
+    counts: bool,
+    at: datetime,
+    reason: str,
+    note: str = "",
+) -> Write[Record] | Record | None:
+    """Return a task's record as that of one that waits again, if that session holds it still.
+
+    Args:
+        standing: the record that stands.
+        session: the one that gives it back.
+        agent: whose session that is.
+        counts: whether that was an attempt, whatever its worker has said.
+        at: when.
+        reason: why.
+        note: what its worker says to that.
+    """
+    if standing is None or not _is_held(standing, session):
+        return standing
+    is_none = standing.state == "claimed" and not counts
+    changes = {"attempts": standing.attempts - is_none, "reason": reason}
+    return Write(step(standing, "stored", agent, "", at, note=note, **changes))
+
+
+def passed_on(standing: Record | None, session: str, to: str) -> Write[Record] | Record | None:
+    """Return a task's record as held by another session, if that one holds it still."""
+    if standing is None or not _is_held(standing, session):
+        return standing
+    return Write(standing.model_copy(update={"session": to}))
+
+
+def _is_held(standing: Record, session: str) -> bool:
+    return not standing.ended and standing.session == session
+
+
 def in_one(said: Mapping[str, Any]) -> str:
     """Return all texts that were said with a step as one, for where a single text is kept."""
     artifacts = "\n".join(f"Artifact: {artifact}" for artifact in said.get("artifacts", ()))

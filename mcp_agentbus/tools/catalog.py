@@ -186,7 +186,10 @@ async def _read_inbox(session: Session, args: ReadInbox, asked: Caller) -> Answe
     start = 0 if args.task_id is None else render.start_of(args.cursor)
     read = await look(session, args, asked.call)
     if isinstance(read, Life):
-        return Answer(render.life_text(read, start))
+        shown = render.life_text(read, start)
+        if asked.call and not shown.cut:
+            await entrusted.read_on(session, read.record, asked.call)
+        return Answer(shown)
     return _inbox_answer(session, read, full=args.detail == "full")
 
 
@@ -224,8 +227,10 @@ async def _watch_inbox(session: Session, args: WatchInbox, asked: Caller) -> Ans
 
 
 def _inbox_answer(session: Session, answer: Inbox, *, full: bool) -> Answer:
+    shown = render.inbox_text(answer, session.me.id, full=full)
+    session.claims.shown(answer.given, shown.cut)
     return Answer(
-        render.inbox_text(answer, session.me.id, full=full),
+        shown,
         ids={"agentbus/inbox": documents.of_inbox(answer, texts=False)},
     )
 

@@ -21,6 +21,7 @@ from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachab
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.parked import parking, replay
+from mcp_agentbus.handoff.reports import entrusted
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.views import task_ids, whose
 from mcp_agentbus.store import streams
@@ -190,6 +191,8 @@ async def _print_inbox(
     call: Command, session: Session, answer: Inbox, exit_code: int = 0, *, full: bool
 ) -> int:
     text = render.inbox_text(answer, session.me.id, full=full, reader=SHELL)
+    if not call.args.json:
+        session.claims.shown(answer.given, text.cut)
     data = documents.of_inbox(answer, texts=True, reader=SHELL)
     return await call.print_results(session, text, data, exit_code)
 
@@ -226,10 +229,13 @@ async def _task(call: Command) -> int:
     """Show a task's life."""
     # A person who has not said to be an agent asks for the tasks of all of theirs.
     others = users(call.settings) if call.naming.asked.is_unnamed else ()
+    start = render.start_of(call.args.cursor)
     async with call.looking() as session:
         life = await lives.task_life(session, call.args.task_id, others)
-    start = render.start_of(call.args.cursor)
-    return call.end(render.life_text(life, start, SHELL), documents.of_life(life))
+        text = render.life_text(life, start, SHELL)
+        if call.args.json or not text.cut:
+            await entrusted.read_on(session, life.record, session.calls.begin())
+        return await call.print_results(session, text, documents.of_life(life))
 
 
 async def _agents(call: Command) -> int:

@@ -32,6 +32,7 @@ from mcp_agentbus.errors import (
     Refused,
     UnknownAgent,
 )
+from mcp_agentbus.handoff.dispatch.noted import note_renamed
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.store import records, roster, streams, subjects, tasks
 from mcp_agentbus.store.asked import decisions
@@ -106,6 +107,7 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
         if holder:
             book.names[new] = identity.persons(settings) if is_persons else holder
         book.rename(old, new)
+    note_renamed(settings.state_dir, old, new)
     if not (again and new in settings.agents):  # by the book the same again knows what it was about
         editor.rename(settings, old, new)
     host = entry.hosts[-1] if entry and entry.hosts else "shell"

@@ -97,6 +97,8 @@ _KINDS: Final = {
 }
 # Options behind which a program stands for certain, and no user or folder of its name.
 _STARTING: Final = re.compile("--?(?:c|command|e|exec|y|yes)|--")
+# What has no value, or a number alone, to those of `_PREFIXES` that take it: `sudo -n`.
+_ALONE: Final = re.compile("-[nEH]+")
 # Options behind which an interpreter's file may stand, as they have no value.
 _PLAIN: Final = re.compile("-[Oqsuvw]+")
 _FILE: Final = re.compile(r".*[./].*")
@@ -252,7 +254,8 @@ def _is_program(kind: str, found: str, last: str) -> bool:
     if kind in ("", "file"):  # it may hand on what it gets, as a wrapper does
         return found in ("interpreter", "shell") and not is_value
     if found == "agent":
-        is_value = is_value and not _STARTING.fullmatch(last)
+        is_alone = kind == "prefix" and _ALONE.fullmatch(last)
+        is_value = is_value and not (is_alone or _STARTING.fullmatch(last))
         return kind in ("prefix", "runner", "agent") and not is_value
     return kind in ("prefix", "runner", "shell") or not is_value
 

@@ -11,7 +11,7 @@ told of like any result, whatever was restarted meanwhile.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict
@@ -88,7 +88,7 @@ async def hand_on(bus: Bus, letter: Letter, known: Addressees) -> None:
     is_anothers = before is not None and not tasks.is_same(before, task)
     if letter.is_over:
         if not is_anothers:
-            await _end(bus, task, "cancelled", "its sender withdrew it", letter.said)
+            await _end(bus, task, "cancelled", "its sender withdrew it", **letter.said)
         return
     if is_anothers:
         await _refuse_apart(bus, task)
@@ -154,15 +154,17 @@ def _reason(error: Refused) -> str:
     return f"it was handed on once the bus was reached, which refused it: {error.cause}"
 
 
-async def _end(bus: Bus, task: Task, state: State, reason: str, said: str = "") -> None:
+async def _end(bus: Bus, task: Task, state: State, reason: str, **said: Any) -> None:
     """Write the end of a task on its bus, unless it has another one there.
+
+    With it what its sender `said`, by the fields of its record.
 
     Raises:
         Barred: its sender may not write that.
         StoreFull, BadSetup, BusUnreachable, Unconfirmed: as `Bus.publish`.
     """
     sent = sent_of(task)
-    step = Step(state, task.sender, first_record(sent), changes={"reason": reason, "summary": said})
+    step = Step(state, task.sender, first_record(sent), changes={"reason": reason, **said})
     key = record_key(task.sender, task.to, task.id)
     try:
         with suppress(Conflict):  # an earlier try has written it

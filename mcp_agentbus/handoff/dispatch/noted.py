@@ -24,6 +24,7 @@ from mcp_agentbus.core.files import check_private, own_folder, read_whole, unusa
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch.cause import Finished, Ways, at_end, earlier, said_of, way_of
+from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.store.task import Task
 
 _log = logging.getLogger(__name__)
@@ -93,6 +94,13 @@ def note_over(path: Path, task: Task) -> None:
         held = ways_in(path).held_before
         is_held = held is not None and (held.chain, held.hops) == (task.chain, task.hops)
         _write(path, {"ended": [said_of(at_end(task))], **({"held": None} if is_held else {})})
+
+
+def note_renamed(folder: Path, old: str, new: str) -> None:
+    """Have an agent go on under another name from all that is noted of it; it never fails."""
+    for place in (file_of, of_sessions):
+        with suppress(OSError, AgentbusError):
+            note_ended(place(folder, new), *ways_in(place(folder, old)).lately)
 
 
 def _write(path: Path, said: Mapping[str, Any]) -> None:

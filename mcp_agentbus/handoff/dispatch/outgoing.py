@@ -10,7 +10,7 @@ Of a session without a listener there is no outbox, as nobody would empty it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -183,7 +183,7 @@ def _told(waits: Sequence[Envelope]) -> str:
     )
 
 
-async def withdrawn(session: Session, task_id: str, said: str) -> bool:
+async def withdrawn(session: Session, task_id: str, said: Mapping[str, Any]) -> bool:
     """Withdraw a task that is not at the bus yet; tell whether it lay here.
 
     The bus is told of it once it is reached: an earlier try may have come there.

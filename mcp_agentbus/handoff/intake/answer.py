@@ -79,6 +79,11 @@ class Inbox:
         """Whether there is nothing to show."""
         return not self.tasks and not self.results and not self.notes
 
+    @property
+    def given(self) -> frozenset[str]:
+        """The tasks that it gives, and does not only name."""
+        return frozenset(item.task.id for item in self.tasks if item.given_at is None)
+
     def lacking(self, roles: Collection[str]) -> Inbox:
         """Return it with what was not read said: the inboxes of roles that were not granted."""
         if not roles or self.degraded:

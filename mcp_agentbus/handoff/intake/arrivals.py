@@ -5,6 +5,11 @@
 
 A word is over then: a task that wants no answer is claimed, given and named like any other, and
 that it was shown ends it. And a worker that has the answer to its question goes on.
+
+With its end a word's text goes. So one of which an answer had a part only is held until another has
+shown its end, or its reader ends it by a status; a session that ends before leaves it to its
+agent's shell, whose session goes on. A result counts as seen by its beginning: it can be read by
+its task's id for as long as its record is kept.
 """
 
 from __future__ import annotations
@@ -20,17 +25,21 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.reports import signs
+from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.replies import to_question
 from mcp_agentbus.store.records import Written, record_key, update, write_record
 from mcp_agentbus.store.steps import Write, step
-from mcp_agentbus.store.task import REQUEST_MAX_CHARS, Record
+from mcp_agentbus.store.task import Record
 from mcp_agentbus.store.upkeep import removal
 
-#: What `publish_result` says of a word.
+#: What `publish_result` says of a word, and of one that has its end.
 NOTHING_TO_ANSWER: Final = (
-    "It is a word that wants no answer, so nothing was stored: it ends by itself once it was shown."
+    "It is a word that wants no answer, so nothing was stored: it ends by itself once all of it "
+    "was shown."
 )
+WORD_IS_OVER: Final = "It is a word that wants no answer, so nothing was stored. It is over."
 _SHOWN: Final = "it was shown to its reader, and wants no answer"
 _READ: Final = "the answer to its question was read"
 
@@ -41,22 +50,31 @@ def is_any(claims: Claims) -> bool:
     return bool(claims.answers) or any(words)
 
 
-async def confirm(
-    bus: Bus, claims: Claims, by: Call | None = None, *, long_too: bool = True
-) -> None:
+async def confirm(bus: Bus, claims: Claims, by: Call | None = None) -> None:
     """Note what has arrived as `by` tells; if that is None, all that was given.
 
-    What cannot be noted is given again. With the end of a word goes all but the beginning of its
-    text, of which its reader may have been shown no more: long ones are ended if `long_too`.
+    What cannot be noted is given again.
     """
-    await _words(bus, claims, by, long_too=long_too)
+    shown = [claim for claim in _words(claims, by) if claim.task.id not in claims.cut]
+    await together(*(_end(bus, claims, claim) for claim in shown))
     await _answers(bus, claims, by)
 
 
 async def leave(bus: Bus, claims: Claims, end: Call | None) -> None:
-    """Note what has arrived by the `end` of whoever called; None: it was cut off."""
-    if end:
-        await confirm(bus, claims, end)
+    """Note what has arrived by the `end` of whoever called; None: it was cut off.
+
+    What is left then of words whose beginning has arrived, the agent's shell is to have.
+    """
+    if end is None:
+        return
+    await confirm(bus, claims, end)
+    folder = bus.settings.state_dir
+    for claim in _words(claims, end):
+        shell = session_id(claim.record.agent, folder)
+        if claim.task.id in claims.cut and claim.record.session != shell:
+            with suppress(AgentbusError):  # then it is given back
+                if await claims.pass_on(claim, shell):
+                    signs.note(folder, claim.record.agent, claim.record)
 
 
 async def word_is_over(bus: Bus, claims: Claims, task_id: str) -> bool:
@@ -66,31 +84,32 @@ async def word_is_over(bus: Bus, claims: Claims, task_id: str) -> bool:
         Refused, BusUnreachable, Unconfirmed: as `records.update`; it is held as before.
     """
     claim = claims.get(task_id)
-    return claim is not None and await _is_over(bus, claims, claim)
+    return claim is not None and await end_word(bus, claims, claim)
 
 
-async def _words(bus: Bus, claims: Claims, by: Call | None, *, long_too: bool) -> None:
-    """End the held words whose reader has them."""
-    shown = [
+def _words(claims: Claims, by: Call | None) -> list[Claim]:
+    """Return the held words of which their reader has what was given."""
+    return [
         claim
         for claim in list(claims.values())
         if claim.task.expect == "nothing" and (given := claims.given(claim.task.id))
         if by is None or given.has_arrived(by)
-        if long_too or len(claim.task.body) <= REQUEST_MAX_CHARS
     ]
-    await together(*(_end(bus, claims, claim) for claim in shown))
 
 
 async def _end(bus: Bus, claims: Claims, claim: Claim) -> None:
     """End a held word that was shown; if that cannot be written now, it is held as before."""
     with suppress(AgentbusError):
-        await _is_over(bus, claims, claim)
+        await end_word(bus, claims, claim)
 
 
-async def _is_over(bus: Bus, claims: Claims, claim: Claim) -> bool:
-    """End a held word; tell whether it was this session's to end.
+async def end_word(bus: Bus, claims: Claims, claim: Claim) -> bool:
+    """End a held word; tell whether it was the claim's session's to end.
 
     It may have been withdrawn, have expired, or be another's; or a write of ours was lost.
+
+    Raises:
+        Refused, BusUnreachable, Unconfirmed: as `records.update`; it is held as before.
     """
     session = claim.record.session
 

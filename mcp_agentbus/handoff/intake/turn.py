@@ -38,8 +38,7 @@ async def note_at_any_call(session: Session, call: Call, *, reads_on: bool = Fal
     """Note the same by a call that may want nothing of the inbox, as far as that can be noted now.
 
     Where answers gave nothing that is to be noted, nobody is asked; and for no other call is waited
-    then, nor for a bus that is away: it is given again. Long words go on to be there for their
-    reader, who may have been shown their beginning; and where it `reads_on` in a task, whose text
+    then, nor for a bus that is away: it is given again. Where it `reads_on` in a task, whose text
     is counted by what is known of that, held tasks stay as they are.
     """
     held = () if reads_on else (session.claims, session.entrusted)
@@ -51,7 +50,7 @@ async def note_at_any_call(session: Session, call: Call, *, reads_on: bool = Fal
         async with session.lock:
             await session.outcomes.confirm(call)
             for claims in held:
-                await arrivals.confirm(session.bus, claims, call, long_too=False)
+                await arrivals.confirm(session.bus, claims, call)
 
 
 class Turn:

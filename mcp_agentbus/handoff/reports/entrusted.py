@@ -7,9 +7,10 @@
 
 No process of a shell's session is there to be told of a reply. So whoever of the agent reads on
 this machine is shown these tasks as lines, and what was said to their questions until that has
-arrived. None of it is claimed: it stays with the shell's session. A file a task, in a folder of
-this user's own, is the sign that there is one: without a sign nothing is asked. In it stands which
-replies an answer has given: whoever goes on from them may be another process than was given them.
+arrived. None of it is claimed: it stays with the shell's session. A file a task is the sign that
+there is one. In it stands which replies an answer has given: whoever goes on from them may be
+another process than was given them. Words of which sessions have shown the beginning are left so,
+too.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus.replies import untaken
-from mcp_agentbus.core import ids, text
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.files import forget_older, own_folder, read_whole, write_whole
+from mcp_agentbus.core.files import forget_older
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.call import Answered, Call, Given
 from mcp_agentbus.handoff.claims import Claim, Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
-from mcp_agentbus.handoff.reports import questions
+from mcp_agentbus.handoff.reports import questions, signs
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store.asked.replies import Replies, to_question
@@ -49,28 +50,12 @@ _MORE: Final = (
 
 def note(session: Session, record: Record) -> None:
     """Note that a session has left a task to its agent's shell."""
-    if sign := _sign(session, record):
-        with suppress(OSError, AgentbusError):  # then it is shown to whoever asks for it by its id
-            own_folder(sign.parent)
-            forget_older(sign.parent, "*", EXPIRES_MAX_S, record.updated_at.timestamp())
-            sign.touch(mode=0o600)
+    signs.note(session.bus.settings.state_dir, session.me.id, record)
 
 
 def _mark(session: Session, record: Record, mark: str) -> None:
     """Note by their mark which replies an answer has given."""
-    if sign := _sign(session, record):
-        with suppress(OSError, AgentbusError):  # then they are given again before it is gone on
-            own_folder(sign.parent)
-            write_whole(sign, mark.encode(), durable=False)
-
-
-def _given_before(session: Session, record: Record, mark: str) -> Given | None:
-    """Return that an answer has given these replies, which may not have arrived."""
-    if sign := _sign(session, record):
-        with suppress(OSError):
-            if read_whole(sign) == mark.encode():
-                return _doubtful(session)
-    return None
+    signs.mark(session.bus.settings.state_dir, session.me.id, record, mark)
 
 
 def note_given(session: Session, call: Call) -> None:
@@ -98,6 +83,21 @@ async def looked_up(session: Session, record: Record) -> None:
                 _mark(session, record, replies.mark)
 
 
+async def read_on(session: Session, record: Record, call: Call) -> None:
+    """Note that the answer to a call shows the end of a word, which is over once that arrived."""
+    if record.expect == "answer":
+        return
+    claims = session.claims
+    if record.task_id not in claims:
+        shell = session_id(session.me.id, session.bus.settings.state_dir)
+        if record.session != shell or record.inbox not in session.inboxes:
+            return
+        claims = session.entrusted
+        with suppress(AgentbusError):  # then it goes on to be there
+            await _look(session, (record.owner, record.inbox, record.task_id))
+    claims.read_whole(record.task_id, call)
+
+
 async def replied(session: Session, claim: Claim) -> tuple[Replies, Given | None]:
     """Return what was said to a task's question, and that its reader was given all of that.
 
@@ -107,7 +107,8 @@ async def replied(session: Session, claim: Claim) -> tuple[Replies, Given | None
     claims = session.claims if is_held else session.entrusted
     replies, given = await questions.replied(session.bus, claims, claim)
     if replies and not (is_held or given):
-        given = _given_before(session, claim.record, replies.mark)
+        about = session.bus.settings.state_dir, session.me.id, claim.record, replies.mark
+        given = _doubtful(session) if signs.has_mark(*about) else None
     return replies, given
 
 
@@ -169,24 +170,13 @@ async def _places(session: Session) -> list[tuple[str, ...]]:
         BusUnreachable, Unconfirmed, NotAllowed: as `now_about`.
     """
     folder = _folder(session)
-    noted_at = _signs(folder)
+    noted_at = signs.noted_at(folder)
     over = min(noted_at.values(), default=time.time()) + EXPIRES_MAX_S
     if over < time.time():
         come = await now_about(session.bus, datetime.fromtimestamp(over, UTC))
         forget_older(folder, "*", EXPIRES_MAX_S, come.timestamp())
-        noted_at = _signs(folder)
+        noted_at = signs.noted_at(folder)
     return sorted(noted_at, key=lambda place: (-noted_at[place], place))
-
-
-def _signs(folder: Path) -> dict[tuple[str, ...], float]:
-    """Return of what there are signs, and when each was noted last."""
-    noted_at: dict[tuple[str, ...], float] = {}
-    for sign in folder.iterdir():
-        place = tuple(sign.name.split("."))
-        if _is_place(place):  # a file manager, or a network's drive, has files of its own anywhere
-            with suppress(OSError):  # another session takes it away just now
-                noted_at[place] = sign.stat().st_mtime
-    return noted_at
 
 
 async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
@@ -212,6 +202,7 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
         return None
     # Who has it in hand at the server is not asked: a server for each call would ask each time.
     task, message = stored
+    claims.cut.add(task_id)
     return claims.hold(Claim(task, untaken(TASKS, message), record, revision, found=True))
 
 
@@ -220,25 +211,10 @@ def _as_left(item: Item, record: Record) -> Item:
     return replace(item, given_at=record.updated_at, holder=f"{record.agent}/{record.session}")
 
 
-def _is_place(place: tuple[str, ...]) -> bool:
-    """Tell whether these can be a task's owner, inbox and id."""
-    rules = ids.is_agent, ids.is_inbox, ids.is_task_id
-    return len(place) == len(rules) and all(
-        keeps(part) for keeps, part in zip(rules, place, strict=True)
-    )
-
-
 def _doubtful(session: Session) -> Given:
     """Return that something was given, which may not have arrived."""
     return Given(text.now(), session.calls.given_up())
 
 
-def _sign(session: Session, record: Record) -> Path | None:
-    """Return where the sign of a task is; None: it has a name of which no path is made."""
-    place = record.owner, record.inbox, record.task_id
-    # Those who write plain NATS choose names, and never a path.
-    return _folder(session) / ".".join(place) if _is_place(place) else None
-
-
 def _folder(session: Session) -> Path:
-    return session.bus.settings.state_dir / "entrusted" / session.me.id
+    return signs.folder_of(session.bus.settings.state_dir, session.me.id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mcp_agentbus.handoff.intake import arrivals
-from mcp_agentbus.store.task import HELD, NOTE_MAX_CHARS, State
+from mcp_agentbus.store.task import ENDS, HELD, NOTE_MAX_CHARS, State
 
 _ANSWERED: Final = "The answer is stored; its worker is shown it at its next call."
 _OVERTAKEN: Final = (
@@ -60,7 +60,7 @@ class Published:
     def note(self) -> str:
         """What its fields do not say by themselves, as `Receipt.note`."""
         if self.is_word:
-            return arrivals.NOTHING_TO_ANSWER
+            return arrivals.WORD_IS_OVER if self.state in ENDS else arrivals.NOTHING_TO_ANSWER
         if self.is_answer and not self.unchanged:
             return _OVERTAKEN if self.missed else _ANSWERED
         if self.state in HELD and not self.is_answer:

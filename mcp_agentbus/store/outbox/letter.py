@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from mcp_agentbus.bus.replies import Found
@@ -61,8 +61,8 @@ class Letter:
     home: Home
     #: It was withdrawn.
     is_over: bool = False
-    #: What its sender said with that.
-    said: str = ""
+    #: What its sender said with that, by the fields of a record.
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def subject(self) -> str:
@@ -76,14 +76,15 @@ class Letter:
         about = {
             "urls": self.home.urls, "account": self.home.account, "host": sender.host,
             "description": sender.description, "roles": sender.roles,
-            "accept_from": sender.accept_from, "said": self.said,
+            "accept_from": sender.accept_from,
         }  # fmt: skip
         return {**codec.task_headers(self.task), _H_ABOUT: json.dumps(about)}
 
     @property
     def data(self) -> bytes:
-        """The task as it is written on the bus."""
-        return codec.encode_task(self.task)
+        """The task as it is written on the bus, and what was said with its end."""
+        data = codec.encode_task(self.task)
+        return json.dumps({**from_json(data), "said": self.said}).encode() if self.said else data
 
 
 def sent_at(task: Task) -> str:
@@ -116,7 +117,8 @@ def letter_in(message: Found) -> Letter:
         roles=_strings(about.get("roles")),
         accept_from=_strings(about.get("accept_from")) or (ids.ANY_SENDER,),
     )
-    return Letter(task, me, home, is_over=kind == "end", said=str(about.get("said", "")))
+    said = _said(from_json(message.data).get("said"))
+    return Letter(task, me, home, is_over=kind == "end", said=said)
 
 
 def _about(headers: Mapping[str, str]) -> Mapping[str, Any]:
@@ -125,6 +127,20 @@ def _about(headers: Mapping[str, str]) -> Mapping[str, Any]:
     except ValueError:
         about = {}
     return about if isinstance(about, dict) else {}
+
+
+def _said(said: object) -> Mapping[str, Any]:
+    """Return what was said with an end, as far as its record can have it."""
+    if not isinstance(said, dict):
+        return {}
+    progress = said.get("progress")
+    is_share = isinstance(progress, int | float) and 0 <= progress <= 100
+    return {
+        "summary": str(said.get("summary", "")),
+        "body": str(said.get("body", "")),
+        "artifacts": _strings(said.get("artifacts")),
+        "progress": progress if is_share else None,
+    }
 
 
 def _strings(value: object) -> tuple[str, ...]:

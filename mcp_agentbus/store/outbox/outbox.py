@@ -13,12 +13,12 @@ of is what there is. Of a bus that is this user's own there is none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.bus import budget, embedded
 from mcp_agentbus.bus.client import Bus
@@ -180,8 +180,8 @@ class Outbox:
         await self._store(kept)
         return KeptHere(duplicate=False)
 
-    async def withdraw(self, sender: str, task_id: str, said: str) -> bool:
-        """Have a task not be handed on; tell whether it lay there.
+    async def withdraw(self, sender: str, task_id: str, said: Mapping[str, Any]) -> bool:
+        """Have a task not be handed on; tell whether it lay there. `said` is as in `Letter`.
 
         Raises:
             AgentbusError: that cannot be noted here; it may be handed on.

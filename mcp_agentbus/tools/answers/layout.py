@@ -76,6 +76,20 @@ class Block:
         return len(self.facts) + around + _LEAST_CHARS
 
 
+class Laid(str):
+    """The text of an answer, which knows of which tasks it leaves some out."""
+
+    __slots__ = ("cut",)
+    cut: frozenset[str]
+
+    @classmethod
+    def of(cls, lines: Iterable[str], cut: Iterable[str]) -> Laid:
+        """Return what these lines are together."""
+        laid = cls("\n".join(lines))
+        laid.cut = frozenset(cut)
+        return laid
+
+
 def fitting(costs: Iterable[int], room: int) -> int:
     """Return how many of the first have room together, by their lengths and a line break each."""
     return sum(1 for _ in takewhile(room.__ge__, accumulate(cost + 1 for cost in costs)))
@@ -83,7 +97,7 @@ def fitting(costs: Iterable[int], room: int) -> int:
 
 def laid_out(
     lines: Sequence[str], blocks: Sequence[Block], whole: str, *, full: bool = False
-) -> str:
+) -> Laid:
     """Return an answer: its lines, then the blocks.
 
     Args:
@@ -108,8 +122,11 @@ def laid_out(
         around += named
     wanted = room - around if full else min(_CONCISE_CHARS * len(texts), room - around)
     answer = list(lines)
+    cut = {block.way.task_id for block in left_out if not block.is_reminder}
     for block, limit in zip(shown, _shares(texts, wanted), strict=True):
-        answer += ["", *_block_lines(block, limit)]
+        told, is_all = _block_lines(block, limit)
+        answer += ["", *told]
+        cut |= set() if is_all else {block.way.task_id}
     if left_out:
         ids = [block.way.task_id for block in left_out]
         count = fitting((len(task_id) + 1 for task_id in ids), _IDS_CHARS)
@@ -118,25 +135,28 @@ def laid_out(
             f"{len(ids)} more have no room here; each whole: {whole} for {', '.join(ids[:count])}"
         )
         answer += ["", said + more]
-    return "\n".join(answer)
+    return Laid.of(answer, cut)
 
 
-def _block_lines(block: Block, room: int) -> list[str]:
+def _block_lines(block: Block, room: int) -> tuple[list[str], bool]:
+    """Return a block as it is shown, and whether nothing is left out that was to be read here."""
     if not block.is_reminder:
         # Where nothing is left out there is no line on the rest, and the text has its room.
         with_rest = room + _REST_CHARS
         is_all = _shown_chars(block.said.text, with_rest + 1) <= with_rest
-        return [block.facts, *sequence([block.said], block.way, with_rest if is_all else room)]
+        said, is_all = sequence([block.said], block.way, with_rest if is_all else room)
+        return [block.facts, *said], is_all
     facts = f"{block.facts} \u00b7 the whole: {block.way.whole}"
-    return [facts, frame(one_line(block.said.text, room), said_by=block.said.by)]
+    return [facts, frame(one_line(block.said.text, room), said_by=block.said.by)], True
 
 
 def sequence(
     texts: Sequence[Said], way: Way, room: int, *, start: int = 0, offset: int = 0
-) -> list[str]:
+) -> tuple[list[str], bool]:
     """Return texts that are read as one, from its character `start` on, and the way to the rest.
 
-    Each stands in a frame of its own. `offset` is what the way counts besides, before it.
+    With them whether there is no rest. Each stands in a frame of its own. `offset` is what the way
+    counts besides, before it.
     """
     lines: list[str] = []
     total, begins = sum(len(said.text) for said in texts), 0
@@ -149,9 +169,9 @@ def sequence(
         if shown.next is not None:
             cursor = begins - len(said.text) + shown.next
             so_far = f"{cursor:,} of {total:,} characters shown"
-            return [*lines, f"{so_far}; the rest: {way.rest(offset + cursor)}"]
+            return [*lines, f"{so_far}; the rest: {way.rest(offset + cursor)}"], False
         start = begins
-    return lines
+    return lines, True
 
 
 def noted(notes: Sequence[str]) -> list[str]:

@@ -27,11 +27,9 @@ from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
-from mcp_agentbus.tools.answers.layout import Block, Said, Way
+from mcp_agentbus.tools.answers.layout import Block, Laid, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
 
-#: Of a word: it is over once it was shown.
-WANTS_NOTHING: Final = "wants no answer"
 # Of those to whom something was sent as one; all of them are in the data.
 _NAMES_MAX: Final = 20
 # Of a task's steps, in characters, before its text; what our own writers keep has room.
@@ -79,7 +77,7 @@ def published_text(published: Published, reader: Reader = MODEL) -> str:
     return f"{line} {reader.hint(published.note)}".rstrip()
 
 
-def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> str:
+def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MODEL) -> Laid:
     """Return an inbox; `full` shows long bodies as far as the answer has room.
 
     What an answer gave before has a line of its own, with the way to the whole.
@@ -195,14 +193,17 @@ def _task_blocks(item: Item, reader: Reader) -> list[Block]:
 
 def _task_block(item: Item, reader: Reader) -> Block:
     """Return a task with its text, or what reminds a reader of one that it has."""
-    task, what = item.task, "Task" if item.task.expect == "answer" else "Word"
+    task, is_word = item.task, item.task.expect == "nothing"
+    what = "Word" if is_word else "Task"
     facts = [f"{what} {task.id} from {task.sender}", task.priority]
     if item.given_at:
         ago = words.ago(item.given_at)
         if item.holder:
-            facts += [f"{item.state} by {item.holder}", f"reported on {ago}"]
+            how = "shown in part" if is_word else "reported on"
+            facts += [f"{item.state} by {item.holder}", f"{how} {ago}"]
         else:
             facts += [item.state, f"given to a call of this session {ago}"]
+        facts += [words.IS_OVER] if is_word else []
         subject = Said(f"Subject: {task.subject}", task.sender)
         return Block(words.line(facts), subject, _way(task.id, reader), is_reminder=True)
     state = item.state if not item.new else "claimed now"
@@ -211,7 +212,7 @@ def _task_block(item: Item, reader: Reader) -> Block:
         facts.append(f"attempt {item.attempt}")
     if task.to.startswith(ROLE_PREFIX):
         facts.append(f"for {address_of(task.to)}")
-    facts += [WANTS_NOTHING] if task.expect == "nothing" else []
+    facts += words.of_word(goes_on=item.attempt > 0 and not item.new) if is_word else []
     facts.append(f"sent {words.when(task.created_at)}, expires {words.when(task.expires_at)}")
     return Block(words.line(facts), _of_task(task), _way(task.id, reader))
 
@@ -316,7 +317,7 @@ def _speaker(record: Record) -> str:
     return record.agent or record.inbox
 
 
-def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
+def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> Laid:
     """Return a task's life; `start` is the character at which its texts begin.
 
     Behind the characters of its texts those of its steps are counted, which stand before them.
@@ -326,12 +327,11 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     left = f" by {record.agent}{words.LEFT}" if life.is_left else ""
     state = words.HERE if life.is_outgoing else life.state
     facts = [f"Task {record.task_id}: {state}{left}", who, record.priority]
-    facts += [WANTS_NOTHING] if record.expect == "nothing" else []
+    facts += [words.WANTS_NOTHING] if record.expect == "nothing" else []
     facts += [words.AGAINST] if is_against(life.state, record.reason) else []
     question = life.question
     about = record.task_id, question.state if question else "", record.asked_by
-    how = reader.answers(*about)
-    facts += words.asked(question, life.state, how)
+    facts += words.asked(question, life.state, reader.answers(*about))
     lines = [words.line(facts)]
     if times := _times(life):
         lines.append(words.line(times))
@@ -355,11 +355,13 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> str:
     steps = Said("\n".join(map(_step_line, life.history)), "")
     if not start or start >= length:
         room, at = (layout.ROOM - 500, start - length) if start else (_STEPS_CHARS, 0)
-        lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=length)]
+        lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=length)[0]]
+    is_all = True
     if start < length:
         room = layout.ROOM - sum(len(line) + 1 for line in lines) - _MORE_CHARS
-        lines += ["", *layout.sequence(said, way, room, start=start)]
-    return "\n".join(lines)
+        shown, is_all = layout.sequence(said, way, room, start=start)
+        lines += ["", *shown]
+    return Laid.of(lines, [] if is_all else [record.task_id])
 
 
 def _times(life: Life) -> list[str]:

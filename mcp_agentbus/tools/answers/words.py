@@ -23,6 +23,10 @@ AGAINST: Final = "after its worker's user had DENIED what it asked"
 #: Said of a task behind who has claimed it, once that is over without an end of it.
 LEFT: Final = "; that session has ended, so it is offered again"
 
+#: Of a word, and of one that is held as its beginning alone was shown.
+WANTS_NOTHING: Final = "wants no answer"
+IS_OVER: Final = "over once its end was read"
+
 #: Of a task that its bus does not have yet: more than `stored` must not be said of it.
 HERE: Final = "stored here, not yet at the bus"
 
@@ -33,6 +37,11 @@ ELSEWHERE: Final = "not seen on this bus, as last known"
 def about(facts: Mapping[str, str | None]) -> str:
     """Return a line for each name that has a value."""
     return "\n".join(f"{name}: {value}" for name, value in facts.items() if value)
+
+
+def of_word(*, goes_on: bool) -> list[str]:
+    """Return what is said of a word; of one that `goes_on` to be held also until when."""
+    return [WANTS_NOTHING, IS_OVER] if goes_on else [WANTS_NOTHING]
 
 
 def line(facts: Iterable[str]) -> str:

@@ -54,7 +54,8 @@ async def test_what_was_withdrawn_is_over_and_offered_to_nobody_and_its_sender_k
     world, came_there
 ):
     planner, coder = await world.session("planner"), await world.session("coder")
-    letter = replace(kept(planner, coder), is_over=True, said="not any more")
+    said = {"summary": "not any more", "body": "as it rains", "artifacts": ("a.md",)}
+    letter = replace(kept(planner, coder), is_over=True, said=said)
     if came_there:
         await tasks.put(world.bus, letter.task)
 
@@ -63,7 +64,7 @@ async def test_what_was_withdrawn_is_over_and_offered_to_nobody_and_its_sender_k
     whose = planner.me.id, coder.me.id, letter.task.id
     record, _ = await read_record(world.bus, *whose)
     sent, _ = await read_sent(world.bus, *whose)
-    assert (record.state, record.summary) == ("cancelled", "not any more")
+    assert (record.state, said) == ("cancelled", {each: getattr(record, each) for each in said})
     assert record.reason == "its sender withdrew it"
     assert (sent.closed, sent.seen_at is None, sent.seq > 0) == (True, False, came_there)
     assert await read_back.find(world.bus, record) is None

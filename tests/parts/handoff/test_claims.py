@@ -78,6 +78,17 @@ def test_a_task_is_given_anew_if_its_answer_was_never_written(claims):
     assert (given.call, claims.given("a"), claims.given("not held")) == (call, None, None)
 
 
+def test_a_task_that_has_arrived_is_not_given_anew_where_an_answer_that_names_it_is_lost(claims):
+    calls = Calls()
+    claims.hold(claim("a"))
+    claims.give(["a"], first := calls.begin())
+    first.answered()
+    claims.give(["a"], names := calls.begin())
+    names.lost()
+
+    assert claims.given("a").has_arrived(calls.begin())
+
+
 def test_a_task_that_is_named_again_keeps_the_time_at_which_it_was_given(claims, elapse):
     calls = Calls()
     claims.hold(claim("a"))
@@ -93,8 +104,12 @@ def test_the_next_process_of_a_session_knows_what_its_reader_has(claims):
     claims.hold(claim("a"))
     claims.hold(claim("b"))
     claims.give(["a"], Calls().begin())
-    of_a, of_b = claims.references()
+    told = []
+    claims.on_change = lambda: told.append(claims.references())
+    claims.shown({"a"}, {"a", "b", "c"})
+    [[of_a, of_b]] = told
 
+    assert (of_a["cut"], "cut" in of_b) == (True, False)
     assert of_a["given_at"] == claims.given("a").at.isoformat()
     assert "given_at" not in of_b
     assert delivery_of(of_a).seq == DELIVERY.seq

@@ -29,7 +29,7 @@ from mcp_agentbus.store.steps import first_record, sent_of, step
 
 ME = Agent("planner", "python")
 LETTER = Letter(TASK, ME, Home((), ""))
-OVER = replace(LETTER, is_over=True, said="not any more")
+OVER = replace(LETTER, is_over=True, said={"summary": "not any more"})
 LATE = TASK.model_copy(update={"expires_at": NOON})
 REFUSED = "it was handed on once the bus was reached, which refused it: "
 PROFILE = "agentbus.planner.profile"

@@ -232,10 +232,11 @@ async def test_what_is_withdrawn_here_is_awaited_no_more(outbox, done):
 async def test_what_waits_here_is_withdrawn_without_the_bus():
     planner = session(Outbox(TASK))
 
-    told = await publish_result(planner, TASK.id, "cancelled", summary="not any more")
+    said = {"summary": "not any more", "body": "as it rains", "artifacts": ("a.md",)}
+    told = await publish_result(planner, TASK.id, "cancelled", **said)
 
     assert told == Published(TASK.id, "cancelled")
-    assert planner.outbox.withdrawn == [("planner", TASK.id, "not any more")]
+    assert planner.outbox.withdrawn == [("planner", TASK.id, {**said, "progress": None})]
 
 
 async def failed(planner, error=AWAY):

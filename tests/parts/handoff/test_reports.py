@@ -111,17 +111,23 @@ async def test_of_a_second_reason_to_withdraw_it_is_told_that_it_is_not_stored(w
     ]  # fmt: skip
 
 
-async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_waiting_held_or_over(world):
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [("completed", "completed"), ("rejected", "completed"), ("working", "claimed")],
+)
+async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_waiting_held_or_over(
+    world, status, state
+):
     _, coder, task_id = await sent(world, expect="nothing")
-    waits = await publish_result(coder, task_id, "completed")
+    waits = await publish_result(coder, task_id, status)
     await read_inbox(coder)
-    held = await publish_result(coder, task_id, "completed")
+    held = await publish_result(coder, task_id, status)
     await read_inbox(coder)
-    over = await publish_result(coder, task_id, "completed")
+    over = await publish_result(coder, task_id, status)
 
     of_each = {"unchanged": True, "is_word": True}
     assert waits == Published(task_id, "stored", **of_each)
-    assert held == Published(task_id, "claimed", **of_each)
+    assert held == Published(task_id, state, unchanged=state == "claimed", is_word=True)
     assert over == Published(task_id, "completed", **of_each)
 
 

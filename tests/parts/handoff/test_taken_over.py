@@ -61,3 +61,19 @@ async def test_a_reply_that_it_was_given_it_goes_on_from_or_is_shown_again(world
 
     assert (went_on.state, went_on.passed, known.passed) == ("working", True, False)
     assert [[answer.body for answer in item.answers] for item in items] == [[], ["main"]]
+
+
+async def test_of_a_word_that_was_shown_in_part_it_keeps_the_rest(world):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    words = [
+        (await send_task(planner, coder.me.id, name, "x", expect="nothing"))[0].task_id
+        for name in "ab"
+    ]
+    given = await read_inbox(coder)
+    coder.claims.shown(given.given, {words[0]})
+
+    async with Session(world.bus, coder.me, id=coder.id) as again:
+        await again.take_over(coder.claims.references())
+        [line] = [(await read_inbox(again)).tasks for _ in range(2)][1]
+
+    assert (line.task.id, line.given_at is None) == (words[0], False)

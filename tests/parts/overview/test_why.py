@@ -51,6 +51,14 @@ CASES = {
         "It is over: completed by coder 3 h ago; planner has not seen that yet.",
         "Its result: `agentbus task 9d0c2f1a`.",
     ),
+    "a word that was shown": (
+        case(
+            of={"state": "completed", "agent": "coder", "expect": "nothing"},
+            ended_at=before(hours=3),
+        ),
+        "It wants no answer, and was shown to coder 3 h ago.",
+        "",
+    ),
     "failed after its deadline and seen": (
         case(
             of={"state": "failed", "agent": "coder", "seen_at": before(hours=1), "late": True},

@@ -34,10 +34,13 @@ def task(number=1, **changed):
     return Task(**fields | changed)
 
 
-@pytest.mark.parametrize("is_over", [False, True])
-def test_what_is_read_is_what_was_written(is_over):
+SAID = {"summary": "not any\nmore", "body": "ä" * 131_072, "artifacts": ("a.md",), "progress": 40.5}
+
+
+@pytest.mark.parametrize(("is_over", "said"), [(False, {}), (True, {}), (True, SAID)])
+def test_what_is_read_is_what_was_written(is_over, said):
     me = Agent("planner", "claude-code", 'Says "ä"\n', ("review",), accept_from=("lead", "role:x"))
-    letter = Letter(task(), me, HOME, is_over=is_over, said="not any\nmore")
+    letter = Letter(task(), me, HOME, is_over=is_over, said=said)
 
     found = Found(letter.subject, 7, NOW, letter.headers, letter.data)
     assert letter_in(found) == letter
@@ -48,6 +51,15 @@ def test_a_letter_of_a_sender_that_says_more_of_itself_than_is_kept_says_what_is
 
     read = letter_in(Found(letter.subject, 7, NOW, letter.headers, letter.data))
     assert read.sender.description == "x" * 300
+
+
+@pytest.mark.parametrize("said", ["no", {"artifacts": 7, "progress": "much", "state": "failed"}])
+def test_what_others_wrote_of_an_end_is_told_as_far_as_a_record_can_have_it(said):
+    letter = Letter(task(), Agent("planner"), HOME, is_over=True, said=said)
+
+    read = letter_in(Found(letter.subject, 7, NOW, letter.headers, letter.data))
+    nothing = {"summary": "", "body": "", "artifacts": (), "progress": None}
+    assert read.said == (nothing if isinstance(said, dict) else {})
 
 
 def test_what_is_no_letter_is_said_to_be_none():

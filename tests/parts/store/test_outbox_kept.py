@@ -24,6 +24,7 @@ from mcp_agentbus.store.outbox.own import STREAM, own_server
 
 ME = Agent("planner")
 HOME = Home(("tls://a.example.org",), "laptop")
+SAID = {"summary": "not any more", "body": "", "artifacts": (), "progress": None}
 ELSEWHERE = Home(("tls://b.example.org",), "laptop")
 HANG_S = 5  # only a hang takes as long
 MADE = (f"STREAM.CREATE.{STREAM}", module._CONFIG)
@@ -233,11 +234,11 @@ async def test_what_is_withdrawn_stays_as_that_and_what_was_said_and_is_there_on
     own.lay(11)
     box = Outbox(shared)
 
-    assert await box.withdraw("planner", "t11", "not any more") is True
+    assert await box.withdraw("planner", "t11", SAID) is True
     over = "agentbus-outbox.planner.end.coder.high.t11"
     assert own.done == [MADE, (STREAM, over), deleted(1)]
     assert await box.waits() == (waits(11, 2, is_over=True),)
-    said = Letter(task(11), ME, HOME, is_over=True, said="not any more")
+    said = Letter(task(11), ME, HOME, is_over=True, said=SAID)
     assert await box.read(waits(11, 2)) == said
 
 
@@ -257,7 +258,7 @@ async def test_what_is_not_there_to_be_withdrawn_is_said_not_to_be(
     if gone:
         own.messages.clear()
 
-    assert await box.withdraw(sender, task_id, "not any more") is False
+    assert await box.withdraw(sender, task_id, SAID) is False
     assert own.done == [MADE]
 
 
@@ -390,4 +391,4 @@ def test_a_letter_waits_since_it_was_sent_and_stays_unless_it_is_said_to_be_over
     assert Envelope(task(), 1, at, is_ours=True) == Envelope(
         task(), 1, at, is_ours=True, is_over=False
     )
-    assert Letter(task(), ME, HOME).said == ""
+    assert Letter(task(), ME, HOME).said == {}

@@ -7,11 +7,17 @@ import re
 import pytest
 
 from mcp_agentbus.bus import budget
+from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.catalog import TOOLS
+from mcp_agentbus.tools.command import Command
 
 CALLS = {
     "list_agents": {},
@@ -74,25 +80,63 @@ async def test_a_word_that_was_shown_is_over_and_who_was_answered_is_at_work(wor
     assert [await state(each) for each in (word.task_id, task_id)] == ["completed", "working"]
 
 
-async def test_a_long_word_is_read_to_its_end_and_over_at_the_next_reading(world):
-    planner, coder, task_id = await sent(world, expect="nothing")
-    body = "".join(f"{number:08}" for number in range(1_000))
-    [word] = await send_task(planner, coder.me.id, "By the way", body, expect="nothing")
-    began = (await call(coder, "read_inbox")).text
-    cursor = re.search(rf"read_inbox\(task_id='{word.task_id}', cursor='(\d+)'", began)[1]
+async def typed(session, tool, task_id="", cursor="", **_):
+    """Type what does the same as a call of a tool, for its agent."""
+    lines = {"publish_result": f"result {task_id} completed", "read_inbox": "inbox"}
+    line = f"task {task_id} --cursor {cursor}" if cursor else lines[tool]
+    printed, args = [], parser().parse_args(line.split())
+    args.body = ""
+    naming = Naming(Asked(session.bus.settings, session.me.id))
+    await commands.start(Command(args, naming, lambda text, _: printed.append(text), session.bus))
+    return printed[0]
 
-    read = [await call(coder, "read_inbox", task_id=word.task_id, cursor=cursor) for _ in range(2)]
-    await call(coder, "list_agents")
-    read.append(await call(coder, "read_inbox", task_id=word.task_id, cursor=cursor))
+
+@pytest.mark.parametrize("how", ["one session", "one for each call", "a shell"])
+@pytest.mark.parametrize("ends", ["read on", "said"])
+async def test_a_word_is_over_once_its_end_was_read_or_its_reader_says_so(world, how, ends):
+    planner, coder, task_id = await sent(world, expect="nothing")
+    body = "".join(f"{number:08}" for number in range(4_000))
+    [word] = await send_task(planner, coder.me.id, "By the way", body, expect="nothing")
+
+    async def anew(tool, **arguments):
+        if how == "a shell":
+            return await typed(coder, tool, **arguments)
+        if how == "one session":
+            return (await call(coder, tool, **arguments)).text
+        async with Session(world.bus, coder.me) as session:
+            return (await call(session, tool, **arguments)).text
 
     async def states():
         places = [(planner.me.id, coder.me.id, each) for each in (task_id, word.task_id)]
         return [(await read_record(world.bus, *place))[0].state for place in places]
 
-    assert ["00000999" in each.text for each in read] == [True] * 3
-    assert await states() == ["completed", "claimed"]
-    await call(coder, "read_inbox")
-    assert await states() == ["completed", "completed"]
+    shown = [await anew("read_inbox") for _ in range(3)]
+    begun, page = await states(), shown[0]
+    if ends == "said":
+        await anew("publish_result", task_id=word.task_id, status="completed")
+    while ends == "read on" and "00003999" not in page:
+        cursor = re.search(rf"{word.task_id}.* (?:--)?cursor[ =']+(\d+)", page)[1]
+        assert await states() == begun
+        page = await anew("read_inbox", task_id=word.task_id, cursor=cursor)
+    after = await anew("read_inbox")
+
+    assert [f"Word {word.task_id}" in each for each in shown[:3]] == [True] * 3
+    assert ["claimed now" in each for each in shown[:3]] == [True, False, False]
+    assert ["over once its end was read" in each for each in shown[:3]] == [False, True, True]
+    assert begun == ["completed", "claimed"]
+    assert (await states(), "nothing new" in after) == (["completed", "completed"], True)
+
+
+async def test_a_word_that_had_no_room_in_an_answer_goes_on_to_be_there(world):
+    planner, coder, _ = await sent(world)
+    for number in range(14):
+        said = f"{number} {'x' * 1_990}"
+        await send_task(planner, coder.me.id, "By the way", said, expect="nothing")
+    began = (await call(coder, "read_inbox", limit=50)).text
+
+    await call(coder, "list_agents")
+
+    assert len(coder.claims) == 1 + began.count("characters shown; the rest:") > 1
 
 
 async def test_what_gave_nothing_before_waits_for_nobody(world):

@@ -13,6 +13,7 @@ from mcp_agentbus.archive.kept.sides import Sides
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BadInput, Refused
+from mcp_agentbus.handoff.dispatch.noted import of_sessions, ways_in
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -56,6 +57,8 @@ async def test_a_task_whose_worker_has_asked_goes_to_the_new_name_with_all_that_
 
     moved = await rename(world.bus, old, new)
 
+    [way] = ways_in(of_sessions(folder, new)).lately  # what it sends next goes on from that
+    assert (way.chain, way.hops) == ((planner.me.id,), 0)
     place = world.bus, planner.me.id, new, sent.task_id
     record, _ = await read_record(*place)
     assert (moved.tasks, record.state, record.session) == (1, "stored", "")

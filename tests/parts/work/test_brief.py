@@ -99,6 +99,8 @@ def test_the_brief_may_be_an_argument_or_stand_right_behind_an_option(word):
         "codex exec -c model=x {input}",
         "gemini -p {input}",
         "sudo -u me timeout 60 claude -p {input}",
+        "sudo -n claude -c {input}",
+        "sudo -u me -nEH claude -c {input}",
         "docker exec -i box claude -p {input}",
         "nix develop -c claude -p {input}",
         "node agent.js -p {input}",
