@@ -169,7 +169,7 @@ class _Lane:
     tasks: list[Waiting]
     #: Of those that are counted: what wants no answer, and so wakes nobody.
     words: int = 0
-    #: As `waiting.Lane.asking`.
+    #: As `queues.Lane.asking`.
     asking: tuple[Record, ...] = ()
 
 
