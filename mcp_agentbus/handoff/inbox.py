@@ -26,7 +26,7 @@ from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.call import Call, Given
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.dispatch import outgoing
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.intake import lanes, only, references, rest

@@ -18,7 +18,7 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim, by_record
 from mcp_agentbus.handoff.dispatch import memory, outgoing
 from mcp_agentbus.handoff.intake import only
 from mcp_agentbus.handoff.reports import entrusted, questions, refused
@@ -224,7 +224,7 @@ async def _taken_up(session: Session, task_id: str) -> Claim | None:
     for inbox in session.inboxes:
         record, revision = await read_record(session.bus, "*", inbox, task_id)
         if record and record.session in {session.id, shell} and record.state in HELD:
-            claim = await session.claims.take_up(record, revision)
+            claim = await by_record(session.bus, record, revision)
             own = claim and record.session == session.id
             return session.claims.hold(claim) if claim and own else claim
     return None

@@ -21,7 +21,8 @@ from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mends import asks, is_whole
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff import shell, shells
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.installers.steps import Step
 
 _GONE: Final = "the shell that held it is gone"

@@ -27,7 +27,8 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.files import forget_older, own_folder, read_whole, write_whole
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.call import Answered, Call, Given
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.reports import questions
 from mcp_agentbus.handoff.session import Session

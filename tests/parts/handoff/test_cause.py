@@ -13,7 +13,8 @@ from messages import read_record, read_task
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch.memory import cause, causes, remember
 from mcp_agentbus.handoff.dispatch.noted import CauseMemory, of_sessions, ways_in
 from mcp_agentbus.handoff.intake.answer import Item

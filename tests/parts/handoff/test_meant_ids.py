@@ -8,7 +8,7 @@ from planners_task import SENT, TASK
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup, NotAllowed, UnknownTask
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.views import task_ids
 from mcp_agentbus.handoff.views.task_ids import answered_id, whole_id
 from mcp_agentbus.handoff.views.whose import sender_of

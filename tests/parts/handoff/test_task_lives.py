@@ -13,7 +13,7 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.handoff.call import Calls
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.lookup import Life, task_life
 from mcp_agentbus.store import codec, roster
 from mcp_agentbus.store.asked.question import Question
