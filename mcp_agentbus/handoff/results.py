@@ -244,7 +244,7 @@ def _holder(session: Session, status: Status) -> str:
 async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
     """Withdraw a task that this agent sent."""
     bus, me = session.bus, session.me.id
-    sent, sent_revision = await session.outcomes.keeping.read(task_id)
+    sent, sent_revision = await session.outcomes.sent_records.read(task_id)
     if sent is None:
         raise await refused.not_sent(session, task_id, "withdraw")
     wanted = Step(
@@ -273,7 +273,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
 async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
     """Answer the question of the worker of a task that this agent sent."""
     bus, me = session.bus, session.me.id
-    sent, _ = await session.outcomes.keeping.read(task_id)
+    sent, _ = await session.outcomes.sent_records.read(task_id)
     if sent is None:
         raise await refused.not_sent(session, task_id, "answer")
     record, revision = await read_record(bus, me, sent.inbox, task_id)

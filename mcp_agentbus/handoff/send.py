@@ -113,7 +113,7 @@ class _Ready(NamedTuple):
 async def _made_ready(session: Session, wanted: _Wanted) -> _Ready:
     """Ask the bus for whom the tasks are, and what is known of them already."""
     await session.called()
-    await session.outcomes.keeping.before_more()
+    await session.outcomes.sent_records.see_all_written()
     draft = await _in_thread(session, wanted.draft)
     if draft.reply_to:
         await session.known.find([draft.reply_to])
@@ -275,7 +275,7 @@ async def _in_thread(session: Session, draft: Draft) -> Draft:
     draft = _in_held_thread(session, draft)
     if draft.thread_id or draft.in_reply_to is None:
         return draft
-    await session.outcomes.keeping.settled()
+    await session.outcomes.sent_records.settled()
     thread = await thread_of(session.bus, session.me.id, session.inboxes, draft.in_reply_to)
     return replace(draft, thread_id=thread or None)
 
@@ -286,7 +286,7 @@ async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str
     Raises:
         BadInput: it has stored another task under one of the ids.
     """
-    await session.outcomes.keeping.settled()
+    await session.outcomes.sent_records.settled()
     looks = (read_sent(session.bus, task.sender, "*", task.id) for task in drawn_up)
     stored = {}
     for task, (before, _) in zip(drawn_up, await together(*looks), strict=True):
@@ -336,7 +336,7 @@ async def _put(session: Session, task: Task, *, is_given: bool) -> Kept | tasks.
         return await tasks.put(session.bus, task)
     stored = await tasks.store(session.bus, task)
     if isinstance(stored, Kept):
-        session.outcomes.keeping.begin(stored)
+        session.outcomes.sent_records.write_behind(stored)
     return stored
 
 

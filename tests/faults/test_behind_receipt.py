@@ -89,10 +89,10 @@ async def test_a_record_whose_acknowledgement_was_lost_is_one(proxied):
 
     [receipt] = await send_task(planner, coder.me.id, "Do it", "x")
     await proxy.cut.wait()
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
 
     assert (await kept(world.bus, planner, receipt)).owner_session == planner.id
-    await planner.outcomes.keeping.before_more()
+    await planner.outcomes.sent_records.see_all_written()
 
 
 async def test_what_could_not_be_kept_for_long_is_kept_before_the_next_is_sent(proxied, left):
@@ -102,7 +102,7 @@ async def test_what_could_not_be_kept_for_long_is_kept_before_the_next_is_sent(p
     proxy.accept()
 
     [second] = await send_task(planner, coder.me.id, "And this", "x")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
 
     assert before is None
     assert await kept(world.bus, planner, first)
@@ -270,7 +270,7 @@ async def test_where_nothing_can_be_kept_any_more_the_next_send_is_refused(
     with monkeypatch.context() as broken:
         broken.setattr(tasks, "keep", full)
         [first] = await send_task(planner, coder.me.id, "First", "x")
-        await planner.outcomes.keeping.settled()
+        await planner.outcomes.sent_records.settled()
         with pytest.raises(refused, match="Nothing was stored") as second:
             await send_task(planner, coder.me.id, "Second", "x")
     await send_task(planner, coder.me.id, "Third", "x")
@@ -302,7 +302,7 @@ async def test_what_could_not_be_kept_is_kept_with_a_sign_of_life_though_nobody_
     with monkeypatch.context() as broken:
         broken.setattr(tasks, "keep", full)
         [receipt] = await send_task(planner, coder.me.id, "First", "x")
-        await planner.outcomes.keeping.settled()
+        await planner.outcomes.sent_records.settled()
 
     async with asyncio.timeout(HANG_S):
         await until(lambda: kept(own_world.bus, planner, receipt))

@@ -43,7 +43,7 @@ class Broken:
     async def sent(self, subject="Count", **how):
         """Send a task to coder; return it as its sender keeps it."""
         [receipt] = await send_task(self.planner, "coder", subject, "x", **how)
-        await self.planner.outcomes.keeping.settled()
+        await self.planner.outcomes.sent_records.settled()
         return (await records.read_sent(self.bus, "planner", "coder", receipt.task_id))[0]
 
     async def change(self, stream, **changed):
