@@ -11,14 +11,14 @@ program. It asks no bus and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
 
 from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.ids import ROLE_PREFIX, address_of
-from mcp_agentbus.core.text import is_count, many, now
+from mcp_agentbus.core.text import is_count, now
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
@@ -27,6 +27,7 @@ from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
+from mcp_agentbus.tools.answers.head import head, told_as_one
 from mcp_agentbus.tools.answers.layout import Block, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
 
@@ -85,14 +86,14 @@ def inbox_text(inbox: Inbox, me: str, *, full: bool = False, reader: Reader = MO
     What an answer gave before has a line of its own, with the way to the whole.
     """
     before = inbox.results_given_at
-    again = _told_as_one(record for record in inbox.results if record.task_id in before)
-    results = _told_as_one(record for record in inbox.results if record.task_id not in before)
+    again = told_as_one(record for record in inbox.results if record.task_id in before)
+    results = told_as_one(record for record in inbox.results if record.task_id not in before)
     blocks = [block for item in inbox.tasks for block in _task_blocks(item, reader)]
     blocks += [_given_result_block(told, before[told[0].task_id], reader) for told in again]
     blocks += [_results_block(told, reader, inbox.replied) for told in results]
     notes = [reader.hint(note) for note in inbox.notes]
-    head = _head(inbox, me, reader)
-    return layout.laid_out([head, *layout.noted(notes)], blocks, reader.whole("ID"), full=full)
+    first = head(inbox, me, reader)
+    return layout.laid_out([first, *layout.noted(notes)], blocks, reader.whole("ID"), full=full)
 
 
 def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
@@ -118,63 +119,6 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
             "`agentbus watch --task ID` waits for it."
         )
     return "\n".join(filter(None, [told, *lines]))
-
-
-def _told_as_one(results: Iterable[Record]) -> list[list[Record]]:
-    """Return the results, those together that are told as one."""
-    together: dict[tuple[str, ...], list[Record]] = {}
-    for record in results:
-        together.setdefault(record.told_with, []).append(record)
-    return list(together.values())
-
-
-def _head(inbox: Inbox, me: str, reader: Reader) -> str:
-    """Return the first line: what is shown, and what else there is."""
-    tasks = sum(item.given_at is None for item in inbox.tasks)
-    results = [each for each in inbox.results if each.task_id not in inbox.results_given_at]
-    answers = sum(len(item.answers) for item in inbox.tasks)
-    decisions = sum(item.decision is not None for item in inbox.tasks)
-    left = sum(bool(item.given_at and item.holder) for item in inbox.tasks)
-    shown = len(inbox.tasks) - left
-    before = shown - tasks, len(inbox.results) - len(results)
-    claims = " (this look claims none)" if inbox.peeked else ""
-    counts = [
-        f"{many(tasks, 'task')}{claims}" if tasks else "",
-        many(len(_told_as_one(results)), "result") if results else "",
-        f"{many(answers, 'answer')} to a question" if answers else "",
-        f"{many(decisions, 'decision')} of your user" if decisions else "",
-        f"{many(before[0], 'task')} given before and still held" if before[0] else "",
-        f"{many(left, 'task')} left to this agent's shell" if left else "",
-        f"{many(before[1], 'result')} given before" if before[1] else "",
-    ]
-    nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
-    nothing = f"timed out, {nothing}" if inbox.timed_out else nothing
-    what = ", ".join(filter(None, counts)) or nothing
-    state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
-    head = f"Inbox of {me}: {state}, {what}."
-    hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
-    if not inbox.peeked and hidden > 0:
-        more = "more task" if shown else "task"
-        head += f" {many(hidden, more)} held by this session."
-    if inbox.more_results:
-        head += " More results may be there: read again."
-    if not inbox.results and inbox.results_elsewhere:
-        head += f" {many(inbox.results_elsewhere, 'result')} for another session of {me}."
-    elsewhere = inbox.held_elsewhere - left
-    if not shown and elsewhere > 0:
-        head += f" {many(elsewhere, 'task')} held by other sessions."
-    if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
-        head += f" Waiting: {words.counts(inbox.waiting)}."
-        if inbox.of_gone:
-            head += f" {inbox.of_gone} of them had a session that is gone, and"
-            head += " will be offered within half a minute."
-            head += reader.hint(" Call watch_inbox, which waits for that.")
-        if inbox.waiting and inbox.held and not (inbox.peeked or inbox.next_cursor):
-            is_full = not any(item.new for item in inbox.tasks)
-            head += reader.hint(" Call read_inbox with limit 1 for another.") if is_full else ""
-    if inbox.next_cursor:
-        head += f" More: {reader.page(inbox.next_cursor)}."
-    return head
 
 
 def _task_blocks(item: Item, reader: Reader) -> list[Block]:
