@@ -30,8 +30,8 @@ from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.answers.roster import roster_text
-from mcp_agentbus.tools.command import Command
 from mcp_agentbus.tools.follow import Position, follow
+from mcp_agentbus.tools.typed_command import Command
 
 Work = Callable[[Command], Coroutine[Any, Any, int]]
 

@@ -15,12 +15,12 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, StoreFull, Unconfirmed, UnknownTask
-from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.handoff.views.task_ids import whole_id
 from mcp_agentbus.store import roster, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_record, read_sent
@@ -205,7 +205,7 @@ async def test_who_may_repeat_it_or_ends_with_it_or_sends_for_later_waits_for_bo
     proxy.stay_away = True
     proxy.cut_at_request(at_record(planner))
 
-    async with shell.shell_session(planner.bus, planner.me, tmp_path) as shells:
+    async with shell_session(planner.bus, planner.me, tmp_path) as shells:
         with pytest.raises(Unconfirmed, match="stored"):
             await send_task(planner if options else shells, coder.me.id, "Do it", "x", **options)
 

@@ -11,7 +11,7 @@ from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.overview.known import known
 from mcp_agentbus.patterns.clear import to_clear
 from mcp_agentbus.patterns.gather import gather

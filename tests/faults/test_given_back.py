@@ -14,7 +14,7 @@ from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.intake import lanes
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.store.queries import consumers
 
 _HANG_S = 60  # only a hang takes as long

@@ -26,7 +26,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.store import records, roster, steps, streams, subjects
 from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.subjects import RESULTS, TASKS

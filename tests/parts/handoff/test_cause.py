@@ -19,7 +19,7 @@ from mcp_agentbus.handoff.dispatch.memory import cause, causes, remember
 from mcp_agentbus.handoff.dispatch.noted import CauseMemory, of_sessions, ways_in
 from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.work.job import Job
 
