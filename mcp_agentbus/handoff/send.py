@@ -150,12 +150,11 @@ async def _with_entries(
     storing: Sequence[Coroutine[Any, Any, Kept | KeptHere]],
 ) -> tuple[Sequence[Kept | KeptHere | BaseException], Sequence[Entry | None]]:
     """Return what came of storing, and what the roster says of each addressee."""
-    known = [session.known.recent(addressee, priority) for addressee in addressees]
-    if len(storing) == 1 and known != [None]:  # what is one needs nothing to be begun beside it
-        try:
-            return [await storing[0]], known
+    if len(storing) == 1 and (entry := session.known.recent(addressees[0], priority)):
+        try:  # what is one needs nothing to be begun beside it
+            return [await storing[0]], [entry]
         except AgentbusError as error:
-            return [error], known
+            return [error], [entry]
     told = (session.known.entry(addressee, priority) for addressee in addressees)
     return await asyncio.gather(
         asyncio.gather(*storing, return_exceptions=True),
