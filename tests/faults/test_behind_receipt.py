@@ -231,7 +231,7 @@ async def test_what_is_kept_is_written_also_where_another_writes_there_meanwhile
     assert (await kept(own_world.bus, planner, receipt)).request
 
 
-@pytest.mark.parametrize("ends", [Session.close, Session.undone])
+@pytest.mark.parametrize("ends", [Session.close, Session.settled])
 async def test_a_session_that_ends_in_order_waits_for_what_it_has_yet_to_keep(
     own_world, monkeypatch, ends
 ):

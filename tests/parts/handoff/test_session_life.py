@@ -385,7 +385,7 @@ async def test_who_waits_until_all_is_undone_waits_for_what_is_kept_and_given_ba
 
     session.outcomes.sent_records = SimpleNamespace(settled=settled)
     session.finish_in_background(given_back())
-    await session.undone()
+    await session.settled()
 
     assert done == ["kept", "given back"]
     assert session._in_background == set()
