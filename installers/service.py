@@ -4,7 +4,7 @@
     >>> manager().NAME
     'systemd'
 
-Whether it keeps one is `kept.keeps`, which sessions ask, too.
+Whether it keeps one is `relay.starter.keeps`, which sessions ask, too.
 """
 
 from __future__ import annotations

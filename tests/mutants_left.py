@@ -84,7 +84,7 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/bus/reconnect.py: self._repairs += 1: it is 2": "It is compared with what it was before alone.",
     "mcp_agentbus/bus/reconnect.py: await self._tried(lambda *_: asyncio.sleep(0), stores=False): it is True": "Nothing is asked, so nothing is handed over.",
     "mcp_agentbus/handoff/intake/references.py: return -1: it is 2": "Claims are numbered from 1 on.",
-    "mcp_agentbus/handoff/claims.py: return self._found_at is not None and _claimed_at(claim) < "
+    "mcp_agentbus/handoff/claims.py: return self._found_at is not None and claim.claimed_at < "
     "self._found_at: it compares by `<=`": "Nothing is claimed in the microsecond of the look.",
     'mcp_agentbus/store/task.py: value, "subject", 4 * SUBJECT_MAX_CHARS: it is 5': "No character "
     "has more than 4 bytes in UTF-8.",

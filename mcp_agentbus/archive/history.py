@@ -126,7 +126,7 @@ async def history(session: Session, **wanted: Unpack[Search]) -> History:
     text.check_keywords(wanted, Search, "history")
     await session.called()
     sides = Sides((session.me.id,), tuple(session.inboxes))
-    await session.outcomes.keeping.look()
+    await session.outcomes.sent_records.look()
     await unkept.settled(session.bus, sides.inboxes)
     async with up_to_date(session.bus, users(session.bus.settings, session.me)) as current:
         # Among all the words of years: others go on meanwhile.

@@ -32,11 +32,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mcp_agentbus.bus import reach
-from mcp_agentbus.bus.own import last_run, strays, torn
+from mcp_agentbus.bus.own import last_run, limits, strays, torn
 from mcp_agentbus.bus.own.conf import own_conf
-from mcp_agentbus.bus.own.files import Files as Files  # noqa: PLC0414  # for whoever has this module
-from mcp_agentbus.bus.own.limits import given_limit as given_limit  # noqa: PLC0414  # as `Files`
-from mcp_agentbus.bus.own.limits import store_limit as store_limit  # noqa: PLC0414
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.bus.own.program import binary, other_binary
 from mcp_agentbus.config.sections.server import IN_ENVIRON
 from mcp_agentbus.config.settings import Settings, load_settings
@@ -332,7 +330,7 @@ def _start(settings: Settings, files: Files, lock: int) -> Server:
             read_token(settings)
         except FileNotFoundError:
             _write_private(files.token, secrets.token_urlsafe(32))
-        port, limit = reach.free_port(files.port), store_limit(settings)
+        port, limit = reach.free_port(files.port), limits.store_limit(settings)
         _write_private(files.conf, own_conf(files, port, read_token(settings), limit))
         files.note_use()
         process = _spawn(settings, program, *({lock, store} - {-1}))

@@ -20,6 +20,7 @@ from typing import Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.own import strays
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_and_fault
 from mcp_agentbus.errors import BadInput, BusUnreachable
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if settings.url:
         return _beside_shared(args, settings)
     if args.action == "status" and not embedded.find(settings):
-        if away := embedded.absence(settings) or strays.told(embedded.Files(settings.data_dir)):
+        if away := embedded.absence(settings) or strays.told(Files(settings.data_dir)):
             raise away
         show(args, "not running; the first command that needs it starts it", {"running": False})
         return BusUnreachable.exit_code

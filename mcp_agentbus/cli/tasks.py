@@ -25,7 +25,7 @@ from mcp_agentbus.relay.carried import body
 from mcp_agentbus.relay.carried.command import Begun
 
 if TYPE_CHECKING:
-    from mcp_agentbus.tools.command import Command
+    from mcp_agentbus.tools.typed_command import Command
 
 _WITH_BODY: Final = frozenset({"send", "tell", "answer", "result"})
 # Of these it may be left out.
@@ -129,7 +129,7 @@ def call(args: argparse.Namespace, print_: Callable[[str], None]) -> Command:
     from mcp_agentbus.config.settings import load_settings
     from mcp_agentbus.handoff import shells
     from mcp_agentbus.store.own_name import Naming
-    from mcp_agentbus.tools.command import Command
+    from mcp_agentbus.tools.typed_command import Command
 
     def out(line: str, changed: Mapping[str, Any]) -> None:
         args.last = line, changed.get(EXIT_CODE)  # as of a listener, see `Begun`

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Where(Protocol):
-        """What leads to this user's listener: a `Place`, or `config.Settings`."""
+        """What leads to this user's listener: a `Place`, or `settings.Settings`."""
 
         @property
         def runtime_dir(self) -> str | os.PathLike[str]:

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.archive.file import Archive
-from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.bus.own.program import binary, other_binary
 from mcp_agentbus.config import folder_file, identity, machine_key, names, spelling
 from mcp_agentbus.config.identity import Asked, Identity
@@ -161,7 +161,7 @@ def archive(settings: Settings) -> list[Check]:
 
 
 def _secrets(settings: Settings) -> Iterator[Path]:
-    ours = embedded.Files(settings.data_dir)
+    ours = Files(settings.data_dir)
     yield from (
         settings.ledger_file,
         *filter(None, [settings.archive_file]),

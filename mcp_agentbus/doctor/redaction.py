@@ -13,7 +13,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.config import inherited
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.files import read_whole
@@ -34,7 +34,7 @@ def veiled(settings: Settings, out: Out) -> Out:
         # A path is none; but a key may begin like one.
         if inherited.is_secret(name, value) and not os.path.exists(value)  # noqa: PTH110
     }
-    files = [embedded.Files(settings.data_dir).token, *settings.secret_files]
+    files = [Files(settings.data_dir).token, *settings.secret_files]
     files += filter(None, [rules.token_file for rules in settings.rules.values()])
     for file in files:
         with suppress(OSError, ValueError):

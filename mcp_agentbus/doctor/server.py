@@ -26,7 +26,8 @@ from mcp_agentbus.bus import embedded, said
 from mcp_agentbus.bus.address import Address, Rotation, find_servers
 from mcp_agentbus.bus.connection import Link, LinkLost, NoResponders
 from mcp_agentbus.bus.own import disk as server_disk
-from mcp_agentbus.bus.own import strays, torn
+from mcp_agentbus.bus.own import limits, strays, torn
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, NotNow, api_answer, server_time
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.config.values import LOOPBACK
@@ -114,7 +115,7 @@ def _unreachable(settings: Settings, error: AgentbusError) -> Check:
         hint = outside.beside(away, settings).hint
         return Check("server", "wrong", away.message, hint)
     anew = Step("start this user's server", partial(_start, settings))
-    if astray := strays.told(embedded.Files(settings.data_dir)):
+    if astray := strays.told(Files(settings.data_dir)):
         return Check("server", "wrong", astray.message, astray.hint, anew)
     return Check(
         "server",
@@ -187,13 +188,11 @@ def _own(settings: Settings, url: str) -> list[Check]:
 def _writing(settings: Settings, about: str) -> Check:
     """See that a server which answers stores something, too."""
     why = server_disk.write_error(settings)
-    if why in {"", said.READ_ONLY_HERE} and (
-        states := torn.states(embedded.Files(settings.data_dir))
-    ):
+    if why in {"", said.READ_ONLY_HERE} and (states := torn.states(Files(settings.data_dir))):
         return _torn(settings, about, [folder.name for folder in states])
     if not why:
         return _cramped(settings, about)
-    where = shlex.quote(str(embedded.Files(settings.data_dir).store))
+    where = shlex.quote(str(Files(settings.data_dir).store))
     if why == said.READ_ONLY_HERE:
         wrong = f"{about}: this process may not write to its disk ({said.READ_ONLY})"
         fix = f"So it is in a sandbox, or of a disk that has failed. See: df {where}; mount; dmesg"
@@ -218,9 +217,7 @@ def _cramped(settings: Settings, about: str) -> Check:
     """See that a server may store what its disk has room for."""
     if not server_disk.is_cramped(settings):
         return Check("server", "ok", about)
-    given, may = (
-        size(limit(settings) or 0) for limit in (embedded.given_limit, embedded.store_limit)
-    )
+    given, may = (size(limit(settings) or 0) for limit in (limits.given_limit, limits.store_limit))
     return Check(
         "server",
         "warning",
@@ -244,7 +241,7 @@ def _torn(settings: Settings, about: str, names: Sequence[str]) -> Check:
 
 def _start_anew(settings: Settings) -> str:
     server_disk.start_anew(settings)
-    return f"it is in {embedded.Files(settings.data_dir).root / 'damaged'}"
+    return f"it is in {Files(settings.data_dir).root / 'damaged'}"
 
 
 def _revive(settings: Settings) -> str:

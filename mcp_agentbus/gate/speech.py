@@ -54,8 +54,10 @@ def decide(asked: Request, book: Book) -> Verdict:
     """Return what is to be done about what is said on a subject that is no API's."""
     first, *tokens = asked.subject.split(".")
     rest = asked.subject.partition(".")[2]
-    if first == "agentbus" and len(tokens) > 1 and (rule := _KINDS.get(tokens[1])):
-        return rule(asked, (tokens[0], *tokens[2:]), book)
+    if first == "agentbus" and len(tokens) > 1:
+        whose, kind, *more = tokens
+        if rule := _KINDS.get(kind):
+            return rule(asked, (whose, *more), book)
     if first == "agentbus-events":
         return _event(asked, rest, book)
     if first == "agentbus-answers" and _TOKEN.fullmatch(rest):
@@ -157,7 +159,8 @@ def _result(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     if book.is_own(asked.account, sender):
         sent = subjects.sent_subject(sender, inbox, task_id)
         original = subjects.record_subject(sender, inbox, task_id)
-        return Copied(sent, sender, original, owner, subjects.sent_subject(*route), say)
+        own = subjects.sent_subject(owner, inbox, task_id)
+        return Copied(sent, sender, original, reply_to=owner, own=own, say=say)
     return replace(NOT_YOURS, about=(owner, inbox))
 
 
@@ -165,9 +168,10 @@ def _kept(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     route = _route(tokens)
     if route is None:
         return NOT_YOURS
-    if not book.is_own(asked.account, route[0]):
-        return replace(NOT_YOURS, about=(route[0],))
-    subject = subjects.sent_subject(*route)
+    owner, inbox, task_id = route
+    if not book.is_own(asked.account, owner):
+        return replace(NOT_YOURS, about=(owner,))
+    subject = subjects.sent_subject(owner, inbox, task_id)
     return Say(subject, asked.data, _of_record(asked, RESULTS), stores=RESULTS)
 
 
@@ -175,9 +179,10 @@ def _woken(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
     route = _route(tokens)
     if route is None:
         return NOT_YOURS
-    if not book.is_own_inbox(asked.account, route[1]):
-        return replace(NOT_YOURS, about=(route[1],))
-    subject = subjects.wakes_subject(*route)
+    owner, inbox, task_id = route
+    if not book.is_own_inbox(asked.account, inbox):
+        return replace(NOT_YOURS, about=(inbox,))
+    subject = subjects.wakes_subject(owner, inbox, task_id)
     return Say(subject, asked.data, _of_record(asked, RESULTS), stores=RESULTS)
 
 
@@ -232,23 +237,25 @@ def _beat(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
 
 
 def _back(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
-    if len(tokens) != 1 or not ids.is_inbox(tokens[0]):
+    [inbox, *more] = tokens
+    if more or not ids.is_inbox(inbox):
         return NOT_YOURS
-    if not book.is_there(tokens[0]):
-        return Refusal("unknown-agent", about=tokens)
+    if not book.is_there(inbox):
+        return Refusal("unknown-agent", about=(inbox,))
     # Who is told so looks, each time: as a task of no size, unless it is one's own inbox.
-    sends = "" if book.is_own_inbox(asked.account, tokens[0]) else tokens[0]
-    return Say(subjects.back_subject(tokens[0]), sends=sends)
+    sends = "" if book.is_own_inbox(asked.account, inbox) else inbox
+    return Say(subjects.back_subject(inbox), sends=sends)
 
 
 def _refused(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
-    if len(tokens) != 2 or not ids.is_inbox(tokens[0]) or not ids.is_agent(tokens[1]):
+    inbox, sender = tokens if len(tokens) == 2 else ("", "")
+    if not ids.is_inbox(inbox) or not ids.is_agent(sender):
         return NOT_YOURS
-    if not book.is_own(asked.account, tokens[1]):
-        return replace(NOT_YOURS, about=tokens[1:])
-    if not book.is_there(tokens[0]):
-        return Refusal("unknown-agent", about=tokens[:1])
-    return Say(subjects.refused_subject(*tokens))
+    if not book.is_own(asked.account, sender):
+        return replace(NOT_YOURS, about=(sender,))
+    if not book.is_there(inbox):
+        return Refusal("unknown-agent", about=(inbox,))
+    return Say(subjects.refused_subject(inbox, sender))
 
 
 _KINDS: Final[Mapping[str, Callable[[Request, tuple[str, ...], Book], Verdict]]] = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a session holds: its claims, kept, given back, and found again by a later process.
+"""What a session holds: its claims, what answers have given of them, and how they are let go of.
 
     >>> session.claims["9d0c..."].task.subject
     'Count the tests'
@@ -15,55 +15,25 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.replies import Delivery, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
-from mcp_agentbus.core.ids import LANES, SHELL_PREFIX, Priority
+from mcp_agentbus.core.ids import SHELL_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, Unconfirmed
 from mcp_agentbus.handoff.call import Answered, Call, Given
+from mcp_agentbus.handoff.claim import Claim, by_delivery, claimed_by
 from mcp_agentbus.handoff.dispatch.cause import Ways, at_end, earlier
 from mcp_agentbus.handoff.intake.references import delivery_of, reference_of
 from mcp_agentbus.store import subjects
-from mcp_agentbus.store.queries import consumers, read_back
 from mcp_agentbus.store.records import Written, read_record, record_key, update
 from mcp_agentbus.store.steps import Write, given_back, passed_on
-from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import ASKING, HELD, Record, Task, Undecodable
+from mcp_agentbus.store.task import ASKING, HELD, Record, Task
 from mcp_agentbus.store.upkeep import removal
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A task that a session holds."""
-
-    task: Task
-    delivery: Delivery
-    record: Record
-    #: The record's revision; whoever took the task over has raised it.
-    revision: int
-    #: Its place among all claims that the session ever made; set by `Claims.hold`.
-    number: int = 0
-    #: An earlier process of the session has claimed it.
-    found: bool = False
-    #: This process has changed what its record says.
-    went_on: bool = False
-    #: It was to be given back, and nobody confirmed that: the write may be under way.
-    unsure: bool = False
-
-    @property
-    def was_offered(self) -> bool:
-        """Whether it was offered before, and is again: a server counts no such task as waiting."""
-        return self.delivery.offered > 1 and not self.found
-
-    def written(self, record: Record, revision: int) -> Claim:
-        """Return it with the record that stands: no write under way comes after that."""
-        return replace(self, record=record, revision=revision, unsure=False)
 
 
 class Claims(Mapping[str, Claim]):
@@ -212,7 +182,7 @@ class Claims(Mapping[str, Claim]):
             at=text.now(), reason=reason, note=note,
         )  # fmt: skip
         try:
-            outcome = await self._change(claim, back)
+            outcome = await self._rewrite(claim, back)
         except Unconfirmed:
             if claim.task.id in self._held:
                 self.hold(replace(claim, unsure=True))
@@ -231,7 +201,7 @@ class Claims(Mapping[str, Claim]):
                 await self._bus.give_back(claim.delivery)
                 await self._bus.send(subjects.back_subject(claim.task.to), b"", {})
 
-    async def _change(
+    async def _rewrite(
         self, claim: Claim, change: Callable[[Record | None], Write[Record] | Record | None]
     ) -> Written[Record] | Record | None:
         """Write a claim's record: what stands may be newer, by another or by a write of ours."""
@@ -277,7 +247,7 @@ class Claims(Mapping[str, Claim]):
     async def _written_again(self, claim: Claim) -> tuple[Record | None, int]:
         """Store a claim's record as it stands, if it stands: so no write under way comes later."""
         own = claim.record.session
-        done = await self._change(claim, partial(passed_on, session=own, to=own))
+        done = await self._rewrite(claim, partial(passed_on, session=own, to=own))
         return (done.value, done.revision) if isinstance(done, Written) else (done, 0)
 
     async def find(self, inboxes: Sequence[str]) -> None:
@@ -290,51 +260,24 @@ class Claims(Mapping[str, Claim]):
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         found_at = text.now()
-        read = [consumers.lane(inbox, lane) for inbox in inboxes for lane in LANES]
-        looks = (self._bus.handed_out(each.stream, each.name, each.subject) for each in read)
-        lanes = await together(*looks)
-        claims = await together(*(self._by_record(taken) for lane in lanes for taken in lane))
-        for claim in sorted(filter(None, claims), key=_claimed_at):
-            self.hold(replace(claim, found=True))
+        for claim in await claimed_by(self._bus, self._session_id, inboxes):
+            self.hold(claim)
             if claim.record.state in ASKING:
                 self._given[claim.task.id] = Given(claim.record.updated_at)
         self._found_at, self.ways.held_before = found_at, None
         self.on_way()
 
     def missed(self, claim: Claim) -> bool:
-        """Tell whether a claim was there when `find` missed it; else another process made it."""
-        return self._found_at is not None and _claimed_at(claim) < self._found_at
+        """Tell whether a claim of this session was there when `find` did not find it.
+
+        Else another process of it, which runs beside this one, has claimed the task meanwhile.
+        """
+        return self._found_at is not None and claim.claimed_at < self._found_at
 
     def is_unheard(self, record: Record) -> bool:
         """Tell whether a record is a claim of this session whose confirmation never came."""
         is_held = record.state in HELD and record.task_id not in self._held
         return is_held and record.session == self._session_id
-
-    async def _by_record(self, delivery: Delivery) -> Claim | None:
-        """Return the claim if a task that somebody was offered is held by this session."""
-        try:
-            return await self._held_by_us(read_back.decoded(delivery), delivery)
-        except Undecodable:
-            return None
-
-    async def take_up(self, record: Record, revision: int) -> Claim | None:
-        """Return the claim of a task that is held by its record, and was not found; None if gone.
-
-        A server that was killed right after it had handed the task out has forgotten that.
-
-        Raises:
-            BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
-        """
-        lane = record.inbox, record.priority
-        subject = subjects.task_subject(*lane, record.owner)
-        out = await self._bus.handed_out(TASKS, subjects.lane_consumer(*lane), subject)
-        token_of = {delivery.seq: delivery.token for delivery in out}
-        stored = await read_back.find(self._bus, record)
-        if stored is None:
-            return None
-        task, message = stored
-        delivery = untaken(TASKS, message, token_of.get(message.seq, ""))
-        return Claim(task, delivery, record, revision, found=True)
 
     async def take_over(
         self, references: Iterable[Mapping[str, Any]], given_up: Call, *, has_tasks: bool = False
@@ -346,24 +289,15 @@ class Claims(Mapping[str, Claim]):
         """
         for reference in references:
             with suppress(ValueError, LookupError, TypeError):
-                if claim := await self._still_held(delivery_of(reference)):
-                    self.hold(replace(claim, found=True))
+                delivery = delivery_of(reference)
+                if claim := await by_delivery(self._bus, self._session_id, delivery):
+                    self.hold(claim)
                     self.cut |= {claim.task.id} if reference.get("cut") else set()
                     if given_at := reference.get("given_at"):
                         at = datetime.fromisoformat(given_at)
                         self._given[claim.task.id] = Given(at, None if has_tasks else given_up)
                     if mark := reference.get("replies"):
                         self.answers[claim.task.id] = Answered(mark, Given(text.now(), given_up))
-
-    async def _still_held(self, delivery: Delivery) -> Claim | None:
-        task = await read_back.behind(self._bus, delivery)
-        return await self._held_by_us(task, delivery) if task else None
-
-    async def _held_by_us(self, task: Task, delivery: Delivery) -> Claim | None:
-        record, revision = await read_record(self._bus, task.sender, task.to, task.id)
-        if record and record.session == self._session_id and record.state in HELD:
-            return Claim(task, delivery, record, revision)
-        return None
 
     async def hand_over(self, to: str) -> list[dict[str, Any]]:
         """Let another session of this agent have all that this one holds; return its references.
@@ -378,7 +312,9 @@ class Claims(Mapping[str, Claim]):
 
     async def pass_on(self, claim: Claim, to: str) -> bool:
         """Let another session of this agent have a task; tell whether it has. Raises as that."""
-        outcome = await self._change(claim, partial(passed_on, session=claim.record.session, to=to))
+        outcome = await self._rewrite(
+            claim, partial(passed_on, session=claim.record.session, to=to)
+        )
         self.let_go(claim.task.id)
         if isinstance(outcome, Record):
             await self._settle(claim, outcome)
@@ -392,9 +328,3 @@ class Claims(Mapping[str, Claim]):
             for task_id, claim in self._held.items()
             for by, told in [(self.given(task_id), self.answers.get(task_id))]
         ]
-
-
-def _claimed_at(claim: Claim) -> datetime:
-    """Return when a task was claimed last; its history may have lost that, if it is long."""
-    moments = [moment.at for moment in claim.record.history if moment.state == "claimed"]
-    return moments[-1] if moments else claim.record.updated_at

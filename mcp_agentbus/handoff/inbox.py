@@ -11,11 +11,9 @@ means an empty inbox: what could not be read raises, or is named in `degraded`.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -26,7 +24,7 @@ from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.errors import BadInput, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff.call import Call, Given
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.dispatch import outgoing
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.intake import lanes, only, references, rest
@@ -41,10 +39,6 @@ LIMIT_MAX: Final = 50
 # What nobody asked for more of: as many tasks are held then, as many results shown.
 FILL: Final = 5
 WATCH_MAX_S: Final = 3600
-# How often a waiting call looks without being told to: a dead session's claims come back silently.
-_LOOK_AGAIN_S: Final = 5.0
-# How soon after a notice by which a look found nothing: it may overtake what the server hands out.
-_OVERTAKEN_S: Final = (0.1, 0.5)
 _Look = Callable[[], Coroutine[Any, Any, Inbox]]
 
 
@@ -88,7 +82,7 @@ async def read_inbox(
             look = partial(_peek, session, limit or FILL, thread_id, cursor, take=not peek)
         else:
             look = partial(_read, session, this, limit, references.number_of(cursor))
-        return await _given(session, this, look)
+        return await _in_turn(session, this, look)
 
 
 @one_call
@@ -137,7 +131,7 @@ async def watch_inbox(
             return _new(session, this, limit, priority, places, last=last)
 
         return await _wait(
-            lambda places, last: _given(session, this, partial(look, places, last=last)),
+            lambda places, last: _in_turn(session, this, partial(look, places, last=last)),
             session, watch, timeout_s, waiting,
         )  # fmt: skip
 
@@ -152,7 +146,6 @@ async def _wait(
     """Look until there is something, or the time is over."""
     began = time.monotonic()
     places: AbstractSet[str] = EVERYTHING
-    overtaken: Iterator[float] = iter(())
     while True:
         watch.clear()
         left_s = timeout_s - (time.monotonic() - began)
@@ -172,24 +165,14 @@ async def _wait(
             return replace(inbox, timed_out=True)
         if waiting:
             await waiting(time.monotonic() - began)
-        came_in = await _came_in(watch, min(left_s, next(overtaken, _LOOK_AGAIN_S)))
-        places = came_in or EVERYTHING
-        overtaken = iter(_OVERTAKEN_S) if came_in else overtaken
+        places = await watch.look_due(left_s) or EVERYTHING
         # Only what was there before may come back by itself: `agentbus server stop` stands.
         await back(session.bus, max(timeout_s - (time.monotonic() - began), 0))
         renew()
 
 
-async def _came_in(watch: Watch, within_s: float) -> AbstractSet[str]:
-    """Wait for a notice; return where something came in, which is nowhere if the time is over."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            return await watch.wait()
-    return frozenset()
-
-
-async def _given(session: Session, call: Call, look: _Look) -> Inbox:
-    """Take what a look finds, and count it as given."""
+async def _in_turn(session: Session, call: Call, look: _Look) -> Inbox:
+    """Look when it is this call's turn, and count what is found as given."""
     await session.can_read()  # since its call began its user may have given it a role
     async with Turn(session, call) as turn:
         inbox = turn.give(await turn.take(look()))
@@ -222,12 +205,7 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     """Return open claims from number `after` on, then newly claimed tasks, and new results."""
     notes = await session.claims.check(session.claims.after(after))
     held, is_cut = _of_held(session, limit or FILL, after)
-    if limit is None:
-        wanted = FILL - len(session.claims)
-    elif session.leased and after < 0:
-        wanted = limit  # no command of a shell knows what those before it have printed
-    else:
-        wanted = limit - sum(item.given_at is None for item in held)
+    wanted = _wanted(session, held, limit, after)
     places: Sequence[Priority] = LANES if wanted > 0 else ()
     if not places and limit is None:
         places = ("high",)  # what is urgent does not wait for the end of the others
@@ -255,17 +233,26 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     return await entrusted.with_answers(session, call, inbox, lines=after < 0)
 
 
+def _wanted(session: Session, held: Sequence[Item], limit: int | None, after: int) -> int:
+    """Return how many tasks a reading is to claim besides those that it names as held."""
+    if limit is None:
+        return FILL - len(session.claims)
+    if session.leased and after < 0:
+        return limit  # no command of a shell knows what those before it have printed
+    return limit - sum(item.given_at is None for item in held)
+
+
 def _of_held(session: Session, limit: int, after: int) -> tuple[list[Item], bool]:
     """Return what a reading names of the open claims, and whether there are more of them.
 
     Up to `limit` of those that no answer has given are whole; so many others have room besides.
     """
     items: list[Item] = []
+    whole = 0
     for claim in session.claims.after(after):
         given = session.claims.given(claim.task.id)
-        if given is None:
-            limit -= 1
-        if limit < 0 or len(items) >= LIMIT_MAX:
+        whole += given is None
+        if whole > limit or len(items) >= LIMIT_MAX:
             return items, True
         items.append(_line(claim, given) if given else _item(claim))
     return items, False

@@ -147,11 +147,11 @@ async def _state(bus: Bus, record: Record, sent: Sent | None) -> State:
 
 async def _own(session: Session, sides: Sequence[Side], task_id: str) -> list[Records]:
     """Return what is known of a session's task, also where its sender's side has yet to keep it."""
-    await session.outcomes.keeping.settled()
+    await session.outcomes.sent_records.settled()
     stored = await read_sides(session.bus, sides, task_id)
     if any(side.sent for side in stored):
         return stored
-    if await session.outcomes.keeping.look():
+    if await session.outcomes.sent_records.look():
         return await read_sides(session.bus, sides, task_id)
     if any(side.record for side in stored):
         return stored

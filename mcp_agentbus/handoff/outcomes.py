@@ -26,7 +26,7 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import by_portions, together
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.handoff.call import Call, Given
-from mcp_agentbus.handoff.dispatch.sent_records import Keeping
+from mcp_agentbus.handoff.dispatch.sent_records import SentRecords
 from mcp_agentbus.handoff.ends import to_tell
 from mcp_agentbus.handoff.ends.awaited import (
     Awaited,
@@ -72,7 +72,7 @@ class Outcomes:
         #: When the deadlines of this agent's open tasks were last looked at; monotonic.
         self.swept_at: float | None = None
         #: Of what was sent, the records that are written behind receipts.
-        self.keeping = Keeping(bus, me)
+        self.sent_records = SentRecords(bus, me)
         self._losses = Losses(bus, me)
 
     @contextmanager
@@ -190,9 +190,9 @@ class Outcomes:
             BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
         """
         await self._sweep()
-        await self.keeping.settled()
+        await self.sent_records.settled()
         stands = await self._stands(task_ids)
-        if any(each.sent is None for each in stands) and await self.keeping.look():
+        if any(each.sent is None for each in stands) and await self.sent_records.look():
             stands = await self._stands(task_ids)
         for task_id, (record, _, sent) in zip(task_ids, stands, strict=True):
             if record is None and sent is None:
@@ -213,7 +213,7 @@ class Outcomes:
 
         That is what has arrived as `by` tells, and everything if whoever shows it says so (None).
         """
-        await self.keeping.settled()
+        await self.sent_records.settled()
         seen = [
             result
             for result in self.taken.values()
@@ -240,7 +240,7 @@ class Outcomes:
 
     async def leave(self, end: Call | None) -> None:
         """Let another session show what may not have arrived; `end` as `confirm` has it."""
-        await self.keeping.settled()
+        await self.sent_records.settled()
         if end:
             await self.confirm(end)
         for result in self.taken.values():
@@ -249,7 +249,7 @@ class Outcomes:
                     await self._bus.give_back(result.delivery)
         self.taken = {}
         with suppress(AgentbusError):  # another session finds it by its task
-            await self.keeping.again()
+            await self.sent_records.again()
 
     async def hand_over(self) -> dict[str, Any]:
         """Know no more of what is to be told here; return what another session needs for that."""
@@ -293,7 +293,7 @@ class Outcomes:
                         is_any = True
                         if unseen.told(self._new) >= limit:
                             continue
-                        await self._take(ToldRecord(record, revision, sent))
+                        await self._take_told(ToldRecord(record, revision, sent))
                     left.remove(task_id)
             finally:
                 self.unread.update(left)
@@ -313,8 +313,8 @@ class Outcomes:
             own = await self._own(new, others)
             is_any = bool(own)
             while own and unseen.told(self._new) < limit:
-                await self._take(own.pop(0))
-            await together(*map(self._leave, own))
+                await self._take_told(own.pop(0))
+            await together(*map(self._offer_again, own))
             if len(deliveries) < wanted or not seen.isdisjoint(each.seq for each in new):
                 break
             seen.update(each.seq for each in new)
@@ -327,10 +327,10 @@ class Outcomes:
         own, theirs = list[ToldRecord](), list[ToldRecord]()
         for each in filter(None, told):
             (theirs if await others.own(each.record) else own).append(each)
-        await by_portions(lambda each: self._leave(each, _NOT_MINE_S), theirs)
+        await by_portions(lambda each: self._offer_again(each, _NOT_MINE_S), theirs)
         return own
 
-    async def _leave(self, told: ToldRecord, after_s: float = 0.0) -> None:
+    async def _offer_again(self, told: ToldRecord, after_s: float = 0.0) -> None:
         """Have what offered it be offered again."""
         if told.delivery:
             await self._bus.give_back(told.delivery, after_s)
@@ -339,7 +339,7 @@ class Outcomes:
         awaited = self.sent.get(record.task_id)
         return awaited is not None and awaited.inbox == record.inbox
 
-    async def _take(self, told: ToldRecord) -> None:
+    async def _take_told(self, told: ToldRecord) -> None:
         """Take what a record tells, unless the agent knows it already."""
         record, revision, sent, delivery = told
         with suppress(AgentbusError):  # its worker may be of an older version, or have died
@@ -375,9 +375,11 @@ class Outcomes:
         if fresh and not (first and await has_come(self._bus, first)):
             return
         self.swept_at = time.monotonic()
-        await self.keeping.settled()  # what is lost is told by what is kept
+        await self.sent_records.settled()  # what is lost is told by what is kept
         await together(
-            self.keeping.tried(_SWEEP_PAGES), self._losses.look(stored(self.sent)), self._end_due()
+            self.sent_records.tried(_SWEEP_PAGES),
+            self._losses.look(stored(self.sent)),
+            self._end_due(),
         )
 
     async def _end_due(self) -> None:

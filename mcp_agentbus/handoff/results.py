@@ -18,7 +18,7 @@ from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, NotClaimed
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim, by_record
 from mcp_agentbus.handoff.dispatch import memory, outgoing
 from mcp_agentbus.handoff.intake import arrivals, only
 from mcp_agentbus.handoff.reports import entrusted, questions, refused
@@ -228,7 +228,7 @@ async def _taken_up(session: Session, task_id: str) -> Claim | None:
     for inbox in session.inboxes:
         record, revision = await read_record(session.bus, "*", inbox, task_id)
         if record and record.session in {session.id, shell} and record.state in HELD:
-            claim = await session.claims.take_up(record, revision)
+            claim = await by_record(session.bus, record, revision)
             own = claim and record.session == session.id
             return session.claims.hold(claim) if claim and own else claim
     return None
@@ -248,7 +248,7 @@ def _holder(session: Session, status: Status) -> str:
 async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
     """Withdraw a task that this agent sent."""
     bus, me = session.bus, session.me.id
-    sent, sent_revision = await session.outcomes.keeping.read(task_id)
+    sent, sent_revision = await session.outcomes.sent_records.read(task_id)
     if sent is None:
         raise await refused.not_sent(session, task_id, "withdraw")
     wanted = Step(
@@ -277,7 +277,7 @@ async def _cancel(session: Session, task_id: str, changes: dict[str, Any]) -> Pu
 async def _answer(session: Session, task_id: str, changes: dict[str, Any]) -> Published:
     """Answer the question of the worker of a task that this agent sent."""
     bus, me = session.bus, session.me.id
-    sent, _ = await session.outcomes.keeping.read(task_id)
+    sent, _ = await session.outcomes.sent_records.read(task_id)
     if sent is None:
         raise await refused.not_sent(session, task_id, "answer")
     record, revision = await read_record(bus, me, sent.inbox, task_id)

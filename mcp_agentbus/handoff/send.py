@@ -113,7 +113,7 @@ class _Ready(NamedTuple):
 async def _made_ready(session: Session, wanted: _Wanted) -> _Ready:
     """Ask the bus for whom the tasks are, and what is known of them already."""
     await session.called()
-    await session.outcomes.keeping.before_more()
+    await session.outcomes.sent_records.see_all_written()
     draft = await _in_thread(session, wanted.draft)
     if draft.reply_to:
         await session.known.find([draft.reply_to])
@@ -150,12 +150,11 @@ async def _with_entries(
     storing: Sequence[Coroutine[Any, Any, Kept | KeptHere]],
 ) -> tuple[Sequence[Kept | KeptHere | BaseException], Sequence[Entry | None]]:
     """Return what came of storing, and what the roster says of each addressee."""
-    known = [session.known.recent(addressee, priority) for addressee in addressees]
-    if len(storing) == 1 and known != [None]:  # what is one needs nothing to be begun beside it
-        try:
-            return [await storing[0]], known
+    if len(storing) == 1 and (entry := session.known.recent(addressees[0], priority)):
+        try:  # what is one needs nothing to be begun beside it
+            return [await storing[0]], [entry]
         except AgentbusError as error:
-            return [error], known
+            return [error], [entry]
     told = (session.known.entry(addressee, priority) for addressee in addressees)
     return await asyncio.gather(
         asyncio.gather(*storing, return_exceptions=True),
@@ -275,7 +274,7 @@ async def _in_thread(session: Session, draft: Draft) -> Draft:
     draft = _in_held_thread(session, draft)
     if draft.thread_id or draft.in_reply_to is None:
         return draft
-    await session.outcomes.keeping.settled()
+    await session.outcomes.sent_records.settled()
     thread = await thread_of(session.bus, session.me.id, session.inboxes, draft.in_reply_to)
     return replace(draft, thread_id=thread or None)
 
@@ -286,7 +285,7 @@ async def _stored_before(session: Session, drawn_up: Sequence[Task]) -> dict[str
     Raises:
         BadInput: it has stored another task under one of the ids.
     """
-    await session.outcomes.keeping.settled()
+    await session.outcomes.sent_records.settled()
     looks = (read_sent(session.bus, task.sender, "*", task.id) for task in drawn_up)
     stored = {}
     for task, (before, _) in zip(drawn_up, await together(*looks), strict=True):
@@ -336,7 +335,7 @@ async def _put(session: Session, task: Task, *, is_given: bool) -> Kept | tasks.
         return await tasks.put(session.bus, task)
     stored = await tasks.store(session.bus, task)
     if isinstance(stored, Kept):
-        session.outcomes.keeping.begin(stored)
+        session.outcomes.sent_records.write_behind(stored)
     return stored
 
 

@@ -333,9 +333,9 @@ class Session:
         self._in_background.add(task)
         task.add_done_callback(self._in_background.discard)
 
-    async def undone(self) -> None:
+    async def settled(self) -> None:
         """Wait until what was sent is kept, and what cancelled calls took is given back; 2 s."""
-        await self.outcomes.keeping.settled()
+        await self.outcomes.sent_records.settled()
         if self._in_background:
             await asyncio.wait(self._in_background, timeout=_END_TIMEOUT_S)
 

@@ -117,7 +117,7 @@ class Relayed:
             )
         finally:
             if self._leaving.is_set():
-                await session.undone()
+                await session.settled()
             else:
                 with suppress(AgentbusError, TimeoutError):
                     async with asyncio.timeout(_CLOSE_TIMEOUT_S):

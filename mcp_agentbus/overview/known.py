@@ -91,7 +91,7 @@ class Known:
     def task(self, written: str) -> Past:
         """Return the task that is meant.
 
-        Raises: as `standing.named`.
+        Raises: as `board.named`.
         """
         if kept := self._kept_here(written):
             return outgoing(kept)

@@ -202,7 +202,7 @@ def _until(asked: _Asked, agent: str, lane: Priority) -> str:
         trusted = None
         if settings.url is not None:
             trusted = frozenset({*known_here(settings), *(ledger.remembered() if ledger else ())})
-        thing = Waiting("", "task", "", sender, sender, address_of(asked.inbox), priority=lane)
+        thing = Waiting.of_task("", sender, address_of(asked.inbox), lane)
         past = ledger.past(agent, now) if ledger else ()
         decision = decide(Facts(now, rules, (thing,), past=past, trusted=trusted))
         if isinstance(decision, Hold) and decision.until:

@@ -21,6 +21,7 @@ from mcp_agentbus.archive.catch_up import Extent
 from mcp_agentbus.archive.past import Past
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.children.descriptors import mend
@@ -207,7 +208,7 @@ def _may_run(settings: Settings) -> bool:
     if settings.url is not None:
         return True
     with suppress(OSError):
-        return locks.is_held(embedded.Files(settings.data_dir).lock)
+        return locks.is_held(Files(settings.data_dir).lock)
     return False
 
 

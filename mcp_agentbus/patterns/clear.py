@@ -88,7 +88,7 @@ async def to_clear(session: Session) -> Clearing:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     await streams.ensure_streams(session.bus)
-    await session.outcomes.keeping.look()
+    await session.outcomes.sent_records.look()
     received: list[str] = []
     held = words = 0
     cursor: str | None = ""

@@ -30,6 +30,8 @@ from typing import Any, Final
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own import limits
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_CONSUMER, NO_SUCH_STREAM, ApiError
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import text
@@ -132,7 +134,7 @@ def told(there: Mapping[str, Mapping[str, Any]]) -> str:
 
 async def _unseen(settings: Settings, backup: Backup) -> AsyncGenerator[Progress | Replaced, None]:
     """Restore into a server that nobody knows, and have it take the place of this user's."""
-    room = await asyncio.to_thread(embedded.store_limit, settings)
+    room = await asyncio.to_thread(limits.store_limit, settings)
     needed = sum(stream.room for stream in backup.streams)
     if needed > room:
         raise StoreFull(
@@ -167,7 +169,7 @@ async def _kept(settings: Settings, other: second_server.SecondServer) -> Replac
                 gone = await sent_since(before, other.since) if other.since else []
                 replaced = Replaced(folder, await tell(bus, gone))
     except AgentbusError as error:
-        first = embedded.Files(settings.data_dir).store
+        first = Files(settings.data_dir).store
         here, aside = shell_word(first), shell_word(f"{first}-restored")
         raise error.saying(
             "A backup was restored, but what was there before could not be put away as a whole: it "

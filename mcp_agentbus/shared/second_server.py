@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks, processes, text
 from mcp_agentbus.core.files import own_folder, read_whole, sync, write_whole
@@ -53,7 +54,7 @@ class SecondServer:
     @property
     def store(self) -> Path:
         """Where its files are."""
-        return embedded.Files(self.settings.data_dir).store
+        return Files(self.settings.data_dir).store
 
     @property
     def has_what_was_there(self) -> bool:
@@ -94,7 +95,7 @@ class SecondServer:
             OSError: the folders cannot be moved. Nothing was changed.
         """
         embedded.end(self.settings)
-        first = embedded.Files(settings.data_dir)
+        first = Files(settings.data_dir)
         give_up = time.monotonic() + _STOPS_WITHIN_S
         while time.monotonic() < give_up:
             embedded.end(settings)
@@ -125,7 +126,7 @@ def left(settings: Settings) -> list[SecondServer]:
     for other in ended:
         if other.has_what_was_there and not other.store.exists():
             with suppress(FileNotFoundError):
-                _aside(embedded.Files(settings.data_dir).store).rename(other.store)
+                _aside(Files(settings.data_dir).store).rename(other.store)
         other.end()
     return [other for other in ended if other.has_what_was_there]
 

@@ -118,9 +118,9 @@ async def look_together(bus: Bus, inboxes: Sequence[str], priority: Priority) ->
     """
     lanes = await together(*(look(bus, inbox, priority) for inbox in inboxes))
     return Lane(
-        sum(lane.count for lane in lanes),
-        sum(lane.held for lane in lanes),
-        None,
+        count=sum(lane.count for lane in lanes),
+        held=sum(lane.held for lane in lanes),
+        tasks=None,
         asking=tuple(record for lane in lanes for record in lane.asking),
     )
 
@@ -152,7 +152,7 @@ async def _lane(
 ) -> Lane:
     """Return a lane by its messages, if these are few: the server counts the last too late."""
     if messages is None:
-        return Lane(there.waiting, there.taken, None)
+        return _as_counted(there)
     if len(messages) <= LOOKED_AT_MAX:
         return await _looked_at(bus, messages) if messages else Lane()
     if there.waiting + there.taken <= LOOKED_AT_MAX:  # it is behind, or somebody has changed it
@@ -168,7 +168,7 @@ async def _of_many(bus: Bus, place: tuple[str, Priority], there: ConsumerInfo) -
         try:
             page = await bus.many(TASKS, _request(place, start, min(rest, OUT_MAX)))
         except NotAllowed:
-            return Lane(there.waiting, there.taken, None)
+            return _as_counted(there)
         page = [each for each in page if each.seq <= there.last]
         if not page:  # the rest was finished this moment
             break
@@ -176,12 +176,36 @@ async def _of_many(bus: Bus, place: tuple[str, Priority], there: ConsumerInfo) -
         rest, start = rest - len(page), page[-1].seq + 1
         held = replace(held, held=held.held + out.held, asking=(*held.asking, *out.asking))
         if out.count:
-            free, gone = (rest * each // len(page) for each in (out.count, out.gone))
-            count, of_gone = there.waiting + out.count + free, out.gone + gone
-            taken = held.held + rest - free
-            last = 0 if there.waiting or rest else max(out.tasks or {}, default=0)
-            return Lane(count, taken, None, out.records, held.asking, of_gone, last)
+            return _reckoned(there, held, out, looked_at=len(page), rest=rest)
     return replace(held, count=there.waiting, tasks=None)
+
+
+def _reckoned(there: ConsumerInfo, held: Lane, out: Lane, *, looked_at: int, rest: int) -> Lane:
+    """Return a lane of which a part was looked at: of the `rest` that was handed out as many wait.
+
+    Args:
+        there: what the server counts.
+        held: what sessions hold of all that was looked at.
+        out: the last page of that, of which some waits.
+        looked_at: how many are on that page.
+        rest: how many were handed out and not looked at.
+    """
+    more, more_gone = (rest * each // looked_at for each in (out.count, out.gone))
+    is_all = not (there.waiting or rest)
+    return Lane(
+        count=there.waiting + out.count + more,
+        held=held.held + rest - more,
+        tasks=None,
+        records=out.records,
+        asking=held.asking,
+        gone=out.gone + more_gone,
+        last=max(out.tasks or {}, default=0) if is_all else 0,
+    )
+
+
+def _as_counted(there: ConsumerInfo) -> Lane:
+    """Return a lane by the server's numbers alone."""
+    return Lane(count=there.waiting, held=there.taken, tasks=None)
 
 
 def _request(place: tuple[str, Priority], start: int, batch: int) -> dict[str, Any]:
@@ -222,12 +246,12 @@ async def _looked_at(bus: Bus, messages: Sequence[Found]) -> Lane:
     held = {seq for seq, record in taken.items() if is_live[_holder(record)]}
     waiting = {seq: task for seq, task in open_tasks.items() if seq not in ended | held}
     return Lane(
-        len(waiting),
-        len(held),
-        waiting,
-        {seq: record for seq in waiting if (record := standing[seq])},
-        tuple(taken[seq] for seq in sorted(held) if question_of(taken[seq])),
-        len(taken.keys() - held),
+        count=len(waiting),
+        held=len(held),
+        tasks=waiting,
+        records={seq: record for seq in waiting if (record := standing[seq])},
+        asking=tuple(taken[seq] for seq in sorted(held) if question_of(taken[seq])),
+        gone=len(taken.keys() - held),
     )
 
 

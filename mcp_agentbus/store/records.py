@@ -243,18 +243,11 @@ async def read_kept(bus: Bus, owner: str, inbox: str, task_id: str) -> tuple[Sen
     key = sent_key(owner, inbox, task_id)
     if inbox != "*":
         return await read(bus, key)
-    return _kept_among(await lasts(bus, [key.subject]))
+    return kept_among(await lasts(bus, [key.subject]))
 
 
-def kept_among(messages: Iterable[Found]) -> Sent | None:
-    """Return what an owner keeps of a task, sent or only seen, among its records.
-
-    Where several keep something under its id, it is the one who has sent it.
-    """
-    return _kept_among(messages)[0]
-
-
-def _kept_among(messages: Iterable[Found]) -> tuple[Sent | None, int]:
+def kept_among(messages: Iterable[Found]) -> tuple[Sent | None, int]:
+    """Return the same as `read_kept`, among the records of a task."""
     sents = [each for each in messages if subjects.parts(each.subject).kind == "sent"]
     kept = [(sent, message.seq) for message in sents if (sent := sent_in(message))]
     return max(kept, key=lambda each: (not each[0].unasked, each[1]), default=(None, 0))

@@ -14,9 +14,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from mcp_agentbus.bus import budget, embedded
+from mcp_agentbus.bus import budget
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.own import disk
+from mcp_agentbus.bus.own import disk, limits
 from mcp_agentbus.bus.replies import NO_ROOM_TO_RESERVE, NO_SUCH_STREAM, ApiError, refusal
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.aio import in_thread, together
@@ -256,7 +256,7 @@ def fitted(stream: Mapping[str, Any], room: int | None) -> dict[str, Any]:
 async def _grow(bus: Bus, configs: Iterable[Mapping[str, Any]]) -> None:
     """Give more room to what this user's own server was given while its disk was nearly full."""
     known = [*configs]
-    if _grown(known, embedded.given_limit(bus.settings)):  # else the disk need not be looked at
+    if _grown(known, limits.given_limit(bus.settings)):  # else the disk need not be looked at
         for config in _grown(known, _room(bus.settings)):
             with suppress(ApiError):  # the others have reserved more than their part: it stays
                 await bus.api(f"STREAM.UPDATE.{config['name']}", config)
@@ -274,7 +274,7 @@ def _grown(configs: Iterable[Mapping[str, Any]], room: int | None) -> list[dict[
 
 def _room(settings: Settings) -> int:
     """Return what this user's own server can reserve: what it was told, or less on a full disk."""
-    room, given = embedded.store_limit(settings), embedded.given_limit(settings)
+    room, given = limits.store_limit(settings), limits.given_limit(settings)
     return room if given is None else min(room, given)
 
 

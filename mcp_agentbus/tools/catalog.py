@@ -34,6 +34,7 @@ from mcp_agentbus.handoff.reports import entrusted
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.views import task_ids
 from mcp_agentbus.tools.answers import documents, past, render
+from mcp_agentbus.tools.answers.receipts import receipts_text
 from mcp_agentbus.tools.answers.roster import roster_text
 from mcp_agentbus.tools.arguments import as_meant, complaints
 from mcp_agentbus.tools.inputs import ListAgents, PublishResult, ReadInbox, SendTask, WatchInbox
@@ -155,7 +156,7 @@ async def _send_task(session: Session, args: SendTask, _: Caller) -> Answer:
     options = Options(**args.model_dump(exclude={"to", "subject", "body"}))  # type: ignore[typeddict-item]  # the model has its keys
     options["in_reply_to"] = await task_ids.answered_id(session, args.in_reply_to)
     receipts = await send.send_task(session, args.to, args.subject, args.body, **options)
-    return Answer(render.receipts_text(receipts), documents.of_receipts_within(receipts))
+    return Answer(receipts_text(receipts), documents.of_receipts_within(receipts))
 
 
 async def look(session: Session, args: ReadInbox, call: Call | None = None) -> Inbox | Life:

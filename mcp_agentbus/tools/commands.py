@@ -30,9 +30,10 @@ from mcp_agentbus.tools import history
 from mcp_agentbus.tools.answers import documents, render
 from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
+from mcp_agentbus.tools.answers.receipts import receipts_text
 from mcp_agentbus.tools.answers.roster import roster_text
-from mcp_agentbus.tools.command import Command
 from mcp_agentbus.tools.follow import Position, follow
+from mcp_agentbus.tools.typed_command import Command
 
 Work = Callable[[Command], Coroutine[Any, Any, int]]
 
@@ -54,7 +55,7 @@ async def _send(call: Command) -> int:
         receipts = await _sent(call, session)
         refused = int(any(receipt.state == "refused" for receipt in receipts))
         if call.args.wait is None:
-            text = render.receipts_text(receipts, SHELL)
+            text = receipts_text(receipts, SHELL)
             return call.end(text, documents.of_receipts(receipts, SHELL), refused)
         return await _answers(call, session, receipts, refused)
 
@@ -70,7 +71,7 @@ async def _answers(
     before is told all the same.
     """
     as_json, data = call.args.json, documents.of_receipts(receipts, SHELL)
-    text = render.receipts_text(receipts, SHELL)
+    text = receipts_text(receipts, SHELL)
     sent = [receipt.task_id for receipt in receipts if receipt.state != "refused"]
     if not sent:
         return call.end(text, {**data, **documents.of_answers(Inbox(), ())}, refused)

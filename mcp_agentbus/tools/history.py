@@ -31,7 +31,7 @@ from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
 from mcp_agentbus.tools.answers.readers import SHELL
-from mcp_agentbus.tools.command import Command
+from mcp_agentbus.tools.typed_command import Command
 
 _EVERYBODY: Final = "your agents"
 

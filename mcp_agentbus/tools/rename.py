@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from mcp_agentbus.archive.kept.gone import forget_tasks
@@ -23,6 +24,8 @@ from mcp_agentbus.config import identity, names, spelling
 from mcp_agentbus.config.changes import editor
 from mcp_agentbus.config.folder_file import FOLDER_FILE
 from mcp_agentbus.config.machine_key import unforeseen
+from mcp_agentbus.config.names import Holder, NameBook
+from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import both
 from mcp_agentbus.core.ids import Agent
@@ -39,6 +42,7 @@ from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.queries.read_back import decoded
 from mcp_agentbus.store.records import read_record, write_record, write_sent
 from mcp_agentbus.store.registered import forgotten
+from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import RESULTS, SCHEDULE
 from mcp_agentbus.store.task import Record, Sent, Task, Undecodable
@@ -83,44 +87,96 @@ async def rename(bus: Bus, old: str, new: str) -> Moved:
         ids.agent_id(name)
     await streams.ensure_streams(bus)
     entry, taken = await both(roster.look(bus, old), roster.look(bus, new))
-    book = names.read(settings)
-    again = book.became(old, new) and (
-        # What was ended between the book and config.toml; else this is another of the old name.
-        old not in settings.agents or (taken is None and new not in settings.agents)
-    )
-    is_persons = new == (book.person() or spelling.plain_name())
-    if not (again or (is_persons and _is_typed(book, old))) and (
-        taken or is_persons or book.holder(new) or new in settings.agents
-    ):
-        raise BadInput(f"{new} is an agent already.", hint="Take another name.")
-    if not again and entry is None and old not in {*book.names, *settings.agents}:
-        raise UnknownAgent(f"No agent {old!r} is known.", hint="`agentbus agents` lists them.")
+    renaming = _Rename(settings, old, new, names.read(settings), entry, taken)
+    renaming.see_possible()
     if settings.account:
         await _see_movable(bus, old, new)
     await see_handed_on(settings, old)
     sessions = len(await roster.live_sessions(bus, old))  # moving is one itself, for a while
     # Before anybody knows the new name, so that the same again goes on after a crash.
     moved = await _move(bus, old, new)
-    moved.again, moved.sessions = again and taken is not None, sessions
-    with names.writing(settings) as book:
-        holder = book.names.pop(old, None)
-        if holder:
-            book.names[new] = identity.persons(settings) if is_persons else holder
-        book.rename(old, new)
-    note_renamed(settings.state_dir, old, new)
-    if not (again and new in settings.agents):  # by the book the same again knows what it was about
-        editor.rename(settings, old, new)
-    host = entry.hosts[-1] if entry and entry.hosts else "shell"
-    about = settings.agents.get(old) or Agent(
-        old, host, entry.description if entry else "", entry.roles if entry else ()
-    )
+    moved.again, moved.sessions = renaming.goes_on and taken is not None, sessions
+    holder = renaming.write()
     if not moved.again:
-        await roster.register(bus, replace(about, id=new), entry.last_seen if entry else None)
+        await roster.register(bus, renaming.agent, entry.last_seen if entry else None)
     moved.file = str(Path(holder.folder) / FOLDER_FILE) if holder and not holder.host else ""
     moved.parked = len(await parking.parked(bus, old))
     if not (moved.held or moved.awaited or moved.unseen or moved.sessions):
         await take_off_roster(bus, old)
     return moved
+
+
+@dataclass(frozen=True)
+class _Rename:
+    """A rename, with what stands of either name before it."""
+
+    settings: Settings
+    old: str
+    new: str
+    book: NameBook
+    #: What the roster has of the old name.
+    entry: Entry | None
+    #: And of the new one.
+    taken: Entry | None
+
+    @cached_property
+    def goes_on(self) -> bool:
+        """Whether the old name became the new one before, so that this does the rest of it."""
+        agents = self.settings.agents
+        # What was ended between the book and config.toml; else this is another of the old name.
+        is_same = self.old not in agents or (self.taken is None and self.new not in agents)
+        return self.book.became(self.old, self.new) and is_same
+
+    @property
+    def is_persons(self) -> bool:
+        """Whether the new name is that of the person who types here."""
+        return self.new == (self.book.person() or spelling.plain_name())
+
+    @property
+    def agent(self) -> Agent:
+        """The agent under its new name, as its user has set it up, else as the roster has it."""
+        known, entry = self.settings.agents.get(self.old), self.entry
+        if known:
+            return replace(known, id=self.new)
+        if entry is None:
+            return Agent(self.new, "shell")
+        host = entry.hosts[-1] if entry.hosts else "shell"
+        return Agent(self.new, host, entry.description, entry.roles)
+
+    def see_possible(self) -> None:
+        """See that there is an agent of the old name, and none of the new one but what it became.
+
+        Raises:
+            BadInput, UnknownAgent: it is not so.
+        """
+        if self.goes_on:
+            return
+        agents = self.settings.agents
+        is_known = self.taken or self.book.holder(self.new) or self.new in agents
+        becomes_the_person = self.is_persons and _is_typed(self.book, self.old)
+        if (is_known or self.is_persons) and not becomes_the_person:
+            raise BadInput(f"{self.new} is an agent already.", hint="Take another name.")
+        if self.entry is None and self.old not in {*self.book.names, *agents}:
+            said = f"No agent {self.old!r} is known."
+            raise UnknownAgent(said, hint="`agentbus agents` lists them.")
+
+    def write(self) -> Holder | None:
+        """Write the new name into the book and config.toml; return who had the old one there.
+
+        Raises:
+            BadSetup: one of them cannot be written.
+        """
+        with names.writing(self.settings) as book:
+            holder = book.names.pop(self.old, None)
+            if holder:
+                person = identity.persons(self.settings) if self.is_persons else None
+                book.names[self.new] = person or holder
+            book.rename(self.old, self.new)
+        note_renamed(self.settings.state_dir, self.old, self.new)
+        # By the book the same again knows what it was about.
+        if not (self.goes_on and self.new in self.settings.agents):
+            editor.rename(self.settings, self.old, self.new)
+        return holder
 
 
 async def _see_movable(bus: Bus, old: str, new: str) -> None:

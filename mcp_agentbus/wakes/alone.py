@@ -53,12 +53,4 @@ def profile_of(rules: Rules | None, agent: str, task_id: str, named: str) -> Pro
 
 def waiting(record: Record) -> Waiting:
     """Return the task as what waits for its agent."""
-    return Waiting(
-        f"task {record.inbox} {record.task_id}",
-        "task",
-        record.task_id,
-        record.owner,
-        record.owner,
-        record.inbox,
-        priority=record.priority,
-    )
+    return Waiting.of_task(record.task_id, record.owner, record.inbox, record.priority)

@@ -55,12 +55,12 @@ async def _to(bus: Bus, before: Record) -> Waiting | None:
 
 def _answer(record: Record, mark: str) -> Waiting:
     return Waiting(
-        f"answer {record.task_id} {mark}",
-        "answer",
-        record.task_id,
-        record.owner,
-        record.owner,
-        record.inbox,
+        key=f"answer {record.task_id} {mark}",
+        kind="answer",
+        task_id=record.task_id,
+        sender=record.owner,
+        owner=record.owner,
+        inbox=record.inbox,
         live_only=True,
         session=record.session,
         mark=mark,

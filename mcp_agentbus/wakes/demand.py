@@ -169,7 +169,7 @@ class _Lane:
     tasks: list[Waiting]
     #: Of those that are counted: what wants no answer, and so wakes nobody.
     words: int = 0
-    #: As `waiting.Lane.asking`.
+    #: As `queues.Lane.asking`.
     asking: tuple[Record, ...] = ()
 
 
@@ -178,7 +178,8 @@ async def _lane(bus: Bus, inbox: str, priority: Priority, known: Container[str])
     if lane.tasks is not None:
         there = [(task, lane.records.get(seq)) for seq, task in lane.tasks.items()]
         wakes = await _that_wake(bus, there, priority)
-        return _Lane(priority, lane.count, wakes, lane.count - len(wakes), lane.asking)
+        words = lane.count - len(wakes)
+        return _Lane(priority, lane.count, wakes, words=words, asking=lane.asking)
     oldest = await _oldest(bus, inbox, priority, known)
     seen = await together(*(read_back.look_at(bus, stored) for stored in oldest))
     there = [
@@ -187,7 +188,7 @@ async def _lane(bus: Bus, inbox: str, priority: Priority, known: Container[str])
         if isinstance(each, read_back.Seen) and not await _is_held(bus, each)
     ]
     wakes = await _that_wake(bus, there, priority)
-    return _Lane(priority, max(lane.count, len(there)), wakes, len(there) - len(wakes))
+    return _Lane(priority, max(lane.count, len(there)), wakes, words=len(there) - len(wakes))
 
 
 async def _oldest(bus: Bus, inbox: str, priority: Priority, known: Container[str]) -> list[Found]:
@@ -217,16 +218,7 @@ async def _that_wake(
     wanted = [(task, record) for task, record in there if task.expect == "answer"]
     missing = await together(*(answers.is_missing(bus, record) for _, record in wanted))
     return [
-        Waiting(
-            f"task {task.to} {task.id}",
-            "task",
-            task.id,
-            task.sender,
-            task.sender,
-            task.to,
-            priority=priority,
-            unanswered=is_missing,
-        )
+        Waiting.of_task(task.id, task.sender, task.to, priority, unanswered=is_missing)
         for (task, _), is_missing in zip(wanted, missing, strict=True)
     ]
 
@@ -241,12 +233,12 @@ async def _results(bus: Bus, agent: str) -> list[Waiting]:
 
 def _result(record: Record, revision: int) -> Waiting:
     return Waiting(
-        f"result {record.task_id} {revision}",
-        "result",
-        record.task_id,
-        record.inbox,
-        record.owner,
-        record.inbox,
+        key=f"result {record.task_id} {revision}",
+        kind="result",
+        task_id=record.task_id,
+        sender=record.inbox,
+        owner=record.owner,
+        inbox=record.inbox,
         live_only=record.notify != "wake",
         session=record.owner_session,
     )

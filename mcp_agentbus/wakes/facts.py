@@ -50,6 +50,28 @@ class Waiting:
     #: Of answers, as `Replies.mark`.
     mark: str = ""
 
+    @classmethod
+    def of_task(
+        cls,
+        task_id: str,
+        sender: str,
+        inbox: str,
+        priority: Priority = "high",
+        *,
+        unanswered: bool = False,
+    ) -> Waiting:
+        """Return a task, by who has sent it, as what waits in an inbox."""
+        return cls(
+            key=f"task {inbox} {task_id}",
+            kind="task",
+            task_id=task_id,
+            sender=sender,
+            owner=sender,
+            inbox=inbox,
+            priority=priority,
+            unanswered=unanswered,
+        )
+
     @property
     def shown_as(self) -> str:
         """By what a session knows whether it has shown it: `news.shown`."""

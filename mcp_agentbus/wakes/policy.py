@@ -107,7 +107,7 @@ def usd_unsaid(rules: Rules | None) -> float | None:
 
 
 def _prospect(sender: str, facts: Facts) -> str:
-    task = Waiting("", "task", "", sender, sender, "")
+    task = Waiting.of_task("", sender, "")
     decision = decide(replace(facts, waiting=(task,), running=False))
     return decision.reason if isinstance(decision, Hold) else ""
 

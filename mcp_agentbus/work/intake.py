@@ -18,10 +18,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 from mcp_agentbus.bus.budget import one_call
 from mcp_agentbus.bus.client import Bus
@@ -31,15 +29,9 @@ from mcp_agentbus.handoff.call import Call
 from mcp_agentbus.handoff.intake import lanes
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.intake.turn import Turn
-from mcp_agentbus.handoff.intake.watches import Watch
 from mcp_agentbus.handoff.reports import questions
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.work.log import note
-
-# As often as `watch_inbox` looks without being told to, and as soon after a notice that was too
-# early.
-_LOOK_AGAIN_S: Final = 5.0
-_OVERTAKEN_S: Final = (0.1, 0.5)
 
 
 async def claim_next(session: Session, limit: int) -> tuple[Item, ...]:
@@ -49,14 +41,12 @@ async def claim_next(session: Session, limit: int) -> tuple[Item, ...]:
 
     Raises: as `claim_waiting`.
     """
-    overtaken: Iterator[float] = iter(())
     with session.watches.begun() as watch:
         while True:
             watch.clear()
             if items := await claim_waiting(session, limit):
                 return items
-            if await _is_told(watch, next(overtaken, _LOOK_AGAIN_S)):
-                overtaken = iter(_OVERTAKEN_S)
+            await watch.look_due()
 
 
 @one_call
@@ -83,15 +73,6 @@ async def _claimed(session: Session, limit: int, by: Call) -> Inbox:
         for claim in taken.claims
     ]
     return Inbox(await questions.with_questions(session.bus, session.claims, by, items))
-
-
-async def _is_told(watch: Watch, within_s: float) -> bool:
-    """Wait for a notice; tell whether one came."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(within_s):
-            await watch.wait()
-            return True
-    return False
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ class Worker:
             await asyncio.wait({taking, draining}, return_when=asyncio.FIRST_COMPLETED)
             taking.cancel()
             await asyncio.wait({taking})
-            await self.session.undone()
+            await self.session.settled()
             if self._running:
                 await asyncio.wait(self._running)
             if not taking.cancelled():

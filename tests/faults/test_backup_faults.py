@@ -15,6 +15,7 @@ from local_server import kill, server_folder, server_pids, settings_at
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.bus.own import limits
 from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AgentbusError, BadSetup, BusUnreachable, Refused, StoreFull
@@ -129,7 +130,7 @@ def _killed_in_between(settings):
 async def test_what_has_no_room_or_is_in_use_is_refused_before_anything_goes(
     two, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(embedded, "store_limit", lambda _: 10)
+    monkeypatch.setattr(limits, "store_limit", lambda _: 10)
     with pytest.raises(StoreFull, match="may take 10 B"):
         await restored(two, tmp_path / "backup", replace=True)
     monkeypatch.undo()

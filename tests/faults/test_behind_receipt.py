@@ -15,12 +15,12 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BusUnreachable, StoreFull, Unconfirmed, UnknownTask
-from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.handoff.views.task_ids import whole_id
 from mcp_agentbus.store import roster, subjects, tasks, unseen
 from mcp_agentbus.store.records import read_record, read_sent
@@ -89,10 +89,10 @@ async def test_a_record_whose_acknowledgement_was_lost_is_one(proxied):
 
     [receipt] = await send_task(planner, coder.me.id, "Do it", "x")
     await proxy.cut.wait()
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
 
     assert (await kept(world.bus, planner, receipt)).owner_session == planner.id
-    await planner.outcomes.keeping.before_more()
+    await planner.outcomes.sent_records.see_all_written()
 
 
 async def test_what_could_not_be_kept_for_long_is_kept_before_the_next_is_sent(proxied, left):
@@ -102,7 +102,7 @@ async def test_what_could_not_be_kept_for_long_is_kept_before_the_next_is_sent(p
     proxy.accept()
 
     [second] = await send_task(planner, coder.me.id, "And this", "x")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
 
     assert before is None
     assert await kept(world.bus, planner, first)
@@ -205,7 +205,7 @@ async def test_who_may_repeat_it_or_ends_with_it_or_sends_for_later_waits_for_bo
     proxy.stay_away = True
     proxy.cut_at_request(at_record(planner))
 
-    async with shell.shell_session(planner.bus, planner.me, tmp_path) as shells:
+    async with shell_session(planner.bus, planner.me, tmp_path) as shells:
         with pytest.raises(Unconfirmed, match="stored"):
             await send_task(planner if options else shells, coder.me.id, "Do it", "x", **options)
 
@@ -231,7 +231,7 @@ async def test_what_is_kept_is_written_also_where_another_writes_there_meanwhile
     assert (await kept(own_world.bus, planner, receipt)).request
 
 
-@pytest.mark.parametrize("ends", [Session.close, Session.undone])
+@pytest.mark.parametrize("ends", [Session.close, Session.settled])
 async def test_a_session_that_ends_in_order_waits_for_what_it_has_yet_to_keep(
     own_world, monkeypatch, ends
 ):
@@ -270,7 +270,7 @@ async def test_where_nothing_can_be_kept_any_more_the_next_send_is_refused(
     with monkeypatch.context() as broken:
         broken.setattr(tasks, "keep", full)
         [first] = await send_task(planner, coder.me.id, "First", "x")
-        await planner.outcomes.keeping.settled()
+        await planner.outcomes.sent_records.settled()
         with pytest.raises(refused, match="Nothing was stored") as second:
             await send_task(planner, coder.me.id, "Second", "x")
     await send_task(planner, coder.me.id, "Third", "x")
@@ -302,7 +302,7 @@ async def test_what_could_not_be_kept_is_kept_with_a_sign_of_life_though_nobody_
     with monkeypatch.context() as broken:
         broken.setattr(tasks, "keep", full)
         [receipt] = await send_task(planner, coder.me.id, "First", "x")
-        await planner.outcomes.keeping.settled()
+        await planner.outcomes.sent_records.settled()
 
     async with asyncio.timeout(HANG_S):
         await until(lambda: kept(own_world.bus, planner, receipt))

@@ -7,11 +7,11 @@ import pytest
 from made_cluster import until
 
 from mcp_agentbus.archive.history import history
-from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake import watches
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.overview.known import known
 from mcp_agentbus.patterns.clear import to_clear
 from mcp_agentbus.patterns.gather import gather
@@ -71,7 +71,7 @@ async def test_whose_clock_is_ahead_ends_nothing_before_its_deadline(world, set_
 async def test_whose_clock_is_behind_takes_no_task_after_its_deadline_and_is_told_of_it(
     world, set_clock, monkeypatch
 ):
-    monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", 0.2)
+    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.2)
     planner, coder = await world.session("planner"), await world.session("coder")
     [sent] = await send_task(planner, coder.me.id, "Count", "x", expires_in_s=1)
     set_clock(-600)

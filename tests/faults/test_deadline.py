@@ -7,8 +7,9 @@ import pytest
 
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import AlreadyEnded, Refused
-from mcp_agentbus.handoff import inbox, outcomes
+from mcp_agentbus.handoff import outcomes
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake import watches
 from mcp_agentbus.handoff.parked import parking, replay
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -22,7 +23,7 @@ HANG_S = 60  # only a hang takes as long
 
 @pytest.fixture
 def quick_looks(monkeypatch):
-    monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", 0.2)
+    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.2)
 
 
 async def all_results(session, count):

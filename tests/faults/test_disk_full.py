@@ -14,7 +14,7 @@ from local_server import server_folder
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
-from mcp_agentbus.bus.own import disk
+from mcp_agentbus.bus.own import disk, limits
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import StoreFull, Unconfirmed
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -112,7 +112,7 @@ async def test_a_server_that_began_on_a_nearly_full_disk_takes_more_once_others_
                 await streams.ensure_streams(bus)
             embedded.stop(settings)
         with monkeypatch.context() as full:
-            full.setattr(embedded, "store_limit", lambda _: 3 << 20)
+            full.setattr(limits, "store_limit", lambda _: 3 << 20)
             before = embedded.ensure(settings).pid
             async with Bus.connect(settings) as bus, Session(bus, Agent("coder")) as coder:
                 with pytest.raises(StoreFull):

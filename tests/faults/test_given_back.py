@@ -9,12 +9,11 @@ from local_server import kill_servers
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.errors import BusUnreachable
-from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
-from mcp_agentbus.handoff.intake import lanes
+from mcp_agentbus.handoff.intake import lanes, watches
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.store.queries import consumers
 
 _HANG_S = 60  # only a hang takes as long
@@ -24,7 +23,7 @@ _HANG_S = 60  # only a hang takes as long
 def soon(monkeypatch):
     """What nobody extends is offered again after a second, and looked for all the time."""
     monkeypatch.setattr(consumers, "ACK_WAIT_S", 1)
-    monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(watches, "LOOK_AGAIN_S", 0.1)
 
 
 async def lost(*_):

@@ -28,7 +28,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.command import Command
+from mcp_agentbus.tools.typed_command import Command
 
 PROMISED_S = 5
 _STOP = "If it stays so, run `agentbus server stop`, then `agentbus server start`."

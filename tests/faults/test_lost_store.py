@@ -117,7 +117,7 @@ async def test_doctor_tells_of_the_loss_of_what_holds_no_waiting_task(
     planner, coder = pair
     await planner.bus.api(f"STREAM.DELETE.{lost}")
     await send_task(planner, coder.me.id, "Fresh", "x")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
 
     await streams.ensure_streams(planner.bus)
     first = min((await upkeep_lost.made_at(planner.bus, (subjects.TASKS,))).values())
@@ -196,7 +196,7 @@ async def test_so_is_who_had_not_looked_before(own_world):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     await read_inbox(coder)
     [gone] = await send_task(planner, coder.me.id, "Gone", "x")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     for stream in (subjects.TASKS, subjects.SCHEDULE, subjects.RESULTS):
         await planner.bus.api(f"STREAM.DELETE.{stream}")
 

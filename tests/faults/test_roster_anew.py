@@ -18,7 +18,7 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.subjects import PRESENCE
-from mcp_agentbus.tools.answers import render
+from mcp_agentbus.tools.answers.receipts import receipts_text
 from mcp_agentbus.tools.answers.roster import roster_text
 
 
@@ -41,9 +41,9 @@ async def test_after_a_restart_who_is_there_is_not_known_until_all_could_be_hear
     listed = {each.entry.id: each.entry.state for each in page.agents}
     assert (listed[coder.me.id], listed[absent]) == ("not known", "not known")
     assert (high.recipient, high.wake) == ("not known", "not_known")
-    assert "coder-" in render.receipts_text([high])
-    assert f"Whether {high.to} is there is not known yet" in render.receipts_text([high])
-    assert "wake: not_known (the bus server has just started" in render.receipts_text([high])
+    assert "coder-" in receipts_text([high])
+    assert f"Whether {high.to} is there is not known yet" in receipts_text([high])
+    assert "wake: not_known (the bus server has just started" in receipts_text([high])
     assert "not known yet (the bus server has just started)" in roster_text(page)
 
     await roster.beat(own_world.bus, coder.me, coder.id)

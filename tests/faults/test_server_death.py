@@ -25,7 +25,7 @@ from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.command import Command
+from mcp_agentbus.tools.typed_command import Command
 
 PROMISED_S = 5
 HANG_S = 60  # only a hang takes as long

@@ -11,8 +11,8 @@ from halting import halt
 from workers import HASTY, forget, workers
 
 from mcp_agentbus.errors import BusUnreachable, NotClaimed
-from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake import watches
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.store import queues, roster, subjects
@@ -27,7 +27,7 @@ def hasty(monkeypatch):
     """Claims come back after 2 s: for tests of what happens then, not of when."""
     monkeypatch.setattr(consumers, "ACK_WAIT_S", HASTY["store.queries.consumers.ACK_WAIT_S"])
     monkeypatch.setattr(roster, "BEAT_S", HASTY["store.roster.BEAT_S"])
-    monkeypatch.setattr(inbox, "_LOOK_AGAIN_S", HASTY["handoff.inbox._LOOK_AGAIN_S"])
+    monkeypatch.setattr(watches, "LOOK_AGAIN_S", HASTY["handoff.intake.watches.LOOK_AGAIN_S"])
 
 
 async def send_many(session, to, count):

@@ -27,6 +27,7 @@ from mcp_agentbus.store.task import Receipt, Record, Task
 from mcp_agentbus.tools.answers import documents, layout, render
 from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
+from mcp_agentbus.tools.answers.receipts import receipts_text
 from mcp_agentbus.tools.answers.roster import roster_text
 
 MOST = 28_000
@@ -177,7 +178,7 @@ def test_receipts_of_a_task_for_very_many_name_whoever_was_refused_first(count):
     refused = Receipt(task_id="f" * 32, to="last", state="refused", expires_at=late, reason="Full.")
 
     for receipts in (stored, [*stored, refused]):
-        answer, data = render.receipts_text(receipts), documents.of_receipts_within(receipts)
+        answer, data = receipts_text(receipts), documents.of_receipts_within(receipts)
         assert max(len(answer), len(json.dumps(data))) <= MOST
         more = int(data.get("more", "0").split()[0])
         assert len(data["receipts"]) + more == len(receipts)

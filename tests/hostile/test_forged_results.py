@@ -193,7 +193,7 @@ async def test_however_many_say_to_have_sent_it_the_server_is_asked_a_few_times(
     )
     await asyncio.gather(*saying)
     late.set()
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     asked, tried = [], coder.bus._tried
 
     def count(ask, **how):
@@ -212,7 +212,7 @@ async def forged(pair):
     """A task of planner's for coder of which mallory says that it is hers, and over."""
     planner, coder = pair
     [receipt] = await send_task(planner, coder.me.id, "Count", "x")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     await _take_for_hers(planner.bus, coder.me.id, receipt.task_id)
     return planner, coder, receipt.task_id
 

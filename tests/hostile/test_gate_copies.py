@@ -36,7 +36,7 @@ def forged(task_id, owner, state="completed", **more):
 async def asked(scene):
     """Have mallory ask coder for something whose result planner gets as well; return its id."""
     [receipt] = await send_task(scene.mallory, "coder", "Ask", "x", reply_to="planner")
-    await scene.mallory.outcomes.keeping.settled()
+    await scene.mallory.outcomes.sent_records.settled()
     return receipt.task_id
 
 
@@ -68,7 +68,7 @@ async def test_who_has_a_result_copied_says_nothing_in_it_that_its_worker_did_no
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_task_whose_sender_has_yet_to_keep_it_is_not_ended_as_the_copy_of_another(scene):
     [receipt] = await send_task(scene.planner, "coder", "Unkept", "x", priority="high")
-    await scene.planner.outcomes.keeping.settled()
+    await scene.planner.outcomes.sent_records.settled()
     task_id = receipt.task_id
     kept = f"agentbus.planner.sent.coder.{task_id}"
     await scene.admin.api(f"STREAM.PURGE.{RESULTS}", {"filter": kept})

@@ -171,7 +171,7 @@ async def test_nothing_is_stored_in_a_stream_in_the_place_of_ours_and_doctor_rem
     later = 3600 if stream == subjects.SCHEDULE else None
     if stream == subjects.RESULTS:  # what is kept of a task is written behind its receipt
         await send_task(planner, coder.me.id, "Before", "x")
-        await planner.outcomes.keeping.settled()
+        await planner.outcomes.sent_records.settled()
     with pytest.raises((Refused, Unconfirmed)) as refused:
         await send_task(planner, coder.me.id, "Count", "x", deliver_in_s=later)
     [named] = await strangers.checks(planner.bus.settings)
@@ -221,7 +221,7 @@ async def test_who_meets_a_sealed_stream_is_told_what_to_do(own_world):
     with pytest.raises(Unconfirmed, match="The task is stored") as half:
         await send_task(planner, coder.me.id, "Count", "x", request_id="r1")
     await send_task(planner, coder.me.id, "Count", "x")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     with pytest.raises(Refused, match=r"sent before.*has sealed a stream.*Nothing was stored"):
         await send_task(planner, coder.me.id, "Count", "x")
     planner = await own_world.session("planner")

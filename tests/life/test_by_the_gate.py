@@ -20,9 +20,9 @@ from mcp_agentbus.bus.login.login import login_of
 from mcp_agentbus.core import aio
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import NameTaken, NobodyListens, NotAccepted, NotAllowed, Refused
-from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.agents import page
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake import watches
 from mcp_agentbus.handoff.intake.watches import Watch
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.parked import parking, replay
@@ -138,7 +138,7 @@ async def test_who_waits_hears_of_a_task_and_of_its_result_at_once(accounts, mon
 
     assert [record.summary for record in (await awaited).results] == ["done"]
     # By its notices, and not by the look that needs none.
-    assert time.monotonic() - began < inbox._LOOK_AGAIN_S
+    assert time.monotonic() - began < watches.LOOK_AGAIN_S
 
 
 @pytest.mark.asyncio(loop_scope="function")

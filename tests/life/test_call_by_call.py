@@ -20,13 +20,14 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed
-from mcp_agentbus.handoff import shell, shells
+from mcp_agentbus.handoff import shells
 from mcp_agentbus.handoff.dispatch.noted import ways_in
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell_session import give_back, shell_session
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
 
@@ -74,7 +75,7 @@ async def test_one_that_is_kept_outlives_its_session_as_a_shells_does(world, wai
 
     assert (await read_inbox(coder)).held_elsewhere == 1
     assert (await task_life(coder, task_id)).record.session == shells.session_id(agent.id, folder)
-    async with shell.shell_session(world.bus, agent, folder) as typed:
+    async with shell_session(world.bus, agent, folder) as typed:
         assert [item.task.id for item in (await read_inbox(typed)).tasks] == [task_id]
     async with Session(world.bus, agent) as second:
         assert (await publish_result(second, task_id, "working", progress=50)).state == "working"
@@ -145,13 +146,13 @@ async def test_what_its_user_decides_reaches_the_next_session_of_its_agent_and_n
 
 async def test_what_a_shell_has_claimed_itself_is_no_other_sessions_to_read(world, waiting):
     planner, coder, task_id = await waiting()
-    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as typed:
+    async with shell_session(world.bus, coder.me, world.bus.settings.state_dir) as typed:
         await read_inbox(typed)
         await publish_result(typed, task_id, "needs_input", body="Which branch?")
     await publish_result(planner, task_id, "answered", body="main")
 
     read = await read_inbox(coder)
-    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as typed:
+    async with shell_session(world.bus, coder.me, world.bus.settings.state_dir) as typed:
         [told] = (await read_inbox(typed)).tasks
 
     assert (read.tasks, read.held_elsewhere) == ((), 1)
@@ -163,12 +164,12 @@ async def test_what_another_has_ended_of_a_shells_it_holds_no_more(world, waitin
     """Though no command has looked since, and none can while the bus is away."""
     _, coder, task_id = await waiting()
     folder = world.bus.settings.state_dir
-    async with shell.shell_session(world.bus, coder.me, folder) as typed:
+    async with shell_session(world.bus, coder.me, folder) as typed:
         await read_inbox(typed)
     file = shells.file_of(folder, coder.me.id)
     before = ways_in(file).held_before
     if how == "gone":
-        await shell.give_back(world.bus, coder.me.id, [task_id], now())
+        await give_back(world.bus, coder.me.id, [task_id], now())
     else:
         await publish_result(coder, task_id, how)
 

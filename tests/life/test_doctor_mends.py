@@ -26,7 +26,7 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.store import records, roster, steps, streams, subjects
 from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.store.subjects import RESULTS, TASKS
@@ -43,7 +43,7 @@ class Broken:
     async def sent(self, subject="Count", **how):
         """Send a task to coder; return it as its sender keeps it."""
         [receipt] = await send_task(self.planner, "coder", subject, "x", **how)
-        await self.planner.outcomes.keeping.settled()
+        await self.planner.outcomes.sent_records.settled()
         return (await records.read_sent(self.bus, "planner", "coder", receipt.task_id))[0]
 
     async def change(self, stream, **changed):

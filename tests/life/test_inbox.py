@@ -219,7 +219,7 @@ async def test_a_notice_that_overtakes_what_it_is_of_keeps_nobody_waiting(world,
     """The server may say that something is stored before its consumer hands it out."""
     planner, coder = await world.session("planner"), await world.session("coder")
     entered, held_back = asyncio.Event(), set()
-    monkeypatch.setattr("mcp_agentbus.handoff.inbox._LOOK_AGAIN_S", 3600)
+    monkeypatch.setattr("mcp_agentbus.handoff.intake.watches.LOOK_AGAIN_S", 3600)
 
     async def waiting(_):
         entered.set()

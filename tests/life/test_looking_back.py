@@ -25,7 +25,7 @@ from mcp_agentbus.store.records import add_wake, read_record, write_record
 from mcp_agentbus.store.steps import step
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.command import Command
+from mcp_agentbus.tools.typed_command import Command
 
 
 class Shell:

@@ -117,7 +117,7 @@ async def test_its_sender_as_the_one_who_gets_the_result_as_well_changes_nothing
 
     [receipt] = await send_task(lead, coder.me.id, "x", "y", reply_to=lead.me.id)
 
-    sent, _ = await lead.outcomes.keeping.read(receipt.task_id)
+    sent, _ = await lead.outcomes.sent_records.read(receipt.task_id)
     assert sent is not None
     assert sent.reply_to == ""
 

@@ -106,7 +106,7 @@ async def test_a_number_that_is_no_task_is_said_to_be_one_of_what_is_parked(worl
 async def test_who_has_sent_a_task_is_known_by_its_id_and_what_is_answered_by_its_beginning(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "s", "b")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
 
     assert await sender_of(world.bus, receipt.task_id) == planner.me.id
     assert await sender_of(world.bus, UNKNOWN) is None

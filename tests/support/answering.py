@@ -18,7 +18,8 @@ from messages import read_record, read_task
 
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.call import Calls
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.ends import news
 from mcp_agentbus.handoff.ends.news import Results
 from mcp_agentbus.handoff.intake import arrivals, only

@@ -22,7 +22,7 @@ HASTY = (
     "store.queries.consumers.ACK_WAIT_S = 2",
     "store.roster.BEAT_S = 0.4",
     "work.worker._LOOK_S = 0.2",
-    "work.intake._LOOK_AGAIN_S = 0.3",
+    "handoff.intake.watches.LOOK_AGAIN_S = 0.3",
 )
 
 

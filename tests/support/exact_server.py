@@ -38,7 +38,7 @@ class ExactServer(Server):
         return [each for each in fit if each.seq >= request.get("seq", 0)][: request["batch"]]
 
 
-class Keeping:
+class SentRecords:
     """What a session has yet to keep: that it was waited for, and what a look has found."""
 
     def __init__(self):
@@ -55,11 +55,11 @@ class Keeping:
 
 
 def reader(server, me, *, session="session-1", outbox=None):
-    """Return a session that reads; whether it was `called` is among what its `keeping` was asked."""
-    keeping = Keeping()
+    """Return a session that reads; whether it was `called` is among what its `sent_records` was asked."""
+    sent_records = SentRecords()
 
     async def called():
-        keeping.asked.append("called")
+        sent_records.asked.append("called")
 
     return SimpleNamespace(
         bus=server,
@@ -68,7 +68,7 @@ def reader(server, me, *, session="session-1", outbox=None):
         inboxes=me.inboxes,
         refreshed=lambda: me,
         claims=Claims(None, me.id, session),
-        outcomes=SimpleNamespace(keeping=keeping),
+        outcomes=SimpleNamespace(sent_records=sent_records),
         outbox=outbox,
         called=called,
     )

@@ -67,7 +67,7 @@ class Results(Server):
         self.fails = {}
         #: The monotonic clock, as the code under test has it.
         self.clock_s = 5000.0
-        self.outcomes.keeping = SimpleNamespace(
+        self.outcomes.sent_records = SimpleNamespace(
             settled=self._settled, again=self._again, look=self._look, tried=self._look
         )
         monkeypatch.setattr(text, "now", lambda: self.at)

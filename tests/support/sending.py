@@ -68,9 +68,9 @@ class Sender:
             rate=SimpleNamespace(check=lambda *each: self.counted.append(each)),
             outcomes=SimpleNamespace(
                 awaiting=self._awaiting, forget=lambda _: None,
-                keeping=SimpleNamespace(
-                    before_more=self._noted("before more"), settled=self._noted("settled"),
-                    begin=self.begun.append,
+                sent_records=SimpleNamespace(
+                    see_all_written=self._noted("before more"), settled=self._noted("settled"),
+                    write_behind=self.begun.append,
                 ),
             ),
         )  # fmt: skip

@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import Found, Message, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import session as module
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.presence import keeper, succession
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import codec, records, roster, streams, subjects

@@ -28,7 +28,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.task import Moment
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.command import Command
+from mcp_agentbus.tools.typed_command import Command
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIRST = NOON.isoformat()

@@ -28,7 +28,7 @@ _HANG_S = 90  # only a hang takes as long
 HASTY = {
     "store.queries.consumers.ACK_WAIT_S": 2,
     "store.roster.BEAT_S": 0.4,
-    "handoff.inbox._LOOK_AGAIN_S": 0.3,
+    "handoff.intake.watches.LOOK_AGAIN_S": 0.3,
 }
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus import embedded, said
+from mcp_agentbus.bus.own import limits
 from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.bus.own.torn import BEGINS, END_OF_LOG_BYTES
 from mcp_agentbus.bus.replies import DISK_IS_FULL
@@ -124,10 +125,10 @@ def widen(settings: Settings) -> bool:
 
 def is_cramped(settings: Settings) -> bool:
     """Tell whether the running server was started while the disk was much fuller than it is."""
-    given = embedded.given_limit(settings)
+    given = limits.given_limit(settings)
     if given is None or not locks.is_held(Files(settings.data_dir).lock):
         return False
-    may = embedded.store_limit(settings)
+    may = limits.store_limit(settings)
     # Of what was told nothing, any disk has so many times as much, a full one, too.
     return may >= MUCH_MORE * given and may - given >= _ROOM_BYTES
 

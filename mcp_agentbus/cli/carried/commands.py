@@ -81,7 +81,7 @@ class Carried:
 
 async def _task(order: Order) -> int:
     from mcp_agentbus.tools import commands
-    from mcp_agentbus.tools.command import Command
+    from mcp_agentbus.tools.typed_command import Command
 
     args = order.args
     if tasks.asking(args):

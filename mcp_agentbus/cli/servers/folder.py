@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from mcp_agentbus.bus import embedded
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.bus.own.program import binary
 from mcp_agentbus.cli.output import show
 from mcp_agentbus.config.sections.server import IN_ENVIRON
@@ -71,7 +71,7 @@ def whole_bus(args: argparse.Namespace, settings: Settings) -> Settings:
             hint=f"Run `agentbus server {args.action}` on the server's machine, as the user who "
             "runs it.",
         )
-    if has_shared and not settings.url and embedded.Files(settings.data_dir).store.exists():
+    if has_shared and not settings.url and Files(settings.data_dir).store.exists():
         own, shared = (shlex.quote(str(each)) for each in (settings.data_dir, usual(settings)))
         raise BadInput(
             "There are two buses here: this user's own, and a shared one. Nothing was done.",

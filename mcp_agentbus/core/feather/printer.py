@@ -17,8 +17,8 @@ TYPE_CHECKING = False  # the module that has it is not little
 if TYPE_CHECKING:
     from typing import Any
 
-#: What is told with the last text that a command prints, see `tools.command`: then it is done,
-#: whoever carries it out.
+#: What is told with the last text that a command prints, see `tools.typed_command`: then it is
+#: done, whoever carries it out.
 EXIT_CODE = "exit_code"
 #: As what standard output stands in an error: where it is not buffered, nothing else tells.
 STDOUT = "<stdout>"

@@ -20,8 +20,9 @@ from mcp_agentbus.core.text import many
 from mcp_agentbus.doctor.check import Check
 from mcp_agentbus.doctor.stored.mends import asks, is_whole
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff import shell, shells
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff import shell_session, shells
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.installers.steps import Step
 
 _GONE: Final = "the shell that held it is gone"
@@ -70,7 +71,7 @@ async def _held(bus: Bus, agent: str) -> tuple[Claims, list[Claim]]:
 
     By the records, and as far as nobody has typed anything since they were looked for.
     """
-    claims = await shell.held(bus, agent)
+    claims = await shell_session.held(bus, agent)
     since = _gone_since(bus.settings, agent)
     theirs = [
         claim

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.own import strays
+from mcp_agentbus.bus.own.files import Files
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.doctor.check import Check
 
@@ -29,7 +30,7 @@ def linked(settings: Settings) -> Check | None:
 
 def beside(settings: Settings, server: embedded.Server | None) -> list[Check]:
     """See that no other server goes on whose folder was where that of this one is."""
-    others = strays.beside(embedded.Files(settings.data_dir), server.pid) if server else []
+    others = strays.beside(Files(settings.data_dir), server.pid) if server else []
     return [
         Check(
             "server",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.dispatch.cause import AT_WORK, Ways, at_end
 from mcp_agentbus.handoff.dispatch.noted import note_ended, note_over, of_sessions, ways_in
 from mcp_agentbus.handoff.session import Session

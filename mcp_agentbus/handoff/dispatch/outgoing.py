@@ -139,7 +139,7 @@ async def kept_here(session: Session, written: str) -> Envelope | None:
 async def _is_at_the_bus(session: Session, task: Task) -> bool:
     """Tell whether the bus of now knows of a task; of one that is away nothing is known."""
     with suppress(AgentbusError):
-        await session.outcomes.keeping.settled()
+        await session.outcomes.sent_records.settled()
         [stands] = await read_sides(session.bus, [(task.sender, "*")], task.id)
         return bool(stands.record or stands.sent)
     return False

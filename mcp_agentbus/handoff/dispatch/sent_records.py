@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a session keeps of the tasks that it sends, written behind their receipts.
 
-    keeping.begin(stored)       # the receipt is given meanwhile
-    await keeping.settled()     # before whatever goes by what is kept
+    sent_records.write_behind(stored)  # the receipt is given meanwhile
+    await sent_records.settled()       # before whatever goes by what is kept
 
 A receipt waits for one store, its task's. The record goes on by itself and is tried until it
 stands. Whoever is killed before leaves the task without one; by the task itself it is made good.
@@ -36,7 +36,7 @@ _UNCONFIRMED: Final = (
 )
 
 
-class Keeping:
+class SentRecords:
     """The records that one session has yet to write, and those that its agent's others have not."""
 
     def __init__(self, bus: Bus, me: str) -> None:
@@ -46,7 +46,7 @@ class Keeping:
         self._missing: dict[str, Kept] = {}
         self._unkept = Unkept(bus)
 
-    def begin(self, stored: Kept) -> None:
+    def write_behind(self, stored: Kept) -> None:
         """Write what is kept of a task that is stored, beside whatever follows."""
         name = f"record of task {stored.sent.task_id}"
         writing = in_background(self._first_try(stored), name)
@@ -67,7 +67,7 @@ class Keeping:
         missing = list(self._missing.values())
         await together(*(self._write(stored) for stored in missing))
 
-    async def before_more(self) -> None:
+    async def see_all_written(self) -> None:
         """See that what could not be written is by now: else what is sent next fares as badly.
 
         Raises:

@@ -127,7 +127,7 @@ async def stands(
 
 
 async def _stands(bus: Bus, awaited: str | None, messages: Iterable[Found]) -> Stands:
-    kept = records.kept_among(messages)
+    kept, _ = records.kept_among(messages)
     if kept and kept.unasked and awaited not in {None, kept.inbox}:
         kept = None  # of what has only its id
     inbox = kept.inbox if kept else awaited

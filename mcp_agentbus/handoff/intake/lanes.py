@@ -23,7 +23,7 @@ from mcp_agentbus.bus.replies import Conflict, Delivery, HandedOut
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import AgentbusError, Refused
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.intake import refusals
 from mcp_agentbus.handoff.intake.brought import Brought
 from mcp_agentbus.handoff.intake.refusals import Refusal

@@ -16,7 +16,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Conflict, untaken
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import Refused
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.intake.refusals import refusal
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster

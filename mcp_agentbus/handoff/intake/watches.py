@@ -2,7 +2,7 @@
 """The calls of a session that wait for something to come in, and hear where it did.
 
 >>> with watches.begun() as watch:
-...     await watch.wait()
+...     await watch.look_due()
 frozenset({'high'})
 
 And how whoever waits, or follows something, waits for a bus that is away.
@@ -11,13 +11,18 @@ And how whoever waits, or follows something, waits for a bus that is away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 
+#: How often one who waits looks without being told to: a dead session's claims come back silently.
+LOOK_AGAIN_S: Final = 5.0
+# How soon after a notice by which a look found nothing: it may overtake what the server hands out.
+_OVERTAKEN_S: Final = (0.1, 0.5)
 # How long one look for a server may take that has gone, in seconds; then comes the next.
 _RECONNECT_S: Final = 60.0
 # And the first one, after which it is said: a restart takes no longer.
@@ -30,6 +35,8 @@ class Watch:
     def __init__(self) -> None:
         self._places: set[str] = set()
         self._came = asyncio.Event()
+        #: After how many seconds the next looks are due; behind these, `LOOK_AGAIN_S`.
+        self._soon: Iterator[float] = iter(())
 
     def note(self, places: Iterable[str]) -> None:
         """Note that something came in there."""
@@ -45,6 +52,13 @@ class Watch:
         """Wait until something has come in; return where."""
         await self._came.wait()
         return frozenset(self._places)
+
+    async def look_due(self, within_s: float = math.inf) -> frozenset[str]:
+        """Wait until it is time to look; return where something came in, which may be nowhere."""
+        came_in = await _came_in(self, min(within_s, next(self._soon, LOOK_AGAIN_S)))
+        if came_in:
+            self._soon = iter(_OVERTAKEN_S)
+        return came_in
 
 
 class Watches:
@@ -72,6 +86,14 @@ class Watches:
         """Note that something came in there."""
         for watch in reversed(self._all):
             watch.note(places)
+
+
+async def _came_in(watch: Watch, within_s: float) -> frozenset[str]:
+    """Wait for a notice; return where something came in, which is nowhere if the time is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            return await watch.wait()
+    return frozenset()
 
 
 async def back(bus: Bus, within_s: float) -> None:

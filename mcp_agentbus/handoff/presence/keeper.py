@@ -61,7 +61,7 @@ async def keep(session: Kept) -> None:
                 await session.register()
             if time.monotonic() - session.called_at > CLAIM_MAX_S:
                 await session.claims.give_all_back("no call from its session for 2 hours")
-            await session.outcomes.keeping.again()
+            await session.outcomes.sent_records.again()
         except AgentbusError as error:
             _log.debug("keeper: %s", error.message)
         except Exception as error:  # noqa: BLE001  # a keeper that ends would lose every claim

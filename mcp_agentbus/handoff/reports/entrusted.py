@@ -28,7 +28,8 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.files import forget_older
 from mcp_agentbus.errors import AgentbusError, Refused
 from mcp_agentbus.handoff.call import Answered, Call, Given
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.reports import questions, signs
 from mcp_agentbus.handoff.session import Session

@@ -23,7 +23,8 @@ from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.errors import AgentbusError, BadInput, Refused
 from mcp_agentbus.handoff.call import Answered, Call, Given
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.store.asked.question import Question, of_record
 from mcp_agentbus.store.asked.replies import Replies, to_question

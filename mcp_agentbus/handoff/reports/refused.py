@@ -64,7 +64,7 @@ async def _records_in_inboxes(session: Session, task_id: str) -> list[Record]:
 
 async def _without_record(session: Session, task_id: str) -> AgentbusError:
     """Return the error for a task of which none of this agent's inboxes has a record."""
-    sent, _ = await session.outcomes.keeping.read(task_id)
+    sent, _ = await session.outcomes.sent_records.read(task_id)
     if sent and sent.inbox not in session.inboxes:
         record, _ = await read_record(session.bus, session.me.id, sent.inbox, task_id)
         if record and record.ended:

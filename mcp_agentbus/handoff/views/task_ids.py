@@ -75,10 +75,10 @@ async def _meant(session: Session, written: str) -> str | None:
         return held
     await session.called()
     own = [(session.me.id, "*"), *(("*", inbox) for inbox in session.inboxes)]
-    await session.outcomes.keeping.settled()
+    await session.outcomes.sent_records.settled()
     known = await _known(session.bus, own)
     if not any(task_id.startswith(written) for task_id in known) and (
-        await session.outcomes.keeping.look()
+        await session.outcomes.sent_records.look()
     ):
         known = await _known(session.bus, own)
     if not any(task_id.startswith(written) for task_id in known):

@@ -49,7 +49,7 @@ class Order:
     heard: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
 
     def say(self, kind: str, text: str, changed: Mapping[str, Any] | None = None) -> None:
-        """Have a text printed, in a way of `words`; `changed` as in `tools.command.Command.out`."""
+        """Have a text printed, in a way of `words`; `changed` as in `typed_command.Command.out`."""
         said = [
             words.frame("changed", f"{name} {json.dumps(value)}")
             for name, value in (changed or {}).items()

@@ -20,7 +20,7 @@ from typing import Final
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.processes import Process
 from mcp_agentbus.errors import AgentbusError
-from mcp_agentbus.handoff import shell, shells
+from mcp_agentbus.handoff import shell_session, shells
 from mcp_agentbus.wakes.hosts.protocol import Ended
 from mcp_agentbus.wakes.ledger import Row
 
@@ -49,7 +49,7 @@ async def give_back_soon(
 async def give_back(bus: Bus, folder: Path, row: Row) -> None:
     """Do it of a wake whose end the ledger knows.
 
-    Raises: as `shell.give_back`.
+    Raises: as `shell_session.give_back`.
     """
     if row.outcome in _UNWELL and row.pid and row.ended_at:
         await _give_back(bus, folder, row.agent, Process.marked(row.pid, row.born), row.ended_at)
@@ -58,4 +58,4 @@ async def give_back(bus: Bus, folder: Path, row: Row) -> None:
 async def _give_back(bus: Bus, folder: Path, agent: str, process: Process, until: datetime) -> None:
     claimed = shells.claimed_below(folder, shells.session_id(agent, folder), process)
     if claimed:
-        await shell.give_back(bus, agent, claimed, until)
+        await shell_session.give_back(bus, agent, claimed, until)

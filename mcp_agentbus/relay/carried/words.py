@@ -11,7 +11,7 @@ then the listener does anything. From there on come frames, `end` with the exit 
 
     say      print the text      tell    print it for a person      complain    on standard error
     changed  once the next text is printed, another process would go on with this argument: its
-             name, and its value as JSON; `printing.EXIT_CODE`: all is printed then
+             name, and its value as JSON; `printer.EXIT_CODE`: all is printed then
     reached  ask whether what was printed has arrived; `reached` is the answer
 
 Each command that is typed loads it, so it loads nothing that Python has not loaded by itself.

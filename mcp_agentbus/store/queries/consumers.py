@@ -159,7 +159,7 @@ async def ensure_consumer(bus: Bus, consumer: Consumer) -> None:
 async def strange_consumers(bus: Bus, stream: str) -> list[tuple[str, tuple[str, ...]]]:
     """Return the consumers of a stream that agentbus has not made there, with what they take.
 
-    Not those by which the server copies it into another stream: see `upkeep.copying`.
+    Not those by which the server copies it into another stream: see `upkeep.copiers`.
 
     Raises: as `Bus.api`.
     """

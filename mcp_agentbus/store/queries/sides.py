@@ -51,7 +51,7 @@ async def _standing(bus: Bus, side: Side, messages: Iterable[Found]) -> Records:
     if owner == "*" and inbox != "*":
         whose = await senders.owner_among(bus, here)
         here = [each for each in here if _is_of(each, whose, inbox)]
-    sent = records.kept_among(here)
+    sent, _ = records.kept_among(here)
     if sent and not sent.unasked:  # nobody else, and no other inbox, has a word about it
         here = [each for each in here if _is_of(each, sent.owner, sent.inbox)]
     else:

@@ -26,6 +26,8 @@ ANSWER_MAX_CHARS: Final = 28_000
 REMARKS_MAX_CHARS: Final = 2_000
 #: What an answer itself may have.
 ROOM: Final = ANSWER_MAX_CHARS - REMARKS_MAX_CHARS
+#: Of that, for what it says of those for which it has no room.
+MORE_CHARS: Final = 300
 # Of each text where no more was asked for, and of each where there are many.
 _CONCISE_CHARS: Final = 2_000
 _LEAST_CHARS: Final = 60

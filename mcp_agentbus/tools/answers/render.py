@@ -11,7 +11,7 @@ program. It asks no bus and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -25,7 +25,7 @@ from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Receipt, Record, Sent, Task
+from mcp_agentbus.store.task import NOTE_MAX_CHARS, Moment, Record, Sent, Task
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.layout import Block, Laid, Said, Way
 from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
@@ -34,41 +34,6 @@ from mcp_agentbus.tools.answers.readers import MODEL, SHELL, Reader
 _NAMES_MAX: Final = 20
 # Of a task's steps, in characters, before its text; what our own writers keep has room.
 _STEPS_CHARS: Final = 7_000
-# For what an answer says of those for which it has no room.
-_MORE_CHARS: Final = 300
-
-
-def receipts_text(receipts: Sequence[Receipt], reader: Reader = MODEL) -> str:
-    """Return one line per addressee; of very many those that were refused first."""
-    lines = [_receipt_line(receipt, reader) for receipt in layout.worst_first(receipts)]
-    count = layout.fitting(map(len, lines), layout.ROOM - _MORE_CHARS)
-    if count == len(lines):
-        return "\n".join(_receipt_line(receipt, reader) for receipt in receipts)
-    return "\n".join([*lines[:count], reader.hint(layout.more_receipts(receipts, count))])
-
-
-def _receipt_line(receipt: Receipt, reader: Reader) -> str:
-    if receipt.state == "refused":
-        return f"{receipt.to}: refused, nothing stored. {reader.hint(receipt.reason)}"
-    seen = f", last seen {words.when(receipt.last_seen)}" if receipt.last_seen else ""
-    later = f" It is offered from {words.when(receipt.deliver_at)}." if receipt.deliver_at else ""
-    if receipt.state == "stored_here":
-        line = f"{receipt.to}: {words.HERE}, as task {receipt.task_id}.{later}"
-        return f"{line} {reader.hint(receipt.reason)} {receipt.note}"
-    is_there = words.whether_there(receipt.to, receipt.recipient)
-    sentences = [
-        f"{receipt.to}: stored as task {receipt.task_id}.{later} {is_there}{seen}.",
-        _wake_text(receipt),
-        receipt.note,
-    ]
-    return " ".join(filter(None, sentences))
-
-
-def _wake_text(receipt: Receipt) -> str:
-    if receipt.wake == "not_requested":
-        return ""
-    why = f" ({receipt.reason})" if receipt.reason else ""
-    return f"wake: {receipt.wake}{why}."
 
 
 def published_text(published: Published, reader: Reader = MODEL) -> str:
@@ -107,7 +72,7 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
         state = words.HERE if life.is_outgoing else f"{life.state}{held}"
         lines.append(f"{to}: timed out. Task {task_id} is {state}, without a result.")
     if unanswered:
-        count = layout.fitting(map(len, lines), layout.ROOM - len(told) - _MORE_CHARS)
+        count = layout.fitting(map(len, lines), layout.ROOM - len(told) - layout.MORE_CHARS)
         if count < len(lines):
             more = len(lines) - count
             lines[count:] = [f"{more} more timed out without a result; --json names all of them."]
@@ -118,6 +83,16 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
     return "\n".join(filter(None, [told, *lines]))
 
 
+def _head(inbox: Inbox, me: str, reader: Reader) -> str:
+    """Return the first line of what a reader is told of an inbox."""
+    state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
+    what = ", ".join(_shown(inbox)) or _nothing(inbox)
+    besides = [*_beside_it(inbox, me), *_waiting(inbox, reader)]
+    if inbox.next_cursor:
+        besides.append(f"More: {reader.page(inbox.next_cursor)}.")
+    return " ".join([f"Inbox of {me}: {state}, {what}.", *besides])
+
+
 def _told_as_one(results: Iterable[Record]) -> list[list[Record]]:
     """Return the results, those together that are told as one."""
     together: dict[tuple[str, ...], list[Record]] = {}
@@ -126,53 +101,68 @@ def _told_as_one(results: Iterable[Record]) -> list[list[Record]]:
     return list(together.values())
 
 
-def _head(inbox: Inbox, me: str, reader: Reader) -> str:
-    """Return the first line: what is shown, and what else there is."""
+def _shown(inbox: Inbox) -> list[str]:
+    """Return how much the answer shows of each kind, but for kinds of which there is nothing."""
     tasks = sum(item.given_at is None for item in inbox.tasks)
     results = [each for each in inbox.results if each.task_id not in inbox.results_given_at]
     answers = sum(len(item.answers) for item in inbox.tasks)
     decisions = sum(item.decision is not None for item in inbox.tasks)
-    left = sum(bool(item.given_at and item.holder) for item in inbox.tasks)
-    shown = len(inbox.tasks) - left
-    before = shown - tasks, len(inbox.results) - len(results)
+    left = _left_to_shell(inbox)
+    tasks_again = len(inbox.tasks) - left - tasks
+    results_again = len(inbox.results) - len(results)
     claims = " (this look claims none)" if inbox.peeked else ""
     counts = [
         f"{many(tasks, 'task')}{claims}" if tasks else "",
         many(len(_told_as_one(results)), "result") if results else "",
         f"{many(answers, 'answer')} to a question" if answers else "",
         f"{many(decisions, 'decision')} of your user" if decisions else "",
-        f"{many(before[0], 'task')} given before and still held" if before[0] else "",
+        f"{many(tasks_again, 'task')} given before and still held" if tasks_again else "",
         f"{many(left, 'task')} left to this agent's shell" if left else "",
-        f"{many(before[1], 'result')} given before" if before[1] else "",
+        f"{many(results_again, 'result')} given before" if results_again else "",
     ]
+    return [count for count in counts if count]
+
+
+def _nothing(inbox: Inbox) -> str:
     nothing = "nothing of this conversation" if inbox.thread_id else "nothing new"
-    nothing = f"timed out, {nothing}" if inbox.timed_out else nothing
-    what = ", ".join(filter(None, counts)) or nothing
-    state = f"DEGRADED ({inbox.degraded})" if inbox.degraded else "ok"
-    head = f"Inbox of {me}: {state}, {what}."
-    hidden = inbox.held - sum(1 for item in inbox.tasks if not item.holder)
+    return f"timed out, {nothing}" if inbox.timed_out else nothing
+
+
+def _left_to_shell(inbox: Inbox) -> int:
+    """Return how many of the tasks are shown as a line though this session does not hold them."""
+    return sum(bool(item.given_at and item.holder) for item in inbox.tasks)
+
+
+def _beside_it(inbox: Inbox, me: str) -> Iterator[str]:
+    """Tell of what is held, and of results, that the answer does not show."""
+    left = _left_to_shell(inbox)
+    is_any_own = len(inbox.tasks) > left
+    hidden = inbox.held - sum(not item.holder for item in inbox.tasks)
     if not inbox.peeked and hidden > 0:
-        more = "more task" if shown else "task"
-        head += f" {many(hidden, more)} held by this session."
+        yield f"{many(hidden, 'more task' if is_any_own else 'task')} held by this session."
     if inbox.more_results:
-        head += " More results may be there: read again."
+        yield "More results may be there: read again."
     if not inbox.results and inbox.results_elsewhere:
-        head += f" {many(inbox.results_elsewhere, 'result')} for another session of {me}."
+        yield f"{many(inbox.results_elsewhere, 'result')} for another session of {me}."
     elsewhere = inbox.held_elsewhere - left
-    if not shown and elsewhere > 0:
-        head += f" {many(elsewhere, 'task')} held by other sessions."
-    if inbox.waiting or (inbox.waiting is not None and not inbox.timed_out):
-        head += f" Waiting: {words.counts(inbox.waiting)}."
-        if inbox.of_gone:
-            head += f" {inbox.of_gone} of them had a session that is gone, and"
-            head += " will be offered within half a minute."
-            head += reader.hint(" Call watch_inbox, which waits for that.")
-        if inbox.waiting and inbox.held and not (inbox.peeked or inbox.next_cursor):
-            is_full = not any(item.new for item in inbox.tasks)
-            head += reader.hint(" Call read_inbox with limit 1 for another.") if is_full else ""
-    if inbox.next_cursor:
-        head += f" More: {reader.page(inbox.next_cursor)}."
-    return head
+    if not is_any_own and elsewhere > 0:
+        yield f"{many(elsewhere, 'task')} held by other sessions."
+
+
+def _waiting(inbox: Inbox, reader: Reader) -> Iterator[str]:
+    """Tell of what waits, as far as that was looked at, and how its reader gets it."""
+    if inbox.waiting is None or (inbox.timed_out and not inbox.waiting):
+        return
+    yield f"Waiting: {words.counts(inbox.waiting)}."
+    if inbox.of_gone:
+        yield (
+            f"{inbox.of_gone} of them had a session that is gone, and will be offered within half "
+            "a minute."
+        )
+        yield reader.hint("Call watch_inbox, which waits for that.")
+    is_full = inbox.held and not any(item.new for item in inbox.tasks)
+    if inbox.waiting and is_full and not (inbox.peeked or inbox.next_cursor):
+        yield reader.hint("Call read_inbox with limit 1 for another.")
 
 
 def _task_blocks(item: Item, reader: Reader) -> list[Block]:
@@ -358,7 +348,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> Laid:
         lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=length)[0]]
     is_all = True
     if start < length:
-        room = layout.ROOM - sum(len(line) + 1 for line in lines) - _MORE_CHARS
+        room = layout.ROOM - sum(len(line) + 1 for line in lines) - layout.MORE_CHARS
         shown, is_all = layout.sequence(said, way, room, start=start)
         lines += ["", *shown]
     return Laid.of(lines, [] if is_all else [record.task_id])

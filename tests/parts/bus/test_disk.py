@@ -140,7 +140,7 @@ def test_one_that_began_on_a_nearly_full_disk_is_started_anew_for_much_more_room
     settings = SimpleNamespace(data_dir=files.root, url=None)
     if given:
         files.conf.write_text(f"  max_file_store: {given}\n")
-    monkeypatch.setattr(disk.embedded, "store_limit", lambda _: may)
+    monkeypatch.setattr(disk.limits, "store_limit", lambda _: may)
 
     assert disk.widen(settings) is is_widened
     assert len(anew) == (2 if is_widened else 0)

@@ -214,9 +214,9 @@ def test_the_store_may_take_a_quarter_of_what_the_disk_has_for_it(settings, file
     disk = types.SimpleNamespace(free=8400)
     monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: disk)
 
-    assert embedded.store_limit(settings) == (8400 + 1600) // 4
+    assert limits.store_limit(settings) == (8400 + 1600) // 4
     disk.free = 1 << 50
-    assert embedded.store_limit(settings) == 8 << 30
+    assert limits.store_limit(settings) == 8 << 30
 
 
 def test_the_store_is_measured_while_a_server_removes_files(settings, files, monkeypatch):
@@ -227,4 +227,4 @@ def test_the_store_is_measured_while_a_server_removes_files(settings, files, mon
         limits.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=0, total=0)
     )
 
-    assert embedded.store_limit(settings) == 100
+    assert limits.store_limit(settings) == 100

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from mcp_agentbus.bus import budget, connection, reconnect
-from mcp_agentbus.handoff import inbox, session
+from mcp_agentbus.handoff import session
+from mcp_agentbus.handoff.intake import watches
 from mcp_agentbus.store import roster, streams, task
 from mcp_agentbus.store.queries import consumers
 from mcp_agentbus.tools import mcp_stream, standalone
@@ -15,7 +16,7 @@ PROCESS_ENDS_WITHIN_S = 2  # README: EOF, SIGTERM, SIGINT
 
 
 def test_what_a_dead_session_held_is_offered_again_in_the_promised_time():
-    assert consumers.ACK_WAIT_S + inbox._LOOK_AGAIN_S < OFFERED_AGAIN_WITHIN_S
+    assert consumers.ACK_WAIT_S + watches.LOOK_AGAIN_S < OFFERED_AGAIN_WITHIN_S
 
 
 def test_a_dead_session_counts_as_gone_before_its_tasks_are_offered_again():

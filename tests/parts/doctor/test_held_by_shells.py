@@ -11,7 +11,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.doctor.stored import claims
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -30,7 +30,7 @@ async def test_an_answer_is_in_the_conversation_of_what_it_answers_unless_it_nam
 ):
     planner, coder = await world.session("planner"), await world.session("coder")
     [first] = await send_task(planner, coder.me.id, "Fix it", "x", thread_id="release-7")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     letter = kept(planner, coder, in_reply_to=first.task_id, thread_id=named)
 
     await hand_on(world.bus, letter, planner.known)

@@ -9,13 +9,14 @@ import pytest
 
 from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import BusUnreachable, Refused
-from mcp_agentbus.handoff import results, shell
+from mcp_agentbus.handoff import results
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.reports import entrusted
 from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
@@ -155,7 +156,7 @@ async def test_a_next_session_that_has_a_dead_ones_question_reads_its_answer_fir
 async def test_what_a_shell_holds_is_not_gone_on_with_past_a_reply(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
-    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as shells:
+    async with shell_session(world.bus, coder.me, world.bus.settings.state_dir) as shells:
         await read_inbox(shells)
     await publish_result(coder, receipt.task_id, "needs_input", **ASKS)
     await publish_result(planner, receipt.task_id, "answered", body="main")
@@ -171,7 +172,7 @@ async def test_what_a_shell_holds_is_not_gone_on_with_past_a_reply(world):
 async def test_whoever_is_refused_for_what_its_shell_was_told_reads_that_next(world, left):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Fix it", "please")
-    async with shell.shell_session(world.bus, coder.me, world.bus.settings.state_dir) as shells:
+    async with shell_session(world.bus, coder.me, world.bus.settings.state_dir) as shells:
         await read_inbox(shells)
         await publish_result(shells, receipt.task_id, "needs_input", **ASKS)
         record = shells.claims[receipt.task_id].record

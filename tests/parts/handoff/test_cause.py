@@ -13,12 +13,13 @@ from messages import read_record, read_task
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import text
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch.memory import cause, causes, remember
 from mcp_agentbus.handoff.dispatch.noted import CauseMemory, of_sessions, ways_in
 from mcp_agentbus.handoff.intake.answer import Item
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.handoff.shells import file_of
 from mcp_agentbus.work.job import Job
 

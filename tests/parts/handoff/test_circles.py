@@ -9,7 +9,7 @@ from messages import read_record, read_task
 
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core.ids import Agent
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.dispatch.memory import causes
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store.task import HOPS_MAX

@@ -13,9 +13,11 @@ from test_claims import DELIVERY
 from mcp_agentbus.bus.replies import Delivery, Found
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import Unconfirmed
+from mcp_agentbus.handoff import claim as finding
 from mcp_agentbus.handoff import claims as module
 from mcp_agentbus.handoff.call import Calls, Given
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch import cause
 from mcp_agentbus.handoff.dispatch.cause import CAUSE_LINGERS_S, Finished
 from mcp_agentbus.handoff.intake.references import number_of, reference_of
@@ -94,7 +96,8 @@ def stored(monkeypatch):
         changed.append((known, outcome.value if is_written else None))
         return Written(outcome.value, 9) if is_written else outcome
 
-    monkeypatch.setattr(module, "read_record", read)
+    for each in (finding, module):
+        monkeypatch.setattr(each, "read_record", read)
     monkeypatch.setattr(module, "update", update)
     monkeypatch.setattr(text, "now", lambda: NOW)
     monkeypatch.setattr(cause, "time", SimpleNamespace(monotonic=lambda: 5000.0))
@@ -272,9 +275,7 @@ async def test_what_the_records_say_is_held_is_found_in_the_order_in_which_it_wa
 
 
 @pytest.mark.parametrize(("seq", "token"), [(7, DELIVERY.token), (8, "")])
-async def test_a_claim_that_was_not_found_is_taken_up_as_it_is_stored(
-    claims, bus, monkeypatch, seq, token
-):
+async def test_a_claim_that_was_not_found_is_taken_up_as_it_is_stored(bus, monkeypatch, seq, token):
     record, asked = recorded(priority="high"), []
     message = Found(DELIVERY.subject, seq, AT, {"Agentbus-Task": "t1"}, b"{}")
 
@@ -282,10 +283,10 @@ async def test_a_claim_that_was_not_found_is_taken_up_as_it_is_stored(
         asked.append(what)
         return read_task(), message
 
-    monkeypatch.setattr(module.read_back, "find", find)
+    monkeypatch.setattr(finding.read_back, "find", find)
     bus.out = {"coder_high": [DELIVERY]}
 
-    taken = await claims.take_up(record, 6)
+    taken = await finding.by_record(bus, record, 6)
 
     assert taken == Claim(
         task=read_task(), record=record, revision=6, number=0, found=True,
@@ -298,13 +299,13 @@ async def test_a_claim_that_was_not_found_is_taken_up_as_it_is_stored(
     assert bus.said == [("handed_out", TASKS, "coder_high", DELIVERY.subject)]
 
 
-async def test_what_is_stored_no_more_is_not_taken_up(claims, monkeypatch):
+async def test_what_is_stored_no_more_is_not_taken_up(bus, monkeypatch):
     async def find(*_):
         return None
 
-    monkeypatch.setattr(module.read_back, "find", find)
+    monkeypatch.setattr(finding.read_back, "find", find)
 
-    assert await claims.take_up(recorded(), 6) is None
+    assert await finding.by_record(bus, recorded(), 6) is None
 
 
 async def test_a_later_process_holds_what_is_held_still_and_knows_what_its_reader_has(
@@ -318,7 +319,7 @@ async def test_a_later_process_holds_what_is_held_still_and_knows_what_its_reade
     async def there(_, delivery):
         return kept.get(delivery.seq)
 
-    monkeypatch.setattr(module.read_back, "behind", there)
+    monkeypatch.setattr(finding.read_back, "behind", there)
     references = [reference_of(replace(DELIVERY, seq=seq)) for seq in range(1, 6)]
     references[0] |= {"given_at": AT.isoformat()}
     references[4] |= {"given_at": "soon"}

@@ -10,7 +10,8 @@ from messages import read_record, read_task
 from mcp_agentbus.bus.replies import Delivery
 from mcp_agentbus.core import text
 from mcp_agentbus.handoff.call import Calls, Given
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch import cause
 from mcp_agentbus.handoff.dispatch.cause import CAUSE_LINGERS_S
 from mcp_agentbus.handoff.dispatch.noted import CauseMemory

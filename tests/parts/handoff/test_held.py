@@ -10,7 +10,8 @@ from test_claims import DELIVERY
 from mcp_agentbus.core import text
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.handoff.call import Answered, Calls, Given
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch.cause import way_of
 from mcp_agentbus.handoff.intake.references import number_of
 from mcp_agentbus.store.task import HELD, HOPS_MAX, Moment

@@ -10,6 +10,7 @@ from answering import Reader, claim
 from mcp_agentbus.errors import BusUnreachable, NotAllowed
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.handoff.inbox import EVERYTHING, read_inbox, watch_inbox
+from mcp_agentbus.handoff.intake import watches
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.intake.brought import Brought
 from mcp_agentbus.handoff.intake.watches import Watch
@@ -29,7 +30,7 @@ class Waiting:
         self.watch = Watch()
         monkeypatch.setattr(inbox, "time", SimpleNamespace(monotonic=lambda: self.at))
         monkeypatch.setattr(inbox, "renew", lambda: self.done.append("renew"))
-        monkeypatch.setattr(inbox, "_came_in", self._came_in)
+        monkeypatch.setattr(watches, "_came_in", self._came_in)
 
     async def _look(self, places, last):
         self.done.append(("look", "everywhere" if places == EVERYTHING else set(places), last))
@@ -145,7 +146,7 @@ async def test_one_that_goes_while_nothing_comes_is_told_of(waiting):
 @pytest.fixture
 def news():
     """The wait for a notice itself."""
-    return inbox._came_in
+    return watches._came_in
 
 
 async def test_a_notice_says_where_and_where_none_comes_nothing_does(news):

@@ -9,7 +9,7 @@ from offering import AT, Offering, claimed, offer, untouched
 
 from mcp_agentbus.bus.replies import Conflict
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, TooLarge
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.intake import lanes
 from mcp_agentbus.handoff.intake.lanes import take
 from mcp_agentbus.handoff.intake.refusals import Refusal

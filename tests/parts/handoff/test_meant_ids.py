@@ -8,7 +8,7 @@ from planners_task import SENT, TASK
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BadSetup, NotAllowed, UnknownTask
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.views import task_ids
 from mcp_agentbus.handoff.views.task_ids import answered_id, whole_id
 from mcp_agentbus.handoff.views.whose import sender_of
@@ -44,7 +44,7 @@ async def test_a_whole_id_of_ours_is_taken_as_it_is_and_nothing_is_asked():
 
     for whole in (ID, "x" * 5):
         assert await whole_id(planner, whole) == whole
-    assert (server.asked, planner.outcomes.keeping.asked) == ([], [])
+    assert (server.asked, planner.outcomes.sent_records.asked) == ([], [])
 
 
 async def test_what_waits_on_this_machine_is_meant_before_all_else():
@@ -62,7 +62,7 @@ async def test_then_what_the_session_holds():
     coder.claims.hold(Claim(TASK.model_copy(update={"id": OTHER}), None, first_record(SENT), 1))
 
     assert await whole_id(coder, "abcdef") == OTHER
-    assert (server.asked, coder.outcomes.keeping.asked) == ([], [])
+    assert (server.asked, coder.outcomes.sent_records.asked) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -76,16 +76,16 @@ async def test_then_what_its_agent_has_sent_or_received_once_all_of_it_is_kept(
     session = reader(server, me)
 
     assert await whole_id(session, "abcdef") == ID
-    assert session.outcomes.keeping.asked == ["called", "settled"]
+    assert session.outcomes.sent_records.asked == ["called", "settled"]
 
 
 async def test_what_nobody_has_kept_yet_is_looked_for_then():
     server = ExactServer(messages=[sent(f"123456{26 * '0'}")])
     planner = reader(server, Agent("planner"))
-    planner.outcomes.keeping.found = lambda: server.messages.append(sent())
+    planner.outcomes.sent_records.found = lambda: server.messages.append(sent())
 
     assert await whole_id(planner, "abcdef") == ID
-    assert planner.outcomes.keeping.asked == ["called", "settled", "look"]
+    assert planner.outcomes.sent_records.asked == ["called", "settled", "look"]
 
 
 async def test_at_last_what_this_users_other_agents_have_sent_or_received(monkeypatch):

@@ -65,7 +65,7 @@ def session(outbox=None, *, me=ME, keeps=True):
         inboxes=me.inboxes,
         outbox=outbox,
         forgotten=forgotten,
-        outcomes=SimpleNamespace(forget=forgotten.append, keeping=None),
+        outcomes=SimpleNamespace(forget=forgotten.append, sent_records=None),
         bus=SimpleNamespace(settings=SimpleNamespace(keeps_outbox=keeps, state_dir=None)),
     )
 

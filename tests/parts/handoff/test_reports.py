@@ -10,12 +10,12 @@ from messages import read_record as record_on
 
 from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.errors import AlreadyEnded, NotClaimed, TooLarge, UnknownTask
-from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.reports.published import Published
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.handoff.shells import session_id
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.queries import read_back
@@ -196,7 +196,7 @@ async def test_what_has_ended_meanwhile_lies_in_the_inbox_no_more(world):
 async def test_what_a_shell_holds_a_session_reports_on_and_leaves_to_the_shell(world):
     planner, coder, task_id = await sent(world)
     folder = world.bus.settings.state_dir
-    async with shell.shell_session(world.bus, coder.me, folder) as shells:
+    async with shell_session(world.bus, coder.me, folder) as shells:
         await read_inbox(shells)
 
     told = await publish_result(coder, task_id, "working")

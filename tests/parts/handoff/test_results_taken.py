@@ -60,14 +60,14 @@ async def test_what_could_not_be_taken_of_what_was_heard_is_read_again(
         results.put(kept(task_id))
         results.put(ended(task_id))
     results.sent("t1", "t2", "t3")
-    take = outcomes._take
+    take = outcomes._take_told
 
     async def lost_at_the_second(told):
         if told.record.task_id == "t2":
             raise BusUnreachable
         await take(told)
 
-    monkeypatch.setattr(outcomes, "_take", lost_at_the_second)
+    monkeypatch.setattr(outcomes, "_take_told", lost_at_the_second)
     with pytest.raises(BusUnreachable):
         await outcomes.results(5)
     assert outcomes.unread == {"t2", "t3"}

@@ -10,7 +10,7 @@ from server_stand_in import NOON
 
 from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.errors import BadInput, HopLimit
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.dispatch.draft import Route
 from mcp_agentbus.handoff.dispatch.receipts import receipt_of
 from mcp_agentbus.store import codec

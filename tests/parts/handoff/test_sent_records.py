@@ -14,7 +14,7 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, Unconfirmed
 from mcp_agentbus.handoff.dispatch import sent_records
-from mcp_agentbus.handoff.dispatch.sent_records import Keeping
+from mcp_agentbus.handoff.dispatch.sent_records import SentRecords
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.subjects import RESULTS
@@ -63,13 +63,13 @@ def disk(monkeypatch):
 
 @pytest.fixture
 def planners(disk):
-    return Keeping(disk, "planner")
+    return SentRecords(disk, "planner")
 
 
 async def test_a_receipt_goes_before_what_is_kept_and_whoever_needs_that_waits_for_it(
     disk, planners
 ):
-    planners.begin(STORED)
+    planners.write_behind(STORED)
     at_once = await part(disk.written())
     await planners.settled()
 
@@ -80,7 +80,7 @@ async def test_a_receipt_goes_before_what_is_kept_and_whoever_needs_that_waits_f
 async def test_of_a_disk_that_hangs_nobody_waits_for_long(disk, planners, monkeypatch):
     monkeypatch.setattr(sent_records, "_SETTLED_WITHIN_S", 0.01)
     disk.may_go_on.clear()
-    planners.begin(STORED)
+    planners.write_behind(STORED)
     async with asyncio.timeout(HANG_S):
         await planners.settled()
     at_last = list(disk.done)
@@ -94,7 +94,7 @@ async def test_of_a_disk_that_hangs_nobody_waits_for_long(disk, planners, monkey
 
 async def test_of_what_is_written_nothing_is_held_any_more(planners):
     before = asyncio.all_tasks()
-    planners.begin(STORED)
+    planners.write_behind(STORED)
     [held] = [weakref.ref(each) for each in asyncio.all_tasks() - before]
     await planners.settled()
     gc.collect()
@@ -102,10 +102,10 @@ async def test_of_what_is_written_nothing_is_held_any_more(planners):
     assert held() is None
 
 
-@pytest.mark.parametrize("writes", [Keeping.again, Keeping.before_more])
+@pytest.mark.parametrize("writes", [SentRecords.again, SentRecords.see_all_written])
 async def test_what_could_not_be_written_is_tried_again_until_it_is(disk, planners, writes):
     disk.refuses = StoreFull()
-    planners.begin(STORED)
+    planners.write_behind(STORED)
     await planners.settled()
     for _ in range(2):
         with pytest.raises(StoreFull):
@@ -114,7 +114,7 @@ async def test_what_could_not_be_written_is_tried_again_until_it_is(disk, planne
     await writes(planners)
     once = list(disk.done)
     await writes(planners)
-    await planners.before_more()
+    await planners.see_all_written()
 
     assert (once, disk.done, disk.asked[1:]) == (WRITTEN, WRITTEN, [])
 
@@ -147,17 +147,17 @@ async def test_what_could_not_be_written_is_tried_again_until_it_is(disk, planne
 )  # fmt: skip
 async def test_who_sends_more_is_told_what_of_before_cannot_be_kept(disk, planners, fails, told):
     disk.refuses = fails
-    planners.begin(STORED)
+    planners.write_behind(STORED)
     await planners.settled()
     with pytest.raises(type(told)) as failed:
-        await planners.before_more()
+        await planners.see_all_written()
 
     assert (type(failed.value), failed.value.message) == (type(told), told.message)
     assert failed.value.hint == told.hint
 
 
 async def test_what_is_being_written_is_read_and_not_looked_for(disk, planners):
-    planners.begin(STORED)
+    planners.write_behind(STORED)
 
     assert await planners.read("t1") == (SENT, 1)
     assert disk.looks == []
@@ -168,7 +168,7 @@ async def test_a_look_comes_behind_what_is_being_written_and_says_whether_anythi
     disk, planners, missing
 ):
     disk.missing = missing
-    planners.begin(STORED)
+    planners.write_behind(STORED)
 
     assert await planners.look(3) is bool(missing)
     assert disk.looks == [(["planner"], 3, WRITTEN)]

@@ -28,7 +28,7 @@ async def test_what_a_cancelled_call_leaves_to_do_holds_up_an_end_no_longer_than
     coder.finish_in_background(done.wait())
 
     async with asyncio.timeout(HANG_S):
-        await coder.undone()
+        await coder.settled()
 
     assert not done.is_set()
     done.set()

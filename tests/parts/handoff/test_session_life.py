@@ -300,7 +300,7 @@ async def test_what_could_not_be_kept_is_tried_again_in_each_round(bus, monkeypa
     async def again():
         tried.append(bus.clock_s - BEGUN_S)
 
-    session.outcomes.keeping = SimpleNamespace(again=again)
+    session.outcomes.sent_records = SimpleNamespace(again=again)
     await kept(bus, session, monkeypatch, [5, 10])
 
     assert tried == [5, 10]
@@ -383,9 +383,9 @@ async def test_who_waits_until_all_is_undone_waits_for_what_is_kept_and_given_ba
     async def given_back():
         done.append("given back")
 
-    session.outcomes.keeping = SimpleNamespace(settled=settled)
+    session.outcomes.sent_records = SimpleNamespace(settled=settled)
     session.finish_in_background(given_back())
-    await session.undone()
+    await session.settled()
 
     assert done == ["kept", "given back"]
     assert session._in_background == set()

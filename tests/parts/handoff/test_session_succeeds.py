@@ -42,7 +42,7 @@ async def test_it_has_all_that_the_other_had_which_is_over_and_says_so(bus):
             await later.called()
             async with asyncio.timeout(HANG_S):
                 told = await watch.wait()
-        await earlier.undone()
+        await earlier.settled()
 
         assert told == EVERYTHING
         assert (earlier.successor, list(earlier.claims), earlier.outcomes.sent) == (
@@ -70,7 +70,7 @@ async def test_it_asks_on_until_nobody_has_anything_and_an_earlier_process_of_it
         bus.claim(first)
         await second.called()
         await again.called()
-        await asyncio.gather(first.undone(), second.undone())
+        await asyncio.gather(first.settled(), second.settled())
 
         assert (first.successor, second.successor) == ("session-2", "")
         assert (list(second.claims), list(again.claims)) == (["t1"], [])

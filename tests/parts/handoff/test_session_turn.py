@@ -9,7 +9,7 @@ from messages import read_record, read_task
 
 from mcp_agentbus.errors import BusUnreachable, Refused
 from mcp_agentbus.handoff.call import Calls
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.intake.turn import Turn
 from mcp_agentbus.handoff.intake.watches import Watches

@@ -15,9 +15,10 @@ from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import processes, text
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff import shells
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch.noted import CauseMemory
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.handoff.shells import session_id
 
 

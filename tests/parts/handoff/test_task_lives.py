@@ -13,7 +13,7 @@ from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, UnknownTask
 from mcp_agentbus.handoff.call import Calls
-from mcp_agentbus.handoff.claims import Claim
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.lookup import Life, task_life
 from mcp_agentbus.store import codec, roster
 from mcp_agentbus.store.asked.question import Question
@@ -67,7 +67,7 @@ async def test_its_sender_is_told_how_it_goes_in_its_own_words_for_it_and_what_l
     assert life == Life("working", WORKING, KEPT, None, wakes=WOKEN)
     assert life.history == (WORKING.history[0], *WOKEN, WORKING.history[1])
     assert (life.holder, life.is_left, life.is_outgoing) == ("coder", False, False)
-    assert planner.outcomes.keeping.asked == ["called", "settled"]
+    assert planner.outcomes.sent_records.asked == ["called", "settled"]
     assert await task_life(planner, "t1", ["nobody"]) == life
 
 
@@ -139,10 +139,10 @@ async def test_one_that_does_not_lie_in_the_outbox_is_asked_for_at_the_bus(serve
 async def test_one_that_was_looked_for_and_kept_is_read_again(server):
     lay(server, sent=None, stored=True)
     planner = reader(server, PLANNER)
-    planner.outcomes.keeping.found = lambda: lay(server)
+    planner.outcomes.sent_records.found = lambda: lay(server)
 
     assert await task_life(planner, "t1") == Life("stored", FIRST, KEPT, None)
-    assert planner.outcomes.keeping.asked == ["called", "settled", "look"]
+    assert planner.outcomes.sent_records.asked == ["called", "settled", "look"]
 
 
 async def test_what_a_session_holds_it_is_told_as_it_claimed_it_whatever_others_write(server):
@@ -184,7 +184,7 @@ async def test_what_is_no_id_is_refused_before_anything_is_asked(server):
     with pytest.raises(BadInput, match="not a task id"):
         await task_life(planner, "no id")
 
-    assert planner.outcomes.keeping.asked == []
+    assert planner.outcomes.sent_records.asked == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from server_stand_in import NOON
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.handoff.call import Answered, Calls, Given
-from mcp_agentbus.handoff.claims import Claim, Claims
+from mcp_agentbus.handoff.claim import Claim
+from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.reports.questions import with_answers, with_questions, with_replies
 from mcp_agentbus.store import codec

@@ -17,6 +17,7 @@ from mcp_agentbus.handoff.inbox import WATCH_MAX_S
 from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.store import task
 from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers.receipts import receipts_text
 from mcp_agentbus.tools.catalog import TOOLS, WatchInbox
 
 ROOT = Path(__file__).parents[3]
@@ -190,7 +191,7 @@ def test_what_it_quotes_of_a_receipt_stands_in_its_text_and_in_its_fields():
         task_id="9d0c", to="coder", wake="held", reason="quiet hours", expires_at=text.now()
     )
     said, [fields] = (
-        render.receipts_text([receipt]),
+        receipts_text([receipt]),
         documents.of_receipts([receipt])["receipts"],
     )
     quoted = re.findall(r"`(wake|state|recipient|duplicate): ([^`]+)`", WHOLE)

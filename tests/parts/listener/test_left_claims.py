@@ -11,10 +11,10 @@ import pytest
 
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import processes
-from mcp_agentbus.handoff import shell
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.runner import Runner
@@ -51,7 +51,7 @@ async def house(own_world, tmp_path, state_on):
 async def types(state, agent, pid, status=""):
     """Claim what waits by a command of that number, and say something about it."""
     folder = state.settings.state_dir
-    async with shell.shell_session(state.bus, agent, folder, pid) as session:
+    async with shell_session(state.bus, agent, folder, pid) as session:
         for item in (await read_inbox(session)).tasks:
             if status:
                 await publish_result(session, item.task.id, status, summary="May I?")

@@ -93,7 +93,7 @@ def server(monkeypatch):
     server = Server()
     monkeypatch.setattr(module, "_load", lambda: server.serve)
     monkeypatch.setattr(module, "_LEAVE_TIMEOUT_S", 0.05)
-    for name in ("close", "undone"):
+    for name in ("close", "settled"):
         monkeypatch.setattr(Session, name, lambda it, name=name: server.end(name, it))
     monkeypatch.setattr(Naming, "take", server.take)
     return server
@@ -205,7 +205,7 @@ async def test_a_listener_that_ends_leaves_its_sessions_with_all_that_they_hold(
         await leaving
 
     assert (done, is_told) == (set(), True)
-    assert (state.sessions, server.ended) == ({}, [("undone", "s1")])
+    assert (state.sessions, server.ended) == ({}, [("settled", "s1")])
 
 
 async def test_a_session_that_does_not_leave_is_cut_off(here, state, relayed, server, caplog):
@@ -215,7 +215,7 @@ async def test_a_session_that_does_not_leave_is_cut_off(here, state, relayed, se
         await relayed.leave()
         await serving
 
-    assert (state.sessions, server.ended, caplog.messages) == ({}, [("undone", "s1")], [])
+    assert (state.sessions, server.ended, caplog.messages) == ({}, [("settled", "s1")], [])
 
 
 async def test_its_relay_is_told_what_a_session_holds_at_each_change(here, state, relayed, server):

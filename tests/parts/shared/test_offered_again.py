@@ -10,7 +10,7 @@ from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.shared.accounts.departures import agents_of, offer_again
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.records import read_record

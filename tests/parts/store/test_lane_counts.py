@@ -34,7 +34,7 @@ async def _sent(world, count):
     planner, coder = await world.session("planner"), Agent(world.name("coder"))
     await roster.register(world.bus, coder, None)
     sent = [await send_task(planner, coder.id, f"{number}", "x") for number in range(count)]
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     return planner.me.id, coder.id, [receipt.task_id for [receipt] in sent]
 
 

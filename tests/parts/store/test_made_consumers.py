@@ -128,8 +128,8 @@ def set_up(monkeypatch):
     monkeypatch.setattr(streams, "_make", make)
     monkeypatch.setattr(streams, "_config", config)
     monkeypatch.setattr(streams, "_all_here", all_here)
-    monkeypatch.setattr(streams.embedded, "store_limit", lambda _: 1 << 30)
-    monkeypatch.setattr(streams.embedded, "given_limit", lambda _: 1 << 30)
+    monkeypatch.setattr(streams.limits, "store_limit", lambda _: 1 << 30)
+    monkeypatch.setattr(streams.limits, "given_limit", lambda _: 1 << 30)
     return done
 
 

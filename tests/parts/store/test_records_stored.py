@@ -259,10 +259,10 @@ def test_of_what_is_kept_under_a_tasks_id_the_sent_one_counts_and_then_the_lates
     second = Found("agentbus.planner.sent.b.t1", 2, NOON, {}, spelt(SENT))
     seen = Found("agentbus.planner.sent.c.t1", 3, NOON, {}, spelt({**SENT, "unasked": True}))
 
-    assert records.kept_among([first, second, seen, *MANY[::2]]).inbox == "b"
-    assert records.kept_among([seen, replace(first, data=b"")]).inbox == "c"
-    assert records.kept_among([replace(first, data=b""), MANY[0]]) is None
-    assert records._kept_among([]) == (None, 0)
+    assert records.kept_among([first, second, seen, *MANY[::2]])[0].inbox == "b"
+    assert records.kept_among([seen, replace(first, data=b"")])[0].inbox == "c"
+    assert records.kept_among([replace(first, data=b""), MANY[0]])[0] is None
+    assert records.kept_among([]) == (None, 0)
 
 
 async def test_what_is_kept_under_a_tasks_id_in_any_inbox_is_asked_for_at_once():

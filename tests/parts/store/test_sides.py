@@ -66,7 +66,7 @@ async def test_each_side_has_what_its_owner_and_its_inbox_know(world):
 async def test_more_sides_than_go_into_one_request_are_all_read(world, monkeypatch):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Count", "x")
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     monkeypatch.setattr(records, "_FILTERS_MAX", 4)
     others = [(f"agent-{number}", "*") for number in range(5)]
 
@@ -98,7 +98,7 @@ async def test_who_only_saw_a_result_has_not_sent_its_task(world):
     planner, coder = await world.session("planner"), await world.session("coder")
     [receipt] = await send_task(planner, coder.me.id, "Count", "x")
     await read_inbox(coder)
-    await planner.outcomes.keeping.settled()
+    await planner.outcomes.sent_records.settled()
     where = planner.me.id, coder.me.id, receipt.task_id
     sent, revision = await records.read_sent(world.bus, *where)
     assert await senders.sent_to(world.bus, *where[1:]) == sent

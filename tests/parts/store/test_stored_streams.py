@@ -81,8 +81,8 @@ def test_a_stream_is_made_smaller_where_the_store_has_less_room(storage, room, m
 async def test_what_was_made_on_a_nearly_full_disk_gets_its_part_of_the_room_and_keeps_the_rest(
     monkeypatch, has, grows
 ):
-    monkeypatch.setattr(streams.embedded, "given_limit", lambda _: None)
-    monkeypatch.setattr(streams.embedded, "store_limit", lambda _: WANTED)
+    monkeypatch.setattr(streams.limits, "given_limit", lambda _: None)
+    monkeypatch.setattr(streams.limits, "store_limit", lambda _: WANTED)
     first = streams.SETTINGS[0]["name"]
     server = Server(UPDATE=ApiError(NO_ROOM_TO_RESERVE))
 
@@ -94,8 +94,8 @@ async def test_what_was_made_on_a_nearly_full_disk_gets_its_part_of_the_room_and
 
 @pytest.mark.parametrize(("given", "room"), [(None, 50), (20, 20), (90, 50)])
 def test_a_server_reserves_what_it_was_told_or_what_a_full_disk_leaves(monkeypatch, given, room):
-    monkeypatch.setattr(streams.embedded, "given_limit", lambda _: given)
-    monkeypatch.setattr(streams.embedded, "store_limit", lambda _: 50)
+    monkeypatch.setattr(streams.limits, "given_limit", lambda _: given)
+    monkeypatch.setattr(streams.limits, "store_limit", lambda _: 50)
 
     assert streams._room(None) == room
 

@@ -15,7 +15,7 @@ from mcp_agentbus.errors import UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, subjects
 from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.command import Command
+from mcp_agentbus.tools.typed_command import Command
 from mcp_agentbus.wakes.ledger import Ledger
 
 LOOKS = ["parked", "task abcdef", "replay 9"]

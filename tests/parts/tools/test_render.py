@@ -22,6 +22,7 @@ from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Moment, Receipt, Record
 from mcp_agentbus.tools.answers import documents, layout, render, words
+from mcp_agentbus.tools.answers.receipts import receipts_text
 from mcp_agentbus.tools.answers.roster import roster_text
 
 _REST = re.compile(r"the rest: read_inbox\(task_id='(\w+)', cursor='(\d+)'\)")
@@ -178,7 +179,7 @@ _SENT = {"task_id": "9d0c", "to": "coder", "expires_at": "2026-11-27T00:00:00Z"}
 )  # fmt: skip
 def test_a_receipt_says_the_same_as_text_and_as_fields(receipt):
     """Hosts show a model the one or the other."""
-    text = render.receipts_text([receipt])
+    text = receipts_text([receipt])
     [fields] = documents.of_receipts([receipt])["receipts"]
 
     for name in ("to", "state", "reason", "note"):
@@ -214,7 +215,7 @@ def test_receipts_without_room_are_counted_by_what_they_say(states, told):
     ],
 )
 def test_a_receipt_says_in_a_sentence_whether_its_addressee_is_there(state, sentence):
-    assert render.receipts_text([Receipt(**_SENT, recipient=state)]).endswith(sentence)
+    assert receipts_text([Receipt(**_SENT, recipient=state)]).endswith(sentence)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mcp_agentbus.errors import BusUnreachable
 from mcp_agentbus.handoff import inbox
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import commands
-from mcp_agentbus.tools.command import Command
+from mcp_agentbus.tools.typed_command import Command
 
 STORED = Receipt(task_id="1" * 32, to="coder", expires_at=text.now())
 REFUSED = STORED.model_copy(

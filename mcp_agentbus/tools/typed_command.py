@@ -17,7 +17,7 @@ from mcp_agentbus.errors import UnknownAgent
 from mcp_agentbus.handoff.intake import arrivals
 from mcp_agentbus.handoff.parked import parking
 from mcp_agentbus.handoff.session import Session
-from mcp_agentbus.handoff.shell import shell_session
+from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.handoff.views import old_names
 from mcp_agentbus.store import queues, roster, streams, subjects
 from mcp_agentbus.store.outbox.outbox import Outbox
