@@ -19,7 +19,7 @@ from mcp_agentbus.store.outbox.own import Own, own_server
 from mcp_agentbus.store.task import Task, Undecodable
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
-HOME = Home(("tls://a.example.org", "tls://b.example.org"), "laptop")
+HOME = Home(("tls://a.example.org", "tls://b.example.org"), "laptop", "ca")
 
 
 def task(number=1, **changed):
@@ -58,16 +58,24 @@ def test_what_is_no_letter_is_said_to_be_none():
 
 
 @pytest.mark.parametrize(
-    ("urls", "account", "is_same"),
+    ("other", "is_same"),
     [
-        (("tls://b.example.org", "tls://c.example.org"), "laptop", True),
-        (("tls://c.example.org",), "laptop", False),
-        (("tls://a.example.org",), "pi", False),
-        ((), "", False),
+        (Home(("tls://b.example.org", "tls://c.example.org"), "laptop"), True),
+        (Home(("tls://c.example.org",), "laptop"), False),
+        # Its server has moved to another address.
+        (Home(("tls://c.example.org",), "laptop", "ca"), True),
+        (Home(("tls://c.example.org",), "laptop", "another"), False),
+        (Home(("tls://c.example.org",), "pi", "ca"), False),
+        (Home(("tls://a.example.org",), "pi"), False),
+        (Home((), ""), False),
     ],
 )
-def test_a_bus_is_known_by_one_of_its_addresses_and_the_account(urls, account, is_same):
-    assert HOME.is_same(Home(urls, account)) is is_same
+def test_a_bus_is_known_by_the_account_and_one_of_its_addresses_or_its_authority(other, is_same):
+    assert HOME.is_same(other) is other.is_same(HOME) is is_same
+
+
+def test_what_no_authority_is_known_of_is_not_one_bus_for_that():
+    assert not Home(("tls://a.example.org",), "x").is_same(Home(("tls://b.example.org",), "x"))
 
 
 @pytest.fixture
