@@ -22,22 +22,20 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
-from mcp_agentbus.bus.server_conf import PENDING_MAX_MIB, jetstream, quoted
+from mcp_agentbus.bus.server_conf import PENDING_MAX_MIB, beside, jetstream, monitoring_port, quoted
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import check_private, read_whole, shell_word, unusable
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.shared import authority
 from mcp_agentbus.shared.accounts.bus_conf import JOINED_HEAD, Keys, bus_accounts
 from mcp_agentbus.shared.draft import NEW, FileChange, FolderDraft, write
-from mcp_agentbus.shared.reached import OWN_NAMES, at, beside, reached_at
+from mcp_agentbus.shared.reached import OWN_NAMES, at, reached_at
 from mcp_agentbus.shared.server_files import Files, Wanted
 
 # The server takes no more of its disk than this, in bytes; its streams reserve 5.4 GiB.
 STORE_MAX_BYTES: Final = 8 << 30
 # A certificate that expires within that is renewed.
 _RENEWED_BEFORE: Final = timedelta(days=30)
-# From the port of the bus to that of its monitoring, which is for this machine alone: 4222, 8222.
-_TO_MONITORING: Final = 4000
 # To that by which the servers of a cluster reach each other: 4222, 6222.
 _TO_ROUTES: Final = 2000
 
@@ -220,7 +218,7 @@ def _conf(files: Files, wanted: Wanted, keys: Keys) -> str:
 # A bus for several machines, made by `agentbus server init`, which writes it anew.
 listen: {quoted(at(wanted.host, wanted.port))}
 server_name: {quoted(wanted.server_name)}
-http: "127.0.0.1:{beside(wanted.port, _TO_MONITORING)}"
+http: "127.0.0.1:{monitoring_port(wanted.port)}"
 max_pending: {PENDING_MAX_MIB}MB
 tls {{ cert_file: {quoted(cert)}, key_file: {quoted(key)} }}
 {_routes(files, wanted) if wanted.cluster else ""}{bus_accounts(keys)}\
