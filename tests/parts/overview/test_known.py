@@ -110,7 +110,8 @@ async def test_a_read_that_failed_is_not_told_as_something_that_was_not_stored(
         raise BusUnreachable("It does not answer. Nothing was stored.", hint="Wait.")
 
     may_start = []
-    settings = settings_at(tmp_path, HOME=str(tmp_path))
+    where = {"AGENTBUS_URL": "nats://127.0.0.1:1"} if answer else {}
+    settings = settings_at(tmp_path, HOME=str(tmp_path), **where)
     monkeypatch.setattr(known, "read_outbox", hangs)
     monkeypatch.setattr(known.streams, "ensure_streams", hangs)
     monkeypatch.setattr(known, "ask_listener", lambda _: Listener(answer=answer))

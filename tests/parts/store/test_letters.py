@@ -78,6 +78,37 @@ def test_what_no_authority_is_known_of_is_not_one_bus_for_that():
     assert not Home(("tls://a.example.org",), "x").is_same(Home(("tls://b.example.org",), "x"))
 
 
+def test_an_authority_is_that_of_an_account_by_what_its_certificate_says(settings, tmp_path):
+    ca = tmp_path / "ca.crt"
+    joined = replace(settings, url="tls://a.example.org", account="laptop", ca_file=ca)
+    assert not Home.of(joined).authority  # it cannot be read
+    ca.write_text("A\nB\n")
+    known = Home.of(joined).authority
+    assert known
+    # One of a company's may have signed several, of which none has accounts.
+    assert not Home.of(replace(joined, account=None)).authority
+    ca.write_text("A\r\nB")
+    assert Home.of(joined).authority == known
+
+
+async def test_on_a_bus_of_ones_own_what_another_has_left_is_looked_after_and_no_server_ended(
+    shared, settings, monkeypatch
+):
+    async def none(_):
+        return {}
+
+    assert Outbox.of(settings) is None
+    assert Outbox.of(shared)
+    settings.data_dir.mkdir(parents=True)
+    (settings.data_dir / "outbox").write_text("started")
+    left = Outbox.of(settings)
+    monkeypatch.setattr(Outbox, "_read_all", none)
+    monkeypatch.setattr(module.embedded, "end", lambda _: pytest.fail("It is the bus."))
+
+    assert await left.rest()
+    assert Outbox.of(settings) is None
+
+
 @pytest.fixture
 def shared(settings):
     """The settings of a machine whose bus is elsewhere."""

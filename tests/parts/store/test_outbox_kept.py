@@ -117,16 +117,9 @@ async def test_of_a_machine_whose_bus_is_its_own_no_account_is_left(shared, sett
 
 
 @pytest.mark.parametrize(("account", "told"), [("laptop", "laptop"), (None, "")])
-def test_a_bus_is_that_which_the_settings_name(account, told, tmp_path):
+def test_a_bus_is_that_which_the_settings_name(account, told):
     named = SimpleNamespace(urls=HOME.urls, account=account, ca_file=None)
     assert Home.of(named) == Home(HOME.urls, told)
-    named.ca_file = tmp_path / "ca.crt"
-    assert not Home.of(named).authority  # it cannot be read
-    named.ca_file.write_text("A\nB\n")
-    known = Home.of(named).authority
-    assert bool(known) is (account is not None)  # without accounts an authority may have many
-    named.ca_file.write_text("A\r\nB")
-    assert Home.of(named).authority == known
 
 
 async def test_what_is_put_there_is_stored_whole_and_known_without_its_body(own, shared):
