@@ -148,6 +148,9 @@ def test_a_certificate_is_renewed_in_time_and_where_its_names_change_and_keys_st
 
     [renamed] = [line for line in made(names=("b", "A", "b")) if "server.crt" in line]
     assert renamed.startswith("server.crt: its names have changed; for b, a, 127.0.0.1")
+    moved = init.text(init.plan(files.folder, Given(names=("c",)), UNITS), dry_run=False)
+    assert "by a name that is gone names tls://c:4222 as url" in moved
+    assert f"agentbus server rotate NAME --dir {files.folder}" in moved
     elapse(790 * _DAY_S)
     assert made() == []
     elapse(10 * _DAY_S)
