@@ -160,9 +160,12 @@ def draft_authority(draft: FolderDraft, files: Files, name: str) -> bytes:
         raise _damaged(files.ca_key)
     if ca is None or not authority.is_certificate(ca):
         raise _damaged(files.ca)
-    if authority.about(ca).expires_at - text.now() < _RENEWED_BEFORE:
+    there = authority.about(ca)
+    is_early = text.now() < there.begins_at  # it was made by a clock that was ahead
+    if is_early or there.expires_at - text.now() < _RENEWED_BEFORE:
+        what = f"not valid before {text.minute(text.stamp(there.begins_at))}"
         raise BadSetup(
-            f"The authority of {files.ca} is about to expire.",
+            f"The authority of {files.ca} is {what if is_early else 'about to expire'}.",
             hint=f"Run: rm {shell_word(files.ca)}; then the same; every machine needs the new one.",
         )
     return ca
@@ -209,7 +212,8 @@ def _why_another(cert: bytes | None, key: bytes, ca: bytes, names: list[str]) ->
         return "its names have changed"
     if there.expires_at - text.now() < _RENEWED_BEFORE:
         return f"it expires on {there.expires_at:%Y-%m-%d}"
-    return ""
+    is_early = text.now() < there.begins_at  # it was made by a clock that was ahead
+    return f"it is not valid before {there.begins_at:%Y-%m-%d}" if is_early else ""
 
 
 def _conf(files: Files, wanted: Wanted, keys: Keys) -> str:
