@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mcp_agentbus.doctor.shared import monitoring
+from mcp_agentbus.doctor.shared import health
 
 _STREAM = "JetStream stream 'BUS > AGENTBUS_TASKS' write error: write /srv/4.blk: "
 
@@ -31,7 +31,7 @@ def told(monkeypatch):
         def close(self):
             asked.append("closed")
 
-    monkeypatch.setattr(monitoring.http.client, "HTTPConnection", Connection)
+    monkeypatch.setattr(health.http.client, "HTTPConnection", Connection)
     return answers, asked
 
 
@@ -46,7 +46,7 @@ async def test_a_server_that_stores_nothing_more_is_told_of_where_it_runs(told, 
     answers, asked = told
     answers.append(json.dumps({"status": "unavailable", "error": _STREAM + why}).encode())
 
-    (check,) = await monitoring.checks("tls://127.0.0.1:4222")
+    (check,) = await health.checks("tls://127.0.0.1:4222")
 
     assert (check.name, check.state) == ("server", "wrong")
     assert check.said == f"{said} it stores nothing until it is started anew"
@@ -70,10 +70,10 @@ async def test_of_a_server_that_tells_of_no_failed_write_nothing_is_said(told, a
     answers, asked = told
     answers.append(answer)
 
-    assert await monitoring.checks("tls://127.0.0.1:4222") == []
+    assert await health.checks("tls://127.0.0.1:4222") == []
     assert asked[-1] == "closed"
 
 
 async def test_of_one_that_is_elsewhere_nobody_is_asked(told):
-    assert await monitoring.checks("tls://bus.example.org:4222") == []
+    assert await health.checks("tls://bus.example.org:4222") == []
     assert told[1] == []
