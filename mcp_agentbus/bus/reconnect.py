@@ -276,7 +276,7 @@ class Reconnecting:
         if self.is_cluster:
             return Unconfirmed(f"{LEADERLESS} It is not known whether this was stored.")
         own = self.settings.url is None
-        return said.nothing_kept(disk.write_error(self.settings) if own else "")
+        return said.nothing_kept(disk.write_error(self.settings) if own else None)
 
     @contextlib.asynccontextmanager
     async def subscribed(

@@ -43,6 +43,15 @@ MEND: Final[Mapping[Whose, str]] = {
     "several": "If it stays so, tell whoever runs its servers: more than half must run.",
 }
 
+_STARTED_BY_ITSELF: Final = (
+    "Before that, free some disk space: the server is started anew by itself. If that does not "
+    "help, run `agentbus doctor`."
+)
+_STARTED_BY_OTHERS: Final = (
+    "If it stays so, tell whoever runs the shared server: once its disk has room, it stores "
+    "something only when it is started anew."
+)
+
 #: The system's words for a disk that may not be written to.
 READ_ONLY: Final = "read-only file system"
 #: Of one that this process may not write to: its sandbox may say so, while a server writes there.
@@ -72,19 +81,19 @@ def is_full(why: str) -> bool:
     return any(words in why for words in DISK_IS_FULL)
 
 
-def nothing_kept(why: str) -> Unconfirmed:
+def nothing_kept(why: str | None) -> Unconfirmed:
     """Return the error of a server that takes a message and does not say that it is stored.
 
     Args:
-        why: the system's words for the write that failed there, where those are known.
+        why: the system's words for the write that failed there, where those are known; None: it is
+            a shared server, which only who runs it can start anew.
     """
     unknown = "it is not known whether this was stored."
     if not why or is_full(why):
         return Unconfirmed(
             "The bus server answers but confirms nothing, as it does when its disk is full: "
             f"{unknown}",
-            mend="Before that, free some disk space: the server is started anew by itself. If that "
-            "does not help, run `agentbus doctor`.",
+            mend=_STARTED_BY_OTHERS if why is None else _STARTED_BY_ITSELF,
         )
     if why == READ_ONLY_HERE:
         return Unconfirmed(

@@ -28,6 +28,18 @@ _MOST_GIB: Final = 1 << 32
 #: For a connection that takes nothing a server with accounts holds so much, in MiB, and then ends
 #: it; NATS holds 64 where nothing is said. A gate that rests for a moment has that much to make up.
 PENDING_MAX_MIB: Final = 16
+# From the port of the bus.
+_TO_MONITORING: Final = 4000
+
+
+def monitoring_port(port: int) -> int:
+    """Return where a shared server tells its own machine alone how it stands: for 4222, 8222."""
+    return beside(port, _TO_MONITORING)
+
+
+def beside(port: int, away: int) -> int:
+    """Return a port that goes with another: so many above, or below where that is none."""
+    return port + away if port + away < 1 << 16 else port - away
 
 
 def jetstream(store: str, max_bytes: int) -> str:

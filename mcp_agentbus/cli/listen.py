@@ -98,7 +98,7 @@ def _left_here(settings: Settings) -> int:
 
     from mcp_agentbus.store.outbox.outbox import read_outbox
 
-    return len(asyncio.run(read_outbox(settings))) if settings.keeps_outbox else 0
+    return len(asyncio.run(read_outbox(settings, may_start=settings.keeps_outbox)))
 
 
 def _listen(args: argparse.Namespace, settings: Settings) -> int:

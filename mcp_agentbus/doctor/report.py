@@ -38,11 +38,19 @@ _WORDS: Final[Mapping[State, str]] = {
 }
 
 
-def lines(checks: Sequence[Check], *, fixing: bool) -> Iterator[str]:
-    """Yield what a person is shown of checks; `fixing` if they were mended, as far as that goes."""
+def lines(checks: Sequence[Check], *, fixing: bool, faults_only: bool = False) -> Iterator[str]:
+    """Yield what a person is shown of checks.
+
+    Args:
+        checks: all that were made.
+        fixing: they were mended, as far as that goes.
+        faults_only: those that are ok are counted, and not shown.
+    """
     checks = _in_few_lines(checks)
     width = max(len(check.name) for check in checks)
     for check in checks:
+        if faults_only and check.state == "ok":
+            continue
         yield from _row(check.state, f"{check.name:{width}}", check.said, check.fix)
     counts = {state: sum(check.state == state for check in checks) for state in _WORDS}
     if counts["ok"] == len(checks):
@@ -56,8 +64,10 @@ def lines(checks: Sequence[Check], *, fixing: bool) -> Iterator[str]:
     yield folded(f"{len(checks)} checks: {sums}.{more}", columns())
 
 
-def tell(stage: Stage, out: Out) -> None:
-    """Show a stage of a self-test."""
+def tell(stage: Stage, out: Out, *, faults_only: bool = False) -> None:
+    """Show a stage of a self-test; with `faults_only` only if it failed."""
+    if faults_only and stage.state != "failed":
+        return
     for line in _row(stage.state, f"{stage.name:<8} {stage.ms:>7.0f} ms", stage.said, stage.fix):
         out(line)
 

@@ -60,6 +60,7 @@ async def run(
     fix: bool = False,
     dry_run: bool = False,
     self_test: bool = False,
+    faults_only: bool = False,
     wake: str | None = None,
     asked: Mapping[str, str] | None = None,
 ) -> int:
@@ -74,6 +75,7 @@ async def run(
         fix: mend what can be mended safely.
         dry_run: with `fix`, only say what.
         self_test: send a task through the bus and back instead.
+        faults_only: print a line of what is not well, and the last.
         wake: with `self_test`, the agent that is to be started for it.
         asked: what hosts have said a moment ago, by their names; they are not asked again.
 
@@ -85,7 +87,9 @@ async def run(
     show = redaction.veiled(given, out)
     if self_test:
         given = load_settings(given.environ)  # not the defaults: they lead to another bus
-        return await send_round(given, wake=wake, as_json=as_json, out=show)
+        return await send_round(
+            given, wake=wake, as_json=as_json, out=show, faults_only=faults_only
+        )
     checks = await examine(given, asked or {})
     done: list[dict[str, str]] = []
     if fix:
@@ -95,7 +99,8 @@ async def run(
         steps: dict[str, object] = {"steps": done, "dry_run": dry_run} if fix else {}
         show(spelled({"ok": not _code(checks), "checks": data, **steps}))
     else:
-        for line in (*(step["text"] for step in done), *report.lines(checks, fixing=fix)):
+        rows = report.lines(checks, fixing=fix, faults_only=faults_only)
+        for line in (*(step["text"] for step in done), *rows):
             show(line)
     return _code(checks)
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Final
 
 from mcp_agentbus.bus import embedded
@@ -58,7 +59,9 @@ _BODY: Final = (
 )
 
 
-async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out: Out) -> int:
+async def send_round(
+    settings: Settings, *, wake: str | None, as_json: bool, out: Out, faults_only: bool = False
+) -> int:
     """Send a task through the bus and its result back; return 0 if it came through, else 1.
 
     Args:
@@ -66,8 +69,10 @@ async def send_round(settings: Settings, *, wake: str | None, as_json: bool, out
         wake: an agent of the configuration that the task is for, so that it is really started.
         as_json: print one object with all stages at the end.
         out: takes what is to be printed.
+        faults_only: print of the stages only those that fail.
     """
-    stages = Stages((lambda _: None) if as_json else lambda stage: tell(stage, out))
+    show = partial(tell, out=out, faults_only=faults_only)
+    stages = Stages((lambda _: None) if as_json else show)
     sender = probe.sender(settings)
     worker = wake or f"{sender}{ids.PROBED}"
     try:

@@ -35,7 +35,7 @@ from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.doctor.check import Check, State
-from mcp_agentbus.doctor.shared import account, cluster, room
+from mcp_agentbus.doctor.shared import account, cluster, health, room
 from mcp_agentbus.doctor.stored import folder
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
 from mcp_agentbus.installers.steps import Step
@@ -97,7 +97,7 @@ async def checks(settings: Settings) -> list[Check]:
         await link.close()
     if settings.url:
         there = _shared(settings, server, await _those_away(servers, server))
-        there += [*gate, *cluster.checks(asked.infos)]
+        there += [*gate, *cluster.checks(asked.infos), *await health.checks(server.url)]
     else:
         there = await asyncio.to_thread(_own, settings, server.url)
     free = None if settings.url else shutil.disk_usage(settings.data_dir).free

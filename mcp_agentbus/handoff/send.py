@@ -171,7 +171,7 @@ async def _keep(
     """
     is_for_all = wanted.addresses == [EVERYBODY]
     # Without an outbox only what an earlier call has stored, which this one repeats, may lie here.
-    if failure and (is_for_all or not (session.outbox or wanted.is_given)):
+    if failure and (is_for_all or not (outgoing.keeps(session) or wanted.is_given)):
         raise outgoing.kept_nowhere(session, failure)
     if is_for_all:
         why = _ALL_LATER.format(why=outgoing.why_here(session))

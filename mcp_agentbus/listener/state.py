@@ -102,8 +102,8 @@ class State:
         #: What the user has set, as it could be read last.
         self.watcher = Watcher(settings)
         self.members = Members()
-        #: Keeps what is sent while the bus is out of reach; None where that is this machine's own.
-        self.outbox = Outbox(settings) if settings.keeps_outbox else None
+        #: Keeps what is sent while the bus is out of reach; None where there is nothing to keep.
+        self.outbox = Outbox.of(settings)
         #: Starts this user's own server again.
         self.revival = Revival(settings)
         #: Keeps what becomes of tasks.

@@ -253,8 +253,10 @@ async def known(settings: Settings, open_bus: Bus | None = None) -> AsyncGenerat
 
 async def _outgoing(here: Known) -> Outgoing:
     """Return what lies in the outbox; where it cannot be read, that."""
+    # A listener has what lies there be read; whoever stopped the server did not mean to hide it.
+    may_start = bool(here.listener.answer) and here.settings.keeps_outbox
     try:
-        waits = await read_outbox(here.settings, may_start=False)
+        waits = await read_outbox(here.settings, may_start=may_start)
     except AgentbusError as error:
         why = f"{error.cause} {error.hint}"
         return Outgoing((), f"What this machine has in its outbox cannot be read: {why}")

@@ -40,6 +40,7 @@ class About:
 
     #: The names and addresses that it is for, sorted.
     names: tuple[str, ...]
+    begins_at: datetime
     expires_at: datetime
 
 
@@ -122,11 +123,12 @@ def about(certificate: bytes) -> About:
     from cryptography import x509
 
     read = _certificate(certificate)
+    lasts = read.not_valid_before_utc, read.not_valid_after_utc
     try:
         names = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return About((), read.not_valid_after_utc)
-    return About(tuple(sorted(str(name.value) for name in names)), read.not_valid_after_utc)
+        return About((), *lasts)
+    return About(tuple(sorted(str(name.value) for name in names)), *lasts)
 
 
 def belongs(certificate: bytes, key: bytes, authority: bytes) -> bool:

@@ -92,6 +92,7 @@ def text(plan: FolderPlan, *, dry_run: bool, by_hand: Path | None = None) -> str
             *lines,
             "",
             *_here(plan, by_hand),
+            *_moved(plan),
             *_then(plan.files.folder),
         ]
     )
@@ -198,6 +199,17 @@ def _by_hand(plan: FolderPlan, program: Path) -> list[str]:
         anew = "Have the running server read its certificate, by kill -HUP PID, or start it anew:"
         return [f"{none} {anew}", *both[:1]]
     return [f"{none} See that both run:", *both]
+
+
+def _moved(plan: FolderPlan) -> list[str]:
+    """What those do who have joined by a name that the certificate may be for no more."""
+    if not {plan.files.wanted.name, plan.files.cert.name} <= plan.names:
+        return []
+    return [
+        f"Who has joined by a name that is gone names {plan.wanted.urls[0]} as url, in [server] of",
+        "config.toml, and runs agentbus listen --replace; or joins anew by the line of",
+        f"  {typed('rotate NAME', plan.files.folder)}",
+    ]
 
 
 def _then(folder: Path) -> list[str]:

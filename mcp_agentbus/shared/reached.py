@@ -98,11 +98,6 @@ def reached_at(given: str) -> tuple[str, int]:
     return server_name(host.removeprefix("[").removesuffix("]")), int(port)
 
 
-def beside(port: int, away: int) -> int:
-    """Return a port that goes with another: so many above, or below where that is none."""
-    return port + away if port + away < 1 << 16 else port - away
-
-
 def folder_name(reached: str) -> str:
     """Return what a folder and a server are called by `HOST:PORT`; without the usual port."""
     return reached.removesuffix(f":{PORT}").strip("[]").replace("]", "").replace(":", "-")

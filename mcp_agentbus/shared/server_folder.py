@@ -22,22 +22,20 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mcp_agentbus.bus.login.nkey import Nkey, NoSeed, new_seed
-from mcp_agentbus.bus.server_conf import PENDING_MAX_MIB, jetstream, quoted
+from mcp_agentbus.bus.server_conf import PENDING_MAX_MIB, beside, jetstream, monitoring_port, quoted
 from mcp_agentbus.core import text
 from mcp_agentbus.core.files import check_private, read_whole, shell_word, unusable
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.shared import authority
 from mcp_agentbus.shared.accounts.bus_conf import JOINED_HEAD, Keys, bus_accounts
 from mcp_agentbus.shared.draft import NEW, FileChange, FolderDraft, write
-from mcp_agentbus.shared.reached import OWN_NAMES, at, beside, reached_at
+from mcp_agentbus.shared.reached import OWN_NAMES, at, reached_at
 from mcp_agentbus.shared.server_files import Files, Wanted
 
 # The server takes no more of its disk than this, in bytes; its streams reserve 5.4 GiB.
 STORE_MAX_BYTES: Final = 8 << 30
 # A certificate that expires within that is renewed.
 _RENEWED_BEFORE: Final = timedelta(days=30)
-# From the port of the bus to that of its monitoring, which is for this machine alone: 4222, 8222.
-_TO_MONITORING: Final = 4000
 # To that by which the servers of a cluster reach each other: 4222, 6222.
 _TO_ROUTES: Final = 2000
 
@@ -162,9 +160,12 @@ def draft_authority(draft: FolderDraft, files: Files, name: str) -> bytes:
         raise _damaged(files.ca_key)
     if ca is None or not authority.is_certificate(ca):
         raise _damaged(files.ca)
-    if authority.about(ca).expires_at - text.now() < _RENEWED_BEFORE:
+    there = authority.about(ca)
+    is_early = text.now() < there.begins_at  # it was made by a clock that was ahead
+    if is_early or there.expires_at - text.now() < _RENEWED_BEFORE:
+        what = f"not valid before {text.minute(text.stamp(there.begins_at))}"
         raise BadSetup(
-            f"The authority of {files.ca} is about to expire.",
+            f"The authority of {files.ca} is {what if is_early else 'about to expire'}.",
             hint=f"Run: rm {shell_word(files.ca)}; then the same; every machine needs the new one.",
         )
     return ca
@@ -211,7 +212,8 @@ def _why_another(cert: bytes | None, key: bytes, ca: bytes, names: list[str]) ->
         return "its names have changed"
     if there.expires_at - text.now() < _RENEWED_BEFORE:
         return f"it expires on {there.expires_at:%Y-%m-%d}"
-    return ""
+    is_early = text.now() < there.begins_at  # it was made by a clock that was ahead
+    return f"it is not valid before {there.begins_at:%Y-%m-%d}" if is_early else ""
 
 
 def _conf(files: Files, wanted: Wanted, keys: Keys) -> str:
@@ -220,7 +222,7 @@ def _conf(files: Files, wanted: Wanted, keys: Keys) -> str:
 # A bus for several machines, made by `agentbus server init`, which writes it anew.
 listen: {quoted(at(wanted.host, wanted.port))}
 server_name: {quoted(wanted.server_name)}
-http: "127.0.0.1:{beside(wanted.port, _TO_MONITORING)}"
+http: "127.0.0.1:{monitoring_port(wanted.port)}"
 max_pending: {PENDING_MAX_MIB}MB
 tls {{ cert_file: {quoted(cert)}, key_file: {quoted(key)} }}
 {_routes(files, wanted) if wanted.cluster else ""}{bus_accounts(keys)}\

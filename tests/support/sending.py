@@ -81,6 +81,11 @@ class Sender:
 
         return note
 
+    def kept_by(self, outbox):
+        """Have what it sends be kept there while its bus, which is elsewhere, is away."""
+        self.server.settings.keeps_outbox, self.session.outbox = True, outbox
+        return outbox
+
     async def _now_about(self, _, at):
         self.asked.append(("now", at))
         return THERE

@@ -216,26 +216,13 @@ async def _looked(settings: Settings, *, as_json: bool) -> tuple[int, dict[str, 
     from mcp_agentbus.doctor.run import run
 
     printed: list[str] = []
-    out = printed.append if as_json else _Faults().hear
-    failed = await run(settings, out, as_json=as_json)
+    out = printed.append if as_json else tell
+    failed = await run(settings, out, as_json=as_json, faults_only=True)
     looked = {"checks": from_json(printed.pop())["checks"]} if as_json else {}
-    tested = await run(settings, out, as_json=as_json, self_test=True)
+    tested = await run(settings, out, as_json=as_json, self_test=True, faults_only=True)
     if as_json:
         looked["self_test"] = from_json(printed.pop())
     return failed or tested, looked
-
-
-class _Faults:
-    """Tells what doctor says but for what is well, or was not tried, with what belongs to it."""
-
-    def __init__(self) -> None:
-        self._is_told = True
-
-    def hear(self, line: str) -> None:
-        if not line.startswith(" "):
-            self._is_told = not line.startswith(("ok ", "-- "))
-        if self._is_told:
-            tell(line)
 
 
 def _left(left: Left, listens: str) -> str:

@@ -63,7 +63,8 @@ def checks(infos: Mapping[str, Mapping[str, Any] | None]) -> list[Check]:
         return [Check("cluster", "warning", f"{there}; it lags in writes: {said}", fix)]
     if alone := [config["name"] for config, _ in kept if config.get("num_replicas", 1) < 2]:
         said = f"{there}, and kept by one of them alone: {', '.join(alone)}"
-        fix = "Take a backup, then restore it while three of them run: agentbus server backup."
+        fix = "Have three of them run: a gate beside them spreads each in a moment. Without a gate "
+        fix += "take a backup then, and restore it: agentbus server backup."
         return [Check("cluster", "warning", said, fix)]
     return [Check("cluster", "ok", f"{there}, nobody lags")]
 

@@ -56,6 +56,11 @@ def why_here(session: Session) -> str:
     return says.get(session.me.id) or says.get("") or BEHIND_OTHERS
 
 
+def keeps(session: Session) -> bool:
+    """Tell whether what a session sends is kept here; what another bus has left may lie here so."""
+    return session.outbox is not None and session.bus.settings.keeps_outbox
+
+
 async def keep(
     session: Session, task: Task, failure: BusUnreachable | Unconfirmed | None
 ) -> KeptHere:
@@ -73,7 +78,7 @@ async def keep(
     # Until it is at the bus nothing of it can be missing there, nor come back: it is forgotten.
     outbox = session.outbox
     why = failure.cause if failure else why_here(session)
-    if outbox is None:
+    if not (outbox and keeps(session)):
         if await _was_kept_before(session, task):
             session.outcomes.forget(task.id)
             return KeptHere(duplicate=True, why=why)

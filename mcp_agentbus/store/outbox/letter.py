@@ -7,19 +7,21 @@
     'Count the tests'
 
 `kind` is `send`, or `end` once its sender has withdrawn it: then the bus is told of both, as an
-earlier try may have come there. Pure: bytes in, bytes out.
+earlier try may have come there. Bytes in, bytes out; of a home a certificate is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import ids
+from mcp_agentbus.core.files import read_whole
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.store import codec, subjects
@@ -35,19 +37,29 @@ _TOKENS: Final = 6
 
 @dataclass(frozen=True)
 class Home:
-    """Which bus it is: that is told by its servers, which may become more, and by the account."""
+    """Which bus it is: that is told by the account, and by its servers, or who has signed them.
+
+    Servers may become more, and may move to other addresses: the authority stays.
+    """
 
     urls: tuple[str, ...]
     account: str
+    #: A digest of the certificate of an account's authority; empty: the system's count.
+    authority: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Home:
         """Return the bus that settings name."""
-        return cls(settings.urls, settings.account or "")
+        return cls(settings.urls, settings.account or "", _authority(settings))
 
     def is_same(self, other: Home) -> bool:
-        """Tell whether both are one bus: it is reached at an address of both, by one account."""
-        return self.account == other.account and not set(self.urls).isdisjoint(other.urls)
+        """Tell whether both are one bus: reached at an address of both, or known by one authority.
+
+        And by one account.
+        """
+        is_known = self.authority == other.authority != ""
+        is_there = is_known or not set(self.urls).isdisjoint(other.urls)
+        return self.account == other.account and is_there
 
 
 @dataclass(frozen=True)
@@ -74,9 +86,8 @@ class Letter:
         """Its headers; those of the task among them."""
         sender = self.sender
         about = {
-            "urls": self.home.urls, "account": self.home.account, "host": sender.host,
-            "description": sender.description, "roles": sender.roles,
-            "accept_from": sender.accept_from,
+            **asdict(self.home), "host": sender.host, "description": sender.description,
+            "roles": sender.roles, "accept_from": sender.accept_from,
         }  # fmt: skip
         return {**codec.task_headers(self.task), _H_ABOUT: json.dumps(about)}
 
@@ -109,7 +120,8 @@ def letter_in(message: Found) -> Letter:
     subject = subjects.task_subject(inbox, lane, sender)
     task = codec.decode_task(subject, message.headers, message.data, message.stored_at)
     about = _about(message.headers)
-    home = Home(_strings(about.get("urls")), str(about.get("account", "")))
+    account, authority = (str(about.get(key, "")) for key in ("account", "authority"))
+    home = Home(_strings(about.get("urls")), account, authority)
     me = Agent(
         sender,
         host=str(about.get("host", "")) or Agent(sender).host,
@@ -119,6 +131,16 @@ def letter_in(message: Found) -> Letter:
     )
     said = _said(from_json(message.data).get("said"))
     return Letter(task, me, home, is_over=kind == "end", said=said)
+
+
+def _authority(settings: Settings) -> str:
+    """Return by what the authority of an account's servers is known; empty if by nothing here."""
+    if not (settings.account and settings.ca_file):
+        return ""
+    try:
+        return hashlib.sha256(b"".join(read_whole(settings.ca_file).split())).hexdigest()
+    except OSError:  # who connects says so
+        return ""
 
 
 def _about(headers: Mapping[str, str]) -> Mapping[str, Any]:

@@ -7,7 +7,8 @@
 
 Its stream lies on the embedded server, which is started when something is to be kept and stopped
 once nothing is. The listener alone has one open: it puts, hands on and takes out, so what it knows
-of is what there is. Of a bus that is this user's own there is none.
+of is what there is. Of a bus that is this user's own nothing is put there, and what lies there of
+one that was left can be read and withdrawn.
 """
 
 from __future__ import annotations
@@ -95,6 +96,13 @@ class Outbox:
         self.says: dict[str, str] = {}
         #: The bus lets nobody of this machine in: what is sent now is refused there, and not kept.
         self.is_locked_out = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Outbox | None:
+        """Return a user's outbox; None where their bus needs none, and another has left nothing."""
+        keeps = settings.keeps_outbox
+        outbox = cls(settings, may_start=keeps)
+        return outbox if keeps or outbox.may_hold else None
 
     @property
     def may_hold(self) -> bool:
@@ -250,9 +258,9 @@ class Outbox:
     async def _rest(self) -> bool:
         if await self._known() or not self._own.is_marked:
             return False
-        was_started = self._own.was_started
+        is_needed = not self._home.urls or not self._own.was_started
         await self.close()
-        if was_started:
+        if not is_needed:
             await in_thread(embedded.end, self._own.settings)
         self._own.unmark()
         return True

@@ -219,7 +219,7 @@ async def test_of_a_server_that_hangs_it_is_said_who_can_mend_it(
         (NotAllowed(), True, "The bus server went away before it confirmed: it is", ""),
         (LinkLost(), True, f"{LEADERLESS} It is", ""),
         (None, True, f"{LEADERLESS} It is", ""),
-        (None, False, "The bus server answers but confirms nothing", "Before that, free some"),
+        (None, False, "The bus server answers but confirms nothing", "tell whoever runs the"),
     ],
 )
 @pytest.mark.parametrize("end", [TimeoutError(), LinkLost()])

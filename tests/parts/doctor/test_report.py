@@ -206,3 +206,20 @@ def test_a_stage_is_shown_with_its_time_and_what_to_do():
     report.tell(Stage("claim", "failed", 12.3, "nothing", "Do this."), lines.append)
 
     assert lines == ["!!  claim         12 ms  nothing", f"{'':25}Do this."]
+
+
+def test_of_faults_alone_warnings_are_some_and_what_is_ok_or_not_tried_is_none(monkeypatch):
+    # By their states: a mark has colours where a person looks.
+    monkeypatch.setattr(report, "_mark", "<{}>".format)
+    states = ("ok", "warning", "wrong", "unknown")
+    checks = [Check(state, state, "it", "Do this.") for state in states]
+    lines = [*report.lines(checks, fixing=False, faults_only=True)]
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
+        "<warning>", "<wrong>", "<unknown>", "4",
+    ]  # fmt: skip
+    assert len(lines) == 7
+
+    told = []
+    for state in ("ok", "skipped", "failed"):
+        report.tell(Stage(state, state, 1, "it", "Do this."), told.append, faults_only=True)
+    assert [line.split()[0] for line in told] == ["<failed>", "Do"]

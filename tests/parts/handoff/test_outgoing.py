@@ -130,6 +130,22 @@ async def test_what_cannot_be_kept_here_either_says_both_and_whether_it_may_be_s
     assert planner.forgotten == []
 
 
+async def test_beside_a_bus_of_ones_own_nothing_is_kept_where_another_has_left_something(
+    monkeypatch,
+):
+    async def left(*_, **__):
+        return ()
+
+    monkeypatch.setattr(outgoing, "read_outbox", left)
+    planner = session(Outbox(), keeps=False)
+
+    with pytest.raises(BusUnreachable) as failed:
+        await outgoing.keep(planner, TASK, AWAY)
+
+    assert failed.value is AWAY
+    assert planner.outbox.letters == []
+
+
 async def test_a_task_under_an_id_that_another_has_here_is_refused_as_it_is():
     refusal = BadInput("It was used for another.")
 

@@ -122,7 +122,7 @@ async def test_a_bug_is_no_receipt(sender, to):
 async def test_what_the_bus_cannot_take_yet_is_kept_here_in_order_and_counts_as_sent(
     sender, behind
 ):
-    outbox = sender.session.outbox = Outbox(waits=behind)
+    outbox = sender.kept_by(Outbox(waits=behind))
     sender.fails = AWAY
     receipts = await sender(["coder", "role:review"])
 
@@ -160,7 +160,7 @@ FULL = StoreFull("The disk is full. Nothing was stored.", hint="Make room.")
 async def test_what_is_kept_here_for_some_only_is_told_with_how_to_repeat_the_call(
     sender, taken, local, kind, told
 ):
-    outbox = sender.session.outbox = Outbox(waits=True)
+    outbox = sender.kept_by(Outbox(waits=True))
     put = outbox.put
 
     async def put_some(task, who):
@@ -204,7 +204,7 @@ async def test_what_the_bus_fails_to_store_and_nothing_keeps_here_is_told_and_co
 
 
 async def test_what_has_an_id_that_another_has_here_is_the_receipt_of_its_addressee_alone(sender):
-    outbox = sender.session.outbox = Outbox(waits=True)
+    outbox = sender.kept_by(Outbox(waits=True))
     put = outbox.put
 
     async def put_others(task, who):
@@ -225,7 +225,7 @@ async def test_what_is_kept_here_and_answers_a_held_task_goes_on_in_its_thread(
 ):
     held = SimpleNamespace(task=SimpleNamespace(thread_id="of-held"))
     monkeypatch.setattr(sender.session.claims, "get", {"t1": held}.get)
-    sender.session.outbox = Outbox(waits=True)
+    sender.kept_by(Outbox(waits=True))
 
     await sender(in_reply_to="t1", thread_id=given)
 
@@ -241,7 +241,8 @@ async def test_what_is_kept_here_and_answers_a_held_task_goes_on_in_its_thread(
     ],
 )  # fmt: skip
 async def test_what_is_for_all_is_kept_nowhere(sender, behind, told):
-    sender.session.outbox, sender.fails = Outbox(waits=behind), AWAY
+    sender.kept_by(Outbox(waits=behind))
+    sender.fails = AWAY
     with pytest.raises(BusUnreachable) as failed:
         await sender("all")
 

@@ -93,8 +93,9 @@ def test_nobody_is_told_as_woken_whose_wake_failed_or_is_held_since(steps, minut
     assert woken_at == (before(minutes=minutes) if minutes else None)
 
 
+@pytest.mark.parametrize("answer", [{}, {"op": "status"}])
 async def test_a_read_that_failed_is_not_told_as_something_that_was_not_stored(
-    tmp_path, monkeypatch
+    answer, tmp_path, monkeypatch
 ):
     class Silent:
         """A bus that is reached, and whose server then hangs."""
@@ -104,15 +105,20 @@ async def test_a_read_that_failed_is_not_told_as_something_that_was_not_stored(
         async def reconnected(self, _):
             return True
 
-    async def hangs(*_, **__):
+    async def hangs(*_, **asked):
+        may_start.append(asked.get("may_start"))
         raise BusUnreachable("It does not answer. Nothing was stored.", hint="Wait.")
 
-    settings = settings_at(tmp_path, HOME=str(tmp_path))
-    monkeypatch.setattr(known.streams, "ensure_streams", hangs)
+    may_start = []
+    where = {"AGENTBUS_URL": "nats://127.0.0.1:1"} if answer else {}
+    settings = settings_at(tmp_path, HOME=str(tmp_path), **where)
     monkeypatch.setattr(known, "read_outbox", hangs)
-    monkeypatch.setattr(known, "ask_listener", lambda _: Listener())
+    monkeypatch.setattr(known.streams, "ensure_streams", hangs)
+    monkeypatch.setattr(known, "ask_listener", lambda _: Listener(answer=answer))
     async with known.known(settings, Silent()) as here:
         says = here.away_says, here.outgoing.all_says
 
     cannot = "What this machine has in its outbox cannot be read:"
     assert says == ("It does not answer. Wait.", (f"{cannot} It does not answer. Wait.",))
+    # Of the outbox that is a server which a listener looks after.
+    assert may_start == [None, bool(answer)]

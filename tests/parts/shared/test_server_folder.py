@@ -148,6 +148,9 @@ def test_a_certificate_is_renewed_in_time_and_where_its_names_change_and_keys_st
 
     [renamed] = [line for line in made(names=("b", "A", "b")) if "server.crt" in line]
     assert renamed.startswith("server.crt: its names have changed; for b, a, 127.0.0.1")
+    moved = init.text(init.plan(files.folder, Given(names=("c",)), UNITS), dry_run=False)
+    assert "by a name that is gone names tls://c:4222 as url" in moved
+    assert f"agentbus server rotate NAME --dir {files.folder}" in moved
     elapse(790 * _DAY_S)
     assert made() == []
     elapse(10 * _DAY_S)
@@ -163,6 +166,24 @@ def test_a_certificate_is_renewed_in_time_and_where_its_names_change_and_keys_st
     assert (
         authority.about(after[files.cert]).expires_at <= authority.about(after[files.ca]).expires_at
     )
+
+
+def test_what_was_made_by_a_clock_that_was_ahead_is_made_anew_or_said_to_be_of_no_use(
+    made, files, elapse
+):
+    made(names=("a",))
+    elapse(100 * _DAY_S)
+    files.cert.unlink()
+    made()
+    elapse(-99 * _DAY_S)
+    [early] = made()
+    assert early.startswith("server.crt: it is not valid before ")
+    assert made() == []
+
+    elapse(-2 * _DAY_S)
+    with pytest.raises(BadSetup, match="is not valid before ") as early:
+        made()
+    assert early.value.hint.startswith(f"Run: rm {files.ca}; then the same;")
 
 
 def test_an_authority_whose_key_is_elsewhere_is_asked_for_only_when_it_must_sign(made, files):

@@ -19,7 +19,7 @@ from mcp_agentbus.store.outbox.own import Own, own_server
 from mcp_agentbus.store.task import Task, Undecodable
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
-HOME = Home(("tls://a.example.org", "tls://b.example.org"), "laptop")
+HOME = Home(("tls://a.example.org", "tls://b.example.org"), "laptop", "ca")
 
 
 def task(number=1, **changed):
@@ -70,16 +70,55 @@ def test_what_is_no_letter_is_said_to_be_none():
 
 
 @pytest.mark.parametrize(
-    ("urls", "account", "is_same"),
+    ("other", "is_same"),
     [
-        (("tls://b.example.org", "tls://c.example.org"), "laptop", True),
-        (("tls://c.example.org",), "laptop", False),
-        (("tls://a.example.org",), "pi", False),
-        ((), "", False),
+        (Home(("tls://b.example.org", "tls://c.example.org"), "laptop"), True),
+        (Home(("tls://c.example.org",), "laptop"), False),
+        # Its server has moved to another address.
+        (Home(("tls://c.example.org",), "laptop", "ca"), True),
+        (Home(("tls://c.example.org",), "laptop", "another"), False),
+        (Home(("tls://c.example.org",), "pi", "ca"), False),
+        (Home(("tls://a.example.org",), "pi"), False),
+        (Home((), ""), False),
     ],
 )
-def test_a_bus_is_known_by_one_of_its_addresses_and_the_account(urls, account, is_same):
-    assert HOME.is_same(Home(urls, account)) is is_same
+def test_a_bus_is_known_by_the_account_and_one_of_its_addresses_or_its_authority(other, is_same):
+    assert HOME.is_same(other) is other.is_same(HOME) is is_same
+
+
+def test_what_no_authority_is_known_of_is_not_one_bus_for_that():
+    assert not Home(("tls://a.example.org",), "x").is_same(Home(("tls://b.example.org",), "x"))
+
+
+def test_an_authority_is_that_of_an_account_by_what_its_certificate_says(settings, tmp_path):
+    ca = tmp_path / "ca.crt"
+    joined = replace(settings, url="tls://a.example.org", account="laptop", ca_file=ca)
+    assert not Home.of(joined).authority  # it cannot be read
+    ca.write_text("A\nB\n")
+    known = Home.of(joined).authority
+    assert known
+    # One of a company's may have signed several, of which none has accounts.
+    assert not Home.of(replace(joined, account=None)).authority
+    ca.write_text("A\r\nB")
+    assert Home.of(joined).authority == known
+
+
+async def test_on_a_bus_of_ones_own_what_another_has_left_is_looked_after_and_no_server_ended(
+    shared, settings, monkeypatch
+):
+    async def none(_):
+        return {}
+
+    assert Outbox.of(settings) is None
+    assert Outbox.of(shared)
+    settings.data_dir.mkdir(parents=True)
+    (settings.data_dir / "outbox").write_text("started")
+    left = Outbox.of(settings)
+    monkeypatch.setattr(Outbox, "_read_all", none)
+    monkeypatch.setattr(module.embedded, "end", lambda _: pytest.fail("It is the bus."))
+
+    assert await left.rest()
+    assert Outbox.of(settings) is None
 
 
 @pytest.fixture

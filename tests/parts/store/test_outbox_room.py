@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_disk_is_said_to_be_full_where_it_is_and_not_where_nothing_may_be_writ
 @pytest.fixture
 def marked(settings):
     """An outbox whose server was started for it, and in which nothing lies."""
-    outbox = Outbox(settings)
+    outbox = Outbox(replace(settings, url="tls://a.example.org"))
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     write_whole(outbox._own._mark, own._STARTED)
     outbox._waits = {}
