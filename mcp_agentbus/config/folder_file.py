@@ -28,6 +28,7 @@ from mcp_agentbus.config.tables import (
 )
 from mcp_agentbus.config.values import description
 from mcp_agentbus.core.files import is_open, read_whole, unusable, what_lies_at
+from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.ids import Agent, agent_id, role_name
 from mcp_agentbus.errors import BadInput, BadSetup
 
@@ -85,7 +86,7 @@ def nearest(folder: Path) -> FolderFile:
 
 def passed_over(folder: Path) -> list[str]:
     """Return each file in the folder or above it that does not count, and why, as a sentence."""
-    return [f"{place / FOLDER_FILE} {why}." for place, why in _files(folder) if why]
+    return [f"{_shown(place)} {why}." for place, why in _files(folder) if why]
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -147,22 +148,22 @@ def _is_open(folder: Path) -> bool:
 
 
 def _read(place: Path) -> FolderFile | None:
-    file = place / FOLDER_FILE
+    file, shown = place / FOLDER_FILE, _shown(place)
     try:
         about, content = file.stat(), read_whole(file, BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise unusable(error, file, done="read") from None
-    table = parse_toml(file, content)
+    table = parse_toml(shown, content, is_strangers=True)
     # It travels with the code, so a key that is unknown here may be a newer version's.
     known = {key: value for key, value in table.items() if key in _IN_FOLDER}
-    values = checked(known, _IN_FOLDER, str(file))
+    values = checked(known, _IN_FOLDER, shown)
     if values.get("agent"):
-        _check(file, "agent", agent_id, values["agent"])
+        _check(shown, "agent", agent_id, values["agent"])
     for role in values.get("roles", ()):
-        _check(file, "roles", role_name, as_word(role))
-    roles = checked_roles(values.get("roles", ()), str(file))
+        _check(shown, "roles", role_name, as_word(role))
+    roles = checked_roles(values.get("roles", ()), shown)
     return FolderFile(
         place,
         values.get("agent", ""),
@@ -173,7 +174,12 @@ def _read(place: Path) -> FolderFile | None:
     )
 
 
-def _check(file: Path, key: str, rule: Callable[[str], str], name: str) -> None:
+def _shown(place: Path) -> str:
+    """Return how a folder's file is named: what a folder is called may come with the code, too."""
+    return one_line(str(place / FOLDER_FILE), 300)
+
+
+def _check(file: str, key: str, rule: Callable[[str], str], name: str) -> None:
     try:
         rule(name)
     except BadInput as error:  # what stands there is somebody else's text, and is not repeated

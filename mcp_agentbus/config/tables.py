@@ -35,6 +35,8 @@ _TEXTS: Final = re.compile(
     re.DOTALL,
 )
 _MANY_PARTS: Final = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{_PARTS_MAX}}}")
+# What tomllib says at the end of why it reads no more; before may stand names that a file has.
+_WHERE: Final = re.compile(r" \(at [a-z0-9, ]+\)\Z")
 _TYPE_NAMES: Final = {dict: "table", str: "string", bool: "boolean", list: "list"}
 
 
@@ -151,8 +153,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise unusable(error, path, done="read") from None
 
 
-def parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:
+def parse_toml(
+    path: Path | str, content: str | bytes, *, is_strangers: bool = False
+) -> dict[str, Any]:
     """Return what the text of a TOML file holds.
+
+    Args:
+        path: how it is named.
+        content: its text.
+        is_strangers: it may be another's, and nothing that stands in it is repeated.
 
     Raises:
         BadSetup: it is not TOML, or has a name of more than 100 parts.
@@ -166,6 +175,6 @@ def parse_toml(path: Path, content: str | bytes) -> dict[str, Any]:
             )
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number may be too long for Python
-        raise BadSetup(
-            f"{path} is not TOML: {error}.", hint="Correct it or move it away."
-        ) from None
+        where = _WHERE.search(str(error))
+        why = (where[0] if where else "") if is_strangers else f": {error}"
+        raise BadSetup(f"{path} is not TOML{why}.", hint="Correct it or move it away.") from None

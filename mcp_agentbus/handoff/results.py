@@ -139,7 +139,7 @@ async def _publish(
 ) -> Published:
     """Write the record, then finish the task if this is its end."""
     task, state_dir = claim.task, session.bus.settings.state_dir
-    decision = decisions.kept(state_dir, claim.record)
+    decision = decisions.kept(state_dir, claim.record, task)
     reason = decisions.reason_after(claim.record, state, decision)
     replies, given = Replies(), None
     if state in HELD:

@@ -23,7 +23,7 @@ from mcp_agentbus.archive.kept.sides import users
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core.feather import ancestors
-from mcp_agentbus.core.framing import frame
+from mcp_agentbus.core.framing import frame, part
 from mcp_agentbus.core.ids import address_of
 from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.errors import AgentbusError, AlreadyEnded, BadInput, NotYourTask, Refused
@@ -31,11 +31,14 @@ from mcp_agentbus.human.person import Terminal, check_is_person
 from mcp_agentbus.store import streams, subjects
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import NOTE_MAX_CHARS, Decision
+from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.records import add_wake, read_record
 from mcp_agentbus.store.steps import asked_in, question_of
-from mcp_agentbus.store.task import HELD, Moment, Record
+from mcp_agentbus.store.task import HELD, Moment, Record, Task
 from mcp_agentbus.wakes import alone
 
+# Of what a task says so many characters are shown beside what is asked.
+_SHOWN_CHARS: Final = 2_000
 #: So many characters of a task's id are typed to decide.
 TYPED_CHARS: Final = 6
 
@@ -48,6 +51,8 @@ class Pending:
 
     #: As it was read: a decision is about this question alone.
     record: Record
+    #: What its sender wants, as it lies in the inbox: a decision is about this text alone.
+    task: Task
     #: Which agent has asked, and when.
     by: str
     at: datetime
@@ -62,13 +67,16 @@ class Pending:
     @property
     def text(self) -> str:
         """What is asked, for a person: a peer's words in a frame."""
-        task = self.record
-        about = f"Task {task.task_id} from {task.owner} to {address_of(task.inbox)}"
-        subject = f"Subject: {task.subject}" if task.subject else ""
-        said = "\n\n".join(filter(None, (subject, asked_in(task))))
+        task, record = self.task, self.record
+        about = f"Task {record.task_id} from {record.owner} to {address_of(record.inbox)}"
+        written = part(f"Subject: {task.subject}\n\n{task.body}", 0, _SHOWN_CHARS)
+        wanted = frame(written.text, said_by=record.owner)
+        if written.next is not None:
+            rest = f"{written.next:,} of {written.total:,} characters shown"
+            wanted = f"{wanted}\n{rest}; all of it: agentbus task {record.task_id}"
+        question = frame(asked_in(record), said_by=self.by)
         before = f"\n{self.decided}. What you say now takes its place." if self.before else ""
-        frames = frame(said, said_by=self.by)
-        return f"{about}. {self.by} asks for your approval:\n{frames}{before}"
+        return f"{about}:\n{wanted}\n{self.by} asks for your approval:\n{question}{before}"
 
     @property
     def decided(self) -> str:
@@ -112,7 +120,7 @@ def decide(
             f"{wrong}. Nothing was stored.",
             hint=f"{asked.decided}, and that stands. To decide, run the same again.",
         )
-    decision = Decision(approved, note.strip(), now())
+    decision = Decision(approved, note.strip(), now(), decisions.text_of(asked.task))
     decisions.keep(settings.state_dir, asked.record, decision)
     still_asks = True
     # Its session finds it by itself.
@@ -145,7 +153,7 @@ async def find(bus: Bus, written: str) -> Pending:
         BadInput, UnknownTask: it is not known which task is meant.
         AlreadyEnded: it is over.
         NotYourTask: it was not an agent of this user here that asked.
-        Refused: it asks for no approval.
+        Refused: it asks for no approval, or its text is there no more.
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     await streams.ensure_streams(bus)
@@ -164,8 +172,13 @@ async def find(bus: Bus, written: str) -> Pending:
             "for its own user to decide there. Nothing was stored.",
             hint=f"What you know of it as its sender: `agentbus answer {task.task_id} TEXT`.",
         )
+    if (there := await read_back.find(bus, record)) is None:
+        raise Refused(
+            f"What task {task.task_id} says is in the inbox no more. Nothing was stored.",
+            hint=f"How it stands: `agentbus why {task.task_id}`.",
+        )
     before = decisions.kept(bus.settings.state_dir, record)
-    return Pending(record, question.by, question.at, before)
+    return Pending(record, there[0], question.by, question.at, before)
 
 
 def _no_approval(task_id: str, owner: str, question: Moment | None) -> Refused:

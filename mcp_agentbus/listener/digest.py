@@ -31,7 +31,7 @@ from mcp_agentbus.listener.memory import Memory, Told
 from mcp_agentbus.listener.state import State
 from mcp_agentbus.store import roster
 from mcp_agentbus.tools.answers.readers import MODEL
-from mcp_agentbus.wakes import answers, backlog, demand
+from mcp_agentbus.wakes import answers, backlog, demand, policy
 from mcp_agentbus.wakes.backlog import UnofferedLane
 from mcp_agentbus.wakes.facts import Waiting
 from mcp_agentbus.wakes.hosts.claude_session import current_session
@@ -194,8 +194,16 @@ class Digest:
             ),
         )
         looked = await demand.judged(bus, me, looked)
-        taken = (thing for thing in looked.things if thing.accepted)
+        taken = [thing for thing in looked.things if thing.accepted]
+        if asking.urgent:
+            taken = await self._that_wake(me.id, taken)
         return _Mail(await self._for_session(asking, (*taken, *told)), others)
+
+    async def _that_wake(self, agent: str, things: Sequence[Waiting]) -> list[Waiting]:
+        """Leave out the tasks of those who may not wake an agent: to go on costs as a wake does."""
+        await self._state.tell_own_apart(things)
+        rules, trusted = self._state.settings.rules.get(agent), self._state.trusted()
+        return [thing for thing in things if policy.may_wake(thing, rules, trusted)]
 
     async def _for_session(
         self, asking: _Asking, things: tuple[Waiting, ...]

@@ -204,10 +204,10 @@ class State:
         return await self._judged(agent, looked)
 
     async def _judged(self, agent: str, looked: Demand) -> Demand:
-        await self._tell_own_apart(looked)
+        await self.tell_own_apart(looked.things)
         return await demand.judged(self.bus, self.me(agent), looked)
 
-    async def _tell_own_apart(self, looked: Demand) -> None:
+    async def tell_own_apart(self, things: Collection[Waiting]) -> None:
         """Find out which names of this user's agents are another account's on this bus.
 
         This machine may have had one on another bus, or have forgotten it, before it was taken.
@@ -218,7 +218,7 @@ class State:
         account = self.settings.account
         if not account:
             return
-        names = sorted({thing.sender for thing in looked.things} & self.of_this_machine())
+        names = sorted({thing.sender for thing in things} & self.of_this_machine())
         found = await by_portions(partial(roster.registration, self.bus), names)
         own = {name for name, it in zip(names, found, strict=True) if it and it.account == account}
         self._anothers = (self._anothers | set(names)) - own

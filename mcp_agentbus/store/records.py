@@ -35,6 +35,8 @@ _FILTERS_MAX: Final = 1_000
 _WAKES_MAX: Final = 20
 #: More no record may have that goes on: each further step makes it longer, and has to be stored.
 OPEN_MAX_BYTES: Final = (1 << 20) - (64 << 10)
+# Of what else is kept of a task, what is added by a rewrite is a few hundred bytes.
+_KEPT_MAX_BYTES: Final = (1 << 20) - (4 << 10)
 # What a worker says may make it as long as leaves room for what is added until it says more.
 _SAID_MAX_BYTES: Final = OPEN_MAX_BYTES - (64 << 10)
 
@@ -71,10 +73,15 @@ def wakes_key(owner: str, inbox: str, task_id: str) -> Key[Wakes]:
 def _record(message: Delivery | Found | Message) -> Record:
     at = text.now() if isinstance(message, Message) else message.stored_at
     record = codec.decode_record(message.subject, message.data, at)
-    if len(message.data) > OPEN_MAX_BYTES and not record.ended:
-        # Whoever reads the inbox could not claim the task, nor anything beside it.
-        raise Undecodable("it goes on, and leaves no room for its next step")
+    if not record.ended:  # else whoever reads the inbox could claim nothing in it
+        _check_room(message, OPEN_MAX_BYTES)
     return record
+
+
+def _check_room(message: Delivery | Found | Message, most: int) -> None:
+    """See that something can be added to a record: one that has no room for it counts as none."""
+    if len(message.data) > most:
+        raise Undecodable("it goes on, and leaves no room for its next step")
 
 
 def with_room(outcome: _T) -> _T:
@@ -92,10 +99,12 @@ def with_room(outcome: _T) -> _T:
 
 
 def _sent(message: Delivery | Found | Message) -> Sent:
+    _check_room(message, _KEPT_MAX_BYTES)  # else nothing of it could be said to be seen
     return codec.decode_sent(message.subject, message.data)
 
 
 def _wakes(message: Found) -> Wakes:
+    _check_room(message, _KEPT_MAX_BYTES)  # else no end of a wake could be written any more
     return codec.decode_wakes(message.subject, message.data)
 
 

@@ -32,7 +32,7 @@ from mcp_agentbus.store.queries.clock import has_come
 from mcp_agentbus.store.queries.copies import Copy, copy_of
 from mcp_agentbus.store.queries.signs import Sign, signs_of_life
 from mcp_agentbus.store.records import Key
-from mcp_agentbus.store.registered.profile import Profile, decode_profile
+from mcp_agentbus.store.registered.profile import Profile, decode_profile, latest
 from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
 from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Record, Undecodable
@@ -113,7 +113,7 @@ async def register(
             id=agent.id,
             description=agent.description or (told.description if told else ""),
             roles=tuple(role for role in roles if role not in lacks),
-            hosts=tuple(dict.fromkeys(((old.hosts if old else ()) + (agent.host,))[-8:])),
+            hosts=latest((*(old.hosts if old else ()), agent.host)),
             accept_from=agent.accept_from,
             registered_at=old.registered_at if old else now or datetime.now(UTC),
             last_seen=now or (old.last_seen if old else None),
@@ -362,7 +362,7 @@ def _decoded(stored: Found) -> Profile:
 def _newcomer(agent: str, signs: Iterable[Sign]) -> Profile | None:
     """Return who an agent is that has called no tool yet; None unless a session of it lives."""
     sessions = [sign for sign in signs if sign.kind == "session"]
-    hosts = tuple(dict.fromkeys(sign.host for sign in sessions if sign.host))
+    hosts = latest(sign.host for sign in sessions if sign.host)
     return Profile(id=agent, hosts=hosts, registered_at=text.now()) if sessions else None
 
 

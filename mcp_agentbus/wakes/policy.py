@@ -98,6 +98,16 @@ def prospects(facts: Facts) -> Holds:
     return Holds(strangers, others, facts.rules.wake_on if facts.rules else WAKE_ON)
 
 
+def may_wake(thing: Waiting, rules: Rules | None, trusted: frozenset[str] | None) -> bool:
+    """Tell whether an agent's user lets something wake it at all, by who has sent it.
+
+    `trusted` as in `Facts`.
+    """
+    if thing.kind != "task" or trusted is None or thing.sender in trusted:
+        return True
+    return rules is not None and not rules.wake_from.isdisjoint({thing.sender, ANY_SENDER})
+
+
 def usd_unsaid(rules: Rules | None) -> float | None:
     """Return what a run by these rules counts for if it ends and never says what it did cost.
 
@@ -156,7 +166,7 @@ def _blocks(thing: Waiting, facts: Facts) -> list[_Block]:
     """Return all that keeps it from waking the agent now."""
     if not thing.accepted:
         return [_Block(Reason.NOT_ACCEPTED, None)]
-    if thing.kind == "task" and not _may_wake(thing.sender, facts):
+    if not may_wake(thing, facts.rules, facts.trusted):
         return [_Block(Reason.NOT_ALLOWED, None)]
     if thing.unanswered:
         return [_Block(Reason.UNANSWERED, None)]
@@ -180,12 +190,6 @@ def _blocks_of_notice(facts: Facts) -> list[_Block]:
     given = [wake for wake in facts.past if wake.begun and wake.live_only]
     block = _over(Reason.AGENT_RATE, given, _limits(facts).result_notices_per_hour, HOUR, facts)
     return [block] if block else []
-
-
-def _may_wake(sender: str, facts: Facts) -> bool:
-    if facts.trusted is None or sender in facts.trusted:
-        return True
-    return facts.rules is not None and not facts.rules.wake_from.isdisjoint({sender, ANY_SENDER})
 
 
 def _counts(wake: PastWake) -> bool:

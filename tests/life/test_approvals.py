@@ -62,6 +62,7 @@ async def test_its_user_decides_and_the_session_that_asked_is_told_once(world, w
 
     assert (typed.code, f"what {coder.me.id} asks about task {task_id}" in typed.out) == (0, True)
     assert f"    {ASKS}" in typed.shown
+    assert "    Subject: Clean up" in typed.shown
     [item] = told.tasks
     assert (item.question, item.decision.approved) == (ASKS, word == "approve")
     outside, inside = outside_and_inside(render.inbox_text(told, coder.me.id))

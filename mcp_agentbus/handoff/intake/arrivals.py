@@ -149,7 +149,7 @@ async def _go_on(bus: Bus, claims: Claims, claim: Claim) -> None:
     """Have a worker's record say that it goes on, unless there is more to be read."""
     told, record = claims.answers.pop(claim.task.id), claim.record
     with suppress(AgentbusError, Conflict):  # then it is given again
-        replies = await to_question(bus, record)
+        replies = await to_question(bus, record, claim.task)
         if replies and replies.mark == told.mark:
             decided = replies.decision
             why = decisions.AFTER[decided.approved] if decided else _READ

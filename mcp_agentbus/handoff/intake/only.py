@@ -20,6 +20,7 @@ from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.intake.refusals import refusal
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.queries.clock import has_come
 from mcp_agentbus.store.queries.sides import read_sides
@@ -31,6 +32,8 @@ from mcp_agentbus.store.upkeep import unkept
 
 #: The tools of such a session.
 TOOLS: Final = frozenset({"read_inbox", "watch_inbox", "publish_result"})
+
+_CHANGED: Final = "Task {} has another text by now than the one that your user was shown."
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,21 @@ async def claim(session: Session) -> Claim | Gone:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     if claim := await unheld(session, session.only, session.id):
+        if _is_of_another_text(session, claim):
+            return Gone(f"{_CHANGED.format(session.only)} This session was started for it alone.")
         try:
             revision = await write_record(session.bus, claim.record, claim.revision)
             return session.claims.hold(replace(claim, revision=revision))
         except Conflict:  # another session was as quick
             pass
     return Gone(f"{await _why_not(session)} This session was started for it alone.")
+
+
+def _is_of_another_text(session: Session, claim: Claim) -> bool:
+    """Tell whether what its user has decided, and started the session for, is about another."""
+    folder = session.bus.settings.state_dir
+    decided = decisions.kept(folder, claim.record)
+    return decided is not None and not decisions.kept(folder, claim.record, claim.task)
 
 
 async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:

@@ -89,7 +89,7 @@ async def replied(bus: Bus, claims: Claims, claim: Claim) -> tuple[Replies, Give
 
     Raises: as `with_answers`.
     """
-    replies = await to_question(bus, claim.record)
+    replies = await to_question(bus, claim.record, claim.task)
     told = claims.answers.get(claim.task.id)
     return replies, told.given if told and told.mark == replies.mark and told.is_given else None
 
@@ -205,7 +205,7 @@ async def _item(bus: Bus, claims: Claims, by: Call | None, claim: Claim) -> Item
     task, record, question = claim.task, claim.record, question_of(claim.record)
     if question is None:
         return None
-    replies = await to_question(bus, record)
+    replies = await to_question(bus, record, task)
     before, given = claims.answers.get(task.id), claims.given(task.id)
     if before and before.mark == replies.mark and _is_there(before, by):
         replies = Replies()

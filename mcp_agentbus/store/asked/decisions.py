@@ -31,7 +31,7 @@ from mcp_agentbus.core.framing import one_line
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.store.steps import asked_in, question_of
-from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, utc
+from mcp_agentbus.store.task import EXPIRES_MAX_S, Record, Task, utc
 
 #: Of what a person says with it, in characters.
 NOTE_MAX_CHARS: Final = 500
@@ -53,6 +53,8 @@ class Decision:
     #: What that person says with it; may be empty.
     note: str
     at: datetime
+    #: By `text_of`, which text of the task that person was shown; empty in an earlier version's.
+    task: str = ""
 
     @property
     def word(self) -> str:
@@ -83,20 +85,28 @@ def keep(folder: Path, record: Record, decision: Decision) -> None:
         "approved": decision.approved,
         "note": decision.note,
         "at": decision.at.isoformat(),
+        "task": decision.task,
     }
     write_whole(file, json.dumps(kept_of_it).encode())
 
 
-def kept(folder: Path, record: Record) -> Decision | None:
+def kept(folder: Path, record: Record, task: Task | None = None) -> Decision | None:
     """Return what was decided about a record's question; None if nothing was.
 
-    What others could have written, or nobody can read, is no decision.
+    What others could have written, or nobody can read, is no decision. With the `task` as a session
+    has it, neither is one about another text: its sender may put one in the place of the first.
     """
     question = _question(record)
     with suppress(*_UNREADABLE):
         about, decision = _read(_file(folder, record))
-        return decision if question and about == question else None
+        is_of_it = task is None or decision.task in {"", text_of(task)}
+        return decision if question and about == question and is_of_it else None
     return None
+
+
+def text_of(task: Task) -> str:
+    """Return what tells a task's text from any other."""
+    return hashlib.sha256(f"{task.subject}\0{task.body}".encode()).hexdigest()
 
 
 def given(folder: Path, owner: str, inbox: str, task_id: str) -> Decision | None:
@@ -114,7 +124,9 @@ def _read(file: Path) -> tuple[str, Decision]:
     check_private(file)
     read = from_json(read_whole(file))
     at = utc(datetime.fromisoformat(read["at"]))
-    return read["question"], Decision(read["approved"] is True, str(read["note"]), at)
+    return read["question"], Decision(
+        read["approved"] is True, str(read["note"]), at, str(read.get("task", ""))
+    )
 
 
 def reason_after(record: Record, state: str, decision: Decision | None) -> str:

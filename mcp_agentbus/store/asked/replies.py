@@ -15,7 +15,7 @@ from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.steps import question_of
-from mcp_agentbus.store.task import Answer, Record
+from mcp_agentbus.store.task import Answer, Record, Task
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class Replies:
         return f"{asked}:{len(self.answers)}{decided}"
 
 
-async def to_question(bus: Bus, record: Record | None) -> Replies:
+async def to_question(bus: Bus, record: Record | None, task: Task | None = None) -> Replies:
     """Return what was said to a record's question; nothing if it asks nothing.
+
+    With the `task`, for who goes on with it, as `decisions.kept`.
 
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -55,5 +57,5 @@ async def to_question(bus: Bus, record: Record | None) -> Replies:
     return Replies(
         question.at,
         tuple(each for each in answers if each.question == question.at),
-        decisions.kept(bus.settings.state_dir, record),
+        decisions.kept(bus.settings.state_dir, record, task),
     )

@@ -7,6 +7,9 @@ Profile(id='coder', roles=('review',), account='laptop', ...)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcp_agentbus.bus.replies import Found
@@ -16,6 +19,9 @@ from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.ids import ANY_SENDER
 from mcp_agentbus.store import subjects
 from mcp_agentbus.store.task import Time, Undecodable
+
+# Of the hosts of an agent's sessions so many are told of: it has one line of the roster.
+_HOSTS_MAX: Final = 8
 
 
 class Profile(BaseModel):
@@ -58,12 +64,17 @@ def decode_profile(stored: Found) -> Profile:
             "id": whose,
             "roles": tuple(roles)[:ROLES_MAX],
             "account": profile.account if ids.is_agent(profile.account) else "",
-            "hosts": tuple(host for host in profile.hosts if ids.is_inbox(host)),
+            "hosts": latest(filter(ids.is_inbox, profile.hosts)),
             "accept_from": tuple(filter(ids.is_sender, profile.accept_from))[:ACCEPTED_MAX],
             "description": profile.description[: ids.DESCRIPTION_MAX_CHARS],
             "last_seen": profile.last_seen and min(profile.last_seen, stored.stored_at),
         }
     )
+
+
+def latest(hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return of some hosts, the latest last, those that are told of."""
+    return tuple(dict.fromkeys(hosts))[-_HOSTS_MAX:]
 
 
 def _account_in(data: bytes) -> str:

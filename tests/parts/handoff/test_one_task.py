@@ -3,12 +3,15 @@
 
 import pytest
 
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.intake import only
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.records import read_record
 
 
@@ -72,6 +75,26 @@ async def test_what_another_session_holds_and_what_is_nowhere_is_said_to_be_so(w
         f"Task {'f' * 32} waits in no inbox of {coder.me.id}",
     ]
     assert [item.task.id for item in (await read_inbox(coder)).tasks] == [sent.task_id]
+
+
+@pytest.mark.parametrize("is_of_it", [True, False])
+async def test_it_gets_no_other_text_than_its_user_was_shown(world, is_of_it):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    [sent] = await send_task(planner, coder.me.id, "Do it", "x")
+    async with Session(world.bus, coder.me) as before:
+        [item] = (await read_inbox(before)).tasks
+        await publish_result(before, sent.task_id, "needs_approval", summary="Really?")
+    record, _ = await read_record(world.bus, planner.me.id, coder.me.id, sent.task_id)
+    shown = decisions.text_of(item.task) if is_of_it else "another"
+    decision = Decision(approved=True, note="", at=now(), task=shown)
+    decisions.keep(world.bus.settings.state_dir, record, decision)
+
+    async with Session(world.bus, coder.me, only=sent.task_id) as session:
+        read = await read_inbox(session)
+
+    assert [each.decision for each in read.tasks] == [decision] * is_of_it
+    assert len(read.notes) == (not is_of_it)
+    assert all(f"Task {sent.task_id} has another text" in note for note in read.notes)
 
 
 async def test_whatever_else_it_asks_for_is_refused(world):

@@ -14,7 +14,12 @@ from mcp_agentbus.handoff.call import Answered, Calls, Given
 from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
-from mcp_agentbus.handoff.reports.questions import with_answers, with_questions, with_replies
+from mcp_agentbus.handoff.reports.questions import (
+    replied,
+    with_answers,
+    with_questions,
+    with_replies,
+)
 from mcp_agentbus.store import codec
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.asked.decisions import Decision
@@ -107,6 +112,21 @@ async def test_what_its_user_has_decided_is_told_as_an_answer_is(server, how):
 
     inbox = await with_answers(server, holding(APPROVAL), None, Inbox(shown))
     assert inbox == Inbox((replace(item, **(how or {})),))
+
+
+@pytest.mark.parametrize("is_of_it", [True, False])
+async def test_a_decision_is_told_with_the_text_alone_that_its_user_was_shown(server, is_of_it):
+    """Its sender may put another text in the place of the first, under the same id."""
+    shown = TASK if is_of_it else TASK.model_copy(update={"body": "Drop the tables."})
+    decision = replace(DECISION, task=decisions.text_of(shown))
+    decisions.keep(server.settings.state_dir, APPROVAL, decision)
+    claims = holding(APPROVAL)
+
+    [item] = (await with_answers(server, claims, None, Inbox((ITEM,)))).tasks
+
+    assert item.decision == (decision if is_of_it else None)
+    replies, _ = await replied(server, claims, claims[TASK.id])
+    assert bool(replies) is is_of_it
 
 
 def arrived(calls, *, late=False, lost=False):

@@ -65,3 +65,17 @@ async def test_of_the_others_both_are_told_and_these_alone_are_counted(hook, sen
     assert told["text"].startswith("3 tasks wait in your agentbus inbox, 1 of them high priority.")
     assert told["person"].startswith("agentbus: 1 urgent task waits here.")
     assert (await hook("*"))["text"].startswith("New since the last notice: ")
+
+
+async def test_the_end_of_a_turn_is_put_off_by_those_alone_who_may_wake_its_agent(
+    hook, sent, monkeypatch
+):
+    coder, lead = sent
+    monkeypatch.setattr(State, "trusted", lambda _: frozenset({lead.me.id}))
+
+    assert await hook("*", urgent=True) == {}
+    await send_task(lead, coder, "Count", "x", priority="high")
+
+    told = await hook("*", urgent=True)
+    assert told["text"].startswith("1 task waits in your agentbus inbox, it is high priority.")
+    assert (await hook("*"))["text"].startswith("New since the last notice: 2 tasks wait")

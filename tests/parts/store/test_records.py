@@ -133,6 +133,17 @@ def test_a_record_that_goes_on_and_leaves_no_room_for_its_next_step_counts_as_no
     assert (records.record_in(Message(RECORD_SUBJECT, data)) is not None) is is_there
 
 
+@pytest.mark.parametrize("key", [records.sent_key, records.wakes_key])
+def test_what_else_is_kept_and_can_be_written_no_more_counts_as_none(key):
+    place = key("planner", "coder", "t1")
+    kept = {**SENT, "newer": ""}
+    for size, is_there in ((1_044_480, True), (1_044_481, False)):
+        data = spelt({**kept, "newer": "x" * (size - len(spelt(kept)))})
+        stored = Found(place.subject, 1, AT, {}, data)
+
+        assert (records.latest([stored], place.subject.split(".")[2]) is not None) is is_there
+
+
 @pytest.mark.parametrize("state", ["working", "completed"])
 def test_a_step_whose_record_would_leave_no_room_for_the_next_is_refused_and_an_end_is_not(state):
     written = Write(read_record(state=state, result="\x01" * (OPEN_MAX_BYTES // 6)))

@@ -15,6 +15,7 @@ from mcp_agentbus.config.values import ACCEPTED_MAX
 from mcp_agentbus.core import text
 from mcp_agentbus.core.notices import Holds
 from mcp_agentbus.store import roster
+from mcp_agentbus.store.queries.signs import Sign
 from mcp_agentbus.store.roster import Entry, Profile, best
 from mcp_agentbus.store.task import Undecodable
 
@@ -43,7 +44,8 @@ def test_of_what_a_registration_says_that_is_believed_which_can_be_true():
         "id": "somebody", "registered_at": text.stamp(NOON),
         "last_seen": text.stamp(NOON + timedelta(days=9)),
         "roles": ["dev", "no role\n", *(f"r{number}" for number in range(99))],
-        "hosts": ["python", "no host\n"], "accept_from": ["ann", "no one\n", *(["bob"] * 999)],
+        "hosts": [*(f"h{number}" for number in range(999)), "no host\n"],
+        "accept_from": ["ann", "no one\n", *(["bob"] * 999)],
         "account": "no account\n", "description": "x" * 999, "newer": "kept",
     }  # fmt: skip
     stored = Found("agentbus.coder.profile", 1, NOON, {}, spelt(said))
@@ -53,7 +55,8 @@ def test_of_what_a_registration_says_that_is_believed_which_can_be_true():
 
     assert profile == Profile(
         id="coder", registered_at=NOON, last_seen=NOON, account="", description="x" * 300,
-        roles=("dev", *(f"r{number}" for number in range(99)))[:ROLES_MAX], hosts=("python",),
+        roles=("dev", *(f"r{number}" for number in range(99)))[:ROLES_MAX],
+        hosts=tuple(f"h{number}" for number in range(991, 999)),
         accept_from=("ann", *(["bob"] * 999))[:ACCEPTED_MAX], newer="kept",
     )  # fmt: skip
 
@@ -117,3 +120,14 @@ def test_a_role_is_as_lively_as_the_liveliest_that_holds_it_and_takes_what_any_o
     assert role.holds == bob.holds
     assert sorted(role.accept_from) == ["ann", "bob", "cas", "lead", "role:x"]
     assert best("role-dev", [cas]).last_seen is None
+
+
+def test_of_a_newcomer_with_many_hosts_the_latest_are_told():
+    signs = [
+        Sign(
+            "ann", "s1", "session", f"h{number}", leaving=False, gone=False, holds=Holds(), at=NOON
+        )
+        for number in range(999)
+    ]
+
+    assert roster._newcomer("ann", signs).hosts == tuple(f"h{number}" for number in range(991, 999))
