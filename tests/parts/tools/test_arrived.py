@@ -5,7 +5,6 @@ import asyncio
 import re
 
 import pytest
-from mcp_agentbus.tools.command import Command
 
 from mcp_agentbus.bus import budget
 from mcp_agentbus.cli.parser import parser
@@ -18,6 +17,7 @@ from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.catalog import TOOLS
+from mcp_agentbus.tools.typed_command import Command
 
 CALLS = {
     "list_agents": {},
