@@ -254,6 +254,12 @@ class Parser(argparse.ArgumentParser):
         """Return the line to try where argparse misses something; empty if it does not."""
         if missing := re.fullmatch(rf"{_LACKS}: (.+)", message):
             names = missing[1].split(", ")
+            places = self._get_positional_actions()
+            choices = (places[-1].choices if places else None) or ()
+            chosen = [word for word in self.typed if word in choices]
+            if chosen and names == [places[-1].dest]:  # it was taken for the one before
+                at = self.typed.index(chosen[0])
+                return self._instead(at, f"{places[0].metavar}", chosen[0])
             # Which commands there are, its help says, each with what it does.
             lacks = "--help" if names[0] in {"COMMAND", "ACTION"} else " ".join(map(_due, names))
             return self._try(lacks)
@@ -290,9 +296,9 @@ class Parser(argparse.ArgumentParser):
                 return self._instead(at, due)
         return ""
 
-    def _instead(self, at: int, right: str) -> str:
+    def _instead(self, at: int, *right: str) -> str:
         """Return the line to try that has this in the place of the word there."""
-        self.typed = [*self.typed[:at], right, *self.typed[at + 1 :]]
+        self.typed = [*self.typed[:at], *right, *self.typed[at + 1 :]]
         return self._try()
 
     def error(self, message: str) -> NoReturn:
