@@ -213,8 +213,9 @@ async def _wakes(
 ) -> int:
     from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
 
+    file = settings.ledger_file
     try:
-        rows = Ledger(settings.ledger_file).latest(args.id, args.limit)
+        rows = Ledger(file).latest(args.id, args.limit) if file.exists() else []
     except LedgerBroken as error:
         raise BadSetup(str(error), hint=error.hint) from None
     if not rows and fault:  # nobody knows whether there is such an agent

@@ -20,10 +20,10 @@ from typing import Any, Final, NoReturn, TypeVar
 _T = TypeVar("_T")
 #: How argparse says that something was not typed.
 _LACKS: Final = "the following arguments are required"
+# What a person writes in words, which a shell takes apart where they stand in no quotes.
+_TEXTS: Final = frozenset(("subject", "body", "summary", "note", "description", "instruction"))
 # What is a text, or refused in words of its own; elsewhere an empty value would be taken for none.
-_MAY_BE_EMPTY: Final = frozenset(
-    ("to", "subject", "body", "summary", "note", "description", "instruction", "query", "words")
-) | {"cursor", "request_id"}
+_MAY_BE_EMPTY: Final = _TEXTS | {"to", "query", "words", "cursor", "request_id"}
 
 
 def duration(low: float, high: float) -> Callable[[str], float]:
@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
     #: The option that takes a text which was typed as one more word; empty if there is none.
     text_option = ""
-    #: Whether a line without a word that was typed may undo what nobody meant.
+    #: Whether a line without a word that was typed may do what nobody meant.
     needs_each_word = False
     #: Whether what follows `--` is a program: it stays as it is, where argparse would take its
     #: options for ours, and is `argv` of what was parsed.
@@ -105,8 +105,9 @@ class Parser(argparse.ArgumentParser):
             self.check_program()
         self.typed = typed
         parsed, rest = super().parse_known_args(typed, namespace)
+        rest = self._left(parsed, rest)
         if rest:
-            self._takes_no(rest, typed)
+            self._takes_no(rest, typed, parsed)
         self._check_empty(parsed)
         if self.takes_program:
             parsed.argv = self.behind[1:]
@@ -114,6 +115,23 @@ class Parser(argparse.ArgumentParser):
 
     def check_program(self) -> None:
         """End with an error where the program that stands behind `--` is not taken."""
+
+    def _left(self, parsed: argparse.Namespace, rest: list[str]) -> list[str]:
+        """Return the words that nothing takes, without those that its last argument does.
+
+        Before Python 3.12.7 that is over for argparse where an option stands before its words.
+        """
+        last = next(reversed(self._get_positional_actions()), None)
+        if last is None or not rest or any(map(_is_option, rest)):
+            return rest
+        if last.nargs in {"*", "+"}:
+            getattr(parsed, last.dest).extend(rest)
+            return []
+        has_none = getattr(parsed, last.dest, None) == last.default
+        if last.nargs != "?" or not has_none or last.default in self.typed:
+            return rest
+        setattr(parsed, last.dest, rest[0])
+        return rest[1:]
 
     def _check_empty(self, parsed: argparse.Namespace) -> None:
         """End with an error where a value is empty: a script would go on as somebody else."""
@@ -125,7 +143,12 @@ class Parser(argparse.ArgumentParser):
                 name = [action.dest, *filter(None, [action.metavar]), *action.option_strings][-1]
                 self.error(f"argument {name}: '' is empty, as of a variable that is not set")
 
-    def _takes_no(self, rest: Sequence[str], typed: list[str]) -> NoReturn:
+    def _takes_no(
+        self, rest: Sequence[str], typed: list[str], parsed: argparse.Namespace | None = None
+    ) -> NoReturn:
+        words = " ".join(word[:40] for word in rest)
+        if parsed and (line := self._in_quotes(parsed, rest)):
+            self.error(f"it takes no {words!r}. {line}")
         if not self.takes_words and not rest[0].startswith("-"):
             at = typed.index(rest[0])
             self.typed, self.behind = typed[:at], ["--", *typed[at:], *self.behind[1:]]
@@ -140,7 +163,6 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"there is no {word[:40]}. Nearest: {near}. {line}")
             at = len(typed) - typed[::-1].index(word)  # of two equal words the last is too many
             del typed[at - 1]
-        words = " ".join(word[:40] for word in rest)
         meant = [] if any(map(_is_option, rest)) else self._meant_by(rest)
         self.typed = [*typed, *meant]
         # Without who was named it would be done for somebody else; without one of its commands it
@@ -151,6 +173,26 @@ class Parser(argparse.ArgumentParser):
         else:
             lacks = "" if self._is_whole() else "--help"
         self.error(f"it takes no {words!r}. {self._try(lacks)}")
+
+    def _in_quotes(self, parsed: argparse.Namespace, words: Sequence[str]) -> str:
+        """Return the line to try in which words too many stand in the quotes of their text.
+
+        It is empty if they follow none.
+        """
+        typed, count = self.typed, len(words)
+        before = [at for at in range(1, len(typed)) if typed[at + 1 : at + 1 + count] == words]
+        start = before[-1] if before and not any(map(_is_option, words)) else 0
+        option = self._option_string_actions.get(typed[start - 1]) if start else None
+        lacks = ""
+        if option is None or option.dest not in _TEXTS:
+            if not start or typed[start] != getattr(parsed, "body", None):
+                return ""
+            if typed[start - 1] == getattr(parsed, "subject", None) and " " not in parsed.subject:
+                start -= 1
+                lacks = "" if getattr(parsed, "no_body", True) or parsed.body_file else "BODY"
+        end = before[-1] + 1 + count
+        self.typed = [*typed[:start], " ".join(typed[start:end]), *typed[end:]]
+        return self._try(lacks)
 
     def _meant_by(self, words: Sequence[str]) -> list[str]:
         """Return the option as which words too many may have been meant; nothing if none is."""
@@ -212,6 +254,12 @@ class Parser(argparse.ArgumentParser):
         """Return the line to try where argparse misses something; empty if it does not."""
         if missing := re.fullmatch(rf"{_LACKS}: (.+)", message):
             names = missing[1].split(", ")
+            places = self._get_positional_actions()
+            choices = (places[-1].choices if places else None) or ()
+            chosen = [word for word in self.typed if word in choices]
+            if chosen and names == [places[-1].dest]:  # it was taken for the one before
+                at = self.typed.index(chosen[0])
+                return self._instead(at, f"{places[0].metavar}", chosen[0])
             # Which commands there are, its help says, each with what it does.
             lacks = "--help" if names[0] in {"COMMAND", "ACTION"} else " ".join(map(_due, names))
             return self._try(lacks)
@@ -248,9 +296,9 @@ class Parser(argparse.ArgumentParser):
                 return self._instead(at, due)
         return ""
 
-    def _instead(self, at: int, right: str) -> str:
+    def _instead(self, at: int, *right: str) -> str:
         """Return the line to try that has this in the place of the word there."""
-        self.typed = [*self.typed[:at], right, *self.typed[at + 1 :]]
+        self.typed = [*self.typed[:at], *right, *self.typed[at + 1 :]]
         return self._try()
 
     def error(self, message: str) -> NoReturn:

@@ -220,7 +220,9 @@ class _Work:
             BadInput: it cannot be done as it was asked for.
         """
         if not here:
-            self._outcome(name, "not_here", shown=given)
+            title = hosts.named(name).title
+            todo = f"Install {title}, or put its program on PATH, then run the same again."
+            self._outcome(name, "not_here", todo if given else "", shown=given)
             return
         host = installer(name)
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -91,12 +92,15 @@ def survey(folder: Path) -> Survey:
     """Count files, lines, languages, notes and large files below `folder`."""
     counts = Survey(folder)
     sizes: list[tuple[int, str]] = []
-    for path in _files(folder):
-        if counts.files >= _FILES_MAX:
-            counts.left_out += 1
-            continue
+    for path in _paths(folder):
         try:
-            size = path.stat().st_size
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                continue
+            if counts.files >= _FILES_MAX:
+                counts.left_out += 1
+                continue
+            size = found.st_size
             data = read_whole(path, _FILE_MAX_BYTES) if size <= _FILE_MAX_BYTES else b""
         except OSError:
             counts.left_out += 1
@@ -112,10 +116,8 @@ def survey(folder: Path) -> Survey:
     return counts
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _paths(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder, followlinks=False):
         folders[:] = sorted(name for name in folders if name[0] != "." and name not in _SKIPPED)
         for name in sorted(names):
-            path = Path(place, name)
-            if path.is_file() and not path.is_symlink():
-                yield path
+            yield Path(place, name)

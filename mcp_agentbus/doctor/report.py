@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from mcp_agentbus.core.feather.printer import columns
@@ -57,7 +58,7 @@ def lines(checks: Sequence[Check], *, fixing: bool, faults_only: bool = False) -
         yield f"All {len(checks)} checks are ok."
         return
     sums = ", ".join(f"{many} {_WORDS[state]}" for state, many in counts.items() if many)
-    bad = [check.name for check in checks if check.state in {"wrong", "unknown"}]
+    bad = dict.fromkeys(check.name for check in checks if check.state in {"wrong", "unknown"})
     sums += f" ({', '.join(bad)})" if bad else ""
     mends = {check.mend.what for check in checks if check.mend}
     more = f" `agentbus doctor --fix` mends {len(mends)} of them." if mends and not fixing else ""
@@ -82,14 +83,29 @@ def last_line(stages: Stages) -> str:
 
 
 def _in_few_lines(checks: Sequence[Check]) -> list[Check]:
-    """Return the checks with one line for all hosts that are not here."""
+    """Return the checks with one line for all hosts that are not here.
+
+    All that could not be found out by one and the same cause has one as well.
+    """
     away = [check for check in checks if check.here is False]
-    if len(away) < 2:
+    few = _as_one(checks, away, "other hosts" if any(check.here for check in checks) else "hosts")
+    unknown: dict[tuple[str, str], list[Check]] = {}
+    for check in checks:
+        if check.state == "unknown":
+            unknown.setdefault((check.said, check.fix), []).append(check)
+    for alike in unknown.values():
+        few = _as_one(few, alike, "several")
+    return few
+
+
+def _as_one(checks: Sequence[Check], alike: Sequence[Check], name: str) -> list[Check]:
+    """Return the checks with one in the place of several of which the same is said."""
+    if len(alike) < 2:
         return list(checks)
-    name = "other hosts" if any(check.here for check in checks) else "hosts"
-    line = Check(name, "ok", f"{away[0].said}: {', '.join(check.name for check in away)}")
-    few = [line if check is away[-1] else check for check in checks]
-    return [check for check in few if check.here is not False]
+    said = f"{alike[0].said}: {', '.join(check.name for check in alike)}"
+    line = replace(alike[-1], name=name, said=said, here=None)
+    few = [line if check is alike[-1] else check for check in checks]
+    return [check for check in few if all(check is not each for each in alike)]
 
 
 def _row(state: str, head: str, said: str, fix: str) -> Iterator[str]:

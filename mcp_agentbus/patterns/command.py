@@ -104,15 +104,16 @@ def clearing_text(agent: str, what: Clearing) -> str:
     return (
         f"Of {agent}, {many(len(what.received) + len(what.later), 'waiting task')}{later} would be "
         f"rejected, and their senders told; {many(len(what.sent), 'task')} that it sent would be "
-        f"withdrawn. {_kept(what)}"
+        f"withdrawn. {_kept(agent, what)}"
     )
 
 
-def _kept(what: Clearing) -> str:
+def _kept(agent: str, what: Clearing) -> str:
     """Say what stays."""
     held = f"what live sessions hold ({many(what.held, 'task')}), " if what.held else ""
     words = f"words ({what.words}), " if what.words else ""
-    told = f"Left are {held}{words}results, and the tasks of roles: see agentbus inbox --peek"
+    told = f"Left are {held}{words}results, and the tasks of roles: "
+    told += f"see agentbus inbox --peek --agent {agent}"
     if not what.outgoing:
         return told
     return (
@@ -137,15 +138,15 @@ def _cleared_text(agent: str, done: Cleared, what: Clearing) -> str:
         at_bus = " to the bus" if what.outgoing else ""
         return (
             f"Nothing waits for {agent}, and nothing that it sent{at_bus} has no end yet. "
-            f"{_kept(what)}"
+            f"{_kept(agent, what)}"
         )
     left = (
         f" Left as well: {many(done.left, 'task')} that ended or was claimed meanwhile, or has no "
-        "sender's record; agentbus inbox shows what still waits."
+        f"sender's record; agentbus inbox --agent {agent} shows what still waits."
         if done.left
         else ""
     )
     return (
         f"{many(done.rejected, 'task')} rejected, {done.withdrawn} withdrawn.{left} "
-        "What became of each: agentbus tasks"
+        f"What became of each: agentbus tasks --agent {agent}"
     )

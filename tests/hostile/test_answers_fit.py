@@ -196,6 +196,7 @@ def test_tasks_that_nobody_answered_are_named_as_far_as_there_is_room():
 
     assert len(answer) <= MOST
     assert "more timed out without a result; --json names all of them." in answer
+    assert "`agentbus watch --task ID --agent planner` waits for it." in answer
 
 
 @pytest_asyncio.fixture

@@ -113,7 +113,7 @@ def test_a_host_that_was_named_and_is_not_here_is_a_fault_of_both(home, how):
     said = typed(home, "setup", "--host", "copilot", *how, code=1)
     told = json.loads(typed(home, "setup", "--host", "copilot", *how, "--json", code=1))
 
-    assert "copilot is not here" in said
+    assert "copilot is not here: Install Copilot CLI, or put its program on PATH" in said
     assert "No host was found. For any MCP host: agentbus install --print" in said
     assert told["hosts"]["copilot"]["state"] == "not_here"
     why, what = told["next"]

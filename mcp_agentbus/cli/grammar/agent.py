@@ -51,6 +51,7 @@ def add(commands: Commands) -> None:
         description="Give an agent another name, with its folder, its rules and what waits for it.",
     )
     completed(rename.add_argument("old", metavar="OLD"))
+    rename.needs_each_word = True
     rename.add_argument("new", metavar="NEW")
     forget = actions.add_parser(
         "forget",

@@ -20,6 +20,7 @@ def add(commands: Commands) -> None:
     events = commands.add_parser("events", help=about, description=f"{about.capitalize()}.")
     actions = events.add_subparsers(dest="action", required=True, metavar="ACTION")
     publish = command(actions, "publish", "have whoever listens now hear an event")
+    publish.needs_each_word = True
     publish.add_argument("topic", help=_WORDS)
     publish.add_argument("body", nargs="?", help="a text of at most 64 KiB")
     add_body(publish, "body")

@@ -83,6 +83,7 @@ def _add_accounts(actions: Commands) -> None:
         "--now", action="store_true", help="have the key that it has count no more, at once"
     )
     for each in (invite, rotate):
+        each.needs_each_word = True
         each.add_argument(
             "--expires", type=duration(60, WEEK_S), default=3600, metavar="DURATION",
             help="how long the line is good, once: 60s to 7d (default: 1h)",
@@ -106,6 +107,7 @@ def _add_accounts(actions: Commands) -> None:
         "--revoke", action="store_true", help="have its open invitations open nothing any more"
     )
     remove = command(actions, "remove", "cut an account off a shared server", agent=False)
+    remove.needs_each_word = True
     remove.add_argument("name", metavar="NAME", help=who)
     remove.add_argument(
         "--give-back", action="store_true",

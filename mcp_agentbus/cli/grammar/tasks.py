@@ -73,6 +73,7 @@ def _add_tell(commands: Commands) -> None:
 def _add_addressee(send: Parser) -> None:
     to = send.add_argument("to", help="agent id, role:NAME, all, or several joined by commas")
     completed(to)
+    send.needs_each_word = True
     send.add_argument("subject", help="one line, at most 200 characters")
 
 
@@ -110,6 +111,7 @@ def _add_task_commands(commands: Commands) -> None:
     result.add_argument("--progress", type=float, metavar="PERCENT")
 
     answer = command(commands, "answer", "answer the question of a task's worker")
+    answer.needs_each_word = True
     answer.add_argument("task_id", metavar="TASK", help=TASK)
     answer.add_argument("body", nargs="?", help="the answer; else on stdin or with --body-file")
     add_body(answer, "answer", optional=False)
@@ -120,6 +122,7 @@ def _add_task_commands(commands: Commands) -> None:
         ("deny", "forbid what an agent of yours asks its user to decide"),
     ):
         decide = command(commands, word, about, agent=False)
+        decide.text_option = "--note"
         decide.add_argument("task_id", metavar="TASK", help=TASK)
         decide.add_argument("--note", default="", metavar="TEXT", help="what it is told with that")
         if word == "approve":

@@ -11,7 +11,7 @@ from mcp_agentbus.bus import embedded
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.installers import service
-from mcp_agentbus.relay import starter
+from mcp_agentbus.relay import seat, starter
 
 
 def stays(settings: Settings) -> list[str]:
@@ -20,6 +20,8 @@ def stays(settings: Settings) -> list[str]:
     if starter.keeps(settings.environ):
         by = service.manager().NAME
         lines.append(f"  {by} keeps a listener: agentbus listen --uninstall")
+    elif there := seat.seated(settings):
+        lines.append(f"  {there.who} runs: agentbus listen --stop")
     try:
         runs = not settings.url and embedded.find(settings) is not None
     except AgentbusError:  # it runs, and is of no use

@@ -77,8 +77,8 @@ def answers_text(answers: Inbox, unanswered: Sequence[Life], me: str) -> str:
             more = len(lines) - count
             lines[count:] = [f"{more} more timed out without a result; --json names all of them."]
         lines.append(
-            "A result that comes later is kept: `agentbus inbox` shows it, and "
-            "`agentbus watch --task ID` waits for it."
+            f"A result that comes later is kept: `agentbus inbox --agent {me}` shows it, and "
+            f"`agentbus watch --task ID --agent {me}` waits for it."
         )
     return "\n".join(filter(None, [told, *lines]))
 

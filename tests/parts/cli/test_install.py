@@ -2,6 +2,7 @@
 """`agentbus setup` and `install`: what is said before a host is asked, and what a plan promises."""
 
 import io
+import os
 import sys
 from argparse import Namespace
 from dataclasses import replace
@@ -14,6 +15,7 @@ from mcp_agentbus.cli import install
 from mcp_agentbus.cli.servers import remains
 from mcp_agentbus.core import hosts
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.relay import seat
 
 WRITES = Step("write allowed", str)
 
@@ -130,3 +132,13 @@ def test_where_a_host_is_taken_out_it_is_said_what_stays_and_what_ends_that(
     ends = ("agentbus listen --uninstall", "agentbus server stop", str(settings.data_dir))
     assert [each in said for each in ends] == [is_kept] * 3
     assert bool(said) is is_kept
+
+
+def test_a_listener_that_a_session_has_started_stays_as_well_and_is_named(tmp_path):
+    settings = replace(settings_at(tmp_path), url="nats://127.0.0.1:1")
+
+    with seat.taken(settings):
+        said = "\n".join(remains.stays(settings))
+
+    assert f"a listener (pid {os.getpid()} on host " in said
+    assert "runs: agentbus listen --stop" in said

@@ -89,6 +89,9 @@ def test_the_service_of_a_listener_is_taken_away(home, capsys, monkeypatch):
 
 
 def test_the_last_wakes_of_an_agent_are_shown_and_of_an_unknown_one_is_said_why_not(home, capsys):
+    with pytest.raises(BadSetup, match=WRONG):
+        agent.run(typed("agent", "wakes", "smith"))
+    assert not home.ledger_file.exists()
     with contextlib.closing(Ledger(home.ledger_file)) as ledger:
         ledger.note(
             "coder", "start", keys=["task coder a"], senders=["planner"], at=datetime.now(UTC)
@@ -96,8 +99,6 @@ def test_the_last_wakes_of_an_agent_are_shown_and_of_an_unknown_one_is_said_why_
 
     assert agent.run(typed("agent", "wakes", "coder")) == 0
     assert "started for 1 task" in capsys.readouterr().out
-    with pytest.raises(BadSetup, match=WRONG):
-        agent.run(typed("agent", "wakes", "smith"))
 
 
 @pytest.mark.parametrize("words", ["listen", "server start", "agent wake coder"])

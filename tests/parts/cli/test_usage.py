@@ -18,7 +18,7 @@ from mcp_agentbus.cli.parser import parser
         ("send coder s b --priority hihg", "there is no hihg. Nearest: high"),
         ("send coder s b --priorty high", "there is no --priorty. Nearest: --priority"),
         ("agents --limt=3", "there is no --limt=3. Nearest: --limit"),
-        ("send --bogus coder", "it takes no '--bogus'. Try: agentbus send coder"),
+        ("send --bogus coder", "it takes no '--bogus'. Try: agentbus send --help"),
         ("send --priorty high", "there is no --priorty. Nearest: --priority"),
         ("send --priority high", "Try: agentbus send --priority high TO SUBJECT"),
         ("--json", "it takes no '--json'. Try: agentbus"),
@@ -86,6 +86,7 @@ def test_a_word_too_many_is_told_with_the_usage_of_its_command_and_a_line_to_try
     ("argv", "line"),
     [
         ("result 1a2b", "agentbus result 1a2b STATUS"),
+        ("result completed --summary s", "agentbus result TASK completed --summary s"),
         ("send --json", "agentbus send --json TO SUBJECT"),
         ("server init", "agentbus server init --shared"),
         ("agent add --host command -- cat -n", "agentbus agent add --host command ID -- cat -n"),
@@ -171,7 +172,17 @@ def test_wrong_usage_is_no_data_where_a_program_asks_for_its_own(capsys):
         ("watch coder", "agentbus watch --agent coder"),
         ("parked coder --json", "agentbus parked --json --agent coder"),
         ("doctor fix", "agentbus doctor --fix"),
-        ("answer 1a2b yes please", "agentbus answer 1a2b yes"),
+        ("answer 1a2b yes please", "agentbus answer 1a2b 'yes please'"),
+        ("send x fix the bug now", "agentbus send x 'fix the bug now' BODY"),
+        ("send x --no-body fix the bug", "agentbus send x --no-body 'fix the bug'"),
+        ("send x fix the --no-body bug now", "agentbus send --help"),
+        ("send x fix --json the bug", "agentbus send x fix --json 'the bug'"),
+        ("tell x the build is green", "agentbus tell x 'the build is green'"),
+        ("approve 1a2b --note yes do it", "agentbus approve 1a2b --note 'yes do it'"),
+        ("deny 1a2b not yet", "agentbus deny 1a2b --note 'not yet'"),
+        ("work --instruction be quick -- cat", "agentbus work --instruction 'be quick' -- cat"),
+        ("agent rename a to b", "agentbus agent rename --help"),
+        ("server invite my laptop", "agentbus server invite --help"),
     ],
 )
 def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
@@ -180,6 +191,18 @@ def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(f"Try: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "as_well"),
+    [
+        ("send x subject --priority high body", "send x subject body --priority high"),
+        ("tasks shop --json checkout", "tasks shop checkout --json"),
+        ("uninstall cursor --dry-run codex", "uninstall cursor codex --dry-run"),
+    ],
+)
+def test_options_may_stand_before_the_last_words(typed, as_well):
+    assert parser().parse_args(typed.split()) == parser().parse_args(as_well.split())
 
 
 def test_whoever_says_yes_to_all_may_say_so_to_what_asks_nothing():

@@ -40,6 +40,24 @@ def test_a_name_in_another_encoding_is_counted_and_shown_as_text(tmp_path):
     assert report.encode().endswith("  0 bytes  caf\ufffd.py".encode())
 
 
+def test_what_may_not_be_looked_at_is_counted_and_does_not_end_it(tmp_path, monkeypatch):
+    (tmp_path / "closed.py").touch()
+    (tmp_path / "link.py").symlink_to("closed.py")
+    (tmp_path / "open.py").write_text("pass\n")
+    look = Path.stat
+
+    def stat(path, **how):
+        if path.name == "closed.py":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+    counts = survey(tmp_path)
+
+    assert (counts.files, counts.lines, counts.left_out) == (1, 1, 1)
+
+
 @pytest.mark.parametrize("name", ["n" * 230, "a\nb", os.fsdecode(b"caf\xe9")])
 def test_any_name_of_a_folder_fits_a_subject(name):
     subject = f"Survey {shown(name, NAME_MAX)}"

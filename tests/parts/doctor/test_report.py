@@ -165,6 +165,22 @@ async def test_hosts_that_are_not_here_make_one_line_and_all_of_the_data(
     assert names[-4:] == ["stand-in", "cursor", "codex", "hooks"]
 
 
+def test_what_one_cause_hides_makes_one_line_and_each_name_stands_once_in_the_last():
+    files = [Check("files", "wrong", f"{folder} cannot be written to") for folder in "ab"]
+    why = "not looked at", "Mend config first."
+    unread = [Check(name, "unknown", *why) for name in ("server", "roster", "name")]
+
+    told = list(
+        report.lines([*files, unread[0], Check("disk", "ok", "x"), *unread[1:]], fixing=False)
+    )
+
+    assert told[3:5] == [
+        "??  several  not looked at: server, roster, name",
+        "             Mend config first.",
+    ]
+    assert told[5:] == ["4 checks: 1 ok, 2 wrong, 1 not known (files, several)."]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"dry_run": True}, {"wake": "coder"}, {"fix": True, "self_test": True}],

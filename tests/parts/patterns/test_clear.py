@@ -95,7 +95,9 @@ async def test_what_is_to_come_at_its_time_is_rejected_too_and_a_word_of_it_stay
     what = await to_clear(coder)
     assert set(what.later) == {*ids, to_itself}
     assert (what.received, what.sent, what.words) == ((), (asked,), 1)
-    assert "3 waiting tasks, 3 of them for a later time, would" in clearing_text(me, what)
+    would = clearing_text(me, what)
+    assert "3 waiting tasks, 3 of them for a later time, would" in would
+    assert would.endswith(f"see agentbus inbox --peek --agent {me}")
     await publish_result(planner, ids[0], "cancelled")
     assert await clear(coder, what) == Cleared(rejected=2, withdrawn=1, left=1)
 
