@@ -170,7 +170,7 @@ class Machine:
             raise BadSetup(f"`{name}` did not end in {round(limit_s, 1):g} s.") from None
         except OSError as error:
             raise BadSetup(f"`{name}` cannot run: {error.strerror}.") from None
-        # Where FORCE_COLOR is exported hosts colour what is no terminal's; Gemini its errors always.
+        # Some colour this where FORCE_COLOR is exported, and Gemini its errors always.
         printed, errors = colourless(ended.stdout), colourless(ended.stderr)
         if ended.returncode:
             reason = _reason(Path(argv[0]).name, errors.strip() or printed)
