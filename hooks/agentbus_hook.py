@@ -120,6 +120,8 @@ _SENT = (
     "COPILOT_CLI",
     "COPILOT_AGENT_SESSION_ID",
     "GEMINI_CLI",
+    "OPENCODE_PID",
+    "QWEN_CODE",
 )
 
 

@@ -364,7 +364,9 @@ def _removals(machine: Machine, program: str) -> list[Step]:
 
 
 def _remove_marketplace(machine: Machine, program: str) -> Step:
-    argv = ["plugin", "marketplace", "remove", MARKETPLACE, "--scope", "user"]
+    # Of no scope: where settings were put back to what they were before an install, none names it.
+    # A project's are safe, as this runs in no project's folder.
+    argv = ["plugin", "marketplace", "remove", MARKETPLACE]
     step = _command(machine, program, argv)
 
     def do() -> str:

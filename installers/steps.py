@@ -27,6 +27,7 @@ from mcp_agentbus.installers._parts import permanence
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import places, programs
+from mcp_agentbus.core.text import colourless
 from mcp_agentbus.errors import BadSetup
 
 #: Hosts' own commands start node, and some of them the server that they are told of.
@@ -169,10 +170,12 @@ class Machine:
             raise BadSetup(f"`{name}` did not end in {round(limit_s, 1):g} s.") from None
         except OSError as error:
             raise BadSetup(f"`{name}` cannot run: {error.strerror}.") from None
+        # Some colour this where FORCE_COLOR is exported, and Gemini its errors always.
+        printed, errors = colourless(ended.stdout), colourless(ended.stderr)
         if ended.returncode:
-            reason = _reason(Path(argv[0]).name, ended.stderr.strip() or ended.stdout)
+            reason = _reason(Path(argv[0]).name, errors.strip() or printed)
             raise BadSetup(f"`{name}` failed: {reason[:_REASON_MAX_CHARS]}")
-        return ended.stdout + ended.stderr if both else ended.stdout
+        return printed + errors if both else printed
 
 
 def _reason(program: str, printed: str) -> str:

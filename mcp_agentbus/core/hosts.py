@@ -219,6 +219,9 @@ HOSTS: "Final" = (
         programs=("gemini", "gemini-cli"),
         installer="any_host:GEMINI",
     ),
+    # These have no installer: what they start is told from what a person types.
+    Host("opencode", "OpenCode", marks=("OPENCODE_PID",), programs=("opencode",)),
+    Host("qwen", "Qwen Code", marks=("QWEN_CODE",), programs=("qwen", "qwen-code")),
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),
 )

@@ -175,9 +175,14 @@ def folded(line: str, width: int, indent: str = "", *, cut: bool = False) -> str
     return "\n".join([*lines, current])
 
 
+def colourless(printed: str) -> str:
+    """Return what a program printed for a terminal without its colours."""
+    return _COLOUR.sub("", printed)
+
+
 def _cells(line: str) -> int:
     """Return how wide a terminal shows a line, in which colours take no room."""
-    line = _COLOUR.sub("", line)
+    line = colourless(line)
     return len(line) if line.isascii() else sum(map(_width, line))
 
 

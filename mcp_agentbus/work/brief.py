@@ -84,7 +84,7 @@ _BY_CUSTOM: Final = re.compile("-[A-Za-z]{0,2}[ce]")
 _HOSTS: Final = frozenset(name for host in hosts.HOSTS for name in host.programs)
 _AGENTS: Final = re.compile(
     "amp|auggie|cline|crush|droid|goose|grok|iflow|junie|kimi(?:-cli)?|kiro-cli|llm|mods"
-    "|opencode|pi|plandex|qwen|vibe"
+    "|pi|plandex|vibe"
 )
 _KINDS: Final = {
     "running": _RUNNING,

@@ -4,6 +4,7 @@
 import json
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -225,6 +226,40 @@ def test_server_and_hooks_are_taken_out_by_one_run_of_openclaw(box):
 
     assert json.loads((box.config.parent / "told").read_text()) == {"mcp": None, "hooks": None}
     assert said == ["", ""]
+
+
+@pytest.mark.parametrize("rest", [0, 300, 420, 600])
+def test_no_write_leaves_less_than_half_of_a_file_as_openclaw_would_refuse_it(
+    box, rest, monkeypatch
+):
+    document = {
+        "mcp": {"servers": {"agentbus": entry(box.machine)}},
+        "hooks": {"enabled": True, "token": f"agentbus-{'x' * 43}"},
+        "meta": {"x": "x" * rest},
+    }
+    box.config.write_text(json.dumps(document, indent=2))
+    sizes = []
+
+    def patch(_, changes):
+        before = json.loads(box.config.read_text())
+        sizes.append(box.config.stat().st_size)
+        box.config.write_text(json.dumps(merged(before, changes), indent=2))
+
+    monkeypatch.setattr(openclaw.openclaw_config, "patch", patch)
+    take(openclaw.uninstall(box.machine))
+    sizes.append(box.config.stat().st_size)
+
+    assert json.loads(box.config.read_text()) == {"meta": document["meta"]}
+    assert [one for one, next_one in pairwise(sizes) if one >= 512 and next_one < one / 2] == []
+
+
+def merged(document, changes):
+    """Return what a JSON merge patch makes of a document."""
+    if not isinstance(changes, dict):
+        return changes
+    document = dict(document) if isinstance(document, dict) else {}
+    made = {key: merged(document.get(key), value) for key, value in changes.items()}
+    return {key: value for key, value in {**document, **made}.items() if value is not None}
 
 
 def test_what_is_ours_is_found_in_a_file_with_comments_too(box):

@@ -43,6 +43,8 @@ ROWS = pytest.mark.parametrize("host", hosts.HOSTS, ids=lambda host: host.name)
         ("CODEX_THREAD_ID", "codex"),
         ("COPILOT_CLI", "copilot"),
         ("GEMINI_CLI CURSOR_TRACE_ID", "gemini"),
+        ("OPENCODE_PID", "opencode"),
+        ("QWEN_CODE", "qwen"),
         ("CLAUDECODE CURSOR_VERSION OPENCLAW_STATE_DIR", "cursor"),
     ],
 )

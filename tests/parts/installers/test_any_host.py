@@ -27,7 +27,8 @@ name="$(basename "$0")"
 if [ "$1" = --version ]; then echo "$SAYS"; exit; fi
 printf '%s\\n' "$*" >> "$folder/calls"
 if [ -e "$folder/broken" ]; then
-  printf 'Error: failed to load configuration\\n\\nCaused by:\\n  0: line 1: unclosed array\\n' >&2
+  printf '\\033[31mError: failed to load configuration\\033[0m\\n\\n' >&2
+  printf 'Caused by:\\n  0: line 1: unclosed array\\n' >&2
   printf 'Stack backtrace:\\n  0: <unknown>\\n' >&2
   exit 1
 fi
@@ -82,7 +83,9 @@ case "$2" in
     if ! [ -e "$folder/has" ]; then echo "No MCP servers configured." >&2; exit; fi
     echo "○ other: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
     echo "○ my agentbus: /bin/agentbus serve --agent another (stdio) - Disabled" >&2
-    echo "○ agentbus: $(sed 's/.* agentbus //' "$folder/has") (stdio) - Disabled" >&2 ;;
+    # As where FORCE_COLOR is exported.
+    grey="$(printf '\\033[90m○\\033[39m')"
+    echo "$grey agentbus: $(sed 's/.* agentbus //' "$folder/has") (stdio) - Disabled" >&2 ;;
 esac
 """
 

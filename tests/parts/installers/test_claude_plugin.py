@@ -100,7 +100,7 @@ def test_our_own_marketplace_goes_also_if_its_folder_is_gone(claude, tmp_path, f
 
     told = words(claude_code.uninstall(machine))
 
-    assert "claude plugin marketplace remove agentbus --scope user" in told
+    assert "claude plugin marketplace remove agentbus" in told
     assert f"remove {tmp_path}/.claude/plugins/cache/agentbus" in told
     assert ("claude plugin uninstall agentbus@agentbus --scope user" in told) is not noted
 
@@ -192,7 +192,7 @@ def test_a_marketplace_goes_again_whose_plugin_an_organization_does_not_let_in(c
         [step.do() for step in claude_code.install(machine)]
 
     assert (tmp_path / "calls").read_text().splitlines()[1:] == [
-        "plugin marketplace remove agentbus --scope user"
+        "plugin marketplace remove agentbus"
     ]
 
 
