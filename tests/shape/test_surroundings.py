@@ -3,8 +3,10 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -105,6 +107,38 @@ def test_a_run_is_in_memory_where_that_has_room_for_it_and_nobody_has_said_anoth
     elsewhere = in_memory(1)
 
     assert (there, too_small, elsewhere) == (True, False, False)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount one")
+@pytest.mark.parametrize(
+    ("program", "keep", "left"),
+    [
+        (guard._MOUNT, False, (True, False, False)),
+        (guard._MOUNT, True, (True, True, True)),
+        ("/bin/false", False, (False, False, False)),
+    ],
+    ids=["over", "kept", "not to be had"],
+)
+def test_a_memory_is_mounted_for_a_run_alone_and_goes_with_it_unless_it_is_to_be_looked_at(
+    monkeypatch, tmp_path, program, keep, left
+):
+    monkeypatch.delenv("TMPDIR")
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+    monkeypatch.setattr(guard, "_SPARE_BYTES", 1)
+    monkeypatch.setattr(guard, "_MEMORY", tmp_path)
+    monkeypatch.setattr(guard, "_MOUNT", program)
+    run = guard.RunFolder()
+    try:
+        was = run.path.is_mount()
+        (run.path / "disk").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", run.path / "disk"], check=True)
+        run.end(keep=keep)
+
+        assert (was, run.path.is_mount(), run.path.exists()) == left
+        assert not (run.path / "disk").is_mount()
+    finally:
+        subprocess.run(["umount", "-l", run.path], stderr=subprocess.DEVNULL, check=False)
+        shutil.rmtree(run.path, ignore_errors=True)
 
 
 # What a process can see of how it came to be.

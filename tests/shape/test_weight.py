@@ -10,6 +10,7 @@ without asyncio (light). Whatever weighs more is imported inside the function th
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,8 @@ typing.ForwardRef = ForwardRef
 """
 
 
-def loaded_by(module: str, before: str = "", after: str = "") -> set[str]:
+@functools.cache
+def loaded_by(module: str, before: str = "", after: str = "") -> frozenset[str]:
     """Return the top-level modules that Python has after importing a file of the package.
 
     Without `site` it finds no third party, so importing one fails; and it begins with nothing that
@@ -87,7 +89,7 @@ print(*(name.partition(".")[0] for name in sys.modules))
         timeout=60,
     )
     assert ended.returncode == 0, ended.stderr
-    return set(ended.stdout.split())
+    return frozenset(ended.stdout.split())
 
 
 @pytest.mark.parametrize("module", FEATHER)

@@ -7,7 +7,8 @@
 Where there is room for it the folder is in memory: a tenth to a quarter of a run's processor time,
 and more of its time, is writing through to the disk. A test kills processes and no machine, so
 what it can find of what they wrote is the same; what a disk does when it is full is tested on disks
-of their own. With TMPDIR set, the folder is there.
+of their own. Root mounts a memory for each run; anybody else shares one that is there, which what
+is kept of other runs may have filled. With TMPDIR set, the folder is there.
 
 A listener, a server and a gateway detach themselves, as they must. What all of them have is a path
 in the run's folder, in their arguments or their environment. The guard is a process of its own
@@ -27,8 +28,11 @@ from pathlib import Path
 # A socket's path has 103 bytes on macOS, and the longest of a test's folder needs 75 of them.
 _LONGEST = 20
 _MEMORY = Path("/dev/shm")
+_MOUNT = "/bin/mount"
 # Of what is free a server's store may take a quarter, and its streams ask for 5.4 GiB.
 _ROOM_BYTES = 23 << 30
+# What is mounted for a run alone may have as much as a store asks for at most; it takes none by that.
+_OWN_BYTES = 40 << 30
 # A run leaves 1.2 GiB, and its processes take about 2.
 _SPARE_BYTES = 6 << 30
 _KEEP = b"keep\n"
@@ -40,10 +44,7 @@ class RunFolder:
     """The temporary folder of one run."""
 
     def __init__(self) -> None:
-        usual = str(_MEMORY) if _in_memory() else tempfile.gettempdir()
-        self.path = Path(
-            tempfile.mkdtemp(prefix="ab-", dir=usual if len(usual) <= _LONGEST else "/tmp")
-        ).resolve()
+        self.path = _own_memory() or _made(str(_MEMORY) if _in_memory() else _usual())
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.path)
         self._guard = subprocess.Popen(
             [sys.executable, "-S", __file__, str(self.path)],
@@ -58,17 +59,44 @@ class RunFolder:
         self._guard.communicate(_KEEP if keep else b"")
 
 
+def _made(within: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix="ab-", dir=within)).resolve()
+
+
+def _usual() -> str:
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= _LONGEST else "/tmp"
+
+
+def _own_memory() -> Path | None:
+    """Mount a folder in memory for the run; return None where that cannot be, or is not to be."""
+    if not _is_spare() or os.geteuid():
+        return None
+    folder = _made(_usual())
+    options = ["-t", "tmpfs", "-o", f"mode=700,size={_OWN_BYTES}", "tmpfs", str(folder)]
+    with contextlib.suppress(OSError):  # there is no `mount`
+        if not subprocess.run([_MOUNT, *options], capture_output=True, check=False).returncode:
+            return folder
+    folder.rmdir()  # a container may not mount
+    return None
+
+
 def _in_memory() -> bool:
     """Tell whether a run has room for all that it writes in memory, and may run programs there."""
-    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+    if not _is_spare() or not os.access(_MEMORY, os.W_OK):
+        return False
+    there = os.statvfs(_MEMORY)
+    return not there.f_flag & os.ST_NOEXEC and there.f_bavail * there.f_frsize >= _ROOM_BYTES
+
+
+def _is_spare() -> bool:
+    """Tell whether a run may fill memory: there is enough, and nobody has said another place."""
+    if "TMPDIR" in os.environ:
         return False
     with contextlib.suppress(OSError, LookupError):  # not Linux
         lines = Path("/proc/meminfo").read_text().splitlines()
         spare = dict(line.split(":") for line in lines)["MemAvailable"].split()[0]
-        there = os.statvfs(_MEMORY)
-        room = there.f_bavail * there.f_frsize
-        runs = not there.f_flag & os.ST_NOEXEC
-        return runs and room >= _ROOM_BYTES and int(spare) << 10 >= _SPARE_BYTES
+        return int(spare) << 10 >= _SPARE_BYTES
     return False
 
 
@@ -102,16 +130,17 @@ def _watch(folder: str) -> None:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         pause.wait(_LOOK_AGAIN_S)
-    _unmount(folder)
+    _unmount(folder, keep=told == _KEEP)
     if told != _KEEP:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _unmount(folder: str) -> None:
-    """Take off the small disks that tests have filled."""
+def _unmount(folder: str, *, keep: bool) -> None:
+    """Take off the small disks that tests have filled, and at last the run's own memory."""
     mounts = Path("/proc/self/mounts")
-    for line in mounts.read_text().splitlines() if mounts.exists() else []:
-        if (place := line.split()[1]).startswith(folder):
+    for line in reversed(mounts.read_text().splitlines() if mounts.exists() else []):
+        place = line.split()[1]
+        if place.startswith(folder) and not (keep and place == folder):
             subprocess.run(["/bin/umount", "-l", place], check=False)
 
 
