@@ -4,6 +4,7 @@
 import json
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -225,6 +226,48 @@ def test_server_and_hooks_are_taken_out_by_one_run_of_openclaw(box):
 
     assert json.loads((box.config.parent / "told").read_text()) == {"mcp": None, "hooks": None}
     assert said == ["", ""]
+
+
+# OpenClaw, as far as it changes its file: not if 512 bytes or more would be less than their half.
+REFUSING = """\
+import json, pathlib, sys
+file = pathlib.Path(sys.argv[1])
+if sys.argv[2:] != ["config", "patch", "--stdin"]:
+    sys.exit()
+def patched(old, changes):
+    for key, change in changes.items():
+        if change is None:
+            old.pop(key, None)
+        else:
+            old[key] = patched(old.get(key, {}), change) if isinstance(change, dict) else change
+    return old
+before = file.read_text()
+after = json.dumps(patched(json.loads(before), json.load(sys.stdin)), indent=2)
+refused = 512 <= len(before) and len(after) < len(before) / 2
+with file.with_name("tried").open("a") as tried:
+    print("refused" if refused else "written", file=tried)
+if not refused:
+    file.write_text(after)
+sys.exit(refused)
+"""
+
+
+@pytest.mark.parametrize(("rest", "writes"), [(1, 2), (200, 3), (600, 2), (2000, 1)])
+def test_no_write_that_takes_out_server_and_hooks_is_refused(box, tmp_path, rest, writes):
+    python = tmp_path / "refusing.py"
+    python.write_text(REFUSING)
+    words = [sys.executable, "-I", "-S", str(python), str(box.config)]
+    script(box.program, f'exec {shlex.join(words)} "$@"')
+    before = {"mine": "x" * rest}
+    ours = {"command": "/gone/agentbus", "args": ["serve"], "env": {"AGENTBUS_HOME": "/" * 400}}
+    hooks = {"enabled": True, "token": f"agentbus-{'t' * 43}"}
+    server = {"mcp": {"servers": {"agentbus": ours}}}
+    box.config.write_text(json.dumps({**before, **server, "hooks": hooks}, indent=2))
+
+    take(openclaw.uninstall(box.machine))
+
+    assert json.loads(box.config.read_bytes()) == before
+    assert (box.config.parent / "tried").read_text().split() == ["written"] * writes
 
 
 def test_what_is_ours_is_found_in_a_file_with_comments_too(box):
