@@ -81,9 +81,9 @@ def allow(machine, tools):
     steps[-1].do()
 
 
-def at_model(machine, model):
-    """Return the same user, whose Claude Code asks a stand-in."""
-    variables = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": KEY}
+def at_model(machine, model, **more):
+    """Return the same user, whose Claude Code asks a stand-in; with more variables."""
+    variables = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": KEY, **more}
     return Machine(replace(machine.settings, environ={**machine.environ, **variables}))
 
 
