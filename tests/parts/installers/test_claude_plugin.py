@@ -227,3 +227,16 @@ def test_what_claude_code_lists_is_asked_for_again_only_once_its_files_have_chan
     kept.unlink()
     kept.mkdir()  # nothing is known of what cannot be read
     assert lists().count(both[0]) == 3
+
+
+@pytest.mark.parametrize("installed", [(), ("agentbus@agentbus",)])
+def test_a_plugin_that_outlived_its_marketplace_is_not_installed_anew(claude, tmp_path, installed):
+    folder = assets.plugin_folder()
+    machine = claude(None, *installed)
+
+    said = [step.do() for step in claude_code.install(machine, plugin_folder=lambda: folder)]
+
+    calls = (tmp_path / "calls").read_text()
+    assert f"plugin marketplace add {folder}" in calls
+    assert ("plugin install" in calls) is not bool(installed)
+    assert said[1] == ("it is there already" if installed else "")
