@@ -252,9 +252,11 @@ def _add_marketplace(machine: Machine, program: str, folder: Path, added: list[P
 def _add_plugin(machine: Machine, program: str, added: list[Path]) -> Step:
     step = _command(machine, program, ["plugin", "install", PLUGIN, "--scope", "user"])
     update = _command(machine, program, ["plugin", "update", PLUGIN, "--scope", "user"])
+    had_none = not plugins.plugin(machine, program)
 
     def do() -> str:
-        before = plugins.plugin(machine, program)
+        # A marketplace alone, which was not there before, brings no plugin.
+        before = {} if added and had_none else plugins.plugin(machine, program)
         if not before.get("enabled"):
             try:
                 with policy.let_in():
@@ -368,9 +370,9 @@ def _remove_marketplace(machine: Machine, program: str) -> Step:
     # A project's are safe, as this runs in no project's folder.
     argv = ["plugin", "marketplace", "remove", MARKETPLACE]
     step = _command(machine, program, argv)
+    projects = plugins.projects(machine, program)  # which no step before this one changes
 
     def do() -> str:
-        projects = plugins.projects(machine, program)
         step.do()
         return f"take {PLUGIN} out of {', '.join(projects)} by hand" if projects else ""
 

@@ -227,6 +227,10 @@ def _set_server(machine: Machine, before: dict[str, Any], server: dict[str, Any]
     return Step(f"make OpenClaw the agent {_agent_of(server)}: {what}", do)
 
 
+def _patch_server(machine: Machine, changes: dict[str, Any]) -> None:
+    openclaw_config.patch(machine, {"mcp": {"servers": {SERVER: changes}}})
+
+
 def _changes(before: dict[str, Any], server: dict[str, Any]) -> dict[str, Any]:
     """Return the patch from one to the other, with none of what stays.
 
@@ -245,14 +249,13 @@ def _unset_server(machine: Machine) -> str:
         return "it was not there"
     if not entry.is_ours(server):
         return "it starts something else, and stays"
-    hooks = openclaw_hooks.ours(machine)
-    for smaller in _smaller_entries(machine, hooks):
-        changed = {**dict.fromkeys(server), **smaller}
-        openclaw_config.patch(machine, {"mcp": {"servers": {SERVER: changed}}, **hooks})
     # Not by `openclaw mcp unset`, which takes half as long again.
     changes = {"mcp": _without_server(openclaw_config.plain(machine))}
+    both = {**changes, **openclaw_hooks.ours(machine)}
+    for smaller in _smaller_entries(machine, both):
+        _patch_server(machine, {**dict.fromkeys(server), **smaller})
     try:  # both at once, as `_set_server`
-        openclaw_config.patch(machine, {**changes, **openclaw_hooks.ours(machine)})
+        openclaw_config.patch(machine, both)
     except BadSetup:
         openclaw_config.patch(machine, changes)
     return ""
@@ -270,35 +273,32 @@ def _without_server(document: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if set(mcp) == {"servers"} else {"servers": None}
 
 
-def _smaller_entries(machine: Machine, hooks: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what to set the entry to, one after the other, before it can be taken out.
+def _smaller_entries(machine: Machine, changes: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what to set the entry to, one after the other, before these changes can be made.
 
     OpenClaw refuses a write that makes a file of 512 bytes or more smaller than its half, and in
-    a file with little else the entry is the larger half.
-
-    Args:
-        machine: where to work.
-        hooks: what is taken out of the hooks with each.
+    a file with little else the entry and the hooks are the larger half.
     """
     document = openclaw_config.plain(machine) or {}
     size = len(openclaw_config.text(openclaw_config.config_file(machine)).encode())
-    rest = _size(_left_by({"mcp": _without_server(document), **hooks}, document))
+    rest = _size(_patched(document, changes))
+    servers = openclaw_config.table(document, "mcp", "servers")
     while document and size >= _GUARDED_BYTES and rest < size // 2 + _MARGIN_BYTES:
         server = {"enabled": False, "command": ""}
-        openclaw_config.table(document, "mcp", "servers")[SERVER] = server
+        servers[SERVER] = server
         size = size // 2 + 2 * _MARGIN_BYTES
-        server["command"] = "-" * max(1, size - _size(_left_by(hooks, document)))
+        server["command"] = "-" * max(1, size - _size(document))
         yield server
 
 
-def _left_by(gone: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document without what a patch takes out of it."""
-    left = dict(document)
-    for key, inner in gone.items():
-        if inner is None:
-            left.pop(key, None)
-        else:
-            left[key] = _left_by(inner, openclaw_config.table(document, key))
+def _patched(document: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return what OpenClaw makes of a table by such changes."""
+    left = {key: value for key, value in document.items() if key not in changes}
+    for key, change in changes.items():
+        if isinstance(change, dict):
+            left[key] = _patched(openclaw_config.table(document, key), change)
+        elif change is not None:
+            left[key] = change
     return left
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mcp_agentbus.installers._parts import permanence
 
@@ -71,6 +71,11 @@ class Machine:
     known_to_run: set[str] = field(default_factory=set, compare=False)
     #: Those that could not say their version, and why: to ask them for more would only take time.
     known_to_fail: dict[str, str] = field(default_factory=dict, compare=False)
+
+    #: What hosts have listed by these commands, and what their files held then.
+    listed: dict[tuple[str, ...], tuple[object, list[dict[str, Any]]]] = field(
+        default_factory=dict, compare=False
+    )
 
     @property
     def left_s(self) -> float:

@@ -157,7 +157,9 @@ def test_openclaw_is_given_an_entry_a_skill_and_a_token_that_no_process_list_sho
     }
     assert document["hooks"] == {"enabled": True, "token": token}
     assert stat.S_IMODE(user.token.stat().st_mode) == 0o600
-    assert "config\npatch\n--stdin\n" in user.arguments()
+    # One change as it is set up; two as it is undone, with little else in its file; none refused.
+    assert user.arguments().count("config\npatch\n--stdin\n") == 3
+    assert not list((done.undone / ".openclaw").glob("*.rejected*"))
     assert token not in user.arguments()
     assert set(files(user.skill)) == {*files(assets.skill_folder()), folder.LIST}
     assert openclaw.gateway(user.machine) == {

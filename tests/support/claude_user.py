@@ -29,6 +29,8 @@ PARTS = (".claude-plugin", ".mcp.json", "README.md", "bin", "hooks", "monitors",
 _COLUMNS, _LINES = 120, 50
 _WITHIN_S = 150  # only a hang takes as long
 _TAKES_KEYS_S = 0.5  # a question that came up takes keys after about as long
+# Nothing on its screen moves by itself: that would take more of a processor than all else it does.
+_STILL = json.dumps({"prefersReducedMotion": True, "spinnerTipsEnabled": False})
 QUESTION = "Do you want to proceed?"
 KEY = "dummy-dummy-dummy-dummy-dummy"
 TOOLS = {f"mcp__plugin_agentbus_agentbus__{name}" for name in (
@@ -79,9 +81,9 @@ def allow(machine, tools):
     steps[-1].do()
 
 
-def at_model(machine, model):
-    """Return the same user, whose Claude Code asks a stand-in."""
-    variables = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": KEY}
+def at_model(machine, model, **more):
+    """Return the same user, whose Claude Code asks a stand-in; with more variables."""
+    variables = {"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": KEY, **more}
     return Machine(replace(machine.settings, environ={**machine.environ, **variables}))
 
 
@@ -108,7 +110,7 @@ def terminal(argv, folder, environ, columns=_COLUMNS, *, beside=()):
     termios.tcsetwinsize(theirs, (_LINES, columns))
     screen = Screen(ours, columns)
     process = subprocess.Popen(
-        argv,
+        [*argv, "--settings", _STILL],
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environ,
         start_new_session=True,
     )  # fmt: skip

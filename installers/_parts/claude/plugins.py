@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from mcp_agentbus.installers.steps import Machine
 
+from mcp_agentbus.core.files import HOSTS_MAX_BYTES, read_whole
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import BadSetup
 
@@ -119,7 +120,32 @@ def _installed(machine: Machine, program: str) -> list[dict[str, Any]]:
 
 
 def _listed(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
-    """Return the list that Claude Code prints as JSON."""
+    """Return the list that Claude Code prints as JSON; the last one, if its files are as then."""
+    now = [_bytes(file) for file in _kept_in(machine)]
+    before, rows = machine.listed.get(tuple(argv), (None, []))
+    if before != now:  # a list takes a fifth of a second
+        rows = _asked(machine, argv)
+        machine.listed[tuple(argv)] = now, rows
+    return rows
+
+
+def _kept_in(machine: Machine) -> list[Path]:
+    """Return the files of which Claude Code makes its lists."""
+    place = folder(machine)
+    names = ("installed_plugins.json", "known_marketplaces.json")
+    return [place.with_name("settings.json"), *(place / name for name in names)]
+
+
+def _bytes(file: Path) -> object:
+    try:
+        return read_whole(file, HOSTS_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return object()  # like nothing else: who cannot see whether it is as before asks again
+
+
+def _asked(machine: Machine, argv: list[str]) -> list[dict[str, Any]]:
     printed = machine.run(argv)
     try:
         rows = from_json(printed)

@@ -50,6 +50,7 @@ def claude(tmp_path):
         rows += [{"id": name, "scope": "user", "enabled": enabled} for name in installed]
         script(
             tmp_path / "claude",
+            f'echo "$*" >> {tmp_path}/asked',
             'case "$*" in',
             '*--help*) echo "  plugin  of plugins" ;;',
             f"*marketplace*list*) echo {shlex.quote(json.dumps([place] if marketplace else []))} ;;",
@@ -204,3 +205,38 @@ def test_projects_whose_settings_name_the_plugin_are_named_as_its_marketplace_go
 
     files = "/project/.claude/settings.json, /local/.claude/settings.local.json"
     assert f"take agentbus@agentbus out of {files} by hand" in said
+
+
+def test_what_claude_code_lists_is_asked_for_again_only_once_its_files_have_changed(
+    claude, tmp_path
+):
+    folder = assets.plugin_folder()
+    machine = claude(folder, "agentbus@agentbus")
+    kept = tmp_path / ".claude/plugins/installed_plugins.json"
+
+    def lists():
+        [step.do() for step in claude_code.install(machine, plugin_folder=lambda: folder)]
+        asked = (tmp_path / "asked").read_text().splitlines()
+        (tmp_path / "asked").write_text("")
+        return [words for words in asked if "list" in words]
+
+    both = ["plugin list --json", "plugin marketplace list --json"]
+    assert [lists(), lists()] == [both, []]
+    kept.write_text("{}")
+    assert lists() == both
+    kept.unlink()
+    kept.mkdir()  # nothing is known of what cannot be read
+    assert lists().count(both[0]) == 3
+
+
+@pytest.mark.parametrize("installed", [(), ("agentbus@agentbus",)])
+def test_a_plugin_that_outlived_its_marketplace_is_not_installed_anew(claude, tmp_path, installed):
+    folder = assets.plugin_folder()
+    machine = claude(None, *installed)
+
+    said = [step.do() for step in claude_code.install(machine, plugin_folder=lambda: folder)]
+
+    calls = (tmp_path / "calls").read_text()
+    assert f"plugin marketplace add {folder}" in calls
+    assert ("plugin install" in calls) is not bool(installed)
+    assert said[1] == ("it is there already" if installed else "")
