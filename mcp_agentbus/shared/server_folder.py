@@ -54,6 +54,8 @@ class FolderPlan:
     files: Files
     wanted: Wanted
     changes: tuple[FileChange, ...]
+    #: Whether other machines reached it before by a name or port that it has no more.
+    is_gone: bool = False
 
     @property
     def names(self) -> set[str]:
