@@ -17,7 +17,7 @@ from mcp_agentbus.cli.output import complain, show
 from mcp_agentbus.config.settings import Settings, load_settings, settings_and_fault
 from mcp_agentbus.core.feather.printer import say
 from mcp_agentbus.core.text import many
-from mcp_agentbus.errors import BadSetup, NoListener
+from mcp_agentbus.errors import AgentbusError, BadSetup, NoListener
 from mcp_agentbus.listener import status
 from mcp_agentbus.relay import local_socket, seat
 
@@ -81,24 +81,32 @@ def _stop(args: argparse.Namespace, settings: Settings, fault: BadSetup | None) 
     from mcp_agentbus.listener import daemon
 
     daemon.stop(settings)
-    waits = None if fault else _left_here(settings)
-    left = ""
-    if fault:
-        left = f" Whether tasks are stored here, not yet at the bus, is not known: {fault}"
-    elif waits:
-        what = f"{many(waits, 'task')} stored here, not yet at the bus"
-        left = f" {what}: the next one hands that on."
+    waits, left = (None, _not_known(fault)) if fault else _left_here(settings)
     show(args, f"The listener has stopped.{left}", {"running": False, "outbox": waits})
     return 0
 
 
-def _left_here(settings: Settings) -> int:
-    """Return how many tasks wait for the next listener."""
+def _left_here(settings: Settings) -> tuple[int | None, str]:
+    """Return how many tasks a listener that has ended leaves, None if not known; and as words."""
     import asyncio
 
     from mcp_agentbus.store.outbox.outbox import read_outbox
 
-    return len(asyncio.run(read_outbox(settings, may_start=settings.keeps_outbox)))
+    try:
+        waits = asyncio.run(read_outbox(settings, may_start=settings.keeps_outbox))
+    except AgentbusError as error:  # it has stopped all the same
+        return None, _not_known(error)
+    ours = sum(each.is_ours for each in waits)
+    left = ""
+    if ours:
+        left = f" {many(ours, 'task')} stored here, not yet at the bus: the next one hands that on."
+    if others := len(waits) - ours:
+        left += f" {many(others, 'task')} stored here for another bus: kept until that is set up."
+    return len(waits), left
+
+
+def _not_known(why: AgentbusError) -> str:
+    return f" Whether tasks are stored here, not yet at the bus, is not known: {why}"
 
 
 def _listen(args: argparse.Namespace, settings: Settings) -> int:

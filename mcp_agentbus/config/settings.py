@@ -89,6 +89,11 @@ class Settings(Server):
         return self.state_dir / "taps.json"
 
     @property
+    def joined_folder(self) -> Path:
+        """Where `agentbus join` keeps an account's key, and by what its server is known."""
+        return self.config_file.parent / "joined"
+
+    @property
     def archive_file(self) -> Path | None:
         """Where the archive lies; None where nothing is to be kept."""
         return self.state_dir / "archive.db" if self.archive.enabled else None

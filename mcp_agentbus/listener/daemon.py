@@ -190,7 +190,8 @@ async def _watch(state: State, running: asyncio.Task[None], *, while_needed: boo
     needed_at = time.monotonic()
     while not running.done():
         _notify("WATCHDOG=1")
-        if state.settings.rules or state.members.all or (state.outbox and state.outbox.may_hold):
+        hands_on = state.outbox and state.outbox.may_hold_ours  # of another bus it hands nothing on
+        if state.settings.rules or state.members.all or hands_on:
             needed_at = time.monotonic()
         elif while_needed and time.monotonic() - needed_at > _UNNEEDED_S:
             _end(running)

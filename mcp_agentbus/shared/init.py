@@ -22,8 +22,8 @@ from mcp_agentbus.core import places
 from mcp_agentbus.core.text import size
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.shared import cluster
-from mcp_agentbus.shared.reached import listening, names_of_this_machine, server_name
-from mcp_agentbus.shared.server_files import Files, wanted_before
+from mcp_agentbus.shared.reached import at, listening, names_of_this_machine, server_name
+from mcp_agentbus.shared.server_files import Files, Wanted, wanted_before
 from mcp_agentbus.shared.server_folder import STORE_MAX_BYTES, FolderPlan, Units, planned
 from mcp_agentbus.shared.typed import typed
 
@@ -60,7 +60,7 @@ def plan(folder: Path, given: Given, units: Units) -> FolderPlan:
     """
     if (given.cert is None) != (given.key is None):
         raise BadInput("TLS needs both files.", hint="Give --cert and --key.")
-    wanted = wanted_before(folder)
+    wanted = before = wanted_before(folder)
     if given.listen:
         host, port = listening(given.listen)
         wanted = replace(wanted, host=host, port=port)
@@ -75,7 +75,13 @@ def plan(folder: Path, given: Given, units: Units) -> FolderPlan:
             f"This is one of {', '.join(wanted.cluster)}, and {wanted.reached} is none of them.",
             hint="Give its port with --listen, and what it is called there first with --name.",
         )
-    return planned(folder, wanted, units)
+    is_gone = not _reached(before) <= _reached(wanted)
+    return replace(planned(folder, wanted, units), is_gone=is_gone)
+
+
+def _reached(wanted: Wanted) -> set[str]:
+    """Return where other machines may reach a server, each as `HOST:PORT`."""
+    return {at(name, wanted.port) for name in wanted.names}
 
 
 def text(plan: FolderPlan, *, dry_run: bool, by_hand: Path | None = None) -> str:
@@ -202,12 +208,12 @@ def _by_hand(plan: FolderPlan, program: Path) -> list[str]:
 
 
 def _moved(plan: FolderPlan) -> list[str]:
-    """What those do who have joined by a name that the certificate may be for no more."""
-    if not {plan.files.wanted.name, plan.files.cert.name} <= plan.names:
+    """What those do who have joined by what leads here no more."""
+    if not plan.is_gone:
         return []
     return [
-        f"Who has joined by a name that is gone names {plan.wanted.urls[0]} as url, in [server] of",
-        "config.toml, and runs agentbus listen --replace; or joins anew by the line of",
+        "Who has joined by a name or port that is gone names as url, in [server] of config.toml,",
+        f"{plan.wanted.urls[0]}, and runs agentbus listen --replace; or joins anew by the line of",
         f"  {typed('rotate NAME', plan.files.folder)}",
     ]
 

@@ -54,6 +54,8 @@ class FolderPlan:
     files: Files
     wanted: Wanted
     changes: tuple[FileChange, ...]
+    #: Whether other machines reached it before by a name or port that it has no more.
+    is_gone: bool = False
 
     @property
     def names(self) -> set[str]:
@@ -163,10 +165,14 @@ def draft_authority(draft: FolderDraft, files: Files, name: str) -> bytes:
     there = authority.about(ca)
     is_early = text.now() < there.begins_at  # it was made by a clock that was ahead
     if is_early or there.expires_at - text.now() < _RENEWED_BEFORE:
-        what = f"not valid before {text.minute(text.stamp(there.begins_at))}"
+        what, anew = "about to expire", "Run"
+        if is_early:
+            what = f"not valid before {text.minute(text.stamp(there.begins_at))}"
+            anew = "Set this machine's clock if it is wrong (date -u); else run"
         raise BadSetup(
-            f"The authority of {files.ca} is {what if is_early else 'about to expire'}.",
-            hint=f"Run: rm {shell_word(files.ca)}; then the same; every machine needs the new one.",
+            f"The authority of {files.ca} is {what}.",
+            hint=f"{anew}: rm {shell_word(files.ca)}; then the same; every machine needs the new "
+            "one.",
         )
     return ca
 

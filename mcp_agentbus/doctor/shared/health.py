@@ -8,6 +8,8 @@ only hear that nothing is confirmed: who runs it has to see why.
 from __future__ import annotations
 
 import http.client
+import socket
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -30,15 +32,31 @@ _ANEW: Final = (
 async def checks(url: str) -> list[Check]:
     """Return what is wrong with a server's writing; nothing where it is elsewhere or tells none."""
     where = urlsplit(url)
-    if where.hostname not in LOOPBACK:
+    host, port = where.hostname or "", where.port or 4222
+    if host not in LOOPBACK and not await in_thread(_is_here, host, port):
         return []
-    why = await in_thread(_write_error, monitoring_port(where.port or 4222))
+    why = await in_thread(_write_error, monitoring_port(port))
     if not why:
         return []
     full = said.is_full(why)
     wrong = f"{'its disk was full' if full else f'a write has failed ({why})'}, and it stores "
     fix = "Free some disk space: df -h." if full else "See its log, and dmesg."
     return [Check("server", "wrong", f"{wrong}nothing until it is started anew", f"{fix} {_ANEW}")]
+
+
+def _is_here(host: str, port: int) -> bool:
+    """Tell whether a server is on this machine: what goes to it has its own address as sender.
+
+    Its owner reaches it by its name or address, too, where its certificate is for no other. Nothing
+    is sent.
+    """
+    with suppress(OSError, ValueError):
+        for family, kind, _, _, there in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
+            with socket.socket(family, kind) as way, suppress(OSError):
+                way.connect(there)
+                if way.getsockname()[0] == there[0]:
+                    return True
+    return False
 
 
 def _write_error(port: int) -> str:

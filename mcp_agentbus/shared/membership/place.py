@@ -62,7 +62,7 @@ class JoinedFolder:
     """The folder, and what is in it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.folder = settings.config_file.parent / "joined"
+        self.folder = settings.joined_folder
         self._record = self.folder / "joined.json"
 
     def key_file(self, account: str, invitation: str) -> Path:

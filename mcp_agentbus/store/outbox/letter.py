@@ -44,7 +44,7 @@ class Home:
 
     urls: tuple[str, ...]
     account: str
-    #: A digest of the certificate of an account's authority; empty: the system's count.
+    #: A digest of the certificate of the one authority of an account's servers, if they have one.
     authority: str = ""
 
     @classmethod
@@ -134,10 +134,16 @@ def letter_in(message: Found) -> Letter:
 
 
 def _authority(settings: Settings) -> str:
-    """Return by what the authority of an account's servers is known; empty if by nothing here."""
+    """Return by what the authority of an account's servers is known; empty if by nothing here.
+
+    That of an invitation signs the servers of one bus; any other, as a company's, may have signed
+    those of several, on each of which the account has the same name.
+    """
     if not (settings.account and settings.ca_file):
         return ""
     try:
+        if not settings.ca_file.parent.samefile(settings.joined_folder):
+            return ""
         return hashlib.sha256(b"".join(read_whole(settings.ca_file).split())).hexdigest()
     except OSError:  # who connects says so
         return ""

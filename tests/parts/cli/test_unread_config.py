@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What looks at a listener or a server, or ends one, while config.toml cannot be read."""
+"""What looks at a listener or a server, or ends one, while config.toml or more cannot be read."""
 
 import contextlib
 import json
 import os
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from local_server import configured
@@ -12,7 +13,7 @@ from local_server import configured
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.cli import agent, listen, server
 from mcp_agentbus.cli.parser import parser
-from mcp_agentbus.errors import BadSetup, NoListener
+from mcp_agentbus.errors import BadSetup, BusUnreachable, NoListener
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import Ledger
 
@@ -79,6 +80,32 @@ def test_of_a_listener_that_has_ended_is_said_what_is_not_known(home, capsys, mo
     assert json.loads(capsys.readouterr().out) == {"running": False, "outbox": None}
     assert listen.run(typed("listen", "--stop")) == 0
     assert f"is not known: {home.config_file} is not TOML" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("ours", "told"),
+    [
+        ((), ""),
+        ((True, True), " 2 tasks stored here, not yet at the bus: the next one hands that on."),
+        ((False,), " 1 task stored here for another bus: kept until that is set up."),
+        (None, " Whether tasks are stored here, not yet at the bus, is not known: It is not"),
+    ],
+)
+def test_of_a_listener_that_has_ended_is_said_what_it_leaves(home, capsys, monkeypatch, ours, told):
+    async def left(*_, **__):
+        if ours is None:  # its own server was stopped before
+            raise BusUnreachable("It is not there.")
+        return [SimpleNamespace(is_ours=each) for each in ours]
+
+    waits = None if ours is None else len(ours)
+    home.config_file.write_text("")
+    monkeypatch.setattr("mcp_agentbus.listener.daemon.stop", lambda _: None)
+    monkeypatch.setattr("mcp_agentbus.store.outbox.outbox.read_outbox", left)
+
+    assert listen.run(typed("listen", "--stop", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == {"running": False, "outbox": waits}
+    assert listen.run(typed("listen", "--stop")) == 0
+    assert capsys.readouterr().out.startswith(f"The listener has stopped.{told}")
 
 
 def test_the_service_of_a_listener_is_taken_away(home, capsys, monkeypatch):

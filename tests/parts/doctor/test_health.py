@@ -3,6 +3,7 @@
 
 import io
 import json
+import socket
 
 import pytest
 
@@ -74,6 +75,22 @@ async def test_of_a_server_that_tells_of_no_failed_write_nothing_is_said(told, a
     assert asked[-1] == "closed"
 
 
-async def test_of_one_that_is_elsewhere_nobody_is_asked(told):
+@pytest.mark.parametrize(
+    ("leads_to", "is_asked"),
+    [("127.0.0.1", True), ("192.0.2.1", False), (OSError(), False)],
+)
+async def test_one_is_here_whose_name_leads_to_this_machine_and_of_no_other_anybody_is_asked(
+    told, monkeypatch, leads_to, is_asked
+):
+    def found(host, port, **kind):
+        assert host == "bus.example.org"
+        if isinstance(leads_to, OSError):
+            raise leads_to
+        return [(socket.AF_INET, kind["type"], 0, "", (leads_to, port))]
+
+    monkeypatch.setattr(health.socket, "getaddrinfo", found)
+    answers, asked = told
+    answers.append(b'{"status":"ok"}')
+
     assert await health.checks("tls://bus.example.org:4222") == []
-    assert told[1] == []
+    assert bool(asked) is is_asked

@@ -211,3 +211,23 @@ async def test_the_watchdog_is_fed_though_no_thread_is_to_be_had(state, monkeypa
 
     running.cancel()
     await watching
+
+
+async def test_one_that_nobody_needs_ends_also_where_another_bus_has_left_something(
+    state, monkeypatch
+):
+    looks = asyncio.Queue()
+    monkeypatch.setattr(daemon, "_PAUSE_S", 0)
+    monkeypatch.setattr(daemon, "_UNNEEDED_S", -1)
+    monkeypatch.setattr(daemon, "_notify", looks.put_nowait)
+    state.outbox = SimpleNamespace(may_hold=True, may_hold_ours=True)
+    running = asyncio.create_task(asyncio.Event().wait())
+    watching = asyncio.create_task(daemon._watch(state, running, while_needed=True))
+    async with asyncio.timeout(HANG_S):
+        for _ in range(2):
+            await looks.get()
+        assert not running.cancelling()
+
+        state.outbox.may_hold_ours = False
+        await watching
+    assert running.cancelled()

@@ -91,16 +91,21 @@ def test_what_no_authority_is_known_of_is_not_one_bus_for_that():
 
 
 def test_an_authority_is_that_of_an_account_by_what_its_certificate_says(settings, tmp_path):
-    ca = tmp_path / "ca.crt"
+    ca = settings.joined_folder / "laptop-1.crt"
+    ca.parent.mkdir(parents=True)
     joined = replace(settings, url="tls://a.example.org", account="laptop", ca_file=ca)
     assert not Home.of(joined).authority  # it cannot be read
     ca.write_text("A\nB\n")
     known = Home.of(joined).authority
     assert known
-    # One of a company's may have signed several, of which none has accounts.
     assert not Home.of(replace(joined, account=None)).authority
     ca.write_text("A\r\nB")
     assert Home.of(joined).authority == known
+
+    # One of a company's may have signed several, on each of which there is an account laptop.
+    company = tmp_path / "company.crt"
+    company.write_text("A\nB\n")
+    assert not Home.of(replace(joined, ca_file=company)).authority
 
 
 async def test_on_a_bus_of_ones_own_what_another_has_left_is_looked_after_and_no_server_ended(
