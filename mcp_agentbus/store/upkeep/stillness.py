@@ -53,11 +53,15 @@ class Stillness:
         at, noted = self._still.get(agent, (None, 0.0))
         return at is not None and at == self._at and time.monotonic() - noted < _HOLDS_S
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the stream has stood for so long that a look may find nothing to come."""
+        return time.monotonic() - self._since > _BEHIND_S
+
     def note(self, agent: str, *, is_still: bool) -> None:
         """Take note of a look that was begun after `look`: whether it has left nothing to come."""
-        now = time.monotonic()
-        is_settled = now - self._since > _BEHIND_S
-        self._still[agent] = self._at if is_still and is_settled else None, now
+        at = self._at if is_still and self.is_settled else None
+        self._still[agent] = at, time.monotonic()
 
 
 def _at(info: dict[str, Any], connection: int) -> tuple[int, str, int]:

@@ -52,6 +52,24 @@ async def test_who_has_sent_nothing_is_asked_for_now_and_then_so_that_its_consum
     assert any(await looks(planner.me.id, 3, apart_s=consumers.UNUSED_S / 12))
 
 
+async def test_no_open_task_is_looked_for_where_something_was_stored_just_now(
+    own_world, looks, monkeypatch
+):
+    planner, asked, info = await own_world.session("planner"), [], consumers.info
+
+    async def told(*about):
+        asked.append(about)
+        return await info(*about)
+
+    monkeypatch.setattr(consumers, "info", told)
+    counts = []
+    for _ in range(3):
+        await looks(planner.me.id, 1)
+        counts.append(len(asked))
+
+    assert counts == [0, 1, 1]
+
+
 async def test_who_has_an_open_task_is_asked_for_each_time_until_it_is_over(own_world, looks):
     planner, coder = await own_world.session("planner"), await own_world.session("coder")
     await looks(planner.me.id, 3)
