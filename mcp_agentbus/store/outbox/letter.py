@@ -129,8 +129,10 @@ def letter_in(message: Found) -> Letter:
         roles=_strings(about.get("roles")),
         accept_from=_strings(about.get("accept_from")) or (ids.ANY_SENDER,),
     )
-    said = _said(from_json(message.data).get("said"))
-    return Letter(task, me, home, is_over=kind == "end", said=said)
+    said = from_json(message.data).get("said")
+    if said is None and (reason := about.get("said")):  # so an older agentbus writes it
+        said = {"summary": reason}
+    return Letter(task, me, home, is_over=kind == "end", said=_said(said))
 
 
 def _authority(settings: Settings) -> str:

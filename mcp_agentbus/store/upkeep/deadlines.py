@@ -65,7 +65,8 @@ class Deadlines:
             try:
                 deliveries = await pulls.pull(self._bus, consumers.sent(agent), _BATCH)
                 await together(*(end_if_over(self._bus, agent, each) for each in deliveries))
-                is_still = not deliveries and await self._has_no_open(agent)
+                may_be_still = self._stillness.is_settled and not deliveries
+                is_still = may_be_still and await self._has_no_open(agent)
                 self._stillness.note(agent, is_still=is_still)
             # More tasks are open than the server counts deadlines for; or another account has the
             # agent, which its own desk finds out, too; or one's end is refused, and comes again:

@@ -20,6 +20,9 @@ from mcp_agentbus.store import streams
 
 # In seconds: in a cluster who answers a read may be behind who counts, by far less.
 _BEHIND_S: Final = 5.0
+# And for so long it is taken at its word. A consumer that nobody asks for `consumers.UNUSED_S` the
+# server removes, and one that is made anew hands out all again that was ever stored.
+_HOLDS_S: Final = 3600.0
 
 
 class Stillness:
@@ -31,8 +34,8 @@ class Stillness:
         self._at: tuple[int, str, int] | None = None
         #: Since when it is seen to be there, by the monotonic clock.
         self._since = 0.0
-        #: Where it was as a look has left nothing to come, by agent.
-        self._still: dict[str, tuple[int, str, int] | None] = {}
+        #: Where it was as a look has left nothing to come, and when that was, by agent.
+        self._still: dict[str, tuple[tuple[int, str, int] | None, float]] = {}
 
     async def look(self) -> dict[str, Any] | None:
         """Ask how far the stream is; return what `STREAM.INFO` says, None if there is no stream.
@@ -47,12 +50,18 @@ class Stillness:
 
     def holds_for(self, agent: str) -> bool:
         """Tell whether there is nothing that an agent's looks have not found."""
-        return self._at is not None and self._still.get(agent) == self._at
+        at, noted = self._still.get(agent, (None, 0.0))
+        return at is not None and at == self._at and time.monotonic() - noted < _HOLDS_S
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the stream has stood for so long that a look may find nothing to come."""
+        return time.monotonic() - self._since > _BEHIND_S
 
     def note(self, agent: str, *, is_still: bool) -> None:
         """Take note of a look that was begun after `look`: whether it has left nothing to come."""
-        is_settled = time.monotonic() - self._since > _BEHIND_S
-        self._still[agent] = self._at if is_still and is_settled else None
+        at = self._at if is_still and self.is_settled else None
+        self._still[agent] = at, time.monotonic()
 
 
 def _at(info: dict[str, Any], connection: int) -> tuple[int, str, int]:

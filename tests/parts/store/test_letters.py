@@ -62,6 +62,14 @@ def test_what_others_wrote_of_an_end_is_told_as_far_as_a_record_can_have_it(said
     assert read.said == (nothing if isinstance(said, dict) else {})
 
 
+def test_what_an_older_agentbus_has_written_of_an_end_is_told():
+    letter = Letter(task(), Agent("planner"), HOME, is_over=True)
+    headers = {**letter.headers, "Agentbus-Outbox": '{"said": "not any more"}'}
+
+    read = letter_in(Found(letter.subject, 7, NOW, headers, letter.data))
+    assert read.said["summary"] == "not any more"
+
+
 def test_what_is_no_letter_is_said_to_be_none():
     with pytest.raises(Undecodable):
         letter_in(Found("agentbus-outbox.planner.send.coder", 7, NOW, {}, b"{}"))
