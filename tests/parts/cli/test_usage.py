@@ -87,6 +87,7 @@ def test_a_word_too_many_is_told_with_the_usage_of_its_command_and_a_line_to_try
     [
         ("result 1a2b", "agentbus result 1a2b STATUS"),
         ("result completed --summary s", "agentbus result TASK completed --summary s"),
+        ("result 1a2b --summary failed", "agentbus result 1a2b --summary failed STATUS"),
         ("send --json", "agentbus send --json TO SUBJECT"),
         ("server init", "agentbus server init --shared"),
         ("agent add --host command -- cat -n", "agentbus agent add --host command ID -- cat -n"),
