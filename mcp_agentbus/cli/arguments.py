@@ -122,8 +122,10 @@ class Parser(argparse.ArgumentParser):
         Before Python 3.12.7 that is over for argparse where an option stands before its words.
         """
         last = next(reversed(self._get_positional_actions()), None)
-        if last is None or not rest or any(map(_is_option, rest)):
+        words = rest[1:] if rest[:1] == ["--"] else rest
+        if last is None or not words or (words is rest and any(map(_is_option, rest))):
             return rest
+        rest = words
         if last.nargs in {"*", "+"}:
             getattr(parsed, last.dest).extend(rest)
             return []

@@ -198,6 +198,7 @@ def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
     ("typed", "as_well"),
     [
         ("send x subject --priority high body", "send x subject body --priority high"),
+        ("send x subject --json -- -body", "send --json -- x subject -body"),
         ("tasks shop --json checkout", "tasks shop checkout --json"),
         ("uninstall cursor --dry-run codex", "uninstall cursor codex --dry-run"),
     ],
