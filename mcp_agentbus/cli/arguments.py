@@ -149,7 +149,8 @@ class Parser(argparse.ArgumentParser):
         self, rest: Sequence[str], typed: list[str], parsed: argparse.Namespace | None = None
     ) -> NoReturn:
         words = " ".join(word[:40] for word in rest)
-        if parsed and (line := self._in_quotes(parsed, rest)):
+        lacks_program = not self.takes_words and not self.behind
+        if parsed and not lacks_program and (line := self._in_quotes(parsed, rest)):
             self.error(f"it takes no {words!r}. {line}")
         if not self.takes_words and not rest[0].startswith("-"):
             at = typed.index(rest[0])

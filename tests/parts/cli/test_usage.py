@@ -2,6 +2,7 @@
 """What is said of a line that cannot be read: what is wrong, and what may have been meant."""
 
 import json
+import shlex
 
 import pytest
 
@@ -182,13 +183,14 @@ def test_wrong_usage_is_no_data_where_a_program_asks_for_its_own(capsys):
         ("approve 1a2b --note yes do it", "agentbus approve 1a2b --note 'yes do it'"),
         ("deny 1a2b not yet", "agentbus deny 1a2b --note 'not yet'"),
         ("work --instruction be quick -- cat", "agentbus work --instruction 'be quick' -- cat"),
+        ("work --instruction 'Be quick.' cat", "agentbus work --instruction 'Be quick.' -- cat"),
         ("agent rename a to b", "agentbus agent rename --help"),
         ("server invite my laptop", "agentbus server invite --help"),
     ],
 )
 def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
     with pytest.raises(SystemExit) as ended:
-        parser().parse_args(argv.split())
+        parser().parse_args(shlex.split(argv))
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(f"Try: {line}\n")
