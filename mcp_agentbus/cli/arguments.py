@@ -122,8 +122,10 @@ class Parser(argparse.ArgumentParser):
         Before Python 3.12.7 that is over for argparse where an option stands before its words.
         """
         last = next(reversed(self._get_positional_actions()), None)
-        if last is None or not rest or any(map(_is_option, rest)):
+        words = rest[1:] if rest[:1] == ["--"] else rest
+        if last is None or not words or (words is rest and any(map(_is_option, rest))):
             return rest
+        rest = words
         if last.nargs in {"*", "+"}:
             getattr(parsed, last.dest).extend(rest)
             return []
@@ -147,7 +149,8 @@ class Parser(argparse.ArgumentParser):
         self, rest: Sequence[str], typed: list[str], parsed: argparse.Namespace | None = None
     ) -> NoReturn:
         words = " ".join(word[:40] for word in rest)
-        if parsed and (line := self._in_quotes(parsed, rest)):
+        lacks_program = not self.takes_words and not self.behind
+        if parsed and not lacks_program and (line := self._in_quotes(parsed, rest)):
             self.error(f"it takes no {words!r}. {line}")
         if not self.takes_words and not rest[0].startswith("-"):
             at = typed.index(rest[0])
@@ -256,10 +259,10 @@ class Parser(argparse.ArgumentParser):
             names = missing[1].split(", ")
             places = self._get_positional_actions()
             choices = (places[-1].choices if places else None) or ()
-            chosen = [word for word in self.typed if word in choices]
-            if chosen and names == [places[-1].dest]:  # it was taken for the one before
-                at = self.typed.index(chosen[0])
-                return self._instead(at, f"{places[0].metavar}", chosen[0])
+            chosen = (at for at, word in enumerate(self.typed) if word in choices)
+            at = next((at for at in chosen if not self._is_value(at)), None)
+            if at is not None and names == [places[-1].dest]:  # it was taken for the one before
+                return self._instead(at, f"{places[0].metavar}", self.typed[at])
             # Which commands there are, its help says, each with what it does.
             lacks = "--help" if names[0] in {"COMMAND", "ACTION"} else " ".join(map(_due, names))
             return self._try(lacks)
@@ -269,6 +272,11 @@ class Parser(argparse.ArgumentParser):
             self.typed = [*self.typed[:at], option[1].lstrip("-").upper(), *self.typed[at:]]
             return self._try()
         return ""
+
+    def _is_value(self, at: int) -> bool:
+        """Tell whether the word there is the value of the option before it."""
+        option = self._option_string_actions.get(self.typed[at - 1]) if at else None
+        return option is not None and option.nargs != 0
 
     def _refused(self, message: str, near: str) -> str:
         """Return the line to try where a value is refused: with the nearest, or with its name.

@@ -217,7 +217,7 @@ def _own(book: NameBook, asked: Asked, elsewhere: Collection[str]) -> tuple[str,
     """Return the name that a folder has or would get, and what is to be said if it gets it now."""
     settings, folder = asked.settings, asked.folder.resolve()
     host = host_of(settings.environ)
-    held = book.of(folder, host)
+    held = book.of(folder, host) or _unknown_hosts(book, folder, host)
     if held and not _is_others(held, settings, elsewhere):
         return held, ""
     plain = held or spelling.default_id(folder, host)
@@ -238,6 +238,16 @@ def _own(book: NameBook, asked: Asked, elsewhere: Collection[str]) -> tuple[str,
         f"The agent of this folder is {name}: {why}. "
         f"A better name: agentbus agent rename {name} NAME"
     )
+
+
+def _unknown_hosts(book: NameBook, folder: Path, host: str) -> str | None:
+    """Return the name that a folder has for sessions of hosts that nobody knows, if it counts.
+
+    A host that nothing installs may have had sessions there when it had no row. Tasks wait for
+    them, and nobody else would read those.
+    """
+    row = hosts.named(host)
+    return book.of(folder, SHELL) if row.marks and not row.installer else None
 
 
 def _of_account(

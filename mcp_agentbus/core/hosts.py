@@ -220,7 +220,12 @@ HOSTS: "Final" = (
         installer="any_host:GEMINI",
     ),
     # These have no installer: what they start is told from what a person types.
-    Host("opencode", "OpenCode", marks=("OPENCODE_PID",), programs=("opencode",)),
+    Host(
+        "opencode",
+        "OpenCode",
+        marks=("OPENCODE_PID",),
+        programs=("opencode", "opencode.exe"),  # its package's file is called so everywhere
+    ),
     Host("qwen", "Qwen Code", marks=("QWEN_CODE",), programs=("qwen", "qwen-code")),
     # Any program of the user's.
     Host("command", keys=("command", "env"), waker="command"),

@@ -119,7 +119,7 @@ def _kept(agent: str, what: Clearing) -> str:
     return (
         f"{told}. Left as well: {many(what.outgoing, 'task')} that it sent, kept on this machine "
         "until the bus takes them. agentbus status shows them, and "
-        "`agentbus result ID cancelled` withdraws one."
+        f"`agentbus result ID cancelled --agent {agent}` withdraws one."
     )
 
 

@@ -87,7 +87,7 @@ async def _answers(
             await lookup.task_life(session, task_id) for task_id in sent if task_id not in told
         ]
     except AgentbusError as failed:
-        error = _in_vain(failed)
+        error = _in_vain(failed, session.me.id)
         error.exit_code = refused or error.exit_code
         if not as_json:
             raise error from None
@@ -103,14 +103,14 @@ def _code(answer: Inbox) -> int:
     return NOT_DONE if any(record.state != "completed" for record in answer.results) else 0
 
 
-def _in_vain(error: AgentbusError) -> AgentbusError:
+def _in_vain(error: AgentbusError, me: str) -> AgentbusError:
     """Return the error of a wait for results: by then the tasks are stored, whatever it says."""
     if not isinstance(error, BusUnreachable | Unconfirmed):
         return error
     return BusUnreachable(
         "The bus server went away during the wait. What was stored is kept, and its results are.",
-        hint=f"{BusUnreachable.hint} Then `agentbus inbox` shows results, and "
-        "`agentbus watch --task ID` waits for one.",
+        hint=f"{BusUnreachable.hint} Then `agentbus inbox --agent {me}` shows results, and "
+        f"`agentbus watch --task ID --agent {me}` waits for one.",
     )
 
 

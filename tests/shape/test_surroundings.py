@@ -19,6 +19,8 @@ import served
 import surroundings
 from local_server import until
 
+from mcp_agentbus.core import hosts
+
 _SUPPORT = str(Path(surroundings.__file__).parent)
 # What a child of a test finds: the signals that it ignores, its umask, its open files, its variables.
 _FINDS = """
@@ -55,7 +57,8 @@ def _child_of_a_run(shell, **environ):
         pytest.param("exec 2>&-", {}, id="without an error stream"),
         pytest.param(
             "true",
-            {"AGENTBUS_HOME": "/bus", "CLAUDECODE": "1", "NO_COLOR": "1", "LANG": "tr_TR.UTF-8"},
+            dict.fromkeys((*hosts.MARKS, "AGENTBUS_HOME", "NO_COLOR"), "1")
+            | {"LANG": "tr_TR.UTF-8"},
             id="in an agent's shell",
         ),
     ],

@@ -18,7 +18,7 @@ from collections.abc import MutableMapping
 # host be asked for, in whose shell they run, nor a service manager, nor a terminal's taste.
 _NOT_OURS = (
     *("AGENTBUS_", "AI_AGENT", "ANTHROPIC_", "CLAUDE", "CODEX_", "COPILOT_", "CURSOR_"),
-    *("GEMINI_", "OPENCLAW_", "XDG_"),
+    *("GEMINI_", "OPENCLAW_", "OPENCODE", "QWEN_", "XDG_"),
     *("INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_", "MAINPID", "NOTIFY_SOCKET"),
     *("CLICOLOR", "COLORTERM", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TERM"),
     *("LANG", "LC_", "PYTHON"),

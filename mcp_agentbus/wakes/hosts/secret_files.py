@@ -27,7 +27,7 @@ NAMES: Final = (
     *(".env*", "*.env", ".dev.vars", "local.settings.json", "secrets*", "*.secret", "*.secrets"),
     # Hosts of agents: the user's own settings of a folder, and what logs in to servers.
     *("settings.local.json", ".mcp.json", "mcp.json", ".claude.json", "openclaw.json"),
-    *(".gemini/settings.json", ".codex/config.toml"),
+    *(".gemini/settings.json", ".codex/config.toml", ".qwen/settings.json", "opencode.json*"),
     # Logins of tools, in files and in folders.
     *(".netrc", "_netrc", ".npmrc", ".yarnrc*", ".pypirc", "pip.conf", ".pgpass", ".my.cnf"),
     *(".htpasswd", ".boto", ".git-credentials", "credentials", "credentials.*", ".credentials*"),

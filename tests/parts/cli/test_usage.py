@@ -2,6 +2,7 @@
 """What is said of a line that cannot be read: what is wrong, and what may have been meant."""
 
 import json
+import shlex
 
 import pytest
 
@@ -87,6 +88,7 @@ def test_a_word_too_many_is_told_with_the_usage_of_its_command_and_a_line_to_try
     [
         ("result 1a2b", "agentbus result 1a2b STATUS"),
         ("result completed --summary s", "agentbus result TASK completed --summary s"),
+        ("result 1a2b --summary failed", "agentbus result 1a2b --summary failed STATUS"),
         ("send --json", "agentbus send --json TO SUBJECT"),
         ("server init", "agentbus server init --shared"),
         ("agent add --host command -- cat -n", "agentbus agent add --host command ID -- cat -n"),
@@ -181,13 +183,14 @@ def test_wrong_usage_is_no_data_where_a_program_asks_for_its_own(capsys):
         ("approve 1a2b --note yes do it", "agentbus approve 1a2b --note 'yes do it'"),
         ("deny 1a2b not yet", "agentbus deny 1a2b --note 'not yet'"),
         ("work --instruction be quick -- cat", "agentbus work --instruction 'be quick' -- cat"),
+        ("work --instruction 'Be quick.' cat", "agentbus work --instruction 'Be quick.' -- cat"),
         ("agent rename a to b", "agentbus agent rename --help"),
         ("server invite my laptop", "agentbus server invite --help"),
     ],
 )
 def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
     with pytest.raises(SystemExit) as ended:
-        parser().parse_args(argv.split())
+        parser().parse_args(shlex.split(argv))
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith(f"Try: {line}\n")
@@ -197,6 +200,7 @@ def test_what_is_refused_is_put_right_in_a_line_to_try(capsys, argv, line):
     ("typed", "as_well"),
     [
         ("send x subject --priority high body", "send x subject body --priority high"),
+        ("send x subject --json -- -body", "send --json -- x subject -body"),
         ("tasks shop --json checkout", "tasks shop checkout --json"),
         ("uninstall cursor --dry-run codex", "uninstall cursor codex --dry-run"),
     ],

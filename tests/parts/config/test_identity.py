@@ -261,6 +261,21 @@ def test_the_host_is_known_by_its_environment(environ, host, shop):
     assert identity.who(settings(**environ), "planner", shop).host == host
 
 
+@pytest.mark.parametrize(
+    ("environ", "agent"),
+    [
+        ({"OPENCODE_PID": "7"}, "deep-shell"),
+        ({"QWEN_CODE": "1"}, "deep-shell"),
+        ({"CLAUDECODE": "1"}, "deep-claude"),
+        ({"AGENTBUS_HOST": "my-editor"}, "deep-my-editor"),
+    ],
+)
+def test_a_host_that_was_not_known_keeps_the_name_for_which_tasks_wait(environ, agent, shop):
+    book = names.NameBook(since=1.0, names={"deep-shell": names.holder(shop, "shell")})
+
+    assert identity.find(identity.Asked(settings(**environ), None, shop), book).me.id == agent
+
+
 def typed(folder, book=None, elsewhere=(), **environ):
     """Return who a person is that types in a folder."""
     asked = identity.Asked(settings(**environ), None, folder, is_persons=True)

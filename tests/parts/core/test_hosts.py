@@ -13,6 +13,7 @@ from local_server import script
 
 import mcp_agentbus
 from mcp_agentbus.core import hosts
+from mcp_agentbus.core.feather import ancestors
 
 ROOT = Path(mcp_agentbus.__file__).parents[1]
 ROWS = pytest.mark.parametrize("host", hosts.HOSTS, ids=lambda host: host.name)
@@ -52,6 +53,22 @@ def test_a_host_is_told_by_its_marks(marks, name):
     host = hosts.marked(dict.fromkeys(marks.split(), "1"))
 
     assert (host and host.name) == name
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("/lib/node_modules/opencode-ai/bin/opencode.exe run hello", "opencode"),
+        ("node /lib/node_modules/@qwen-code/qwen-code/cli-entry.js", "qwen"),
+    ],
+)
+def test_a_host_is_told_where_a_package_manager_starts_its_file_by_its_path(
+    line, name, monkeypatch
+):
+    monkeypatch.setattr(ancestors, "words", lambda _: line.split())
+    monkeypatch.setattr(ancestors, "_LINUX", False)
+
+    assert hosts.said({}) == {"AGENTBUS_HOST": name}
 
 
 @pytest.mark.parametrize(

@@ -132,3 +132,4 @@ async def test_what_lies_here_until_the_bus_takes_it_is_said_to_be_left(world, m
     assert what == Clearing(outgoing=1)
     assert "nothing that it sent to the bus has no end yet" in printed[0][0]
     assert "Left as well: 1 task that it sent, kept on this machine" in printed[0][0]
+    assert f"`agentbus result ID cancelled --agent {coder.me.id}` withdraws" in printed[0][0]

@@ -36,14 +36,16 @@ async def test_what_was_refused_is_its_exit_code_with_a_text_as_with_data(as_jso
     printed = []
     args = Namespace(json=as_json, wait=0)
     call = Command(args, SimpleNamespace(), lambda *said: printed.append(said))
-    session = SimpleNamespace(outbox=None)
+    session = SimpleNamespace(outbox=None, me=SimpleNamespace(id="planner"))
     refused = int(REFUSED in receipts)
     try:
         ended = await commands._answers(call, session, receipts, refused)
     except BusUnreachable as error:
-        ended = error.exit_code
+        ended, hint = error.exit_code, error.hint
 
     [(said, changed)] = printed
+    hint = json.loads(said)["error"]["hint"] if as_json else hint
+    assert "`agentbus watch --task ID --agent planner` waits" in hint
     assert ended == code
     assert "its inbox is full" in said or not refused
     if as_json:

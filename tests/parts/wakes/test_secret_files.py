@@ -46,7 +46,7 @@ def git(folder):
         "gcloud/application_default_credentials.json", ".gemini/oauth_creds.json",
         ".git/logs/HEAD", "lib/.git/logs/refs/heads/main", ".git/annex/creds/s3", ".gitconfig",
         ".config/git/config", ".hgrc", ".jj/repo/op_store/operations/1", ".curlrc", ".wgetrc",
-        ".gemini/settings.json", ".codex/config.toml",
+        ".gemini/settings.json", ".codex/config.toml", ".qwen/settings.json", "opencode.jsonc",
     ],
 )  # fmt: skip
 def test_a_secret_is_known_by_its_name_or_its_folders(path):
