@@ -171,7 +171,7 @@ async def _publish(
         await _found(session, claim, outcome.record)
         is_replied = bool(replies)
         return Published(task.id, state, unchanged=True, is_replied=is_replied, overdue=overdue)
-    missed = state in HELD and await questions.missed(session.bus, claim.record, replies)
+    missed = state in HELD and await questions.missed(session.bus, claim, replies)
     decisions.forget(state_dir, claim.record)  # it has gone on from that
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
         return await _end(session, claim, outcome.record)

@@ -39,7 +39,7 @@ from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record
+from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record, Task
 
 # Of so many a read tells.
 _TOLD_MAX: Final = 20
@@ -67,7 +67,7 @@ def note_given(session: Session, call: Call) -> None:
             _mark(session, claim.record, told.mark)
 
 
-async def looked_up(session: Session, record: Record) -> None:
+async def looked_up(session: Session, record: Record, task: Task | None) -> None:
     """Note that its reader is shown a task's life, where replies stand, perhaps further behind."""
     is_held = record.task_id in session.claims
     shell = session_id(session.me.id, session.bus.settings.state_dir)
@@ -75,7 +75,7 @@ async def looked_up(session: Session, record: Record) -> None:
         return
     claims = session.claims if is_held else session.entrusted
     with suppress(AgentbusError):  # then it is given again
-        replies = await to_question(session.bus, record)
+        replies = await to_question(session.bus, record, task)
         told = claims.answers.get(record.task_id)
         is_known = told is not None and told.is_given and told.mark == replies.mark
         if replies and not is_known:
