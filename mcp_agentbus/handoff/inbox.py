@@ -234,9 +234,13 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
 
 
 def _wanted(session: Session, held: Sequence[Item], limit: int | None, after: int) -> int:
-    """Return how many tasks a reading is to claim besides those that it names as held."""
+    """Return how many tasks a reading is to claim besides those that it names as held.
+
+    A word is no work: one whose reader leaves its end unread is not to keep a task from it.
+    """
     if limit is None:
-        return FILL - len(session.claims)
+        work = sum(claim.task.expect == "answer" for claim in session.claims.values())
+        return min(FILL - work, LIMIT_MAX - len(session.claims))
     if session.leased and after < 0:
         return limit  # no command of a shell knows what those before it have printed
     return limit - sum(item.given_at is None for item in held)

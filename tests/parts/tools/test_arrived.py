@@ -10,6 +10,7 @@ from mcp_agentbus.bus import budget
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.handoff.inbox import FILL
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
@@ -137,6 +138,18 @@ async def test_a_word_that_had_no_room_in_an_answer_goes_on_to_be_there(world):
     await call(coder, "list_agents")
 
     assert len(coder.claims) == 1 + began.count("characters shown; the rest:") > 1
+
+
+async def test_words_of_which_a_part_was_shown_keep_no_task_from_their_reader(world):
+    planner, coder, _ = await sent(world)
+    for _ in range(FILL):
+        await send_task(planner, coder.me.id, "By the way", "x" * 9_000, expect="nothing")
+    await call(coder, "read_inbox", limit=FILL + 1)
+    [more] = await send_task(planner, coder.me.id, "Do it", "x")
+
+    await call(coder, "read_inbox")
+
+    assert (len(coder.claims), more.task_id in coder.claims) == (FILL + 2, True)
 
 
 async def test_what_gave_nothing_before_waits_for_nobody(world):
