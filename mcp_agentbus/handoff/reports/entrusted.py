@@ -193,6 +193,8 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
             (_folder(session) / ".".join(place)).unlink()
         return None
     claim = claims.get(task_id)
+    if claims.given(task_id) is None:  # nor has its end arrived, where an answer had that
+        claims.cut.add(task_id)
     if claim and claim.revision == revision:
         return claim
     if claim:
@@ -203,7 +205,6 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
         return None
     # Who has it in hand at the server is not asked: a server for each call would ask each time.
     task, message = stored
-    claims.cut.add(task_id)
     return claims.hold(Claim(task, untaken(TASKS, message), record, revision, found=True))
 
 

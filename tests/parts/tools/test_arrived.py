@@ -152,6 +152,23 @@ async def test_words_of_which_a_part_was_shown_keep_no_task_from_their_reader(wo
     assert (len(coder.claims), more.task_id in coder.claims) == (FILL + 2, True)
 
 
+@pytest.mark.parametrize(("cursor", "is_lost"), [("2000", True), ("99999", False)])
+async def test_a_word_whose_end_no_answer_has_brought_goes_on_to_be_there(world, cursor, is_lost):
+    planner, coder, _ = await sent(world)
+    [word] = await send_task(planner, coder.me.id, "By the way", "x" * 9_000, expect="nothing")
+    async with Session(world.bus, coder.me) as before:
+        await call(before, "read_inbox")
+
+    async with Session(world.bus, coder.me) as session:
+        await call(session, "read_inbox")
+        this, asked = session.calls.begin(), {"task_id": word.task_id, "cursor": cursor}
+        await TOOLS["read_inbox"].run(session, asked, _no_progress, call=this)
+        this.lost() if is_lost else this.answered()
+        [*_, after] = [await call(session, "read_inbox") for _ in range(2)]
+
+    assert f"Word {word.task_id}" in after.text
+
+
 async def test_what_gave_nothing_before_waits_for_nobody(world):
     planner = await world.session("planner")
     await call(planner, "read_inbox")
