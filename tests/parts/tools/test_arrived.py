@@ -83,7 +83,11 @@ async def test_a_word_that_was_shown_is_over_and_who_was_answered_is_at_work(wor
 
 async def typed(session, tool, task_id="", cursor="", **_):
     """Type what does the same as a call of a tool, for its agent."""
-    lines = {"publish_result": f"result {task_id} completed", "read_inbox": "inbox"}
+    lines = {
+        "publish_result": f"result {task_id} completed",
+        "read_inbox": "inbox",
+        "watch_inbox": "watch --timeout 0",
+    }
     line = f"task {task_id} --cursor {cursor}" if cursor else lines[tool]
     printed, args = [], parser().parse_args(line.split())
     args.body = ""
@@ -150,6 +154,18 @@ async def test_words_of_which_a_part_was_shown_keep_no_task_from_their_reader(wo
     await call(coder, "read_inbox")
 
     assert (len(coder.claims), more.task_id in coder.claims) == (FILL + 2, True)
+
+
+async def test_no_wait_of_a_shell_ends_with_a_word_that_it_has_begun_to_read(world):
+    planner, coder, _ = await sent(world, expect="nothing")
+    await send_task(planner, coder.me.id, "By the way", "x" * 30_000, expect="nothing")
+
+    [*_, waited, after] = [
+        await typed(coder, tool)
+        for tool in ("watch_inbox", "watch_inbox", "watch_inbox", "read_inbox")
+    ]
+
+    assert ("timed out" in waited, "By the way" in after) == (True, True)
 
 
 @pytest.mark.parametrize(("cursor", "is_lost"), [("2000", True), ("99999", False)])
