@@ -86,7 +86,7 @@ def nearest(folder: Path) -> FolderFile:
 
 def passed_over(folder: Path) -> list[str]:
     """Return each file in the folder or above it that does not count, and why, as a sentence."""
-    return [f"{_shown(place)} {why}." for place, why in _files(folder) if why]
+    return [f"{_shown(place / FOLDER_FILE)} {why}." for place, why in _files(folder) if why]
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -112,7 +112,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
         elif is_open(about):
             yield place, "can be changed by other users"
         elif open_to_others := next(filter(_is_open, way[:depth]), None):
-            yield place, f"does not count, as other users may write into {open_to_others}"
+            yield place, f"does not count, as other users may write into {_shown(open_to_others)}"
         elif about.st_size > BYTES_MAX:
             yield place, f"is larger than {BYTES_MAX // 1024} KiB"
         else:
@@ -148,7 +148,8 @@ def _is_open(folder: Path) -> bool:
 
 
 def _read(place: Path) -> FolderFile | None:
-    file, shown = place / FOLDER_FILE, _shown(place)
+    file = place / FOLDER_FILE
+    shown = _shown(file)
     try:
         about, content = file.stat(), read_whole(file, BYTES_MAX)
     except FileNotFoundError:
@@ -175,8 +176,8 @@ def _read(place: Path) -> FolderFile | None:
 
 
 def _shown(place: Path) -> str:
-    """Return how a folder's file is named: what a folder is called may come with the code, too."""
-    return one_line(str(place / FOLDER_FILE), 300)
+    """Return how a file or folder is named: what a folder is called may come with the code, too."""
+    return one_line(str(place), 300)
 
 
 def _check(file: str, key: str, rule: Callable[[str], str], name: str) -> None:

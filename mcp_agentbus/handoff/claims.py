@@ -45,7 +45,7 @@ class Claims(Mapping[str, Claim]):
         self._numbers = itertools.count(1)
         #: Held tasks that an answer had whole; of the others it failed, or its process has died.
         self._given: dict[str, Given] = {}
-        #: Words of which answers have had a part only.
+        #: Held tasks of which answers have had a part only: of a word nothing may be lost with it.
         self.cut: set[str] = set()
         #: What answers give of what senders have said to questions about held tasks.
         self.answers: dict[str, Answered] = {}

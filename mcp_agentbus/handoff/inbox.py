@@ -233,10 +233,23 @@ async def _read(session: Session, call: Call, limit: int | None, after: int) -> 
     return await entrusted.with_answers(session, call, inbox, lines=after < 0)
 
 
+def _not_given(session: Session, priority: Priority | None) -> list[Claim]:
+    """Return the claims with which a wait ends, as no answer has given them yet.
+
+    No word that a shell has begun to read is among them: it would end each wait of a shell at once.
+    """
+    claims = session.claims.to_give(priority)
+    return [each for each in claims if each.task.expect == "answer" or not session.leased]
+
+
 def _wanted(session: Session, held: Sequence[Item], limit: int | None, after: int) -> int:
-    """Return how many tasks a reading is to claim besides those that it names as held."""
+    """Return how many tasks a reading is to claim besides those that it names as held.
+
+    A word is no work: one whose reader leaves its end unread is not to keep a task from it.
+    """
     if limit is None:
-        return FILL - len(session.claims)
+        work = sum(claim.task.expect == "answer" for claim in session.claims.values())
+        return min(FILL - work, LIMIT_MAX - len(session.claims))
     if session.leased and after < 0:
         return limit  # no command of a shell knows what those before it have printed
     return limit - sum(item.given_at is None for item in held)
@@ -285,7 +298,7 @@ async def _new(
     take = partial(lanes.take_for_one if limit is None else lanes.take, session, limit or FILL)
     # Of the other lanes the answer says how many wait there: asked beside, it waits for no more.
     others = [lane for lane in LANES if lane not in wanted]
-    taking = take(wanted, session.claims.to_give(priority)[:limit])
+    taking = take(wanted, _not_given(session, priority)[:limit])
     asked = news.results(session, FILL, by) if RECORDS in places or last else news.none()
     (taken, told), results = await both(both(taking, rest.offered(session, others)), asked)
     left: rest.InboxRest | None = None

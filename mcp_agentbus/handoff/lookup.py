@@ -18,7 +18,7 @@ from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core import ids, text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.handoff.dispatch.outgoing import kept_here
-from mcp_agentbus.handoff.intake import refusals
+from mcp_agentbus.handoff.intake import only, refusals
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.views.whose import unknown_task
 from mcp_agentbus.store import roster
@@ -110,7 +110,7 @@ async def task_life(session: Session, task_id: str, others: Collection[str] = ()
         task = waits[0] if waits else None
     state = await _state(session.bus, record, sent)
     steps = wakes.moments if wakes else ()
-    asks = question.of_record(session.bus.settings.state_dir, record, sent, steps)
+    asks = question.of_record(session.bus.settings.state_dir, record, sent, steps, task)
     is_left = state in HELD and not await roster.may_hold(session.bus, record)
     life = Life(state, record, sent, task, steps, None if state in ENDS else asks, is_left)
     return await as_shown(session, life)
@@ -132,9 +132,12 @@ async def _life_here(session: Session, task_id: str, others: Collection[str]) ->
 async def as_shown(session: Session, life: Life) -> Life:
     """Return a life as a session may be shown it: of what its agent does not take, no text.
 
+    Nor of what a session that was started for one task alone has not been approved for.
+
     Raises: as `refusals.refusal`.
     """
-    if not await refusals.is_hidden(session.bus, session.refreshed(), life.record):
+    is_refused = await refusals.is_hidden(session.bus, session.refreshed(), life.record)
+    if not (is_refused or only.hides(session, life.record, life.task)):
         return life
     record = life.record.model_copy(update={"subject": ""})
     return replace(life, record=record, sent=None, task=None)

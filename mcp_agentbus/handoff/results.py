@@ -112,12 +112,12 @@ async def _by_worker(
     if claim is None:
         return await refused.not_held(session, task_id, status, changes)
     if claim.task.expect == "nothing":
-        if held and status in WORKER_ENDS:  # its reader needs no more of it
-            is_over = await arrivals.end_word(session.bus, session.claims, claim)
-            state: State = "completed" if is_over else claim.record.state
-            return Published(task_id, state, unchanged=not is_over, is_word=True)
-        state = claim.record.state if held else "stored"  # else that claim was never written
-        return Published(task_id, state, unchanged=True, is_word=True)
+        ends = held is not None and status in WORKER_ENDS  # its reader needs no more of it
+        if ends and not await arrivals.end_word(session.bus, session.claims, claim):
+            return await refused.not_held(session, task_id, status, changes)
+        state: State = claim.record.state if held else "stored"  # else that was never written
+        state = "completed" if ends else state
+        return Published(task_id, state, unchanged=not ends, is_word=True)
     session.claims.named(task_id)
     if status == "released":
         note = in_one(changes)
@@ -171,7 +171,7 @@ async def _publish(
         await _found(session, claim, outcome.record)
         is_replied = bool(replies)
         return Published(task.id, state, unchanged=True, is_replied=is_replied, overdue=overdue)
-    missed = state in HELD and await questions.missed(session.bus, claim.record, replies)
+    missed = state in HELD and await questions.missed(session.bus, claim, replies)
     decisions.forget(state_dir, claim.record)  # it has gone on from that
     if isinstance(outcome, Same):  # a call of ours had come this far without being confirmed
         return await _end(session, claim, outcome.record)

@@ -72,8 +72,9 @@ class Pending:
         written = part(f"Subject: {task.subject}\n\n{task.body}", 0, _SHOWN_CHARS)
         wanted = frame(written.text, said_by=record.owner)
         if written.next is not None:
-            rest = f"{written.next:,} of {written.total:,} characters shown"
-            wanted = f"{wanted}\n{rest}; all of it: agentbus task {record.task_id}"
+            how_much = f"{written.next:,} of {written.total:,} characters shown"
+            whole = f"agentbus task {record.task_id} --agent {self.by}"
+            wanted = f"{wanted}\n{how_much}; all of it: {whole}"
         question = frame(asked_in(record), said_by=self.by)
         before = f"\n{self.decided}. What you say now takes its place." if self.before else ""
         return f"{about}:\n{wanted}\n{self.by} asks for your approval:\n{question}{before}"

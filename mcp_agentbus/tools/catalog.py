@@ -169,7 +169,7 @@ async def look(session: Session, args: ReadInbox, call: Call | None = None) -> I
         task_id = only.meant(session, args.task_id) if session.only else args.task_id
         life = await task_life(session, task_id)
         if call and life.question and life.sent:
-            await entrusted.looked_up(session, life.record)
+            await entrusted.looked_up(session, life.record, life.task)
         return life
     return await inbox.read_inbox(
         session,

@@ -65,6 +65,7 @@ def reader(server, me, *, session="session-1", outbox=None):
         bus=server,
         me=me,
         id=session,
+        only="",
         inboxes=me.inboxes,
         refreshed=lambda: me,
         claims=Claims(None, me.id, session),

@@ -277,6 +277,8 @@ async def _claim_unheld(
     # Others may write any number. Before this offer it was claimed once for each of the earlier
     # ones, and it may have been without any: by its id.
     tried = min(record.attempts, delivery.offered)
+    if task.expect == "nothing" and roster.is_lease(record):
+        tried = max(0, tried - 1)  # its reader has begun with it, and may leave its end unread
     record = record.model_copy(update={"attempts": tried})
     if await has_come(bus, task.expires_at):
         await _expire(session, record, revision)

@@ -27,7 +27,7 @@ from mcp_agentbus.store.queries.sides import read_sides
 from mcp_agentbus.store.records import read_record, write_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import Record, Sent
+from mcp_agentbus.store.task import Record, Sent, Task
 from mcp_agentbus.store.upkeep import unkept
 
 #: The tools of such a session.
@@ -71,7 +71,8 @@ async def claim(session: Session) -> Claim | Gone:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
     if claim := await unheld(session, session.only, session.id):
-        if _is_of_another_text(session, claim):
+        folder = session.bus.settings.state_dir
+        if decisions.is_about_another(folder, claim.record, claim.task):
             return Gone(f"{_CHANGED.format(session.only)} This session was started for it alone.")
         try:
             revision = await write_record(session.bus, claim.record, claim.revision)
@@ -81,11 +82,15 @@ async def claim(session: Session) -> Claim | Gone:
     return Gone(f"{await _why_not(session)} This session was started for it alone.")
 
 
-def _is_of_another_text(session: Session, claim: Claim) -> bool:
-    """Tell whether what its user has decided, and started the session for, is about another."""
+def hides(session: Session, record: Record, task: Task | None) -> bool:
+    """Tell whether what a task says by now is not shown to a session that does not hold it.
+
+    It was started for what its user was shown, and of that alone it may do what is asked.
+    """
+    if not session.only or record.task_id in session.claims:
+        return False
     folder = session.bus.settings.state_dir
-    decided = decisions.kept(folder, claim.record)
-    return decided is not None and not decisions.kept(folder, claim.record, claim.task)
+    return task is None or decisions.is_about_another(folder, record, task)
 
 
 async def unheld(session: Session, task_id: str, holder: str) -> Claim | None:

@@ -39,7 +39,7 @@ from mcp_agentbus.store.queries import read_back
 from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.store.subjects import TASKS
-from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record
+from mcp_agentbus.store.task import EXPIRES_MAX_S, HELD, Record, Task
 
 # Of so many a read tells.
 _TOLD_MAX: Final = 20
@@ -67,7 +67,7 @@ def note_given(session: Session, call: Call) -> None:
             _mark(session, claim.record, told.mark)
 
 
-async def looked_up(session: Session, record: Record) -> None:
+async def looked_up(session: Session, record: Record, task: Task | None) -> None:
     """Note that its reader is shown a task's life, where replies stand, perhaps further behind."""
     is_held = record.task_id in session.claims
     shell = session_id(session.me.id, session.bus.settings.state_dir)
@@ -75,7 +75,7 @@ async def looked_up(session: Session, record: Record) -> None:
         return
     claims = session.claims if is_held else session.entrusted
     with suppress(AgentbusError):  # then it is given again
-        replies = await to_question(session.bus, record)
+        replies = await to_question(session.bus, record, task)
         told = claims.answers.get(record.task_id)
         is_known = told is not None and told.is_given and told.mark == replies.mark
         if replies and not is_known:
@@ -193,6 +193,8 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
             (_folder(session) / ".".join(place)).unlink()
         return None
     claim = claims.get(task_id)
+    if claims.given(task_id) is None:  # nor has its end arrived, where an answer had that
+        claims.cut.add(task_id)
     if claim and claim.revision == revision:
         return claim
     if claim:
@@ -203,7 +205,6 @@ async def _look(session: Session, place: tuple[str, ...]) -> Claim | None:
         return None
     # Who has it in hand at the server is not asked: a server for each call would ask each time.
     task, message = stored
-    claims.cut.add(task_id)
     return claims.hold(Claim(task, untaken(TASKS, message), record, revision, found=True))
 
 

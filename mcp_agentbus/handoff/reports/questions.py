@@ -103,10 +103,10 @@ def unread(task_id: str) -> Refused:
     )
 
 
-async def missed(bus: Bus, record: Record, before: Replies) -> bool:
-    """Tell whether more was said to a record's question until its worker went on from that."""
+async def missed(bus: Bus, claim: Claim, before: Replies) -> bool:
+    """Tell whether more was said to a held task's question until its worker went on from that."""
     with suppress(AgentbusError):  # the step is stored all the same
-        replies = await to_question(bus, record)
+        replies = await to_question(bus, claim.record, claim.task)
         return bool(replies) and replies.mark != before.mark
     return False
 

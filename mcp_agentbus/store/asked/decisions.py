@@ -104,6 +104,11 @@ def kept(folder: Path, record: Record, task: Task | None = None) -> Decision | N
     return None
 
 
+def is_about_another(folder: Path, record: Record, task: Task) -> bool:
+    """Tell whether what was decided about a record's question is about another text of its task."""
+    return kept(folder, record) is not None and kept(folder, record, task) is None
+
+
 def text_of(task: Task) -> str:
     """Return what tells a task's text from any other."""
     return hashlib.sha256(f"{task.subject}\0{task.body}".encode()).hexdigest()

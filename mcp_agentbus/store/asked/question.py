@@ -18,7 +18,7 @@ from typing import Final
 from mcp_agentbus.core.ids import is_agent
 from mcp_agentbus.store.asked import decisions
 from mcp_agentbus.store.steps import question_of
-from mcp_agentbus.store.task import ASKING, ENDS, HELD, Moment, Record, Sent
+from mcp_agentbus.store.task import ASKING, ENDS, HELD, Moment, Record, Sent, Task
 
 #: What a worker says, or what ends its task: a question stands until the next of these.
 SAID: Final = ENDS | HELD - {"claimed"}
@@ -77,7 +77,11 @@ def of_steps(steps: Iterable[Moment]) -> Question | None:
 
 
 def of_record(
-    folder: Path, record: Record, sent: Sent | None, wakes: Iterable[Moment] = ()
+    folder: Path,
+    record: Record,
+    sent: Sent | None,
+    wakes: Iterable[Moment] = (),
+    task: Task | None = None,
 ) -> Question | None:
     """Return what is asked in a worker's record.
 
@@ -86,6 +90,7 @@ def of_record(
         record: the worker's.
         sent: its sender's, with what that has answered.
         wakes: what listeners did, and users decided, about the task.
+        task: as its reader is shown it: what was decided about another text is no reply to it.
     """
     step = question_of(record)
     if step is None:
@@ -97,6 +102,8 @@ def of_record(
         if each.question == step.at
     ]
     question = _asked(step, (*wakes, *answered))
+    if task and decisions.is_about_another(folder, record, task):
+        return replace(question, decided_at=None, approved=None)
     return question.decided_here(folder, record.owner, record.inbox, record.task_id)
 
 

@@ -346,7 +346,7 @@ def life_text(life: Life, start: int = 0, reader: Reader = MODEL) -> Laid:
     if not start or start >= length:
         room, at = (layout.ROOM - 500, start - length) if start else (_STEPS_CHARS, 0)
         lines += ["Steps:", *layout.sequence([steps], way, room, start=at, offset=length)[0]]
-    is_all = True
+    is_all = False
     if start < length:
         room = layout.ROOM - sum(len(line) + 1 for line in lines) - layout.MORE_CHARS
         shown, is_all = layout.sequence(said, way, room, start=start)

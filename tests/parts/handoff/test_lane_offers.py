@@ -5,6 +5,8 @@ import logging
 from dataclasses import replace
 
 import pytest
+import strategies
+from messages import TASK
 from offering import AT, Offering, claimed, offer, untouched
 
 from mcp_agentbus.bus.replies import Conflict
@@ -112,6 +114,18 @@ async def test_one_that_a_dead_session_held_is_claimed(offering):
 
     record = step(before, "claimed", "coder", "session-1", AT, attempts=2, reason="")
     assert taken.claims == [by_us(delivery, record, 2)]
+
+
+@pytest.mark.parametrize(("expect", "attempts"), [("answer", 5), ("nothing", 4)])
+async def test_a_word_that_was_left_to_a_shell_had_no_attempt_by_who_has_read_its_beginning(
+    offering, expect, attempts
+):
+    data = strategies.spelt({**TASK, "id": "t1", "expect": expect})
+    delivery = offer("t1", offered=9, data=data)
+    offering.records["t1"] = (claimed(delivery, by="shell-1", attempts=4), 1)
+
+    [claim] = (await offered(offering, delivery)).claims
+    assert claim.record.attempts == attempts
 
 
 @pytest.mark.parametrize("seq", [1, 7], ids=["once more", "stored a second time"])

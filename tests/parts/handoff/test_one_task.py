@@ -7,6 +7,7 @@ from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import Refused
 from mcp_agentbus.handoff.inbox import read_inbox, watch_inbox
 from mcp_agentbus.handoff.intake import only
+from mcp_agentbus.handoff.lookup import task_life
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
@@ -91,7 +92,9 @@ async def test_it_gets_no_other_text_than_its_user_was_shown(world, is_of_it):
 
     async with Session(world.bus, coder.me, only=sent.task_id) as session:
         read = await read_inbox(session)
+        life = await task_life(session, sent.task_id)
 
+    assert (life.task is None, life.sent is None) == (not is_of_it, not is_of_it)
     assert [each.decision for each in read.tasks] == [decision] * is_of_it
     assert len(read.notes) == (not is_of_it)
     assert all(f"Task {sent.task_id} has another text" in note for note in read.notes)

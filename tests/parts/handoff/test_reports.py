@@ -131,6 +131,16 @@ async def test_of_a_word_it_is_told_that_nothing_is_to_be_answered_waiting_held_
     assert over == Published(task_id, "completed", **of_each)
 
 
+async def test_of_a_held_word_that_was_withdrawn_its_reader_is_told_that_it_is_over(world):
+    planner, coder, task_id = await sent(world, expect="nothing")
+    await read_inbox(coder)
+    await publish_result(planner, task_id, "cancelled")
+
+    told = await publish_result(coder, task_id, "completed")
+
+    assert told == Published(task_id, "cancelled", unchanged=True, is_word=True)
+
+
 async def test_what_comes_after_the_deadline_is_told_to_be_late_then_and_again(world, elapse):
     _, coder, task_id = await sent(world, expires_in_s=60)
     await read_inbox(coder)

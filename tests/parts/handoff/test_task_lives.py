@@ -16,6 +16,8 @@ from mcp_agentbus.handoff.call import Calls
 from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.lookup import Life, task_life
 from mcp_agentbus.store import codec, roster
+from mcp_agentbus.store.asked import decisions
+from mcp_agentbus.store.asked.decisions import Decision
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.steps import first_record, step
@@ -237,3 +239,20 @@ async def test_of_what_its_agent_does_not_take_no_text_is_shown(server):
 
     hidden = FIRST.model_copy(update={"subject": ""})
     assert await task_life(reader(server, strict), "t1") == Life("stored", hidden, None, None)
+
+
+@pytest.mark.parametrize("is_of_it", [True, False])
+async def test_what_its_user_decided_about_another_text_is_no_reply_to_what_is_asked(
+    server, is_of_it
+):
+    """Its sender may put another text in the place of the first, under the same id."""
+    asking = step(WORKING, "needs_approval", "coder", "session-1", NOON, summary="May I?")
+    approved = Moment(state="approved", at=NOON, by="coder")
+    lay(server, record=asking, wakes=[approved], stored=True)
+    shown = TASK if is_of_it else TASK.model_copy(update={"body": "Drop the tables."})
+    decision = Decision(approved=True, note="", at=NOON, task=decisions.text_of(shown))
+    decisions.keep(server.settings.state_dir, asking, decision)
+
+    asks = (await task_life(reader(server, CODER), "t1")).question
+
+    assert (asks.is_open, asks.approved) == ((False, True) if is_of_it else (True, None))

@@ -15,6 +15,7 @@ from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.reports.questions import (
+    missed,
     replied,
     with_answers,
     with_questions,
@@ -127,6 +128,7 @@ async def test_a_decision_is_told_with_the_text_alone_that_its_user_was_shown(se
     assert item.decision == (decision if is_of_it else None)
     replies, _ = await replied(server, claims, claims[TASK.id])
     assert bool(replies) is is_of_it
+    assert not await missed(server, claims[TASK.id], replies)
 
 
 def arrived(calls, *, late=False, lost=False):

@@ -10,6 +10,7 @@ from mcp_agentbus.bus import budget
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.errors import BusUnreachable
+from mcp_agentbus.handoff.inbox import FILL
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.session import Session
@@ -82,7 +83,11 @@ async def test_a_word_that_was_shown_is_over_and_who_was_answered_is_at_work(wor
 
 async def typed(session, tool, task_id="", cursor="", **_):
     """Type what does the same as a call of a tool, for its agent."""
-    lines = {"publish_result": f"result {task_id} completed", "read_inbox": "inbox"}
+    lines = {
+        "publish_result": f"result {task_id} completed",
+        "read_inbox": "inbox",
+        "watch_inbox": "watch --timeout 0",
+    }
     line = f"task {task_id} --cursor {cursor}" if cursor else lines[tool]
     printed, args = [], parser().parse_args(line.split())
     args.body = ""
@@ -137,6 +142,47 @@ async def test_a_word_that_had_no_room_in_an_answer_goes_on_to_be_there(world):
     await call(coder, "list_agents")
 
     assert len(coder.claims) == 1 + began.count("characters shown; the rest:") > 1
+
+
+async def test_words_of_which_a_part_was_shown_keep_no_task_from_their_reader(world):
+    planner, coder, _ = await sent(world)
+    for _ in range(FILL):
+        await send_task(planner, coder.me.id, "By the way", "x" * 9_000, expect="nothing")
+    await call(coder, "read_inbox", limit=FILL + 1)
+    [more] = await send_task(planner, coder.me.id, "Do it", "x")
+
+    await call(coder, "read_inbox")
+
+    assert (len(coder.claims), more.task_id in coder.claims) == (FILL + 2, True)
+
+
+async def test_no_wait_of_a_shell_ends_with_a_word_that_it_has_begun_to_read(world):
+    planner, coder, _ = await sent(world, expect="nothing")
+    await send_task(planner, coder.me.id, "By the way", "x" * 30_000, expect="nothing")
+
+    [*_, waited, after] = [
+        await typed(coder, tool)
+        for tool in ("watch_inbox", "watch_inbox", "watch_inbox", "read_inbox")
+    ]
+
+    assert ("timed out" in waited, "By the way" in after) == (True, True)
+
+
+@pytest.mark.parametrize(("cursor", "is_lost"), [("2000", True), ("99999", False)])
+async def test_a_word_whose_end_no_answer_has_brought_goes_on_to_be_there(world, cursor, is_lost):
+    planner, coder, _ = await sent(world)
+    [word] = await send_task(planner, coder.me.id, "By the way", "x" * 9_000, expect="nothing")
+    async with Session(world.bus, coder.me) as before:
+        await call(before, "read_inbox")
+
+    async with Session(world.bus, coder.me) as session:
+        await call(session, "read_inbox")
+        this, asked = session.calls.begin(), {"task_id": word.task_id, "cursor": cursor}
+        await TOOLS["read_inbox"].run(session, asked, _no_progress, call=this)
+        this.lost() if is_lost else this.answered()
+        [*_, after] = [await call(session, "read_inbox") for _ in range(2)]
+
+    assert f"Word {word.task_id}" in after.text
 
 
 async def test_what_gave_nothing_before_waits_for_nobody(world):
