@@ -260,6 +260,24 @@ class Refusing:
         return []
 
 
+@pytest.fixture
+def refusing(settings, state_on):
+    """Gives a listener's state on a bus that raises an error of one task, and that bus."""
+
+    def made(error):
+        bus = Refusing(error)
+        return state_on(bus, settings), bus
+
+    return made
+
+
+def has_ended(state, *keys):
+    """Note that a wake for tasks has ended."""
+    now = datetime.now(UTC)
+    wake = state.ledger.note("coder", "start", keys=keys, senders=(), at=now)
+    state.ledger.ended(wake, at=now, outcome="exited", said="exit code 0")
+
+
 @pytest.mark.parametrize(
     ("error", "for_s", "left"),
     [
@@ -273,14 +291,11 @@ class Refusing:
     ],
 )
 async def test_an_end_that_is_refused_keeps_no_other_from_being_written_and_is_not_tried_for_ever(
-    settings, state_on, monkeypatch, error, for_s, left
+    refusing, monkeypatch, error, for_s, left
 ):
-    state = state_on(Refusing(error), settings)
-    now = datetime.now(UTC)
+    state, _ = refusing(error)
     for task in ("refused", "7f"):
-        keys = {f"task coder {task}"}
-        wake = state.ledger.note("coder", "start", keys=keys, senders=(), at=now)
-        state.ledger.ended(wake, at=now, outcome="exited", said="exit code 0")
+        has_ended(state, f"task coder {task}")
     runner = Runner(state, None, {})
     await runner.catch_up()
     later = time.monotonic() + for_s
@@ -292,15 +307,10 @@ async def test_an_end_that_is_refused_keeps_no_other_from_being_written_and_is_n
     assert [next(iter(row.keys)) for row in state.ledger.ends_unwritten()] == keys
 
 
-async def test_of_a_wake_whose_end_is_refused_for_one_task_it_is_written_for_the_others(
-    settings, state_on
-):
-    bus = Refusing(NotAllowed())
-    state = state_on(bus, settings)
+async def test_of_a_wake_whose_end_is_refused_for_one_task_it_is_written_for_the_others(refusing):
+    state, bus = refusing(NotAllowed())
     keys = {f"task coder {n}" for n in ("refused", *range(60))}
-    now = datetime.now(UTC)
-    wake = state.ledger.note("coder", "start", keys=keys, senders=(), at=now)
-    state.ledger.ended(wake, at=now, outcome="exited", said="exit code 0")
+    has_ended(state, *keys)
 
     await Runner(state, None, {}).catch_up()
 
