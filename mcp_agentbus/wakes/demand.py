@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Container, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -225,13 +226,19 @@ async def _that_wake(
 
 async def _results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
-    looked = await unseen.look_up(bus, agent, _RESULTS_MAX, search_max=_RECORDS_MAX)
-    return [
-        _result(end.record, end.revision) for end in looked.results if end.record.notify != "never"
-    ]
+    ends: list[Waiting | None] = []
+    async with aclosing(unseen.look_through(bus, agent, search_max=_RECORDS_MAX)) as parts:
+        async for some in parts:
+            ends += [_result(each.record, each.revision) for each in some]
+            if len(ends) >= _RESULTS_MAX:
+                break
+    return [end for end in ends[:_RESULTS_MAX] if end]
 
 
-def _result(record: Record, revision: int) -> Waiting:
+def _result(record: Record, revision: int) -> Waiting | None:
+    """Return what wakes somebody by a result; None of one of which nobody wants to be told."""
+    if record.notify == "never":
+        return None
     return Waiting(
         key=f"result {record.task_id} {revision}",
         kind="result",
