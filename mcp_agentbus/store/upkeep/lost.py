@@ -153,6 +153,18 @@ async def end_lost(bus: Bus, agent: str, before: datetime) -> None:
             await end(bus, sent, "and nobody can read it")
 
 
+async def end_if_lost(bus: Bus, sent: Sent) -> None:
+    """End a task that was lost before what is kept of it was written, as failed.
+
+    As where a backup takes the place of a bus between the two: who replaces it tells of what is
+    kept there, and nobody of a task of which something is kept later.
+
+    Raises: as `Bus.publish`.
+    """
+    if sent.task_id not in await _there(bus, sent.owner):
+        await end(bus, sent, "before what its sender keeps of it was stored")
+
+
 async def _there(bus: Bus, agent: str) -> set[str | None]:
     """Return the ids of an agent's tasks that are stored."""
     places = (
