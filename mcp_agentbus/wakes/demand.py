@@ -201,11 +201,14 @@ async def _oldest(bus: Bus, inbox: str, priority: Priority, known: Container[str
     there = list(await queues.stored_tasks(bus, subjects.task_subject(inbox, priority, "*")))
     random.shuffle(there)
     there.sort(key=lambda subject: subjects.parts(subject).rest[1] not in known)
-    of_senders = (
-        bus.many(TASKS, {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject})
-        for subject in there[:_SENDERS_MAX]
-    )
+    of_senders = (_first(bus, subject) for subject in there[:_SENDERS_MAX])
     return [task for of_sender in await together(*of_senders) for task in of_sender]
+
+
+async def _first(bus: Bus, subject: str) -> list[Found]:
+    """Return the oldest tasks under a subject, large ones no more than are read at once."""
+    async with aclosing(bus.stored(TASKS, subject, page=_TASKS_MAX)) as pages:
+        return await anext(pages)
 
 
 async def _is_held(bus: Bus, seen: read_back.Seen) -> bool:
