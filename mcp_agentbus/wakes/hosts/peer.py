@@ -17,11 +17,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
+
+from mcp_agentbus.core.files import read_whole
 
 # What Linux knows of each TCP socket: of which addresses, in which state, whose.
 _TABLES: Final = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
+# Of a machine with 300,000 connections it is not looked through.
+_TABLE_MAX_BYTES: Final = 48 << 20
 _LISTENS: Final = "0A"
 _ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with
 
@@ -58,7 +61,7 @@ def _rows() -> Iterator[_Row]:
     """Yield what the kernel says of each socket."""
     for table in _TABLES:
         with suppress(OSError):
-            for line in Path(table).read_text(encoding="ascii", errors="replace").splitlines()[1:]:
+            for line in read_whole(table, _TABLE_MAX_BYTES).decode("ascii").splitlines()[1:]:
                 _, local, remote, state, _, _, _, uid, _, inode, *_ = line.split()
                 is_listening = state == _LISTENS
                 is_taken = inode != "0" and not is_listening
