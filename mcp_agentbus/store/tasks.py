@@ -28,13 +28,10 @@ from mcp_agentbus.store.queries.numbered import numbered
 from mcp_agentbus.store.records import Written, sent_key, update
 from mcp_agentbus.store.steps import Write, sent_of
 from mcp_agentbus.store.task import Sent, Task
-from mcp_agentbus.store.upkeep import lost
 from mcp_agentbus.store.upkeep.as_made import stream_differs
 
 # JetStream drops the oldest scheduled task when its stream is full, so stop well before.
 _SCHEDULE_FULL_AT: Final = 0.9
-# In seconds: what a sender keeps follows its task by a round trip, and no bus is replaced in less.
-_LATE_S: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,8 +89,6 @@ async def store(bus: Bus, task: Task, *, message_id: str | None = None) -> Kept 
 async def keep(bus: Bus, stored: Kept) -> Kept | IdInUse:
     """Write what the sender of a stored task keeps of it, unless that stands already.
 
-    Where that comes late the task may be gone meanwhile; then its sender is told so.
-
     Raises:
         StoreFull, Refused, BusUnreachable, Unconfirmed, NotAllowed: as `records.update`; the task
             is stored.
@@ -108,8 +103,6 @@ async def keep(bus: Bus, stored: Kept) -> Kept | IdInUse:
 
     key = sent_key(sent.owner, sent.inbox, sent.task_id)
     outcome: Written[Sent] | Kept | IdInUse = await update(bus, key, kept, known=(None, 0))
-    if not isinstance(outcome, IdInUse) and time.monotonic() - stored.since > _LATE_S:
-        await lost.end_if_lost(bus, sent)
     return stored if isinstance(outcome, Written) else outcome
 
 

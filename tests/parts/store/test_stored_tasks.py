@@ -1,31 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a task is stored, by all that the server is asked for."""
 
-import time
 from dataclasses import replace
 
 import pytest
-from planners_task import (
-    DUE,
-    HEADERS,
-    KEPT_AT,
-    LATER,
-    RECORD,
-    ROOM,
-    SENT,
-    SUBJECT,
-    TASK,
-    WAITS,
-    message,
-)
+from planners_task import DUE, HEADERS, KEPT_AT, LATER, ROOM, SENT, SUBJECT, TASK, WAITS, message
 from server_stand_in import NOON, Server
 
 from mcp_agentbus.bus.replies import Found, Stored
 from mcp_agentbus.store import codec, records, tasks
-from mcp_agentbus.store.steps import first_record, sent_of, step
+from mcp_agentbus.store.steps import sent_of
 from mcp_agentbus.store.tasks import IdInUse, Kept
-
-DONE = step(first_record(SENT), "completed", "coder", "s", NOON)
 
 
 @pytest.mark.parametrize(
@@ -69,29 +54,6 @@ async def test_what_its_sender_keeps_of_a_task_is_written_without_a_look_first(t
 
     # The one look is the stand-in's own, whether the revision is right.
     assert server.asked == [("AGENTBUS_RESULTS", KEPT_AT)]
-
-
-@pytest.mark.parametrize(
-    ("there", "late_s", "state"),
-    [
-        ([], 60, "failed"),  # as where a backup has taken the place of its bus
-        ([], 0, None),
-        ([message()], 60, None),
-        ([Found(RECORD, 5, NOON, {}, codec.encode_record(DONE))], 60, "completed"),
-        ([Found(KEPT_AT, 5, NOON, {}, codec.encode_sent(SENT))], 60, "failed"),  # by a try before
-    ],
-)
-async def test_of_a_task_that_is_gone_before_what_is_kept_of_it_is_written_its_sender_is_told(
-    tmp_path, there, late_s, state
-):
-    server = Server(state_dir=tmp_path, messages=there)
-    stored = replace(Kept(SENT, duplicate=False), since=time.monotonic() - late_s)
-
-    assert await tasks.keep(server, stored) == stored
-
-    record, _ = await records.read_record(server, "planner", "coder", "t1")
-    assert (record and record.state) == state
-    assert (await records.read_sent(server, "planner", "coder", "t1"))[0] == SENT
 
 
 @pytest.mark.parametrize(
