@@ -65,7 +65,7 @@ LEFT: dict[str, str] = {
     "mcp_agentbus/wakes/tables.py: return "
     'at.astimezone(UTC).isoformat(timespec="microseconds"): it is not told `timespec`': "Where there is no fraction a `+` follows, which is before the `.` of all others.",
     "mcp_agentbus/wakes/ledger.py: self._version = 0: it is 1": "Nothing is remembered yet that a version could be of.",
-    "mcp_agentbus/wakes/ledger.py: def ends_unwritten(self, limit: int = 100) -> list[Row]:: "
+    "mcp_agentbus/wakes/ledger.py: def ends_unwritten(self, after: int = 0, limit: int = 100) -> list[Row]:: "
     "it is 101": "The hundred-and-first is told at the next look.",
     "mcp_agentbus/wakes/ledger.py: file = sqlite3.connect(: it is not told `isolation_level`": "All that is written is between a BEGIN and a COMMIT of our own.",
     'mcp_agentbus/wakes/ledger.py: file.execute("PRAGMA synchronous = FULL"): it is not done': "SQLite itself begins with FULL, and each transaction says what it wants.",

@@ -26,7 +26,6 @@ from mcp_agentbus.bus.reconnect import Reconnecting
 from mcp_agentbus.bus.replies import (
     ANSWER_MAX_BYTES,
     NO_SUCH_CONSUMER,
-    NO_SUCH_STREAM,
     WRONG_REVISION,
     ApiError,
     Conflict,
@@ -39,6 +38,8 @@ from mcp_agentbus.bus.replies import (
     api_result,
     delivery,
     found,
+    found_if_any,
+    has_forgotten,
     refusal,
     rest_of,
     stored,
@@ -333,11 +334,7 @@ class Bus(Reconnecting):
         """Tell whether its server has forgotten a message, as one that was killed: it is silent."""
         left_s = budget.current().left_s
         answer = await link.request(f"{API}.CONSUMER.INFO.{taken.consumer}", timeout=left_s)
-        try:
-            info = api_result("CONSUMER.INFO", api_answer(answer.data))
-            return bool(info["delivered"]["stream_seq"] < taken.seq)
-        except ApiError as error:
-            return error.code in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}
+        return has_forgotten(answer, taken)
 
     async def last(self, stream: str, subject: str) -> Found | None:
         """Return the last message stored on `subject`, which may hold wildcards; None if none is.
@@ -346,13 +343,9 @@ class Bus(Reconnecting):
             BusUnreachable, NotAllowed: as `publish`.
         """
 
-        def understood(answer: Message) -> Found | None:
-            return None if answer.status == "404" else found(answer)
-
         async def read(link: Link, timeout: float) -> Found | None:
-            return await link.asked(
-                f"{API}.DIRECT.GET.{stream}.{subject}", b"", None, timeout, understood
-            )
+            asked = f"{API}.DIRECT.GET.{stream}.{subject}"
+            return await link.asked(asked, b"", None, timeout, found_if_any)
 
         return (await self._tried(read, stores=False))[0]
 
@@ -363,18 +356,24 @@ class Bus(Reconnecting):
             ApiError: the server refused, for instance over 1,024 subjects at once (413).
             BusUnreachable, NotAllowed: as `publish`.
         """
-        subject = f"{API}.DIRECT.GET.{stream}"
+        messages, rest = list[Found](), dict(request)
+        while rest:
+            some, rest = await self._some(stream, rest)
+            messages += some
+        # Of what was written between two answers the later counts.
+        is_last = "multi_last" in request
+        return list({each.subject: each for each in messages}.values()) if is_last else messages
 
-        async def read(link: Link, timeout: float) -> list[Found]:
-            messages: list[Found] = []
-            rest: Mapping[str, Any] | None = {**request, "max_bytes": ANSWER_MAX_BYTES}
-            while rest:
-                some, end = await link.stream(subject, json.dumps(rest).encode(), timeout, found)
-                messages += some
-                rest = rest_of(rest, end, len(some))
-            # Of what was written between two answers the later counts.
-            is_last = "multi_last" in request
-            return list({each.subject: each for each in messages}.values()) if is_last else messages
+    async def _some(
+        self, stream: str, request: Mapping[str, Any]
+    ) -> tuple[list[Found], dict[str, Any]]:
+        """Return as much as is read at once, and what to ask for the rest; nothing if it is all."""
+        asked = json.dumps({**request, "max_bytes": ANSWER_MAX_BYTES}).encode()
+
+        async def read(link: Link, timeout: float) -> tuple[list[Found], dict[str, Any]]:
+            subject = f"{API}.DIRECT.GET.{stream}"
+            some, end = await link.stream(subject, asked, timeout, found)
+            return some, rest_of(request, end, len(some)) or {}
 
         return (await self._tried(read, stores=False))[0]
 
@@ -387,14 +386,15 @@ class Bus(Reconnecting):
             stream: the stream of the subject.
             subject: whose messages.
             start: the first sequence to look at.
-            page: messages in a page; a shorter one is the last, which may be empty.
+            page: messages in a page at most; fewer where they are large, and in the last, which
+                may be empty.
 
         Raises: as `many`.
         """
         while True:
             request = {"seq": start, "batch": page, "next_by_subj": subject}
-            messages = await self.many(stream, request)
+            messages, rest = await self._some(stream, request)
             yield messages
-            if len(messages) < page:
+            if not rest and len(messages) < page:
                 return
             start = messages[-1].seq + 1

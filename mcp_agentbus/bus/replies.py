@@ -284,6 +284,11 @@ def refusal(error: ApiError, *, is_shared: bool = False) -> AgentbusError:
     return TooLarge() if error.code == _TOO_LARGE else error
 
 
+def found_if_any(answer: Message) -> Found | None:
+    """Return the same as `found`; None where the server says that there is none."""
+    return None if answer.status == "404" else found(answer)
+
+
 def found(message: Message) -> Found:
     """Return the stored message in the answer to a direct get.
 
@@ -348,3 +353,16 @@ def untaken(stream: str, message: Found, token: str = "", waiting: int = 0) -> D
         stored_at=message.stored_at,
         waiting=waiting,
     )
+
+
+def has_forgotten(answer: Message, taken: Delivery) -> bool:
+    """Tell by what a server says of a consumer whether it has forgotten what that handed out.
+
+    Raises:
+        Garbled: it says nothing of it.
+    """
+    try:
+        info = api_result("CONSUMER.INFO", api_answer(answer.data))
+    except ApiError as error:
+        return error.code in {NO_SUCH_CONSUMER, NO_SUCH_STREAM}
+    return bool(info["delivered"]["stream_seq"] < taken.seq)

@@ -155,8 +155,9 @@ def _pull(asked: Request, stream: str, name: str) -> Verdict:
 def _read(asked: Request, place: str, book: Book) -> Verdict:
     stream, _, subject = place.partition(".")
     request = {} if subject else object_of(asked.data) or {}
-    request.pop("max_bytes", None)  # that is the gate's to say
-    is_right = _is_filter(subject) if subject else _is_request(request)
+    # How many bytes is the gate's to say; that some are said tells that parts are understood.
+    said = {name: value for name, value in request.items() if name != "max_bytes"}
+    is_right = _is_filter(subject) if subject else _is_request(said)
     if stream not in streams.STREAMS or not is_right:
         return NOT_YOURS
     for wanted in (subject, request.get("next_by_subj", ""), *request.get("multi_last", ())):

@@ -180,9 +180,11 @@ class Forward:
         """Pass on what a request names and may be read, up to as many as it wants.
 
         Where some was left out, whose size `left_out` is told, it goes on behind that, and so it
-        does where the server ends an answer early.
+        does where the server ends an answer early; but where some can be passed on, to one who asks
+        for the rest of it, as who says how many bytes.
         """
         wanted, asked = int(request.get("batch", 0)), dict(request)
+        in_parts = "max_bytes" in request and "next_by_subj" in request
         came = passed = 0
 
         def ask() -> None:
@@ -196,7 +198,9 @@ class Forward:
             nonlocal came, passed
             on = head.stored_on(answer.head)
             if not on:  # a status: there is no more, or not in this answer
-                if came and head.pending(answer.head) and (not wanted or passed < wanted):
+                is_part = in_parts and passed
+                is_short = not (is_part or (wanted and passed >= wanted))
+                if came and is_short and head.pending(answer.head):
                     if wanted:
                         asked["batch"] = max(wanted, _FURTHER)
                     ask()

@@ -289,8 +289,7 @@ class Claims(Mapping[str, Claim]):
         """
         for reference in references:
             with suppress(ValueError, LookupError, TypeError):
-                delivery = delivery_of(reference)
-                if claim := await by_delivery(self._bus, self._session_id, delivery):
+                if claim := await by_delivery(self._bus, self._session_id, delivery_of(reference)):
                     self.hold(claim)
                     self.cut |= {claim.task.id} if reference.get("cut") else set()
                     if given_at := reference.get("given_at"):
@@ -298,6 +297,7 @@ class Claims(Mapping[str, Claim]):
                         self._given[claim.task.id] = Given(at, None if has_tasks else given_up)
                     if mark := reference.get("replies"):
                         self.answers[claim.task.id] = Answered(mark, Given(text.now(), given_up))
+                    self.ways.recall_sent(claim.task.id, reference.get("sent_for", {}))
 
     async def hand_over(self, to: str) -> list[dict[str, Any]]:
         """Let another session of this agent have all that this one holds; return its references.
@@ -312,9 +312,8 @@ class Claims(Mapping[str, Claim]):
 
     async def pass_on(self, claim: Claim, to: str) -> bool:
         """Let another session of this agent have a task; tell whether it has. Raises as that."""
-        outcome = await self._rewrite(
-            claim, partial(passed_on, session=claim.record.session, to=to)
-        )
+        passing = partial(passed_on, session=claim.record.session, to=to)
+        outcome = await self._rewrite(claim, passing)
         self.let_go(claim.task.id)
         if isinstance(outcome, Record):
             await self._settle(claim, outcome)
@@ -325,6 +324,7 @@ class Claims(Mapping[str, Claim]):
         return [
             reference_of(claim.delivery, by.at if by else None, told.given_mark if told else "")
             | ({"cut": True} if task_id in self.cut else {})
+            | ({"sent_for": sent} if (sent := self.ways.sent_for(task_id)) else {})
             for task_id, claim in self._held.items()
             for by, told in [(self.given(task_id), self.answers.get(task_id))]
         ]

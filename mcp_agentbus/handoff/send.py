@@ -31,7 +31,7 @@ from mcp_agentbus.errors import (
     Refused,
     Unconfirmed,
 )
-from mcp_agentbus.handoff.dispatch import memory, outgoing
+from mcp_agentbus.handoff.dispatch import memory, outgoing, sent_records
 from mcp_agentbus.handoff.dispatch.addressees import Addressee
 from mcp_agentbus.handoff.dispatch.draft import Draft, Options, Route, drawn
 from mcp_agentbus.handoff.dispatch.receipts import receipt_of
@@ -332,7 +332,7 @@ async def _put(session: Session, task: Task, *, is_given: bool) -> Kept | tasks.
     ends with the receipt, and whoever reads of a task before its time has come.
     """
     if is_given or session.leased or task.deliver_at:
-        return await tasks.put(session.bus, task)
+        return await sent_records.put(session.bus, task)
     stored = await tasks.store(session.bus, task)
     if isinstance(stored, Kept):
         session.outcomes.sent_records.write_behind(stored)

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.bus.client import Bus
+from mcp_agentbus.core.aio import together
 from mcp_agentbus.core.files import unusable
 from mcp_agentbus.core.ids import ROLE_PREFIX, Agent
 from mcp_agentbus.handoff import shells
+from mcp_agentbus.handoff.claim import Claim
 from mcp_agentbus.handoff.claims import Claims
 from mcp_agentbus.handoff.dispatch.noted import CauseMemory, note_over
 from mcp_agentbus.handoff.session import Session
@@ -78,18 +80,24 @@ async def give_back(bus: Bus, agent: str, tasks: Collection[str], until: datetim
     """Let others have those of these tasks that the shells of an agent hold, as an attempt each.
 
     What was touched after `until` somebody goes on with, and what its worker has asked about waits
-    for an answer.
+    for an answer. Each by itself, as one may be refused whenever it is tried.
 
     Raises:
         Refused, BusUnreachable, Unconfirmed, NotAllowed: as `Claims.give_back`; call it again.
     """
     claims = await held(bus, agent)
-    for claim in list(claims.values()):
-        record = claim.record
-        is_left = record.updated_at <= until and record.state not in ASKING
-        if claim.task.id in tasks and is_left:
-            await claims.give_back(claim, counts=True, reason=_GONE)
-            note_over(file_of(bus.settings.state_dir, agent), claim.task)
+
+    async def given_back(claim: Claim) -> None:
+        await claims.give_back(claim, counts=True, reason=_GONE)
+        note_over(file_of(bus.settings.state_dir, agent), claim.task)
+
+    left = [
+        given_back(claim)
+        for claim in claims.values()
+        if claim.task.id in tasks
+        if claim.record.updated_at <= until and claim.record.state not in ASKING
+    ]
+    await together(*left)
 
 
 def _note_shell(path: Path, session: Session, pid: int) -> None:

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Final
 
 from mcp_agentbus.core import notices, processes
-from mcp_agentbus.core.aio import in_background, in_thread, part
+from mcp_agentbus.core.aio import in_background, in_thread, part, together
 from mcp_agentbus.core.notices import Counts, Reason
 from mcp_agentbus.core.processes import Process
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Refused, StoreFull, TooLarge
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.members import HANGS, Member
 from mcp_agentbus.listener.memory import KEYS_MAX, Memory
@@ -44,6 +44,8 @@ from mcp_agentbus.wakes.policy import usd_unsaid
 
 #: A host that took a notice has so long to read the inbox; until then no other wake follows.
 READ_WITHIN_S: Final = 60.0
+# In seconds: an end that was refused for so long is refused for good.
+_REFUSED_FOR_S: Final = 3600.0
 # How a wake ended that its listener has ended.
 _STOPPED: Final = "the listener ended"
 
@@ -58,6 +60,8 @@ class Runner:
         #: Whether the ledger may know of ends that the lives of tasks do not know.
         self._behind = True
         self._catching_up = asyncio.Lock()
+        #: Since when the bus refuses the end of a wake, by its number.
+        self._refused: dict[int, float] = {}
 
     @property
     def _folder(self) -> Path:
@@ -178,21 +182,47 @@ class Runner:
     async def catch_up(self) -> None:
         """Write the ends that only the ledger knows into the lives of their tasks."""
         async with self._catching_up:
-            while self._behind:
+            is_done = True
+            while self._behind and is_done:
                 self._behind = False
-                try:
-                    for row in self._state.ledger.ends_unwritten():
-                        await abandoned.give_back(self._state.bus, self._folder, row)
-                        await lives.write_end(self._state.bus, row)
-                        self._state.ledger.end_written(row.id)
-                        self._behind = True
-                except AgentbusError:  # the bus is away; once it is there again
-                    self._behind = True
-                    return
-                except LedgerBroken as error:  # once it is mended
-                    self._behind = True
-                    self._state.ledger_broke(error)
-                    return
+                is_done = await self._write_ends()
+            self._behind |= not is_done
+
+    async def _write_ends(self) -> bool:
+        """Write each of them, the oldest first; tell whether none is left to be tried again."""
+        last, is_done = 0, True
+        try:
+            while rows := self._state.ledger.ends_unwritten(last):
+                for row in rows:
+                    is_done &= await self._write_end(row)
+                last = rows[-1].id
+        except AgentbusError:  # the bus is away, or has no room; once it is there again
+            return False
+        except LedgerBroken as error:  # once it is mended
+            self._state.ledger_broke(error)
+            return False
+        return is_done
+
+    async def _write_end(self, row: Row) -> bool:
+        """Write one of them; tell whether it is written, or will never be.
+
+        What is refused must not keep the others from being written, nor be asked for ever.
+        """
+        try:
+            await together(
+                abandoned.give_back(self._state.bus, self._folder, row),
+                lives.write_end(self._state.bus, row),
+            )
+        except StoreFull:
+            raise
+        except Refused as error:
+            now = time.monotonic()
+            since = self._refused.setdefault(row.id, now)
+            if not isinstance(error, TooLarge) and now < since + _REFUSED_FOR_S:
+                return False
+        self._state.ledger.end_written(row.id)
+        self._refused.pop(row.id, None)
+        return True
 
     async def hold(self, desk: Desk, held: Sequence[tuple[Waiting, Reason]]) -> None:
         """Write into the lives of tasks that they wake nobody; have a person told who can help.

@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mcp_agentbus.bus.client import Bus
@@ -40,6 +41,8 @@ class Kept:
     sent: Sent
     #: It had been stored before; nothing was stored again.
     duplicate: bool
+    #: Since when it is, or is known to be; monotonic.
+    since: float = field(default_factory=time.monotonic, compare=False)
 
 
 @dataclass(frozen=True)

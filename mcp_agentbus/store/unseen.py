@@ -12,7 +12,7 @@ often, and whoever looks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -75,11 +75,35 @@ async def look_up(
     Raises:
         BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
     """
-    looked, searched = Looked(), 0
+    looked = Looked()
     others = Others(bus, agent, session)
+    found = look_through(bus, agent, thread_id=thread_id, search_max=search_max)
+    async with aclosing(found) as parts:
+        async for ends in parts:
+            for end in ends:
+                if await others.own(end.record):
+                    looked.elsewhere += 1
+                else:
+                    looked.results.append(end)
+            if len(looked.results) >= limit:
+                break
+    del looked.results[limit:]
+    return looked
+
+
+async def look_through(
+    bus: Bus, agent: str, *, thread_id: str | None = None, search_max: float = math.inf
+) -> AsyncGenerator[list[Unseen], None]:
+    """Yield an agent's results in parts, as `look_up`: each may have a MiB, and all be a flood.
+
+    Whoever keeps of each what he needs has but one part in memory.
+
+    Raises: as `look_up`.
+    """
+    searched = 0
     start = await _first_unconfirmed(bus, agent)
     if start is None:
-        return looked
+        return
     subject = subjects.record_subject(agent, "*", "*")
     async with aclosing(bus.stored(RESULTS, subject, start=start, page=_PAGE)) as pages:
         async for messages in pages:
@@ -90,16 +114,11 @@ async def look_up(
                 if thread_id in {None, record.thread_id}
             ]
             stored_at = {message.seq: message.stored_at for message in messages}
-            for end in await _unseen(bus, ends, stored_at):
-                if await others.own(end.record):
-                    looked.elsewhere += 1
-                else:
-                    looked.results.append(end)
             searched += len(messages)
-            if len(looked.results) >= limit or searched >= search_max:
-                break
-    del looked.results[limit:]
-    return looked
+            del messages
+            yield await _unseen(bus, ends, stored_at)
+            if searched >= search_max:
+                return
 
 
 class Others:

@@ -12,7 +12,6 @@ a peer: hosts read such lines as their own.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from mcp_agentbus.store.task import Moment, Record, State
 
 # In seconds: tasks that a dead session gives back come without a word.
 _LOOK_AGAIN_S: Final = 5.0
-# Records in one answer; each may have 1 MiB, and an answer has 64.
+# Records that are asked for at once.
 _PAGE: Final = 50
 # Tasks of which it is known what was told of them last.
 _TASKS_MAX: Final = 10_000
@@ -198,10 +197,10 @@ class _Following:
         """Return the results that nobody has seen yet, if no position is given."""
         if self._given:
             return []
-        looked = await unseen.look_up(self._bus, self._agent.id, sys.maxsize)
         return [
             _step_event(result.record.task_id, self._steps(result.record)[-1], None)
-            for result in looked.results
+            async for results in unseen.look_through(self._bus, self._agent.id)
+            for result in results
         ]
 
     def _events(self, message: Found) -> list[Event]:

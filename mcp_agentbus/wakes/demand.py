@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Container, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -200,11 +201,14 @@ async def _oldest(bus: Bus, inbox: str, priority: Priority, known: Container[str
     there = list(await queues.stored_tasks(bus, subjects.task_subject(inbox, priority, "*")))
     random.shuffle(there)
     there.sort(key=lambda subject: subjects.parts(subject).rest[1] not in known)
-    of_senders = (
-        bus.many(TASKS, {"seq": 1, "batch": _TASKS_MAX, "next_by_subj": subject})
-        for subject in there[:_SENDERS_MAX]
-    )
+    of_senders = (_first(bus, subject) for subject in there[:_SENDERS_MAX])
     return [task for of_sender in await together(*of_senders) for task in of_sender]
+
+
+async def _first(bus: Bus, subject: str) -> list[Found]:
+    """Return the oldest tasks under a subject, large ones no more than are read at once."""
+    async with aclosing(bus.stored(TASKS, subject, page=_TASKS_MAX)) as pages:
+        return await anext(pages)
 
 
 async def _is_held(bus: Bus, seen: read_back.Seen) -> bool:
@@ -225,13 +229,19 @@ async def _that_wake(
 
 async def _results(bus: Bus, agent: str) -> list[Waiting]:
     """Return the ends of sent tasks that no session of the agent has been shown yet."""
-    looked = await unseen.look_up(bus, agent, _RESULTS_MAX, search_max=_RECORDS_MAX)
-    return [
-        _result(end.record, end.revision) for end in looked.results if end.record.notify != "never"
-    ]
+    ends: list[Waiting | None] = []
+    async with aclosing(unseen.look_through(bus, agent, search_max=_RECORDS_MAX)) as parts:
+        async for some in parts:
+            ends += [_result(each.record, each.revision) for each in some]
+            if len(ends) >= _RESULTS_MAX:
+                break
+    return [end for end in ends[:_RESULTS_MAX] if end]
 
 
-def _result(record: Record, revision: int) -> Waiting:
+def _result(record: Record, revision: int) -> Waiting | None:
+    """Return what wakes somebody by a result; None of one of which nobody wants to be told."""
+    if record.notify == "never":
+        return None
     return Waiting(
         key=f"result {record.task_id} {revision}",
         kind="result",

@@ -190,9 +190,10 @@ class Ledger:
         """Record that the lives of its tasks say how a wake ended."""
         self._change(wake, told=True)
 
-    def ends_unwritten(self, limit: int = 100) -> list[Row]:
-        """Return the wakes whose end is not `end_written` yet, oldest first."""
-        return self._rows("told = 0 AND ended_at IS NOT NULL ORDER BY id LIMIT ?", limit)
+    def ends_unwritten(self, after: int = 0, limit: int = 100) -> list[Row]:
+        """Return the wakes after one whose end is not `end_written` yet, oldest first."""
+        ended = "id > ? AND told = 0 AND ended_at IS NOT NULL"
+        return self._rows(f"{ended} ORDER BY id LIMIT ?", after, limit)
 
     def unended(self) -> list[Row]:
         """Return the wakes without an end, oldest first."""

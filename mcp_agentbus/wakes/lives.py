@@ -16,7 +16,7 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import by_portions
-from mcp_agentbus.errors import AgentbusError
+from mcp_agentbus.errors import AgentbusError, Refused, TooLarge
 from mcp_agentbus.store.queries import senders
 from mcp_agentbus.store.records import add_wake, read_record, read_sent
 from mcp_agentbus.store.task import Moment
@@ -47,9 +47,9 @@ async def write(
 
 
 async def write_end(bus: Bus, row: Row) -> None:
-    """Write how a wake has ended into the lives of its tasks.
+    """Write how a wake has ended into the lives of its tasks: of each, whatever another is refused.
 
-    Raises: as `records.add_wake`.
+    Raises: as `records.add_wake`; of what is refused, what may be taken later before what never is.
     """
     state = "woken" if row.outcome in _WOKEN else "wake-failed"
     moment = Moment(state=state, at=row.ended_at or row.at, by=row.agent, reason=row.said)
@@ -59,7 +59,16 @@ async def write_end(bus: Bus, row: Row) -> None:
         if kind == "task" and (sent := await senders.sent_to(bus, inbox, task_id)):
             await add_wake(bus, sent.owner, inbox, task_id, moment)
 
-    await by_portions(written, sorted(row.keys))
+    async def tried(key: str) -> None:
+        try:
+            await written(key)
+        except Refused as error:
+            refused.append(error)
+
+    refused: list[Refused] = []
+    await by_portions(tried, sorted(row.keys))
+    if refused:
+        raise min(refused, key=lambda error: isinstance(error, TooLarge))
 
 
 async def was_read_since(bus: Bus, row: Row) -> bool:

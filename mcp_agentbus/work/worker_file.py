@@ -154,7 +154,8 @@ KEYS: Final[Mapping[str, tuple[Key, ...]]] = {
     "worker": (
         Key("server_url", _server, WorkerFile,
             "The server, without a login: what opens it is named in `[server]` of agentbus's own "
-            "[config.toml](config.md#server).",
+            "[config.toml](config.md#server), or by [variables](config.md#environment-variables) "
+            "where that has the `url` of another.",
             '"nats://127.0.0.1:7422"', "the bus of your configuration", field="url"),
         Key("task_timeout_seconds", Within(1, 7 * _DAY_S), WorkerFile,
             "The program is ended after so long.",

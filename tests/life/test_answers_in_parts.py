@@ -50,5 +50,6 @@ async def test_what_is_more_than_the_server_answers_at_once_is_read_whole(bus):
     assert len(await bus.many(RESULTS, {**by_sequence, "batch": 25})) == 25
     in_time = [each.subject for each in await bus.many(RESULTS, by_time)]
     assert [each for each in in_time if ".planner." in each] == places
-    [last, *pages] = [page async for page in bus.stored(RESULTS, by_sequence["next_by_subj"])]
-    assert (len(last), pages) == (_COUNT, [])
+    pages = [page async for page in bus.stored(RESULTS, by_sequence["next_by_subj"])]
+    assert [each.subject for page in pages for each in page] == places
+    assert max(map(len, pages)) <= 10

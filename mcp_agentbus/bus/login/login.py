@@ -30,6 +30,12 @@ _SEED: Final = re.compile(_PART.format("USER NKEY SEED", "USER NKEY SEED"))
 # By what who runs a shared server logs in to it, on its machine: see `shared.server_folder`.
 _OWNERS: Final = ("admin.nk", "system.nk")
 _SECTION: Final = "under [server] in config.toml"
+# Of a server that the variable has named.
+_VARIABLES: Final = (
+    "in the variable AGENTBUS_TOKEN_FILE, AGENTBUS_CREDS_FILE, AGENTBUS_NKEY_FILE, or "
+    "AGENTBUS_USER with AGENTBUS_PASSWORD_FILE: what config.toml names goes to the server of its "
+    "own url alone"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,8 @@ class Login:
     file: Path | None = None
     #: Which account of a gate it is, if one.
     account: str | None = None
+    #: Where there is none: what would name one.
+    named_by: str = f"token_file, creds_file, nkey_file, or user with password_file, {_SECTION}"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -87,8 +95,7 @@ class Login:
         if self.file is None and self.token is None:
             return NotAllowed(
                 f"The server at {server} lets nobody in without a login, and none is set.",
-                hint="Ask whoever runs it for one, and name its file: token_file, creds_file, "
-                f"nkey_file, or user with password_file, {_SECTION}.",
+                hint=f"Ask whoever runs it for one, and name its file: {self.named_by}.",
             )
         if self.file is None:
             return NotAllowed(
@@ -149,7 +156,7 @@ def login_of(settings: Settings) -> Login:
         return Login(f"the credentials in {file}", key=key, jwt=jwt[1], file=file)
     if settings.cert_file:
         return Login(f"the certificate in {settings.cert_file}", file=settings.cert_file)
-    return Login()
+    return Login(named_by=_VARIABLES) if settings.environ.get("AGENTBUS_URL") else Login()
 
 
 def _read(file: Path, key: str) -> str:

@@ -5,8 +5,10 @@
     url = ["tls://a.example.org:4222", "tls://b.example.org:4222"]
     creds_file = "~/.config/agentbus/coder.creds"
 
-Each key but one has a variable of its own, `IN_ENVIRON` or `BINARY`, which comes before it. No
-value is a secret: what is one stands in a file, and whoever opens a connection reads it.
+Each key but one has a variable of its own, `IN_ENVIRON` or `BINARY`, which comes before it. What
+opens the server that config.toml names is for no other: where the variable names one, what opens
+that has to be said by variables, too. No value is a secret: what is one stands in a file, and
+whoever opens a connection reads it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from mcp_agentbus.config.values import LOOPBACK, string, strings
 from mcp_agentbus.core import ids, places
 from mcp_agentbus.errors import BadSetup
 
+# A NATS server's, where the URL names none.
+_PORT: Final = 4222
 # More than the servers of a cluster.
 _URLS_MAX: Final = 16
 #: The variables that say what a key of [server] says, and come before it; paths and names.
@@ -130,7 +134,9 @@ SERVER_KEYS: Final = (
         "the variable a comma stands between two.",
         '"tls://bus.example.org:4222"', "this user's own server"),
     Key("token_file", of_type(str), Server,
-        "The file (0600) that holds the shared server's token.",
+        "The file (0600) that holds the shared server's token. It goes to the server of the `url` "
+        "beside it, as all that opens one: where the variable names another, variables say what "
+        "opens that.",
         '"~/.config/agentbus/token"', "no token"),
     Key("user", string, Server,
         "In the place of a token: who this machine is on the server, with `password_file`.",
@@ -180,8 +186,9 @@ def read(table: object, env: Mapping[str, str], where: str) -> dict[str, Any]:
     """
     server = checked(table, _IN_SERVER, where)
     given = {key: env[name] for key, name in IN_ENVIRON.items() if env.get(name)}
+    is_another = _is_another(given.get("url", ""), server.get("url", ""))
     for group in _TOGETHER:
-        if any(key in given for key in group):
+        if is_another or any(key in given for key in group):
             server = {key: value for key, value in server.items() if key not in group}
     _check_login(server, where)
     _check_login({IN_ENVIRON[key]: value for key, value in given.items()}, "The environment")
@@ -197,6 +204,24 @@ def read(table: object, env: Mapping[str, str], where: str) -> dict[str, Any]:
         raise BadSetup(f"{by['account']} is no account's name.", hint=hint)
     files = {key: _path(value, env) for key, value in values.items()}
     return {"url": url, "user": user, "account": account, "allow_plaintext": allows, **files}
+
+
+def _is_another(given: str, written: str) -> bool:
+    """Tell whether a variable leads to a server that config.toml does not name, and it names one.
+
+    A project's settings may say the variable, and whoever has set up that server gets what is said
+    to it.
+    """
+    return bool(given and written) and not _ends(given) <= _ends(written)
+
+
+def _ends(urls: str) -> set[tuple[str, str | None, int]]:
+    """Return who is spoken to, and whether by TLS; one that is no server's is like no other."""
+    parts = {url: _one_server(url.strip()) for url in urls.split(",")}
+    return {
+        (of.scheme, of.hostname, of.port or _PORT) if of else (url, None, 0)
+        for url, of in parts.items()
+    }
 
 
 def _checked_urls(given: str, by: str, *, allow_plaintext: bool) -> str | None:

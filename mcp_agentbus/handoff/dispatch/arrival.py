@@ -26,6 +26,7 @@ from mcp_agentbus.errors import (
     SendLimit,
     StoreFull,
 )
+from mcp_agentbus.handoff.dispatch import sent_records
 from mcp_agentbus.handoff.dispatch.addressees import Addressees
 from mcp_agentbus.handoff.dispatch.threads import thread_of
 from mcp_agentbus.store import roster, tasks
@@ -137,7 +138,7 @@ async def _store(bus: Bus, letter: Letter, known: Addressees) -> tasks.Kept | ta
     addressee, *_ = await known.find([ids.address_of(task.to), *others])
     if refusal := addressee.refusal(letter.sender):
         raise refusal
-    return await tasks.put(bus, task)
+    return await sent_records.put(bus, task)
 
 
 async def _in_thread(bus: Bus, letter: Letter) -> Task:

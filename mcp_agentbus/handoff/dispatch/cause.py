@@ -89,6 +89,20 @@ class Ways:
             sent[first.id, inbox] = task_id
         return first
 
+    def sent_for(self, held: str) -> dict[str, str]:
+        """Return the tasks that were sent for a held one alone, by inbox, for its next session."""
+        return {inbox: on for (each, inbox), on in self._sent_for.items() if each == held}
+
+    def recall_sent(self, held: str, sent: Mapping[str, str]) -> None:
+        """Take up what `sent_for` has told, where anybody may have told it.
+
+        Raises:
+            ValueError, TypeError: it tells something else.
+        """
+        for inbox, task_id in dict(sent).items():
+            if ids.is_inbox(inbox) and ids.is_task_id(task_id):
+                self._sent_for[held, inbox] = task_id
+
     def left(self, held: Iterable[Task]) -> list[Finished]:
         """Return all that goes on at the end of who holds this: what ended before ends no later."""
         return [*map(at_end, held), *(each for each in self.lately if each.goes_on)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -20,8 +21,9 @@ from mcp_agentbus.core.aio import in_background, together
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.records import read_sent
-from mcp_agentbus.store.task import Sent
-from mcp_agentbus.store.tasks import Kept
+from mcp_agentbus.store.task import Sent, Task
+from mcp_agentbus.store.tasks import IdInUse, Kept
+from mcp_agentbus.store.upkeep import lost
 from mcp_agentbus.store.upkeep.unkept import Unkept
 
 # In seconds: a slow disk may take 0.1. Of a server that hangs the call itself has to find out in
@@ -34,6 +36,19 @@ _UNCONFIRMED: Final = (
     "What is kept of a task that was sent before goes first, and the bus server does not confirm "
     "it. Nothing was stored."
 )
+
+
+async def put(bus: Bus, task: Task) -> Kept | IdInUse:
+    """Store a task, and then at once what is kept of it, as `tasks.put`.
+
+    Raises: as that.
+    """
+    began = time.monotonic()
+    kept = await tasks.put(bus, task)
+    if isinstance(kept, Kept):
+        with suppress(AgentbusError):  # both are written; `agentbus doctor` finds it
+            await lost.end_if_late(bus, kept.sent, began)
+    return kept
 
 
 class SentRecords:
@@ -115,5 +130,6 @@ class SentRecords:
             self._missing[stored.sent.task_id] = stored
 
     async def _write(self, stored: Kept) -> None:
-        await tasks.keep(self._bus, stored)
+        if isinstance(await tasks.keep(self._bus, stored), Kept):
+            await lost.end_if_late(self._bus, stored.sent, stored.since)
         self._missing.pop(stored.sent.task_id, None)

@@ -104,6 +104,8 @@ async def _search_lane(search: _Search, lane: str) -> bool:
     page = _PAGE if search.thread_id else search.limit - len(search.seen)
     async with aclosing(search.bus.stored(TASKS, lane, start=search.seq, page=page)) as pages:
         async for messages in pages:
+            if messages and search.stopped:
+                return False
             search.searched += len(messages)
             seen = await together(*(read_back.look_at(search.bus, message) for message in messages))
             for message, task in zip(messages, seen, strict=True):

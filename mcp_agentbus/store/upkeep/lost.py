@@ -7,6 +7,7 @@ False
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from mcp_agentbus.store.task import EXPIRES_MAX_S, Sent
 RESTORED: Final = "agentbus-restored"
 # Stored tasks in one answer, each of which may have 512 KiB.
 _PAGE: Final = 100
+# In seconds: what a sender keeps follows its task by a round trip, and no bus is replaced in less.
+_LATE_S: Final = 0.5
 # All streams of a new bus are made within this time.
 _TOGETHER: Final = timedelta(seconds=5)
 # By what goes by another clock one that was lost may seem made so long before a session began.
@@ -151,6 +154,24 @@ async def end_lost(bus: Bus, agent: str, before: datetime) -> None:
     for sent in maybe:
         if sent.task_id not in there:
             await end(bus, sent, "and nobody can read it")
+
+
+async def end_if_late(bus: Bus, sent: Sent, since: float) -> None:
+    """End a task that was lost before what is kept of it was written, as failed.
+
+    As where a backup takes the place of a bus between the two: who replaces it tells of what is
+    kept there, and nobody of a task of which something is kept later. That takes a while, so what
+    was written at once is not looked at.
+
+    Args:
+        bus: where.
+        sent: what is kept of the task, as it is written by now.
+        since: when the task was stored; monotonic.
+
+    Raises: as `Bus.publish`.
+    """
+    if time.monotonic() - since > _LATE_S and sent.task_id not in await _there(bus, sent.owner):
+        await end(bus, sent, "before what its sender keeps of it was stored")
 
 
 async def _there(bus: Bus, agent: str) -> set[str | None]:

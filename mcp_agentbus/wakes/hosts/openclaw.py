@@ -4,7 +4,8 @@
     POST http://127.0.0.1:18789/hooks/wake   {"text": NOTICE, "mode": "now"}
 
 The gateway puts the notice before its main session as data, not as a user's words. The token comes
-from a 0600 file and is in no message.
+from a 0600 file and is in no message. Who has taken the gateway's port meanwhile gets none, where
+it can be told that this is another user; by `https` the certificate tells.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mcp_agentbus.config.values import gateway, profile_of
 from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.files import check_private, read_whole
 from mcp_agentbus.errors import BadSetup
+from mcp_agentbus.wakes.hosts import peer
 from mcp_agentbus.wakes.hosts.process import run
 from mcp_agentbus.wakes.hosts.protocol import Ended, WakeOrder, on_path
 
@@ -42,11 +44,19 @@ UNSET: Final = (
     "Run `agentbus install openclaw`, then `agentbus agent add {0} --replace`; or `agentbus agent "
     "add {0} --replace --token-file FILE`."
 )
+_ANOTHERS: Final = (
+    "another user of this machine listens at its url, and was told no token. Hint: see who, "
+    "by `ss -ltnp` as root, and start the gateway as this user; one of another user needs https"
+)
 _NOT_TAKEN: Final = {
     401: "its gateway refused the token. Hint: token_file must hold hooks.token of openclaw.json",
     404: "its gateway has no wake hook. Hint: set hooks.enabled and hooks.token in openclaw.json",
     429: "its gateway takes no more calls now. Hint: too many had a wrong token; wait a minute",
 }
+
+
+class _Another(OSError):
+    """Who listens is another user of this machine."""
 
 
 async def wake(call: WakeOrder) -> Ended:
@@ -106,7 +116,8 @@ async def _ask(url: SplitResult, token: str, notice: str) -> Ended:
         why = f"the certificate of its gateway is not trusted: {error.verify_message}"
         return Ended("failed", f"{why}. Hint: name a private CA's in SSL_CERT_FILE of the listener")
     except OSError as error:
-        return Ended("failed", f"its gateway cannot be reached: {error.strerror or 'no TLS'}")
+        unreached = f"its gateway cannot be reached: {error.strerror or 'no TLS'}"
+        return Ended("failed", _ANOTHERS if isinstance(error, _Another) else unreached)
     except http.client.HTTPException:
         return Ended("failed", "what answers at its url does not speak HTTP")
     if 200 <= status < 300:
@@ -119,6 +130,9 @@ def _post(url: SplitResult, token: str, notice: str) -> int:
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.hostname or "", url.port, timeout=_ANSWER_TIMEOUT_S)
     try:
+        connection.connect()
+        if url.scheme == "http" and peer.is_anothers(connection.sock):
+            raise _Another
         connection.request(
             "POST",
             f"{url.path.rstrip('/')}/hooks/wake",

@@ -131,43 +131,79 @@ class Starting:
         """Has nothing to close."""
 
 
-class Stored(Bus):
-    """A bus whose stream holds so many messages, at every third sequence."""
+class Stored:
+    """The link to a server whose stream holds so many messages, at every third sequence.
 
-    def __init__(self, settings, count):
-        super().__init__(settings)
+    Args:
+        count: of messages.
+        at_once: it has so many in one answer at most, as of large ones.
+    """
+
+    def __init__(self, count, at_once=100):
         self.sequences = range(3, 3 * count + 1, 3)
-        self.asked = []
+        self.at_once, self.asked = at_once, []
 
-    async def many(self, stream, request):
+    async def stream(self, _subject, data, _timeout, _read):
+        request = json.loads(data)
         self.asked.append(request["seq"])
         matching = [seq for seq in self.sequences if seq >= request["seq"]]
-        return [
-            Found(request["next_by_subj"], seq, AT, {}, b"") for seq in matching[: request["batch"]]
-        ]
+        some = matching[: min(request["batch"], self.at_once)]
+        left = str(len(matching) - len(some))
+        last = str(max(some, default=0))
+        said = {"Status": "204", "Nats-Num-Pending": left, "Nats-Last-Sequence": last}
+        return [Found("a.b", seq, AT, {}, b"") for seq in some], Message("", b"", said)
+
+
+@pytest.fixture
+def storing(nobody, monkeypatch):
+    """Gives a bus on such a server."""
+
+    def made(server):
+        async def live(**_):
+            return server
+
+        bus = Bus(nobody)
+        monkeypatch.setattr(bus, "_live", live)
+        return bus
+
+    return made
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9])
-async def test_all_stored_messages_come_once_and_in_order(nobody, count):
-    bus = Stored(nobody, count)
+async def test_all_stored_messages_come_once_and_in_order(storing, count):
+    server = Stored(count)
 
-    pages = [page async for page in bus.stored("STREAM", "a.>", page=4)]
+    pages = [page async for page in storing(server).stored("STREAM", "a.>", page=4)]
 
-    assert [message.seq for page in pages for message in page] == list(bus.sequences)
+    assert [message.seq for page in pages for message in page] == list(server.sequences)
     assert [len(page) for page in pages[:-1]] == [4] * (count // 4)
     assert len(pages[-1]) < 4
 
 
-async def test_a_page_is_asked_for_when_the_one_before_was_used_up(nobody):
-    bus = Stored(nobody, 9)
-    pages = bus.stored("STREAM", "a.>", start=4, page=4)
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9])
+async def test_of_large_messages_no_more_are_read_at_once_than_the_server_has_in_one_answer(
+    storing, count
+):
+    server = Stored(count, at_once=3)
+
+    pages = [page async for page in storing(server).stored("STREAM", "a.>", page=4)]
+
+    assert [message.seq for page in pages for message in page] == list(server.sequences)
+    assert max(map(len, pages)) == min(3, count)
+    by_one = {"seq": 1, "batch": 4, "next_by_subj": "a.>"}
+    assert len(await storing(server).many("STREAM", by_one)) == min(4, count)
+
+
+async def test_a_page_is_asked_for_when_the_one_before_was_used_up(storing):
+    server = Stored(9)
+    pages = storing(server).stored("STREAM", "a.>", start=4, page=4)
 
     first = await anext(pages)
 
     assert [message.seq for message in first] == [6, 9, 12, 15]
-    assert bus.asked == [4]
+    assert server.asked == [4]
     await anext(pages)
-    assert bus.asked == [4, 16]
+    assert server.asked == [4, 16]
     await pages.aclose()
 
 

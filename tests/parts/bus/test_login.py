@@ -151,3 +151,14 @@ async def test_a_name_that_leads_off_all_private_networks_is_not_spoken_to_in_pl
 )
 def test_what_a_login_that_is_not_taken_has_to_do_is_a_sentence_that_others_may_follow(login, said):
     assert login.refused("bus.example.org:4222", said).hint.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [("", "token_file, creds_file"), ("nats://127.0.0.1:4222", "AGENTBUS_TOKEN_FILE")],
+)
+def test_whom_a_server_lets_in_by_nothing_is_told_where_to_name_what_opens_it(tmp_path, url, named):
+    """Of the server that a variable names, what config.toml names may open another."""
+    settings = settings_at(tmp_path, AGENTBUS_URL=url)
+
+    assert named in login_of(settings).refused("127.0.0.1:4222", "").hint

@@ -132,6 +132,52 @@ def test_a_way_that_variables_name_takes_the_place_of_the_one_in_the_file(saying
     assert (str(login.cert_file), login.key_file) == ("/e/both", None)
 
 
+@pytest.mark.parametrize(
+    ("url", "is_its"),
+    [
+        ("tls://a.example.org:4222", True),
+        (" tls://B.example.org ,tls://a.example.org", True),
+        ("nats://a.example.org:4222", False),  # without TLS anybody may be there
+        ("tls://a.example.org:4223", False),
+        ("tls://a.example.org,tls://mallory.example.org", False),
+        ("nats://127.0.0.1:4222", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "login",
+    [
+        {"token_file": "/t"},
+        {"user": "me", "password_file": "/p"},
+        {"nkey_file": "/k", "account": "laptop"},
+        {"creds_file": "/c"},
+        {"cert_file": "/cert", "key_file": "/key"},
+    ],
+    ids=" ".join,
+)
+def test_what_opens_the_server_in_the_file_is_for_no_other_that_the_variable_names(
+    saying, login, url, is_its
+):
+    lines = [f'{key} = "{value}"' for key, value in login.items()]
+
+    def opened(*more, **environ):
+        plain = ["allow_plaintext = true", *more]
+        settings = saying(*plain, *lines, AGENTBUS_URL=url, **environ)
+        return {key: str(value) for key in login if (value := getattr(settings, key))}
+
+    assert opened(f"url = {list(CLUSTER)}") == (login if is_its else {})
+    assert opened() == login  # it is written down for whichever the variable names
+
+
+def test_a_server_that_the_variable_names_is_opened_by_what_variables_name(saying):
+    lines = ['url = "tls://a.example.org"', 'token_file = "/t"', 'ca_file = "/ca"']
+    elsewhere = {"AGENTBUS_URL": "tls://b.example.org", "AGENTBUS_NKEY_FILE": "/k"}
+
+    settings = saying(*lines, **elsewhere)
+
+    assert (settings.token_file, str(settings.nkey_file)) == (None, "/k")
+    assert str(settings.ca_file) == "/ca"  # no secret, and who is trusted is its user's to say
+
+
 def test_each_key_that_says_how_a_server_is_reached_has_a_variable_that_goes_along(saying):
     assert {key.name for key in SERVER_KEYS} - IN_ENVIRON.keys() == {"allow_plaintext", "binary"}
     some = {"AGENTBUS_USER": "me", "AGENTBUS_PASSWORD_FILE": "/p", "AGENTBUS_CA_FILE": "/ca"}

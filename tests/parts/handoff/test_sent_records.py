@@ -3,26 +3,32 @@
 
 import asyncio
 import gc
+import math
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from messages import read_task
-from server_stand_in import Server
+from server_stand_in import NOON, Server
 
 from mcp_agentbus.bus.replies import Found
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, Unconfirmed
 from mcp_agentbus.handoff.dispatch import sent_records
 from mcp_agentbus.handoff.dispatch.sent_records import SentRecords
-from mcp_agentbus.store import codec
-from mcp_agentbus.store.steps import sent_of
+from mcp_agentbus.store import codec, tasks
+from mcp_agentbus.store.records import read_record, read_sent
+from mcp_agentbus.store.steps import first_record, sent_of, step
 from mcp_agentbus.store.subjects import RESULTS
 from mcp_agentbus.store.tasks import Kept
+from mcp_agentbus.store.upkeep import lost
 
 SENT = sent_of(read_task())
-STORED = Kept(SENT, duplicate=False)
+STORED = Kept(SENT, duplicate=False, since=math.inf)
 PLACE = "agentbus.planner.sent.coder.t1"
+RECORD_AT = "agentbus.planner.results.coder.t1"
+TASK_AT = "agentbus.coder.tasks.normal.planner"
 WRITTEN = [(RESULTS, PLACE, 0)]
 HANG_S = 60  # only a hang takes as long
 
@@ -64,6 +70,21 @@ def disk(monkeypatch):
 @pytest.fixture
 def planners(disk):
     return SentRecords(disk, "planner")
+
+
+@pytest.fixture
+def later(disk, planners, monkeypatch):
+    """Gives the bus and who writes there, on which what is kept follows late, or at once."""
+
+    async def put(*_):
+        return await tasks.keep(disk, STORED)
+
+    def made(is_late):
+        monkeypatch.setattr(lost, "_LATE_S", -1 if is_late else math.inf)
+        monkeypatch.setattr(tasks, "put", put)
+        return disk, planners
+
+    return made
 
 
 async def test_a_receipt_goes_before_what_is_kept_and_whoever_needs_that_waits_for_it(
@@ -197,3 +218,40 @@ async def test_a_look_that_is_tried_leaves_what_it_cannot_do_to_the_next(planner
     await planners.tried(3)
 
     assert looked == [True]
+
+
+DONE = step(first_record(SENT), "completed", "coder", "s", NOON)
+
+
+async def behind(planners, _):
+    planners.write_behind(replace(STORED, since=0))
+    await planners.settled()
+    await planners.see_all_written()
+
+
+async def at_once(_, disk):
+    assert await sent_records.put(disk, read_task()) == STORED
+
+
+@pytest.mark.parametrize(
+    ("there", "is_late", "state"),
+    [
+        ([], True, "failed"),  # as where a backup has taken the place of its bus
+        ([], False, None),
+        ([Found(TASK_AT, 5, NOON, {"Agentbus-Task": "t1"}, b"")], True, None),
+        ([Found(RECORD_AT, 5, NOON, {}, codec.encode_record(DONE))], True, "completed"),
+        ([Found(PLACE, 5, NOON, {}, codec.encode_sent(SENT))], True, "failed"),  # by a try before
+    ],
+)
+@pytest.mark.parametrize("write", [behind, at_once])
+async def test_of_a_task_that_is_gone_before_what_is_kept_of_it_is_written_its_sender_is_told(
+    later, write, there, is_late, state
+):
+    disk, planners = later(is_late)
+    disk.messages += there
+
+    await write(planners, disk)
+
+    record, _ = await read_record(disk, "planner", "coder", "t1")
+    assert (record and record.state) == state
+    assert (await read_sent(disk, "planner", "coder", "t1"))[0] == SENT

@@ -34,6 +34,8 @@ async def test_it_has_all_that_the_other_had_which_is_over_and_says_so(bus):
         bus.claim(earlier)
         earlier.claims.give(["t1"], earlier.calls.begin())
         earlier.claims.recall(("planner", "coder"), 2, NOON)
+        task = earlier.claims["t1"].task
+        assert earlier.claims.ways.alone([task], "tester", "r2") == task
         earlier.outcomes.sent["r2"] = Awaited("tester", DEADLINE)
         given = Given(NOON, earlier.calls.begin())
         earlier.outcomes.taken["r1"] = Result(RESULT, bus.put(RESULT), None, given)
@@ -55,6 +57,8 @@ async def test_it_has_all_that_the_other_had_which_is_over_and_says_so(bus):
         assert later.outcomes.doubtful(later.calls.begin()) == [later.outcomes.taken["r1"]]
         assert later.outcomes.sent == {"r2": Awaited("tester", DEADLINE)}
         assert replace(later.claims.ways.deepest, at_monotonic=0) == ENDED
+        assert later.claims.ways.alone([task], "tester", "r3") is None
+        assert later.claims.ways.alone([task], "writer", "r3") == task
         assert "unanswered" not in bus.said
         assert [each for each in bus.said if each[0] in {"lives", "leaves"}] == [
             ("lives", "session-2"),

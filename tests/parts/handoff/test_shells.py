@@ -5,11 +5,15 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
+from planners_task import TASK
+from server_stand_in import NOON, Server
 
 from mcp_agentbus.core import processes
-from mcp_agentbus.handoff import shells
+from mcp_agentbus.errors import Refused
+from mcp_agentbus.handoff import shell_session, shells
 
 SESSION = "shell-0123456789abcdef"
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is noted")
@@ -161,3 +165,35 @@ def test_of_tasks_without_end_those_that_were_noted_last_are_kept(tmp_path):
     below = shells.claimed_below(tmp_path, SESSION, program)
     assert shells._TASKS_KEPT <= len(below) <= shells._LINES_MAX + shells._TASKS_KEPT
     assert str(2 * shells._LINES_MAX - 1) in below
+
+
+class Held(dict):
+    """What shells hold, of which the bus does not take the first back."""
+
+    def __init__(self, *task_ids):
+        super().__init__({each: self.claim(each) for each in task_ids})
+        self.given_back = []
+
+    @staticmethod
+    def claim(task_id):
+        record = SimpleNamespace(updated_at=NOON, state="claimed")
+        return SimpleNamespace(task=TASK.model_copy(update={"id": task_id}), record=record)
+
+    async def give_back(self, claim, **_):
+        if claim.task.id == "t1":
+            raise Refused("Another writes it.")
+        self.given_back.append(claim.task.id)
+
+
+async def test_a_task_that_cannot_be_given_back_keeps_no_other_held(tmp_path, monkeypatch):
+    claims, bus = Held("t1", "t2", "t3"), Server(state_dir=tmp_path)
+
+    async def held(*_):
+        return claims
+
+    monkeypatch.setattr(shell_session, "held", held)
+
+    with pytest.raises(Refused):
+        await shell_session.give_back(bus, "coder", ["t1", "t2"], NOON)
+
+    assert claims.given_back == ["t2"]

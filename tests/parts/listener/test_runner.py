@@ -14,6 +14,7 @@ import pytest
 
 from mcp_agentbus.config.rules import Limits, Rules
 from mcp_agentbus.core import locks, processes
+from mcp_agentbus.errors import BusUnreachable, NotAllowed, Refused, StoreFull, TooLarge
 from mcp_agentbus.listener.desk import Desk, Notified
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.runner import Runner
@@ -243,3 +244,74 @@ async def test_ends_that_a_broken_ledger_did_not_tell_are_written_once_it_is_men
     await runner.catch_up()
 
     assert state.ledger.ends_unwritten() == []
+
+
+class Refusing:
+    """A bus that refuses whatever is about one of the tasks, and keeps nothing of the others."""
+
+    def __init__(self, error):
+        self.error = error
+        self.asked = []
+
+    async def many(self, _stream, request):
+        self.asked += request["multi_last"]
+        if any("refused" in subject for subject in request["multi_last"]):
+            raise self.error
+        return []
+
+
+@pytest.fixture
+def refusing(settings, state_on):
+    """Gives a listener's state on a bus that raises an error of one task, and that bus."""
+
+    def made(error):
+        bus = Refusing(error)
+        return state_on(bus, settings), bus
+
+    return made
+
+
+def has_ended(state, *keys):
+    """Note that a wake for tasks has ended."""
+    now = datetime.now(UTC)
+    wake = state.ledger.note("coder", "start", keys=keys, senders=(), at=now)
+    state.ledger.ended(wake, at=now, outcome="exited", said="exit code 0")
+
+
+@pytest.mark.parametrize(
+    ("error", "for_s", "left"),
+    [
+        (Refused("Not now."), 0, ["refused"]),
+        (Refused("Not now."), HOUR_S, []),
+        (NotAllowed(), 0, ["refused"]),
+        (NotAllowed(), HOUR_S, []),
+        (TooLarge(), 0, []),
+        (StoreFull(), HOUR_S, ["refused", "7f"]),  # nothing else would be taken either
+        (BusUnreachable(), HOUR_S, ["refused", "7f"]),
+    ],
+)
+async def test_an_end_that_is_refused_keeps_no_other_from_being_written_and_is_not_tried_for_ever(
+    refusing, monkeypatch, error, for_s, left
+):
+    state, _ = refusing(error)
+    for task in ("refused", "7f"):
+        has_ended(state, f"task coder {task}")
+    runner = Runner(state, None, {})
+    await runner.catch_up()
+    later = time.monotonic() + for_s
+
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    await runner.catch_up()
+
+    keys = [f"task coder {task}" for task in left]
+    assert [next(iter(row.keys)) for row in state.ledger.ends_unwritten()] == keys
+
+
+async def test_of_a_wake_whose_end_is_refused_for_one_task_it_is_written_for_the_others(refusing):
+    state, bus = refusing(NotAllowed())
+    keys = {f"task coder {n}" for n in ("refused", *range(60))}
+    has_ended(state, *keys)
+
+    await Runner(state, None, {}).catch_up()
+
+    assert len({subject.rsplit(".", 1)[1] for subject in bus.asked}) == len(keys)

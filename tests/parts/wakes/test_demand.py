@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mcp_agentbus.bus import client
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.core.notices import Counts
 from mcp_agentbus.handoff.inbox import read_inbox
@@ -91,6 +92,19 @@ async def test_a_look_goes_through_so_many_records_for_results_and_tells_of_so_m
     monkeypatch.setattr(demand, "_RECORDS_MAX", 3)
     monkeypatch.setattr(demand, "_RESULTS_MAX", 1)
     assert [thing.task_id for thing in (await looked_at(planner)).things] == ids[:1]
+
+
+async def test_of_a_senders_large_tasks_a_look_reads_no_more_than_one_answer_has(
+    world, monkeypatch
+):
+    planner, coder = await world.session("planner"), await world.session("coder")
+    for _ in range(3):
+        await send_task(planner, coder.me.id, "Count", "x" * 6_000)
+    monkeypatch.setattr(client, "ANSWER_MAX_BYTES", 10_000)
+
+    there = await demand._oldest(world.bus, coder.me.id, "normal", ())
+
+    assert 0 < len(there) < 3
 
 
 async def test_what_was_said_to_a_question_is_told_to_the_session_that_has_asked(world):

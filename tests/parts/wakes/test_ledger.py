@@ -142,6 +142,7 @@ def test_the_end_of_a_wake_is_unwritten_until_the_bus_knows(ledger):
     for wake in wakes:
         ledger.ended(wake, at=NOW, outcome="exited", said="")
     assert [row.id for row in ledger.ends_unwritten(limit=2)] == wakes[:2]
+    assert [row.id for row in ledger.ends_unwritten(wakes[0], limit=1)] == wakes[1:2]
 
 
 def test_the_last_conversation_of_an_agent_is_remembered(ledger):

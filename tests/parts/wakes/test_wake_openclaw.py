@@ -14,7 +14,7 @@ from noticed import telling
 from posting import taking_posts
 
 from mcp_agentbus.config.rules import Rules
-from mcp_agentbus.wakes.hosts import openclaw
+from mcp_agentbus.wakes.hosts import openclaw, peer
 from mcp_agentbus.wakes.hosts.protocol import WakeOrder
 
 TOKEN = "hook-secret-1"
@@ -73,6 +73,17 @@ async def test_a_gateway_of_a_private_ca_is_known_by_what_openssl_trusts(
     assert (untrusted.outcome, trusted.outcome) == ("failed", "asked")
     assert untrusted.said.startswith("the certificate of its gateway is not trusted: unable to get")
     assert "SSL_CERT_FILE" in untrusted.said
+
+
+async def test_another_user_who_has_taken_the_gateways_port_is_not_told_the_token(
+    gateway, call, monkeypatch
+):
+    monkeypatch.setattr(peer, "owner", lambda _: 4711)
+
+    ended = await openclaw.wake(call(gateway.url))
+
+    assert (ended.outcome, gateway.requests) == ("failed", [])
+    assert ended.said.startswith("another user of this machine listens at its url")
 
 
 async def test_the_gateway_gets_the_notice_and_the_token(gateway, call):
