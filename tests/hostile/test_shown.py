@@ -95,8 +95,8 @@ FIELDS = {
         plain=f"{TASK}, {BRIEF}, work, {PAST}, why",
         data=f"{IDS}, work, {ANY}",
     ),
-    "Task.subject": Field("sentence", f"{TASK}, {BRIEF}, {ANY_TOLD}", data=f"{TEXTS}, {ANY_TOLD}"),
-    "Task.body": Field("sentence", framed=f"{TASK}, {BRIEF}", data=TEXTS),
+    "Task.subject": Field("sentence", f"{SAID}, {BRIEF}, {ANY_TOLD}", data=f"{TEXTS}, {ANY_TOLD}"),
+    "Task.body": Field("sentence", framed=f"{SAID}, {BRIEF}", data=TEXTS),
     "Task.priority_given": Field("sentence", framed=TASK),
     "Task.task_type": Field("label", framed=f"{TASK}, {BRIEF}", data=IDS),
     "Task.thread_id": Field("label", framed=f"{TASK}, {BRIEF}, export", data=f"{IDS}, {PAST}"),
@@ -125,7 +125,7 @@ FIELDS = {
         data=f"{IDS}, watch --follow, {ANY}, {DECIDE}",
     ),
     "Record.session": Field("label", data=IDS),
-    "Record.subject": Field("sentence", f"{SAID}, {LISTS}, {NOW}", data=f"{TEXTS}, {ANY_TOLD}"),
+    "Record.subject": Field("sentence", f"{RESULT}, {LISTS}, {NOW}", data=f"{TEXTS}, {ANY_TOLD}"),
     "Record.thread_id": Field("label", framed=RESULT, data=f"{IDS}, {PAST}"),
     "Record.priority_given": Field("sentence"),
     "Record.owner_session": Field("label"),
@@ -293,6 +293,9 @@ def messages():
     asks = {**result, "status": "needs_approval"}
     asks["history"] = [moment, {**moment, "state": "needs_approval", "by": agent}]
     yield subjects.record_subject(ME, role, WHICH.asked), asks, {}
+    _, body, headers = task(ME)
+    of_it = {**headers, subjects.H_TASK: WHICH.asked}
+    yield subjects.task_subject(role, "normal", ME), body, of_it
     profile = {
         "id": "x", "description": value("Profile.description"), "roles": [value("Profile.roles")],
         "hosts": [value("Profile.hosts")], "registered_at": AT, "last_seen": AT,
@@ -305,7 +308,6 @@ def messages():
     yield subjects.heartbeat_subject(value("Profile.id"), "listener"), listens, {}
     lives = {"kind": "session", "host": value("Sign.host"), "zz": value("an unknown field")}
     yield subjects.heartbeat_subject(value("Sign.agent"), value("Sign.session")), lives, {}
-    _, body, headers = task(ME)
     headers = {**headers, subjects.H_REASON: value("Parked.reason"), subjects.H_TASK: "parked-1"}
     yield subjects.dead_subject(ME, "low", f"{value('Parked.sender')}\u202e"), body, headers
     yield subjects.dead_subject(f"{value('Parked.inbox')}\u202e", "low", "y"), body, headers
