@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -34,12 +34,13 @@ from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, known
 from mcp_agentbus.overview.listener import Listener
 from mcp_agentbus.overview.todo import todo_for
+from mcp_agentbus.overview.wakes_today import WakesToday, wakes_today
 from mcp_agentbus.overview.why import Why, why
 from mcp_agentbus.store.roster import AWAY, PresenceState
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+from mcp_agentbus.wakes.ledger import LedgerBroken
 
 # No screen shows more; of the rest it is said how many there are.
 _WAITS_MAX: Final = 30
@@ -111,15 +112,6 @@ class Ended:
     task: Past
     at: datetime
     why: Why
-
-
-@dataclass(frozen=True)
-class WakesToday:
-    """What wakes have cost since midnight, by this machine's clock."""
-
-    count: int = 0
-    read: int = 0  #: Those after which something was read.
-    usd: float = 0.0  #: As `usd_per_day` counts it.
 
 
 @dataclass(frozen=True)
@@ -388,13 +380,7 @@ def _over(here: Known, task: Past) -> Ended:
 
 def _wakes_today(settings: Settings) -> tuple[WakesToday | None, tuple[Need, ...]]:
     """Return what wakes cost today, as this machine has it, and what is wrong with their record."""
-    if not settings.ledger_file.exists():
-        return None, ()
     try:
-        with closing(Ledger(settings.ledger_file)) as ledger:
-            since = text.midnight(text.now())
-            rows = [row for row in ledger.since(since) if not row.live_only]
+        return wakes_today(settings), ()
     except LedgerBroken as error:
         return None, (Need("broken", "", str(error), error.hint),)
-    read = sum(bool(row.led_to_read) for row in rows)
-    return WakesToday(len(rows), read, sum(row.usd_counted for row in rows)), ()

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from mcp_agentbus.archive.past import Past
-from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need, Situation, Waits, WakesToday
+from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need, Situation, Waits
+from mcp_agentbus.overview.wakes_today import WakesToday
 from mcp_agentbus.overview.why import Case, Why, why
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import Entry
