@@ -21,7 +21,7 @@ from mcp_agentbus.config import inherited
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
-from mcp_agentbus.core.notices import Counts
+from mcp_agentbus.core.notices import OF_WAKES, Counts
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, Refused
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
@@ -211,6 +211,18 @@ class Requests:
         state = self._state
         rules, members = state.settings.rules.get(desk.agent), state.members
         data = status.agent_data(
-            desk, rules, len(members.sessions_of(desk.agent)), away=state.away_since is not None
+            desk,
+            rules,
+            len(members.sessions_of(desk.agent)),
+            away=state.away_since is not None,
+            not_started=self._not_started(desk),
         )
         return data | {"other_versions": members.other_versions_of(desk.agent)}
+
+    def _not_started(self, desk: Desk) -> str:
+        """Return why the last wake did not start, where the next one is held by that; else ""."""
+        if desk.held in OF_WAKES:
+            with suppress(LedgerBroken):  # of which whoever looks for the agent tells
+                wake = self._state.ledger.left_unread(desk.agent)
+                return wake.said if wake and wake.outcome == "not_started" else ""
+        return ""

@@ -88,8 +88,13 @@ def _state(answer: Mapping[str, Any], differs: str) -> State:
     return "runs" if is_whole else "degraded"
 
 
-def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) -> dict[str, Any]:
-    """Return what is known of one agent; without a bus not how much waits."""
+def agent_data(
+    desk: Desk, rules: Rules | None, sessions: int, *, away: bool, not_started: str = ""
+) -> dict[str, Any]:
+    """Return what is known of one agent; without a bus not how much waits.
+
+    `not_started` is why the wake of before did not start by which the next one is held, or "".
+    """
     until = desk.look_again_at.isoformat(timespec="seconds") if desk.look_again_at else None
     return {
         "agent": desk.agent,
@@ -100,7 +105,8 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "waking": desk.running is not None,
         # For programs, which ask by name; `held` is the same for people.
         "reason": desk.held,
-        "held": notices.WHY.get(desk.held, ""),
+        "held": notices.why_held(desk.held, not_started),
+        "not_started": not_started,
         "until": until if desk.held else None,
         "waiting": vars(desk.counts) if desk.is_counted and not away else None,
         "says": "" if away else _says(desk),

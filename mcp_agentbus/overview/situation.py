@@ -26,7 +26,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
-from mcp_agentbus.core.notices import FOR_A_PERSON, WHY
+from mcp_agentbus.core.notices import FOR_A_PERSON, why_held
 from mcp_agentbus.errors import NoListener
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.by_lane import Rests, resting
@@ -332,8 +332,9 @@ def _held_back(here: Known) -> Iterable[Need]:
     for said in here.listener.answer.get("agents", ()):
         if said["reason"] in FOR_A_PERSON:
             agent, reason = said["agent"], said["reason"]
-            todo = todo_for(reason, agent, host=said.get("host") or "")
-            what = f"wake held: {WHY[reason]}"
+            lacks = said.get("not_started") or ""
+            todo = todo_for(reason, agent, host=said.get("host") or "", is_begun=not lacks)
+            what = f"wake held: {why_held(reason, lacks)}"
             yield Need("held", agent, what, todo, command=_typed_first(todo))
 
 

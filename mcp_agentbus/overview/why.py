@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mcp_agentbus.core.ids import ROLE_PREFIX
-from mcp_agentbus.core.notices import WHY, Reason
+from mcp_agentbus.core.notices import WHY, Reason, why_held
 from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import NoListener
 from mcp_agentbus.listener.status import State
@@ -252,11 +252,13 @@ def _held_back(case: Case) -> Why | None:
     if word is None or not word.reason:
         return None
     until = f" until {clock(word.until, case.now)}" if word.until else ""
-    reason = WHY.get(word.reason, "its listener holds wakes")
+    reason = why_held(word.reason, word.not_started) or "its listener holds wakes"
     return Why(
         f"held{until}: {reason}",
         f"The wake of {case.inbox} is held{until}: {reason}; {_there(case)}.{_place(case)}",
-        todo_for(word.reason, word.agent, case.task.owner, word.host),
+        todo_for(
+            word.reason, word.agent, case.task.owner, word.host, is_begun=not word.not_started
+        ),
     )
 
 
