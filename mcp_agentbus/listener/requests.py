@@ -22,6 +22,7 @@ from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
 from mcp_agentbus.core.notices import OF_WAKES, Counts
+from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, Refused
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
@@ -69,9 +70,9 @@ class Requests:
                 "process": processes.known(os.getpid())._asdict(),
                 "version": __version__,
                 **status.place(state.settings),
-                "since": state.began.isoformat(timespec="seconds"),
+                "since": stamp(state.began),
                 "bus": "away" if away else "ok",
-                "away_since": away and away.isoformat(timespec="seconds"),
+                "away_since": away and stamp(away),
                 "away_says": (state.revival.says or state.bus.away_says) if away else "",
                 "ledger": state.ledger_says or "ok",
                 "config": state.watcher.says or "ok",
