@@ -137,6 +137,8 @@ class Situation:
     wakes: WakesToday | None = None
     extent: Extent = field(default_factory=Extent)
     notes: tuple[str, ...] = ()
+    #: The archive cannot be read, as `notes` say: what is not told may have been all the same.
+    is_unread: bool = False
     outgoing: Outgoing = field(default_factory=Outgoing)
 
     @property
@@ -176,6 +178,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             wakes=wakes,
             extent=here.current.extent,
             notes=(*here.current.notes, *_removed(here)),
+            is_unread=here.current.is_unread,
             outgoing=here.outgoing,
         )
 
