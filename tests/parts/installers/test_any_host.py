@@ -334,6 +334,7 @@ def test_a_host_that_cannot_run_is_told_with_the_reason(host, machine, tmp_path)
     )
     with pytest.raises(BadSetup, match=r"needs a newer Node\.js"):
         run(host.install(machine))
+    assert hosts.host(machine.settings, host.name).said.count("needs a newer Node.js") == 1
 
 
 @pytest.mark.parametrize("name", HOSTS)
