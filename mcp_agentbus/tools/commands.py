@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus.archive import lives
 from mcp_agentbus.archive.kept.sides import users
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Priority
+from mcp_agentbus.core.text import now
 from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.intake.answer import Inbox
@@ -25,6 +28,7 @@ from mcp_agentbus.handoff.reports import entrusted
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.views import task_ids, whose
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import history
 from mcp_agentbus.tools.answers import documents, render
@@ -150,13 +154,21 @@ async def _watch(call: Command) -> int:
         async with call.session() as session:
             task_id = await _whole(session, call.args.task)
             return await _wait(call, session, task_id, call.args.timeout, call.args.priority)
-    begins = Position.read(call.args.since) if call.args.since else None
     async with call.bus() as bus:
+        begins = await _begins(bus, call.args.since) if call.args.since else None
         agent = (await call.naming.look(bus)).me
         async for event in follow(bus, agent, begins, say=call.say):
             changed = {"since": str(event.position)} if event.position else {}
             call.print(event.text, event.data, **changed)
     return 0
+
+
+async def _begins(bus: Bus, since: str) -> Position:
+    """Return from where an inbox is followed: how long ago goes by the clock of the bus server."""
+    current = now()
+    with suppress(AgentbusError):  # then this machine's has to do
+        current = await now_about(bus, current)
+    return Position.read(since, current)
 
 
 async def _wait(
