@@ -182,11 +182,15 @@ def _outgoing(case: Case) -> Why | None:
         return None
     since = ago(case.task.created_at, case.now)
     why_not = f" {case.outgoing_says}" if case.outgoing_says else ""
+    handed_on = f"It is handed on {case.handed_on_once}; to withdraw it: "
+    if case.listener in {"stopped", "silent"}:  # it alone has the outbox open
+        handed_on = f"{_AWAY[case.listener][2].partition('; or')[0].rstrip('.')}: a listener "
+        handed_on += f"hands it on {case.handed_on_once}, and has it withdrawn by "
     return Why(
         HERE,
         f"It was sent {since} and is {HERE}, so nobody can read it.{why_not}",
-        f"It is handed on {case.handed_on_once}; to withdraw it: "
-        f"`agentbus result {short(case.task.task_id)} cancelled --agent {case.task.owner}`.",
+        f"{handed_on}`agentbus result {short(case.task.task_id)} cancelled --agent "
+        f"{case.task.owner}`.",
     )
 
 
