@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus.cli.output import show
-from mcp_agentbus.core.ids import is_own_task_id
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.relay.carried import command
 
@@ -82,6 +81,9 @@ def tasks(prefix: str = "", **_: Any) -> list[str]:
 
     None if there is no listener. What a peer has chosen as an id is not offered.
     """
+    # Imported late: for the other words of a line nothing of it is needed.
+    from mcp_agentbus.core.ids import is_own_task_id
+
     printed: list[str] = []
     with suppress(ValueError, LookupError, TypeError):
         command.run(
