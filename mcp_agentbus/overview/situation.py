@@ -34,13 +34,13 @@ from mcp_agentbus.overview.case import Outgoing
 from mcp_agentbus.overview.known import Known, known
 from mcp_agentbus.overview.listener import Listener
 from mcp_agentbus.overview.todo import todo_for
-from mcp_agentbus.overview.wakes_today import WakesToday, wakes_today
 from mcp_agentbus.overview.why import Why, why
-from mcp_agentbus.store.roster import AWAY, PresenceState
+from mcp_agentbus.store.registered.presence import AWAY, PresenceState
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.version import __version__
 from mcp_agentbus.wakes.ledger import LedgerBroken
+from mcp_agentbus.wakes.today import WakesToday, wakes_today
 
 # No screen shows more; of the rest it is said how many there are.
 _WAITS_MAX: Final = 30

@@ -23,7 +23,7 @@ from mcp_agentbus.overview.case import Case
 from mcp_agentbus.overview.todo import todo_for
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.roster import AWAY
+from mcp_agentbus.store.registered.presence import AWAY, REMOVED
 from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, clock
@@ -351,6 +351,8 @@ def _there(case: Case, *, brief: bool = False) -> str:
     who = f"session of {case.inbox}"
     if entry.state == "live session":
         return "a session is open" if brief else f"a {who} is open"
+    if entry.state == "removed":
+        return REMOVED
     if entry.state == "not known":
         return f"whether a {who} is open is not known: the bus server has just started"
     seen = f"last seen {ago(entry.last_seen, case.now)}" if entry.last_seen else "never seen"
@@ -361,6 +363,8 @@ def _have_it_read(case: Case) -> str:
     entry = case.addressee
     if entry and entry.state == "live session":
         return f'Say "read your inbox" in the open session of {case.inbox}.'
+    if entry and entry.state == "removed":
+        return "Withdraw it, or have whoever runs the bus let that account in again."
     if entry and (entry.state in AWAY or entry.state == "listening"):
         return f"Open a session of {case.inbox}: it is read there."
     return ""
