@@ -142,14 +142,18 @@ class Host:
 
     def _whole(self, machine: Machine) -> dict[str, Any]:
         """Return our entry with its values, as far as the host prints them; else nothing."""
+        whole = self._printed(machine).get(self.at)
+        return whole if isinstance(whole, dict) else {}
+
+    def _printed(self, machine: Machine) -> dict[str, Any]:
+        """Return all that the host prints of our entry as JSON; nothing if it prints none."""
         if not self.at:
             return {}
         try:
-            printed = machine.run([self._there(machine), *self.show, "--json"])
-            whole = from_json(printed)[self.at]
-        except (BadSetup, ValueError, LookupError, TypeError):  # an older one prints none
+            printed = from_json(machine.run([self._there(machine), *self.show, "--json"]))
+        except (BadSetup, ValueError):  # an older one prints none
             return {}
-        return whole if isinstance(whole, dict) else {}
+        return printed if isinstance(printed, dict) else {}
 
     def _not_kept(self, shown: str, given: Collection[str]) -> str:
         """Return what goes with an entry that is written anew: names, as values may be secret."""
@@ -159,6 +163,8 @@ class Host:
             if name.lower() not in _ALWAYS and value.strip() not in _UNSET
         ]
         names = [name for name in (*_VARIABLE.findall(shown), *settings) if name not in given]
+        if _OFF.search(shown):
+            names.insert(0, "that it is disabled")
         lost = f"; not kept: {', '.join(names)}" if names else ""
         if not self.unseen:
             return lost
@@ -255,11 +261,25 @@ class Host:
             ours = (line for line in shown.splitlines() if _LISTED.match(line))
             shown = "".join(_STATUS.sub("", line) for line in ours)
         if _OFF.search(shown) and not _COMMAND.search(shown):
-            whole = self._whole(machine)
-            args = whole.get("args")
-            words = " ".join(map(str, args if isinstance(args, list) else ()))
-            shown += f"\n  command: {whole.get('command', '')}\n  args: {words}\n"
+            shown += self._as_shown(machine)
         return shown
+
+    def _as_shown(self, machine: Machine) -> str:
+        """Return what the host would show of our entry if it were enabled: of values nothing."""
+        printed = self._printed(machine)
+        whole = printed.get(self.at)
+        whole = whole if isinstance(whole, dict) else {}
+        args, env = whole.get("args"), whole.get("env")
+        words = " ".join(map(str, args if isinstance(args, list) else ()))
+        lines = [f"  command: {whole.get('command', '')}", f"  args: {words}"]
+        if env and isinstance(env, dict):
+            lines.append(f"  env: {', '.join(f'{name}=*' for name in env)}")
+        lines += [
+            f"  {name}: set"
+            for name, value in {**printed, **whole}.items()
+            if value and name not in {self.at, "name", "disabled_reason"}
+        ]
+        return "\n".join(["", *lines, ""])
 
     def _there(self, machine: Machine) -> str:
         hint = f"Put `{self.program}` on PATH, then run the command again."

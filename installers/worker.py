@@ -24,6 +24,7 @@ from mcp_agentbus.installers._parts.service import Run, check_plain, environ, le
 
 from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import places, programs
+from mcp_agentbus.core.ids import is_agent
 from mcp_agentbus.errors import BadSetup
 
 Form = Literal["systemd", "launchd", "supervisor"]
@@ -205,6 +206,17 @@ def uninstall(agent: str, settings: Settings, run: Run = run_program) -> list[st
     if service.manager() is launchd:
         return launchd.drop(_label(agent), settings.environ, run)
     return systemd.drop(f"{name(agent)}.service", settings.environ, run)
+
+
+def kept_here(environ: Mapping[str, str]) -> list[str]:
+    """Return the agents whose workers this user has systemd or launchd keep."""
+    if service.manager() is launchd:
+        files = launchd.plist_file(environ, _label("*"))
+    else:
+        files = systemd.unit_file(environ, f"{name('*')}.service")
+    begin, end = files.name.split("*")
+    there = (each.name for each in files.parent.glob(files.name))
+    return sorted(filter(is_agent, (each.removeprefix(begin).removesuffix(end) for each in there)))
 
 
 def _command(kept: Kept) -> list[str]:

@@ -187,6 +187,9 @@ class Current:
     archive: Archive
     extent: Extent
     notes: tuple[str, ...] = ()
+    #: What was kept on the disk cannot be read, as `notes` say: of what is not here nothing is
+    #: known.
+    is_unread: bool = False
 
 
 @asynccontextmanager
@@ -206,20 +209,20 @@ async def up_to_date(
     settings = bus.settings
     with ExitStack() as stack:
         archive = Archive(settings.archive_file, settings.archive)
-        notes: tuple[str, ...] = ()
+        broken, notes = False, tuple[str, ...]()
         try:
             stack.enter_context(archive)
             extent = await catch_up(bus, archive, agents, within_s=older_s)
         except ArchiveBroken as error:
             if archive.path is None:
                 raise
-            notes = (f"{error} This is what the bus itself keeps.",)
+            broken, notes = True, (f"{error} This is what the bus itself keeps.",)
             archive = stack.enter_context(Archive(None, settings.archive))
             extent = await catch_up(bus, archive, agents, within_s=older_s)
         with suppress(AgentbusError):  # then this machine's clock has to do
             there = await now_about(bus, text.now())
             archive.ahead = there - text.now()  # behind the answer, which may be long on its way
-        yield Current(archive, extent, notes)
+        yield Current(archive, extent, notes, broken)
 
 
 class _Select:

@@ -42,7 +42,7 @@ def count(high: int) -> Callable[[str], int]:
 
 
 def moment(written: str) -> str:
-    """Return a time that was typed, or how long ago it was, as RFC 3339 has it."""
+    """Return a time that was typed as RFC 3339 has it, or how long ago it was, as it was typed."""
     read: Callable[[str], str] = _typed(lambda text, when: text.since(when))
     return read(written)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tab key offers: commands and options by argcomplete, agents by the listener.
+"""What the tab key offers: commands and options by argcomplete, agents and tasks by the listener.
 
 $ source <(agentbus completion bash)
 $ agentbus send co<TAB>
@@ -22,6 +22,20 @@ SHELLS: Final = {
     "fish": "agentbus completion fish | source   # in ~/.config/fish/config.fish",
 }
 _AGENTS_MAX: Final = 200
+_TASKS_MAX: Final = 100
+# Of an id so much is offered where no more was typed, as lists show it.
+_ID_CHARS: Final = 8
+# Where nothing is offered bash has files instead, also for the id of a task. For what may be one
+# argcomplete offers them, but of a program behind `--`. The bash of macOS has no compopt.
+_NO_FILES: Final = """
+_agentbus() {
+    _python_argcomplete "$@"
+    if [[ " ${COMP_WORDS[*]:0:COMP_CWORD} " != *" -- "* ]]; then
+        compopt +o default +o bashdefault 2> /dev/null
+    fi
+}
+complete -o nospace -o default -o bashdefault -F _agentbus agentbus
+"""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +58,7 @@ def script(shell: str) -> str:
     from argcomplete.shell_integration import shellcode
 
     code: str = shellcode(["agentbus"], shell=shell)
-    return code
+    return f"{code}{_NO_FILES}" if shell == "bash" else code
 
 
 def agents(action: argparse.Action | None = None, **_: Any) -> list[str]:
@@ -59,4 +73,22 @@ def agents(action: argparse.Action | None = None, **_: Any) -> list[str]:
         roles = listed.get("roles", []) if action and action.dest == "to" else []
         known = [str(agent["id"]) for agent in listed["agents"]]
         return [*known, *(f"role:{each['role']}" for each in roles)]
+    return []
+
+
+def tasks(prefix: str = "", **_: Any) -> list[str]:
+    """Return the latest tasks of this user by the beginnings of their ids, as the listener knows.
+
+    None if there is no listener. What a peer has chosen as an id is not offered.
+    """
+    # Imported late: for the other words of a line nothing of it is needed.
+    from mcp_agentbus.core.ids import is_own_task_id
+
+    printed: list[str] = []
+    with suppress(ValueError, LookupError, TypeError):
+        command.run(
+            ["tasks", "--all", "--limit", str(_TASKS_MAX), "--json"], {"say": printed.append}
+        )
+        ids = (str(task["task_id"]) for task in from_json(printed[0])["tasks"])
+        return [each[: max(_ID_CHARS, len(prefix))] for each in ids if is_own_task_id(each)]
     return []

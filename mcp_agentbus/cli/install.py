@@ -20,7 +20,7 @@ from contextlib import nullcontext
 from typing import Any, Final, Literal
 
 from mcp_agentbus.cli.output import asked, beforehand
-from mcp_agentbus.cli.servers.remains import stays
+from mcp_agentbus.cli.servers.remains import stays, stays_as_data
 from mcp_agentbus.config.settings import load_settings
 from mcp_agentbus.core import hosts
 from mcp_agentbus.core.feather.printer import say, tell
@@ -132,6 +132,8 @@ class _Work:
             data["warnings"] = self._warnings
         if self._dry:
             data["planned"] = self._planned
+        if self._removes:
+            data["stays"] = stays_as_data(self._machine.settings)
         if self.args.command == "setup":
             data |= {"checks": self._checks, "next": self._next}
         return data

@@ -126,6 +126,8 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
+    elif words == ["version"]:
+        words = ["--version"]
     only = words[0] if words and words[0] in COMMANDS else ""
     try:
         return parser(only=only).parse_args(words)

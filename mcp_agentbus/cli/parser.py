@@ -32,7 +32,10 @@ def parser(kind: type[Parser] = Parser, *, only: str = "") -> Parser:
         "5 not known whether it was done, 6 a task that was waited for was not completed, "
         "7 done and standard output cannot be written.",
     )
-    top.add_argument("--version", action="version", version=f"agentbus {__version__}")
+    said = f"agentbus {__version__}"
+    top.add_argument("--version", action="version", version=said)
+    # As other programs have it; not told, as nobody need know.
+    top.add_argument("-V", "-v", action="version", version=said, help=argparse.SUPPRESS)
     commands = top.add_subparsers(
         dest="command", required=True, metavar="COMMAND", action=asked_for(only)
     )

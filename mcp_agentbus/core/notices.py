@@ -101,6 +101,19 @@ FOR_A_PERSON: Final = frozenset(reason for reason in Reason if reason.ends_by ==
 WHY: Final[Mapping[str, str]] = MappingProxyType(
     {reason.value: reason.why for reason in Reason if reason.why}
 )
+#: Those that are about how wakes of before ended.
+OF_WAKES: Final = frozenset({Reason.BACKOFF, Reason.GAVE_UP})
+
+
+def why_held(reason: str, not_started: str = "") -> str:
+    """Return in a sentence why a wake is held; "" of a word that is not known.
+
+    Where the last wake did not even start, its cause says more than that something still waits.
+    """
+    if not_started and reason in OF_WAKES:
+        then = "it is tried again later" if reason == Reason.BACKOFF else "it is not tried again"
+        return f"the last wake did not start, as {not_started}; {then}"
+    return WHY.get(reason, "")
 
 
 @dataclass(frozen=True)

@@ -95,25 +95,35 @@ def duration(length: float) -> str:
 
 
 def since(written: str) -> str:
-    """Return a moment that has passed, as RFC 3339: how long ago, as `seconds` reads it, or a time.
+    """Return a moment that has passed as `moment` reads it: as RFC 3339, or how long ago it was.
 
-    A time is one of ISO 8601, also in its basic form, as in `20261120T1800Z`.
+    A time is one of ISO 8601, also in its basic form, as in `20261120T1800Z`. How long ago is as
+    `seconds` reads it, and stays so: of the server's clock this machine's knows nothing.
 
     Raises:
         ValueError: it is none; the message says so in a sentence.
     """
-    at, current = None, datetime.now().astimezone()
+    at, told, current = None, "", datetime.now().astimezone()
     # Eight digits that can be a date are one: nobody counts so many seconds.
     ways = (_at, _ago) if re.fullmatch(r"\d{8}", written.strip(), re.ASCII) else (_ago, _at)
     for way in ways:
         with suppress(ValueError, OverflowError):
             at = way(written, current)
+            told = at.isoformat() if way is _at else written.strip()
             break
     if at is None or at > current:
         raise ValueError(
             f"{written[:40]!r} is no time that has passed: 90s, 15m, 2h, 3d, or 2026-11-20T18:00Z"
         )
-    return at.isoformat()
+    return told
+
+
+def moment(told: str, current: datetime) -> datetime:
+    """Return the moment that `since` has told, by a clock that says `current`."""
+    try:
+        return datetime.fromisoformat(told)
+    except ValueError:
+        return _ago(told, current)
 
 
 def _ago(written: str, current: datetime) -> datetime:

@@ -80,7 +80,9 @@ def _refused(name: str, about: str, error: AgentbusError, machine: Machine) -> C
         return _stale(Check(name, "wrong", f"{about}: starts {gone}, which is gone"), machine)
     if connected:
         again = "" if connect in error.hint else f" To connect it anew: {connect}"
-        return Check(name, "wrong", f"{about}: {error.message}", f"{error.hint}{again}")
+        # Of a host that does not run `found` has said why already.
+        said = about if error.message in about else f"{about}: {error.message}"
+        return Check(name, "wrong", said, f"{error.hint}{again}")
     # That it was never connected is its user's choice, and nothing is broken.
     fix = f"To connect it: {connect} (--dry-run tells what that does)"
     return Check(name, "warning", f"{about}: not connected", fix)

@@ -299,7 +299,7 @@ def _held(agents: Any) -> list[Check]:
             until = f" until {minute(agent['until'])}" if agent["until"] else ""
             profile = least_profile(agent.get("host") or "")
             fix = _HELD.get(reason, "").format(agent=agent["agent"], profile=profile)
-            why = f"held{until}: {notices.WHY[reason]}"
+            why = f"held{until}: {notices.why_held(reason, agent.get('not_started') or '')}"
             held.append(Check(f"wake of {agent['agent']}", "warning", why, fix))
     return held
 

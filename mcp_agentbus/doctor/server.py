@@ -36,6 +36,7 @@ from mcp_agentbus.core.text import from_json, size
 from mcp_agentbus.doctor import strangers
 from mcp_agentbus.doctor.check import Check, State
 from mcp_agentbus.doctor.shared import account, cluster, health, room
+from mcp_agentbus.doctor.shared import durability as synced
 from mcp_agentbus.doctor.stored import folder
 from mcp_agentbus.errors import AgentbusError, BusUnreachable, GateAway
 from mcp_agentbus.installers.steps import Step
@@ -311,17 +312,7 @@ def _shared(settings: Settings, server: Address, away: list[str]) -> list[Check]
     elif not server.login.file:
         fix = "Have whoever runs it ask for a login, and name its file: token_file of [server]."
         check = Check("server", "warning", f"{about}: everybody who reaches it is let in", fix)
-    if settings.account:
-        how = "synced by its configuration, as `agentbus server init` writes it; it does not tell"
-        return [check, Check("durability", "ok", how)]
-    durable = Check(
-        "durability",
-        "warning",
-        "a shared server does not tell whether what it acknowledges is on its disk",
-        "On its machine see that its configuration says sync_interval: always, as "
-        "`agentbus server config` prints it.",
-    )
-    return [check, durable]
+    return [check, synced.durability(settings)]
 
 
 def store(

@@ -22,6 +22,7 @@ from mcp_agentbus.core.aio import both, together
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority
 from mcp_agentbus.errors import BadInput
 from mcp_agentbus.store import queues, roster, subjects
+from mcp_agentbus.store.registered.presence import AWAY
 from mcp_agentbus.store.roster import Entry
 
 
@@ -90,7 +91,7 @@ async def page(
         )
     everybody, stored = await both(roster.everybody(bus), queues.stored_tasks(bus))
     matching = [entry for entry in everybody if _matches(entry, query)]
-    chosen = [entry for entry in matching if include_offline or entry.state not in roster.AWAY]
+    chosen = [entry for entry in matching if include_offline or entry.state not in AWAY]
     rest = [entry for entry in chosen if entry.id > after]
     shown = rest[:limit]
     roles = {role: ROLE_PREFIX + role for role in sorted({r for each in shown for r in each.roles})}

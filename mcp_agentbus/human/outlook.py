@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mcp_agentbus.config.sections.human import NEEDS
 from mcp_agentbus.config.settings import Settings
-from mcp_agentbus.core.text import many, minute
+from mcp_agentbus.core.text import many, minute, stamp
 from mcp_agentbus.errors import BadSetup
 from mcp_agentbus.human import ways
 from mcp_agentbus.human.book import TapBook
@@ -36,7 +36,7 @@ def data(settings: Settings) -> dict[str, Any]:
         "wrong": _wrong(settings),
         "waiting": book.waiting.count,
         "taps": [
-            {"at": tap.at.isoformat(timespec="seconds"), "line": tap.line,
+            {"at": stamp(tap.at), "line": tap.line,
              "told": tap.is_told, "said": tap.said}
             for tap in book.taps
         ],

@@ -21,7 +21,8 @@ from mcp_agentbus.config import inherited
 from mcp_agentbus.config.rules import Rules
 from mcp_agentbus.core import ids, processes
 from mcp_agentbus.core.aio import failures, together
-from mcp_agentbus.core.notices import Counts
+from mcp_agentbus.core.notices import OF_WAKES, Counts
+from mcp_agentbus.core.text import stamp
 from mcp_agentbus.errors import AgentbusError, BadInput, BadSetup, Refused
 from mcp_agentbus.listener import status
 from mcp_agentbus.listener.desk import Desk
@@ -69,9 +70,9 @@ class Requests:
                 "process": processes.known(os.getpid())._asdict(),
                 "version": __version__,
                 **status.place(state.settings),
-                "since": state.began.isoformat(timespec="seconds"),
+                "since": stamp(state.began),
                 "bus": "away" if away else "ok",
-                "away_since": away and away.isoformat(timespec="seconds"),
+                "away_since": away and stamp(away),
                 "away_says": (state.revival.says or state.bus.away_says) if away else "",
                 "ledger": state.ledger_says or "ok",
                 "config": state.watcher.says or "ok",
@@ -211,6 +212,18 @@ class Requests:
         state = self._state
         rules, members = state.settings.rules.get(desk.agent), state.members
         data = status.agent_data(
-            desk, rules, len(members.sessions_of(desk.agent)), away=state.away_since is not None
+            desk,
+            rules,
+            len(members.sessions_of(desk.agent)),
+            away=state.away_since is not None,
+            not_started=self._not_started(desk),
         )
         return data | {"other_versions": members.other_versions_of(desk.agent)}
+
+    def _not_started(self, desk: Desk) -> str:
+        """Return why the last wake did not start, where the next one is held by that; else ""."""
+        if desk.held in OF_WAKES:
+            with suppress(LedgerBroken):  # of which whoever looks for the agent tells
+                wake = self._state.ledger.left_unread(desk.agent)
+                return wake.said if wake and wake.outcome == "not_started" else ""
+        return ""

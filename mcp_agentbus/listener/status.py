@@ -20,7 +20,7 @@ from mcp_agentbus.core import framing, notices
 from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import PROBE, WAKE_ON, address_of, role_address
 from mcp_agentbus.core.processes import Process
-from mcp_agentbus.core.text import many, minute
+from mcp_agentbus.core.text import many, minute, stamp
 from mcp_agentbus.errors import NoListener, SilentListener
 from mcp_agentbus.version import __version__
 
@@ -88,9 +88,14 @@ def _state(answer: Mapping[str, Any], differs: str) -> State:
     return "runs" if is_whole else "degraded"
 
 
-def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) -> dict[str, Any]:
-    """Return what is known of one agent; without a bus not how much waits."""
-    until = desk.look_again_at.isoformat(timespec="seconds") if desk.look_again_at else None
+def agent_data(
+    desk: Desk, rules: Rules | None, sessions: int, *, away: bool, not_started: str = ""
+) -> dict[str, Any]:
+    """Return what is known of one agent; without a bus not how much waits.
+
+    `not_started` is why the wake of before did not start by which the next one is held, or "".
+    """
+    until = stamp(desk.look_again_at) if desk.look_again_at else None
     return {
         "agent": desk.agent,
         "host": rules.host if rules else None,
@@ -100,7 +105,8 @@ def agent_data(desk: Desk, rules: Rules | None, sessions: int, *, away: bool) ->
         "waking": desk.running is not None,
         # For programs, which ask by name; `held` is the same for people.
         "reason": desk.held,
-        "held": notices.WHY.get(desk.held, ""),
+        "held": notices.why_held(desk.held, not_started),
+        "not_started": not_started,
         "until": until if desk.held else None,
         "waiting": vars(desk.counts) if desk.is_counted and not away else None,
         "says": "" if away else _says(desk),
@@ -128,7 +134,7 @@ def outbox_data(waits: Sequence[Envelope] | None, says: Mapping[str, str]) -> di
     None: it was not read yet. What was withdrawn is not counted.
     """
     left = [each for each in waits or () if not each.is_over]
-    since = left[0].since.isoformat(timespec="seconds") if left else None
+    since = stamp(left[0].since) if left else None
     why = "; ".join(dict.fromkeys(says.values()))
     return {"waiting": None if waits is None else len(left), "since": since, "says": why}
 
@@ -226,10 +232,10 @@ def wakes_text(agent: str, rows: Sequence[Row]) -> str:
 def wake_data(row: Row) -> dict[str, Any]:
     """Return one wake as data."""
     return {
-        "at": row.at.isoformat(timespec="seconds"),
+        "at": stamp(row.at),
         "means": row.means,
         **{f"{kind}s": _named(row, kind) for kind in _KINDS},
-        "ended_at": row.ended_at and row.ended_at.isoformat(timespec="seconds"),
+        "ended_at": row.ended_at and stamp(row.ended_at),
         "outcome": row.outcome,
         "said": row.said,
         "exit_code": row.exit_code,
@@ -250,7 +256,7 @@ def _wake_lines(row: Row) -> str:
     whys = [many(count, kind) for kind, count in counts.items() if count]
     what = {"nudge": "told in its session", "start": "started"}[row.means]
     came = "not " if row.outcome == "not_started" else ""
-    parts = [f"{minute(row.at.isoformat())}  {came}{what} for {', '.join(whys)}"]
+    parts = [f"{minute(stamp(row.at))}  {came}{what} for {', '.join(whys)}"]
     parts.append(row.said if row.ended_at else "under way")
     if row.led_to_read is not None:
         parts.append("something was read" if row.led_to_read else "IT STILL WAITS")

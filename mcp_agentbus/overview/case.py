@@ -33,12 +33,15 @@ class Word:
     waking: bool = False
     #: By what its sessions are started, as `agent add` has it; empty if by nothing.
     host: str = ""
+    #: Why the last wake did not start, where the next one is held by that.
+    not_started: str = ""
 
     @classmethod
     def of(cls, agent: str, said: Mapping[str, Any]) -> Word:
         """Return what a listener has answered of an agent."""
         until = datetime.fromisoformat(said["until"]) if said["until"] else None
-        return cls(agent, said["reason"] or "", until, said["waking"], said.get("host") or "")
+        host, not_started = said.get("host") or "", said.get("not_started") or ""
+        return cls(agent, said["reason"] or "", until, said["waking"], host, not_started)
 
 
 @dataclass(frozen=True)

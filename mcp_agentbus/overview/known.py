@@ -103,6 +103,8 @@ class Known:
             return board.named(self.current.archive, written)
         except UnknownTask as error:
             error = perhaps_removed(error, self.current.extent.removed)
+            if self.current.is_unread:
+                error = error.saying(" ".join((error.message, *self.current.notes)))
             if self.bus is None:
                 message = f"{error.message} This is by the archive alone: the bus was not reached."
                 raise error.saying(message, hint=self.away_says) from None
@@ -296,7 +298,7 @@ def _as_it_is(settings: Settings) -> Generator[Current]:
             yield Current(archive, Extent())
     except ArchiveBroken as error:
         with Archive(None, settings.archive) as archive:
-            yield Current(archive, Extent(), (str(error),))
+            yield Current(archive, Extent(), (str(error),), is_unread=True)
 
 
 def _last(steps: Sequence[TaskStep], states: Collection[str]) -> datetime | None:

@@ -150,7 +150,8 @@ def _head(now: Situation) -> list[str]:
     server = "server runs" if now.server else away
     lines = [line((f"agentbus {__version__}", server, listener))]
     if not now.server:
-        lines.append(f"From the archive, as it was last known. {now.away_says}")
+        known = "" if now.is_unread else "From the archive, as it was last known. "
+        lines.append(f"{known}{now.away_says}")
     if now.listener.state == "stopped" and not any(need.kind == "held" for need in now.needs):
         lines.append("Nobody is woken without a listener: agentbus listen (--install keeps it)")
     if now.outgoing.waits:
@@ -178,6 +179,8 @@ def _foot(now: Situation) -> list[str]:
 
 def _next(now: Situation) -> str:
     """Return what to type on a bus where nothing was sent yet."""
+    if now.is_unread:
+        return "Which tasks there were is not known:"
     if now.is_out_of_reach:
         return "Nothing is known of any task here; more is once the server answers."
     if not now.server:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -26,7 +26,7 @@ from mcp_agentbus.config.settings import Settings
 from mcp_agentbus.core import locks, text
 from mcp_agentbus.core.children.descriptors import mend
 from mcp_agentbus.core.ids import LANES, ROLE_PREFIX, Priority, address_of, is_agent
-from mcp_agentbus.core.notices import FOR_A_PERSON, WHY
+from mcp_agentbus.core.notices import FOR_A_PERSON, why_held
 from mcp_agentbus.errors import NoListener
 from mcp_agentbus.listener import status
 from mcp_agentbus.overview.by_lane import Rests, resting
@@ -35,11 +35,12 @@ from mcp_agentbus.overview.known import Known, known
 from mcp_agentbus.overview.listener import Listener
 from mcp_agentbus.overview.todo import todo_for
 from mcp_agentbus.overview.why import Why, why
-from mcp_agentbus.store.roster import AWAY, PresenceState
+from mcp_agentbus.store.registered.presence import AWAY, PresenceState
 from mcp_agentbus.store.task import DELIVER_MAX_S, EXPIRES_MAX_S
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.version import __version__
-from mcp_agentbus.wakes.ledger import Ledger, LedgerBroken
+from mcp_agentbus.wakes.ledger import LedgerBroken
+from mcp_agentbus.wakes.today import WakesToday, wakes_today
 
 # No screen shows more; of the rest it is said how many there are.
 _WAITS_MAX: Final = 30
@@ -114,15 +115,6 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class WakesToday:
-    """What wakes have cost since midnight, by this machine's clock."""
-
-    count: int = 0
-    read: int = 0  #: Those after which something was read.
-    usd: float = 0.0  #: As `usd_per_day` counts it.
-
-
-@dataclass(frozen=True)
 class Situation:
     """What goes on."""
 
@@ -145,6 +137,8 @@ class Situation:
     wakes: WakesToday | None = None
     extent: Extent = field(default_factory=Extent)
     notes: tuple[str, ...] = ()
+    #: The archive cannot be read, as `notes` say: what is not told may have been all the same.
+    is_unread: bool = False
     outgoing: Outgoing = field(default_factory=Outgoing)
 
     @property
@@ -184,6 +178,7 @@ async def look(settings: Settings, open_bus: Bus | None = None) -> Situation:
             wakes=wakes,
             extent=here.current.extent,
             notes=(*here.current.notes, *_removed(here)),
+            is_unread=here.current.is_unread,
             outgoing=here.outgoing,
         )
 
@@ -340,8 +335,9 @@ def _held_back(here: Known) -> Iterable[Need]:
     for said in here.listener.answer.get("agents", ()):
         if said["reason"] in FOR_A_PERSON:
             agent, reason = said["agent"], said["reason"]
-            todo = todo_for(reason, agent, host=said.get("host") or "")
-            what = f"wake held: {WHY[reason]}"
+            lacks = said.get("not_started") or ""
+            todo = todo_for(reason, agent, host=said.get("host") or "", is_begun=not lacks)
+            what = f"wake held: {why_held(reason, lacks)}"
             yield Need("held", agent, what, todo, command=_typed_first(todo))
 
 
@@ -388,13 +384,7 @@ def _over(here: Known, task: Past) -> Ended:
 
 def _wakes_today(settings: Settings) -> tuple[WakesToday | None, tuple[Need, ...]]:
     """Return what wakes cost today, as this machine has it, and what is wrong with their record."""
-    if not settings.ledger_file.exists():
-        return None, ()
     try:
-        with closing(Ledger(settings.ledger_file)) as ledger:
-            since = text.midnight(text.now())
-            rows = [row for row in ledger.since(since) if not row.live_only]
+        return wakes_today(settings), ()
     except LedgerBroken as error:
         return None, (Need("broken", "", str(error), error.hint),)
-    read = sum(bool(row.led_to_read) for row in rows)
-    return WakesToday(len(rows), read, sum(row.usd_counted for row in rows)), ()

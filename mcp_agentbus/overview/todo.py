@@ -10,10 +10,12 @@ Pure: this program's own sentences, with the commands in them.
 from __future__ import annotations
 
 from mcp_agentbus.config.rules import least_profile
-from mcp_agentbus.core.notices import Reason
+from mcp_agentbus.core.notices import OF_WAKES, Reason
 
 
-def todo_for(reason: str, agent: str, sender: str = "", host: str = "") -> str:
+def todo_for(
+    reason: str, agent: str, sender: str = "", host: str = "", *, is_begun: bool = True
+) -> str:
     """Return what a person can do about a wake that is held.
 
     Args:
@@ -21,10 +23,13 @@ def todo_for(reason: str, agent: str, sender: str = "", host: str = "") -> str:
         agent: whose wake.
         sender: of its task; empty if that is not known.
         host: what starts the agent; empty if that is not known.
+        is_begun: whether the last wake started at all, where the next one is held by that.
     """
     profile = least_profile(host) if host else "answer"
     opened = f"open a session of {agent}"
     from_whom = sender or "its sender"
+    if reason in OF_WAKES and not is_begun:
+        return f"Run `agentbus agent wake {agent}` once that is mended, or {opened}."
     todo: dict[str, str] = {
         Reason.NOT_ACCEPTED: f"Add {from_whom} to accept_from of [agents.{agent}] in config.toml, "
         "or leave it: whoever reads the inbox ends it as rejected.",

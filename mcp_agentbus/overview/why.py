@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from mcp_agentbus.core.ids import ROLE_PREFIX
-from mcp_agentbus.core.notices import WHY, Reason
+from mcp_agentbus.core.notices import WHY, Reason, why_held
 from mcp_agentbus.core.text import many
 from mcp_agentbus.errors import NoListener
 from mcp_agentbus.listener.status import State
@@ -23,7 +23,7 @@ from mcp_agentbus.overview.case import Case
 from mcp_agentbus.overview.todo import todo_for
 from mcp_agentbus.store.asked.decisions import is_against
 from mcp_agentbus.store.asked.question import Question
-from mcp_agentbus.store.roster import AWAY
+from mcp_agentbus.store.registered.presence import AWAY, REMOVED
 from mcp_agentbus.store.task import ATTEMPTS_MAX, ENDS
 from mcp_agentbus.tools.answers.past import short
 from mcp_agentbus.tools.answers.words import AGAINST, ELSEWHERE, HERE, ago, clock
@@ -182,11 +182,15 @@ def _outgoing(case: Case) -> Why | None:
         return None
     since = ago(case.task.created_at, case.now)
     why_not = f" {case.outgoing_says}" if case.outgoing_says else ""
+    handed_on = f"It is handed on {case.handed_on_once}; to withdraw it: "
+    if case.listener in {"stopped", "silent"}:  # it alone has the outbox open
+        handed_on = f"{_AWAY[case.listener][2].partition('; or')[0].rstrip('.')}: a listener "
+        handed_on += f"hands it on {case.handed_on_once}, and has it withdrawn by "
     return Why(
         HERE,
         f"It was sent {since} and is {HERE}, so nobody can read it.{why_not}",
-        f"It is handed on {case.handed_on_once}; to withdraw it: "
-        f"`agentbus result {short(case.task.task_id)} cancelled --agent {case.task.owner}`.",
+        f"{handed_on}`agentbus result {short(case.task.task_id)} cancelled --agent "
+        f"{case.task.owner}`.",
     )
 
 
@@ -252,11 +256,13 @@ def _held_back(case: Case) -> Why | None:
     if word is None or not word.reason:
         return None
     until = f" until {clock(word.until, case.now)}" if word.until else ""
-    reason = WHY.get(word.reason, "its listener holds wakes")
+    reason = why_held(word.reason, word.not_started) or "its listener holds wakes"
     return Why(
         f"held{until}: {reason}",
         f"The wake of {case.inbox} is held{until}: {reason}; {_there(case)}.{_place(case)}",
-        todo_for(word.reason, word.agent, case.task.owner, word.host),
+        todo_for(
+            word.reason, word.agent, case.task.owner, word.host, is_begun=not word.not_started
+        ),
     )
 
 
@@ -345,6 +351,8 @@ def _there(case: Case, *, brief: bool = False) -> str:
     who = f"session of {case.inbox}"
     if entry.state == "live session":
         return "a session is open" if brief else f"a {who} is open"
+    if entry.state == "removed":
+        return REMOVED
     if entry.state == "not known":
         return f"whether a {who} is open is not known: the bus server has just started"
     seen = f"last seen {ago(entry.last_seen, case.now)}" if entry.last_seen else "never seen"
@@ -355,6 +363,8 @@ def _have_it_read(case: Case) -> str:
     entry = case.addressee
     if entry and entry.state == "live session":
         return f'Say "read your inbox" in the open session of {case.inbox}.'
+    if entry and entry.state == "removed":
+        return "Withdraw it, or have whoever runs the bus let that account in again."
     if entry and (entry.state in AWAY or entry.state == "listening"):
         return f"Open a session of {case.inbox}: it is read there."
     return ""

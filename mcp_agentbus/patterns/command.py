@@ -59,7 +59,7 @@ async def subscribe(
     """
     async with events.subscribe(session, topic, group=group, say=say) as heard:
         print_(
-            f"Listening to {topic} as {session.me.id}, until you press Ctrl-C. {_LOSSY}",
+            f"Listening to {topic} as {session.me.id}, {_until(limit, within_s)}. {_LOSSY}",
             {"listening": topic, "agent": session.me.id},
         )
         count = 0
@@ -72,6 +72,14 @@ async def subscribe(
         except TimeoutError:
             return 0 if count and limit is None else TIMED_OUT
     return 0
+
+
+def _until(limit: int | None, within_s: float | None) -> str:
+    """Return for how long is listened, as it was typed."""
+    time = "" if within_s is None else text.duration(within_s)
+    if limit is None:
+        return f"for {time}" if time else "until you press Ctrl-C"
+    return f"for {many(limit, 'event')}" + (f", {time} at most" if time else "")
 
 
 def _event_text(event: Event) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 from weakref import WeakKeyDictionary
 
 from mcp_agentbus.bus.client import Bus
@@ -32,21 +32,18 @@ from mcp_agentbus.store.queries.clock import has_come
 from mcp_agentbus.store.queries.copies import Copy, copy_of
 from mcp_agentbus.store.queries.signs import Sign, signs_of_life
 from mcp_agentbus.store.records import Key
+from mcp_agentbus.store.registered.presence import AWAY, PresenceState
 from mcp_agentbus.store.registered.profile import Profile, decode_profile, latest
 from mcp_agentbus.store.steps import Write
 from mcp_agentbus.store.subjects import AGENTS, PRESENCE, RESULTS
 from mcp_agentbus.store.task import CLAIM_MAX_S, HELD, Record, Undecodable
 
-#: `not known`: the server has not heard from anybody since it was started anew.
-PresenceState = Literal["live session", "listening", "not known", "offline", "never seen"]
 # A session says this often that it lives; it counts as gone after `streams.PRESENCE_S`.
 BEAT_S: Final = 5
 # How old `last_seen` may get while a session lives, so that a crash leaves a fair date.
 TOUCH_S: Final = 300
 # Each command of a shell registers its agent, and waits until that is on the disk.
 _SEEN_AGAIN: Final = timedelta(seconds=30)
-#: Of these it is sure that no session and no listener of theirs is there.
-AWAY: Final = frozenset({"offline", "never seen"})
 # A new bus has all its streams made within this time; one that lives in memory is made again at
 # each start of the server.
 _MADE_TOGETHER: Final = timedelta(seconds=1)
@@ -332,7 +329,8 @@ async def _present(bus: Bus) -> tuple[list[Sign], bool]:
 
 def _uncertain(entry: Entry) -> Entry:
     """Return what is known of an agent where the server has not heard from everybody."""
-    return replace(entry, state="not known") if entry.state in AWAY else entry
+    is_unsure = entry.state in AWAY and entry.state != "removed"
+    return replace(entry, state="not known") if is_unsure else entry
 
 
 class _Registered(NamedTuple):
@@ -367,9 +365,12 @@ def _newcomer(agent: str, signs: Iterable[Sign]) -> Profile | None:
 
 
 def _entry(profile: Profile, signs: Sequence[Sign]) -> Entry:
+    if profile.removed:  # what its sessions have said last may be there for a moment yet
+        signs = ()
     # Of one that lives the registration says it late, and before its first call not at all.
     beats = [sign.at for sign in signs if sign.kind == "session" and not sign.gone]
-    state: PresenceState = "offline" if profile.last_seen else "never seen"
+    away: PresenceState = "offline" if profile.last_seen else "never seen"
+    state: PresenceState = "removed" if profile.removed else away
     if beats or any(sign.kind == "listener" for sign in signs):
         state = "live session" if beats else "listening"
     return Entry(

@@ -12,12 +12,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from mcp_agentbus.archive import lives
 from mcp_agentbus.archive.kept.sides import users
+from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.ids import Priority
-from mcp_agentbus.errors import NOT_DONE, TIMED_OUT, AgentbusError, BusUnreachable, Unconfirmed
+from mcp_agentbus.core.text import now
+from mcp_agentbus.errors import (
+    NOT_DONE,
+    TIMED_OUT,
+    AgentbusError,
+    BusUnreachable,
+    NoListener,
+    Unconfirmed,
+    UnknownTask,
+)
 from mcp_agentbus.handoff import agents, inbox, lookup, results, send
 from mcp_agentbus.handoff.intake.answer import Inbox
 from mcp_agentbus.handoff.parked import parking, replay
@@ -25,9 +36,11 @@ from mcp_agentbus.handoff.reports import entrusted
 from mcp_agentbus.handoff.session import Session
 from mcp_agentbus.handoff.views import task_ids, whose
 from mcp_agentbus.store import streams
+from mcp_agentbus.store.outbox.outbox import read_outbox
+from mcp_agentbus.store.queries.clock import now_about
 from mcp_agentbus.store.task import Receipt
 from mcp_agentbus.tools import history
-from mcp_agentbus.tools.answers import documents, render
+from mcp_agentbus.tools.answers import documents, past, render, words
 from mcp_agentbus.tools.answers.parked import parked_text
 from mcp_agentbus.tools.answers.readers import SHELL
 from mcp_agentbus.tools.answers.receipts import receipts_text
@@ -38,13 +51,33 @@ from mcp_agentbus.tools.typed_command import Command
 Work = Callable[[Command], Coroutine[Any, Any, int]]
 
 
-def start(call: Command) -> Coroutine[Any, Any, int]:
-    """Return the work of a command, which ends with the exit code.
+async def start(call: Command) -> int:
+    """Do the work of a command; return the exit code.
 
-    Raises (when it is awaited):
+    Raises:
         AgentbusError: it was refused, or the bus was not there.
     """
-    return _COMMANDS[call.args.command](call)
+    try:
+        return await _COMMANDS[call.args.command](call)
+    except UnknownTask as unknown:
+        raise await _perhaps_here(call, unknown) from None
+
+
+async def _perhaps_here(call: Command, unknown: UnknownTask) -> UnknownTask:
+    """Return what is said of a task that the bus does not know: it may lie in the outbox.
+
+    The listener alone has that open; without one it is looked whether the task lies there.
+    """
+    written = getattr(call.args, "task_id", None) or getattr(call.args, "task", None)
+    if call.outbox or not written:
+        return unknown
+    with suppress(AgentbusError):
+        for each in await read_outbox(call.settings, may_start=False):
+            if each.task.id.startswith(written):
+                hint = f"Only a listener shows it, and has it withdrawn. {NoListener.hint}"
+                hint += f" Why it is here: `agentbus why {past.short(each.task.id)}`."
+                return unknown.saying(f"That task is {words.HERE}. Nothing was done.", hint=hint)
+    return unknown
 
 
 async def _send(call: Command) -> int:
@@ -150,13 +183,21 @@ async def _watch(call: Command) -> int:
         async with call.session() as session:
             task_id = await _whole(session, call.args.task)
             return await _wait(call, session, task_id, call.args.timeout, call.args.priority)
-    begins = Position.read(call.args.since) if call.args.since else None
     async with call.bus() as bus:
+        begins = await _begins(bus, call.args.since) if call.args.since else None
         agent = (await call.naming.look(bus)).me
         async for event in follow(bus, agent, begins, say=call.say):
             changed = {"since": str(event.position)} if event.position else {}
             call.print(event.text, event.data, **changed)
     return 0
+
+
+async def _begins(bus: Bus, since: str) -> Position:
+    """Return from where an inbox is followed: how long ago goes by the clock of the bus server."""
+    current = now()
+    with suppress(AgentbusError):  # then this machine's has to do
+        current = await now_about(bus, current)
+    return Position.read(since, current)
 
 
 async def _wait(

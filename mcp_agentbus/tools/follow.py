@@ -51,10 +51,10 @@ class Position:
     revision: int | None = None
 
     @classmethod
-    def read(cls, spelt: str) -> Self:
-        """Return the position that `str` has written, or that a time alone is."""
+    def read(cls, spelt: str, current: datetime) -> Self:
+        """Return the position that `str` has written, or that a time alone is, as `text.moment`."""
         at, _, revision = spelt.partition("@")
-        return cls(datetime.fromisoformat(at), int(revision) if revision else None)
+        return cls(text.moment(at, current), int(revision) if revision else None)
 
     def __str__(self) -> str:
         return self.at.isoformat() + ("" if self.revision is None else f"@{self.revision}")

@@ -26,7 +26,7 @@ from mcp_agentbus.core.aio import in_thread
 from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.core.framing import spelled
 from mcp_agentbus.core.ids import Agent, agent_id, inbox_of
-from mcp_agentbus.core.text import check_text
+from mcp_agentbus.core.text import check_text, moment, now
 from mcp_agentbus.errors import BadInput, BusUnreachable
 from mcp_agentbus.store import roster, streams
 from mcp_agentbus.tools.answers import past
@@ -48,7 +48,7 @@ async def tasks(call: Command) -> int:
         other=inbox_of(args.other) if args.other else "",
         state=args.state or "",
         thread_id=args.thread or "",
-        since=_time(args.since),
+        since=_time(args.since, now()),
         limit=args.limit,
         cursor=args.cursor,
     )
@@ -60,8 +60,10 @@ async def tasks(call: Command) -> int:
         try:
             await streams.ensure_streams(bus)
             async with up_to_date(bus, users(call.settings, me)) as current:
+                since = _time(args.since, current.archive.now())
+                there = replace(wanted, since=since)
                 # Among all the words of years: others go on meanwhile.
-                page = await in_thread(look, current, wanted, sides, call.settings.state_dir)
+                page = await in_thread(look, current, there, sides, call.settings.state_dir)
                 here = await in_thread(only_here, current.archive, here)
             page = replace(page, tasks=await as_held(bus, page.tasks))
         except BusUnreachable as away:
@@ -149,7 +151,8 @@ class _Trail:
         args = self.call.args
         self.step = args.until if self.is_resumed else audit.last(self.archive)
         at, n = args.behind or Span.behind
-        return Span(after, self.step, _time(args.since), behind=(at, n))
+        since = _time(args.since, self.archive.now())
+        return Span(after, self.step, since, behind=(at, n))
 
     def note(self, notes: Iterable[str]) -> None:
         """Say what its reader should know of it, each once, and not among a program's data."""
@@ -235,7 +238,8 @@ async def _trail(call: Command, line: Callable[[TaskStep], str]) -> AsyncGenerat
         async with up_to_date(bus, agents) as current:
             trail = _Trail(call, bus, current.archive, line, sides, agents)
             # Whoever goes on was told, and may have looked further back since.
-            extent = current.extent.to_be_told(_time(call.args.since))
+            since = _time(call.args.since, current.archive.now())
+            extent = current.extent.to_be_told(since)
             told = [] if trail.is_resumed else past.extent_notes(extent)
             trail.note((*current.notes, *told))
             yield trail
@@ -256,5 +260,9 @@ def _from(span: Span) -> dict[str, object]:
     return {"after": span.after, "until": span.until, "behind": span.behind, "since": since}
 
 
-def _time(written: str | None) -> datetime | None:
-    return datetime.fromisoformat(written) if written else None
+def _time(told: str | None, current: datetime) -> datetime | None:
+    """Return since when, as was typed: how long ago that was goes by a clock of its own.
+
+    What lies in the outbox is of this machine's, the archive knows how far the server's is ahead.
+    """
+    return moment(told, current) if told else None

@@ -160,7 +160,7 @@ async def test_it_begins_where_it_is_told_to_with_nothing_twice(world):
         steps = await events.steps(2)
         position = events.position
     await publish_result(coder, before, "completed")
-    async with followed(world.bus, planner.me, Position.read(str(position))) as events:
+    async with followed(world.bus, planner.me, Position.read(str(position), position.at)) as events:
         further = await events.steps(1)
 
     assert steps == [(task_id, "claimed"), (task_id, "completed")]

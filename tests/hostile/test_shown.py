@@ -197,7 +197,7 @@ NO_WORDS = {
     "Sent": "hops expect owner priority notify created_at expires_at deliver_at seq seen_revision seen_at closed "
     "unasked body_chars",
     "Wakes": "task_id owner inbox",
-    "Profile": "registered_at last_seen forgotten",
+    "Profile": "registered_at last_seen forgotten removed",
     "Sign": "kind leaving gone at",
     "Parked": "number parked_at task size",
     "Event": "missed answer_to",

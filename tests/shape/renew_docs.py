@@ -97,7 +97,8 @@ def _every_command() -> str:
         "# Command line",
         "",
         "What `agentbus --help` and `agentbus COMMAND --help` print. In scripts, give `--json`:",
-        "it prints data instead of text.",
+        "it prints data instead of text. Times in it are in UTC to the millisecond, as in",
+        "`2026-11-21T10:00:00.123Z`.",
     ]
     for name, command in {"": whole, **commands.choices}.items():
         title = f"## agentbus {name}".rstrip()

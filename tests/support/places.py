@@ -117,7 +117,9 @@ async def look_by_resource(places, client, template, uri, until=""):
 
 
 async def look_by_commands(places, folder, me, which):
-    tab = "from mcp_agentbus.cli import completion; print('\\n'.join(completion.agents()))"
+    tab = (
+        "from mcp_agentbus.cli import completion; print(*completion.agents(), *completion.tasks())"
+    )
     _, offered = await served.typed(folder, program=[served.AGENTBUS[0], "-c", tab])
     places.text("tab key", offered)
     typed = {

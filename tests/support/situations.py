@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from mcp_agentbus.archive.past import Past
-from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need, Situation, Waits, WakesToday
+from mcp_agentbus.overview.situation import AgentAtWork, Ended, Need, Situation, Waits
 from mcp_agentbus.overview.why import Case, Why, why
 from mcp_agentbus.store.asked.question import Question
 from mcp_agentbus.store.roster import Entry
+from mcp_agentbus.wakes.today import WakesToday
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ID = "9d0c2f1a" + 24 * "0"

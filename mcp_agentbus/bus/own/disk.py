@@ -82,11 +82,16 @@ def is_durable(settings: Settings) -> bool | None:
 
     By the configuration with which it was started.
     """
+    return is_synced(Files(settings.data_dir).conf)
+
+
+def is_synced(conf: Path) -> bool | None:
+    """Tell the same by a configuration."""
     try:
-        conf = read_whole(Files(settings.data_dir).conf).decode(errors="replace")
+        written = read_whole(conf).decode(errors="replace")
     except OSError:
         return None
-    return re.search(r"^\s*sync_interval:\s*always\s*$", conf, re.MULTILINE) is not None
+    return re.search(r"^\s*sync_interval:\s*always\s*$", written, re.MULTILINE) is not None
 
 
 def revive(settings: Settings) -> bool:

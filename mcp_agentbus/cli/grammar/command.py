@@ -21,7 +21,7 @@ WATCH_MAX_S: Final = 3600
 #: How long a wait is for which no time was given.
 WATCH_S: Final = 45
 WEEK_S: Final = 7 * 24 * 3600
-TASK: Final = "its id, or the first 6 characters and more"
+_TASK: Final = "its id, or the first 6 characters and more"
 
 
 class _Unasked:
@@ -65,6 +65,22 @@ def completed(argument: argparse.Action) -> None:
         return completion.agents(**asked)
 
     argument.completer = agents  # type: ignore[attr-defined]  # argcomplete looks for it
+
+
+def add_task(command: Parser) -> None:
+    """Take a task by its id."""
+    task_offered(command.add_argument("task_id", metavar="TASK", help=_TASK))
+
+
+def task_offered(argument: argparse.Action) -> None:
+    """Have the tab key offer tasks for an argument."""
+
+    def tasks(**asked: Any) -> list[str]:
+        from mcp_agentbus.cli import completion
+
+        return completion.tasks(**asked)
+
+    argument.completer = tasks  # type: ignore[attr-defined]
 
 
 def offered(argument: argparse.Action, words: Sequence[str]) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from mcp_agentbus.cli.arguments import count
 from mcp_agentbus.cli.grammar.command import (
-    TASK,
     add_page,
     add_since,
+    add_task,
     add_words,
     command,
     completed,
@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
     """Declare them."""
     command(commands, "status", "show what goes on and what needs you", agent=False)
     why = command(commands, "why", "say why a task is not done, and what to do", agent=False)
-    why.add_argument("task_id", metavar="TASK", help=TASK)
+    add_task(why)
     _add_policy(commands)
     tasks = command(commands, "tasks", "list what was sent and received, the latest first")
     add_words(tasks, "*", "only tasks with all these words in their texts")

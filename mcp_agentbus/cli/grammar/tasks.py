@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from mcp_agentbus.cli.arguments import count, duration, moment, whole_seconds
 from mcp_agentbus.cli.grammar.command import (
-    TASK,
     WATCH_MAX_S,
     WATCH_S,
     WEEK_S,
     add_body,
+    add_task,
     command,
     completed,
+    task_offered,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def _add_about(send: Parser) -> None:
         help="told to the reader, not looked at",
     )  # fmt: skip
     send.add_argument("--thread", metavar="ID", help="the conversation it belongs to")
-    send.add_argument("--in-reply-to", metavar="TASK", help="the task that it answers")
+    replies = send.add_argument("--in-reply-to", metavar="TASK", help="the task that it answers")
+    task_offered(replies)
     send.add_argument(
         "--expires-in", type=whole_seconds(1, WEEK_S), metavar="S",
         help="deadline in seconds, or such as 90m or 2d (default: 7d)",
@@ -96,7 +98,7 @@ def _add_about(send: Parser) -> None:
 
 def _add_task_commands(commands: Commands) -> None:
     result = command(commands, "result", "publish the status or result of a claimed task")
-    result.add_argument("task_id", metavar="TASK", help=TASK)
+    add_task(result)
     result.add_argument(
         "status",
         choices=(
@@ -112,7 +114,7 @@ def _add_task_commands(commands: Commands) -> None:
 
     answer = command(commands, "answer", "answer the question of a task's worker")
     answer.needs_each_word = True
-    answer.add_argument("task_id", metavar="TASK", help=TASK)
+    add_task(answer)
     answer.add_argument("body", nargs="?", help="the answer; else on stdin or with --body-file")
     add_body(answer, "answer", optional=False)
     answer.set_defaults(status="answered", summary="", artifact=[], progress=None)
@@ -123,7 +125,7 @@ def _add_task_commands(commands: Commands) -> None:
     ):
         decide = command(commands, word, about, agent=False)
         decide.text_option = "--note"
-        decide.add_argument("task_id", metavar="TASK", help=TASK)
+        add_task(decide)
         decide.add_argument("--note", default="", metavar="TEXT", help="what it is told with that")
         if word == "approve":
             decide.add_argument(
@@ -133,7 +135,7 @@ def _add_task_commands(commands: Commands) -> None:
             )  # fmt: skip
 
     task = command(commands, "task", "show the life of a task that was sent or received")
-    task.add_argument("task_id", metavar="TASK", help=TASK)
+    add_task(task)
     task.add_argument("--cursor", help="from the answer before: the rest of its text")
 
 
@@ -155,10 +157,11 @@ def _add_inbox_commands(commands: Commands) -> None:
         "--timeout", type=duration(0, WATCH_MAX_S), metavar="S",
         help=f"in seconds, or such as 5m (default: {WATCH_S})",
     )  # fmt: skip
-    watch.add_argument(
+    waited_for = watch.add_argument(
         "--task", metavar="TASK",
         help="wait for the result of this task only; exit code 6 if it was not completed",
     )  # fmt: skip
+    task_offered(waited_for)
     watch.add_argument("--priority", choices=("high", "normal", "low"))
     watch.add_argument(
         "--notices", action="store_true", help="print the listener's notices, a line each, "
@@ -183,4 +186,6 @@ def _add_inbox_commands(commands: Commands) -> None:
 def _add_parking_commands(commands: Commands) -> None:
     command(commands, "parked", "list tasks that were set aside, and why")
     replay = command(commands, "replay", "offer a parked task again")
-    replay.add_argument("which", metavar="TASK", help="its id, or its number in `parked`")
+    task_offered(
+        replay.add_argument("which", metavar="TASK", help="its id, or its number in `parked`")
+    )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from mcp_agentbus.core.ids import WAKE_ON
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.store.outbox.outbox import KeptHere
+from mcp_agentbus.store.registered.presence import REMOVED
 from mcp_agentbus.store.roster import Entry
 from mcp_agentbus.store.task import Receipt, Task
 from mcp_agentbus.store.tasks import Kept
@@ -78,6 +79,8 @@ def _wake(
         return "not_requested", ""
     if entry is None:
         return "not_known", "the roster cannot be read"
+    if entry.state == "removed":
+        return "held", REMOVED
     held = entry.held_for(task.sender, task.priority)
     if held is not None:
         return ("held", held) if held else ("requested", "")

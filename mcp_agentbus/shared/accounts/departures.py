@@ -141,6 +141,25 @@ async def take_roles(bus: Bus, account: str, roles: Collection[str]) -> None:
             await update(bus, _key(agent), without)
 
 
+async def mark_removed(bus: Bus, account: str, *, removed: bool) -> None:
+    """Have the roster say of an account's agents that nobody is them, or take that back.
+
+    Else who sends to them would be told of a session until its last sign of life is old, and then
+    that they may come back. What they register anew says it no more.
+
+    Raises: as `take_roles`.
+    """
+
+    def marked(standing: Profile | None) -> Write[Profile] | None:
+        if standing is None or standing.forgotten or standing.account != account:
+            return None
+        is_other = standing.removed != removed
+        return Write(standing.model_copy(update={"removed": removed})) if is_other else None
+
+    for agent in (await agents_of(bus)).get(account, {}):
+        await update(bus, _key(agent), marked)
+
+
 def _key(agent: str) -> Key[Profile]:
     subject = subjects.profile_subject(agent)
     return Key(subjects.AGENTS, subject, decode_profile, lambda it: it.model_dump_json().encode())

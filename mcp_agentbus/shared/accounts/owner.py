@@ -32,6 +32,7 @@ from mcp_agentbus.shared.accounts.apply import apply, hosts
 from mcp_agentbus.shared.accounts.departures import (
     agents_of,
     give_back_all,
+    mark_removed,
     offer_again,
     take_roles,
 )
@@ -282,6 +283,7 @@ async def readmit(bus: Bus, folder: Path, name: str) -> AccountRecord:
         )
     let_in = await _change(bus, name, lambda account: _as(account, "joined"))
     await apply(bus, folder)
+    await mark_removed(bus, name, removed=False)
     return let_in
 
 
@@ -307,6 +309,7 @@ async def remove(bus: Bus, folder: Path, name: str, *, give_back: bool = False) 
     await _change(bus, name, lambda account: _as(account, "removed"))
     await apply(bus, folder)
     still_in = await _still_in(folder, name)
+    await mark_removed(bus, name, removed=True)
     agents, given_back = (await agents_of(bus)).get(name, {}), 0
     if give_back:
         for agent in sorted(agents):

@@ -38,6 +38,9 @@ class Profile(BaseModel):
     account: str = ""
     #: It is an agent no more: see `forgotten`.
     forgotten: bool = False
+    #: Its account was removed from the bus, as whoever runs that has said, and it has not
+    #: registered since.
+    removed: bool = False
     registered_at: Time
     #: Start, touch or end of its latest session, or up to 30 s before; None if it never had one.
     last_seen: Time | None = None

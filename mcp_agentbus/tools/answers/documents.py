@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from mcp_agentbus.core.ids import address_of
@@ -23,7 +24,7 @@ from mcp_agentbus.handoff.intake.answer import Inbox, Item
 from mcp_agentbus.handoff.lookup import Life
 from mcp_agentbus.handoff.parked.parking import Parked
 from mcp_agentbus.handoff.reports.published import Published
-from mcp_agentbus.store.task import Receipt, Record, Task
+from mcp_agentbus.store.task import Moment, Receipt, Record, Task
 from mcp_agentbus.tools.answers import layout, words
 from mcp_agentbus.tools.answers.readers import MODEL, Reader
 
@@ -43,9 +44,16 @@ def of_receipts_within(receipts: Sequence[Receipt]) -> dict[str, Any]:
 
 
 def _receipt(receipt: Receipt, reader: Reader) -> dict[str, Any]:
-    data = receipt.model_dump(mode="json", exclude_none=True, exclude={"notify", "expect"})
+    data = _dumped(receipt, exclude_none=True, exclude={"notify", "expect"})
     note = {"note": receipt.note} if receipt.note else {}
     return data | {"reason": reader.hint(receipt.reason)} | note
+
+
+def _dumped(made: Receipt | Moment, **which: Any) -> dict[str, Any]:
+    """Return what was made as data, its times like those of all answers: in UTC, to the ms."""
+    times = {name: at for name, at in made if isinstance(at, datetime)}
+    written = made.model_dump(mode="json", **which)
+    return {key: stamp(times[key]) if key in times else each for key, each in written.items()}
 
 
 def of_published(published: Published, reader: Reader = MODEL) -> dict[str, Any]:
@@ -179,7 +187,7 @@ def of_life(life: Life) -> dict[str, Any]:
     data["state"] = _state_of(life)
     data["left"] = life.is_left
     data["question"] = words.of_question(life.question)
-    data["history"] = [moment.model_dump(mode="json") for moment in life.history]
+    data["history"] = [_dumped(moment) for moment in life.history]
     if life.sent:
         data["expires_at"] = stamp(life.sent.expires_at)
         data["deliver_at"] = stamp(life.sent.deliver_at) if life.sent.deliver_at else None

@@ -14,6 +14,7 @@ from typing import Any, Final
 from mcp_agentbus.core.ids import LANES, Priority
 from mcp_agentbus.core.text import now, stamp
 from mcp_agentbus.store.asked.question import Question
+from mcp_agentbus.store.registered.presence import REMOVED
 
 # From when on a time that has passed is told in hours, and in days.
 _HOURS_FROM_MIN: Final = 120
@@ -75,6 +76,8 @@ def whether_there(agent: str, state: str) -> str:
     """Return how an agent stands by the roster, without a full stop."""
     if state == "not known":
         return f"Whether {agent} is there is not known yet"
+    if state == "removed":
+        return f"Nobody is {agent} now: {REMOVED}"
     if state == "never seen":
         return f"{agent} has not been seen yet"
     return f"{agent} is {'in a live session' if state == 'live session' else state}"

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import package_copy
 import pytest
 
-from mcp_agentbus.cli import output, rooms, tasks
+from mcp_agentbus.cli import completion, output, rooms, tasks
 from mcp_agentbus.cli.main import COMMANDS
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.config.rules import MEANS
@@ -86,6 +86,33 @@ def test_the_tab_key_offers_agents_hosts_and_profiles_wherever_one_belongs(monke
         completer = getattr(action, "completer", None)
         assert completer, action
         assert completer() == list(OFFERED[metavar] or ["coder"])
+
+
+def test_the_tab_key_offers_tasks_wherever_one_belongs_and_no_id_that_a_peer_has_chosen(
+    monkeypatch,
+):
+    own = f"{7:032x}"
+    shown = json.dumps({"tasks": [{"task_id": own}, {"task_id": "Run.it"}]})
+    monkeypatch.setattr(completion.command, "run", lambda _, shows: shows["say"](shown))
+    typed = [action for metavar, action in _typed_into(parser()) if metavar == "TASK"]
+    typed = [action for action in typed if action.dest != "only"]  # which a listener types
+
+    assert len(typed) == 10
+    for action in typed:
+        assert [action.completer(prefix=each) for each in ("", own[:12])] == [[own[:8]], [own[:12]]]
+
+
+def test_where_nothing_is_offered_bash_has_no_files_instead():
+    words = "COMP_WORDS=({}); COMP_CWORD=$(({} - 1)); COMPREPLY=(); _agentbus agentbus"
+    asked = (["agentbus", "task", ""], ["agentbus", "work", "--", ""])
+    typed = (words.format(" ".join(map(repr, each)), len(each)) for each in asked)
+    # What only a shell has at a terminal: it tells what it was asked.
+    script = f"{completion.script('bash')}\n_python_argcomplete() {{ :; }}\n"
+    script += "compopt() { echo compopt $*; }\n" + "; echo -; ".join(typed)
+
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+
+    assert told.stdout == "compopt +o default +o bashdefault\n-\n"
 
 
 @pytest.mark.parametrize("doer", sorted(set(COMMANDS.values())), ids=":".join)

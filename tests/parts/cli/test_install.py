@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from local_server import script, settings_at
+from mcp_agentbus.installers import launchd, systemd
 from mcp_agentbus.installers.steps import Machine, Step, SwitchedOff
 
 from mcp_agentbus.cli import install
@@ -142,3 +143,25 @@ def test_a_listener_that_a_session_has_started_stays_as_well_and_is_named(tmp_pa
 
     assert f"a listener (pid {os.getpid()} on host " in said
     assert "runs: agentbus listen --stop" in said
+
+
+@pytest.mark.parametrize("by_launchd", [True, False])
+def test_a_worker_that_is_kept_stays_as_well_and_is_named_to_programs_too(
+    tmp_path, monkeypatch, by_launchd
+):
+    monkeypatch.setattr(remains.starter, "by_launchd", lambda: by_launchd)
+    settings = settings_at(tmp_path / "bus", HOME=str(tmp_path), XDG_CONFIG_HOME=str(tmp_path))
+    name = "agentbus-work-coder.service"
+    file = systemd.unit_file(settings.environ, name)
+    if by_launchd:
+        file = launchd.plist_file(settings.environ, "dev.agentbus.work.coder")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    file.with_name(file.name.replace("coder", "No agent")).touch()
+
+    by = "launchd" if by_launchd else "systemd"
+    ends_by = "agentbus work --uninstall --agent coder"
+    assert remains.stays(settings)[1] == f"  {by} keeps a worker of coder: {ends_by}"
+    args = Namespace(command="uninstall", json=True, dry_run=False, host=[])
+    [kept] = install._Work(args, Machine(settings)).data()["stays"]
+    assert kept == {"what": f"{by} keeps a worker of coder", "ends_by": ends_by}

@@ -8,6 +8,7 @@ import pytest
 
 from mcp_agentbus.cli.main import main
 from mcp_agentbus.cli.parser import parser
+from mcp_agentbus.version import __version__
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,14 @@ def test_help_is_a_word_as_well(capsys, typed, usage):
 
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: {usage}")
+
+
+@pytest.mark.parametrize("typed", ["--version", "-V", "-v", "version"])
+def test_the_version_is_told_however_it_is_asked_for(capsys, typed):
+    with pytest.raises(SystemExit) as ended:
+        main([typed])
+
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"agentbus {__version__}\n")
 
 
 def test_wrong_usage_is_no_data_where_a_program_asks_for_its_own(capsys):

@@ -186,6 +186,15 @@ def test_why_an_agent_is_held_is_told_by_the_name_of_its_reason(settings, answer
     assert bool(found.fix) == (reason == "backoff")
 
 
+def test_of_a_wake_that_did_not_start_the_cause_is_told(settings, answers):
+    cause = {"not_started": "claude is not installed"}
+    answers(RUNS | {"agents": [{"agent": "coder", "reason": "backoff", "until": None} | cause]})
+
+    _, found = listener.checks(settings)
+
+    assert "did not start, as claude is not installed; " in found.said
+
+
 @pytest.mark.parametrize(
     ("wake", "there", "lacks"),
     [

@@ -61,8 +61,8 @@ case "$2" in
     fi
     if [ "$4" = --json ]; then
       if [ "$name" = copilot ]; then key=agentbus; else key=transport; fi
-      printf '{"%s": {"env": %s, "command": "/bin/agentbus", "args": ["serve", 1]}}' \\
-        "$key" "$(cat "$folder/given")"
+      printf '{"%s": {"env": %s, "command": "/bin/agentbus", "args": ["serve", 1]}%s}' \\
+        "$key" "$(cat "$folder/given")" "$(cat "$folder/more" 2>/dev/null)"
       exit
     fi
     words="$(sed 's/.* -- //' "$folder/has")"
@@ -183,6 +183,22 @@ def test_of_what_its_user_has_set_the_arguments_stay_and_the_rest_is_named(host,
     assert step.what.rpartition("`")[2] == LOST[host.name]
     run(host.install(machine, agent="tester"))
     assert calls(tmp_path)[-1].endswith(" serve --agent tester --watch-max=25s")
+
+
+@pytest.mark.parametrize("host", ["codex", "copilot"], indirect=True)
+def test_of_one_that_is_disabled_all_is_named_that_is_not_kept(host, machine, tmp_path):
+    (tmp_path / "has").write_text("mcp add agentbus -- /old/agentbus serve\n")
+    (tmp_path / "given").write_text('{"MINE": "secret"}')
+    more = ', "name": "agentbus", "enabled": false, "tool_timeout_sec": 200, "cwd": null'
+    (tmp_path / "more").write_text(more)
+    (tmp_path / "env").write_text("  Environment:\n    MINE: ***\n  tool_timeout_sec: 200\n")
+    (tmp_path / "off").touch()
+
+    [step] = host.install(machine)
+
+    lost = step.what.rpartition("`")[2]
+    assert lost.startswith("; not kept: that it is disabled, MINE, tool_timeout_sec")
+    assert ("cwd" in lost, "secret" in lost) == (False, False)
 
 
 def test_an_entry_that_starts_what_it_should_is_left_as_its_user_has_it(host, tmp_path):
@@ -334,6 +350,7 @@ def test_a_host_that_cannot_run_is_told_with_the_reason(host, machine, tmp_path)
     )
     with pytest.raises(BadSetup, match=r"needs a newer Node\.js"):
         run(host.install(machine))
+    assert hosts.host(machine.settings, host.name).said.count("needs a newer Node.js") == 1
 
 
 @pytest.mark.parametrize("name", HOSTS)

@@ -7,7 +7,9 @@ import pytest
 from listeners import configure
 
 from mcp_agentbus.config.rules import Rules
+from mcp_agentbus.core import text
 from mcp_agentbus.errors import Refused
+from mcp_agentbus.listener.desk import Desk
 from mcp_agentbus.listener.endpoint import Connection
 from mcp_agentbus.listener.loop import Loop
 from mcp_agentbus.listener.requests import Requests
@@ -92,3 +94,27 @@ async def test_an_openclaw_is_asked_whatever_has_become_of_its_folder(requests):
 
     with pytest.raises(AskedFor):
         await wake(requests(asked))
+
+
+@pytest.mark.parametrize(
+    ("held", "outcome", "cause"),
+    [
+        ("backoff", "not_started", "claude is not installed"),
+        ("gave_up", "not_started", "claude is not installed"),
+        ("quiet_hours", "not_started", ""),
+        ("backoff", "exited", ""),
+    ],
+)
+async def test_of_an_agent_that_is_held_by_a_wake_that_did_not_start_the_cause_is_told(
+    requests, held, outcome, cause
+):
+    asked = requests({"command": ["/bin/true"]})
+    ledger, now = asked._state.ledger, text.now()
+    wake = ledger.note("coder", "start", keys=(), senders=(), at=now)
+    ledger.ended(wake, at=now, outcome=outcome, said="claude is not installed")
+    ledger.led_to_read(wake, False)
+
+    told = asked._agent(Desk("coder", held=held))
+
+    assert told["not_started"] == cause
+    assert ("did not start, as claude is not installed; " in told["held"]) == bool(cause)

@@ -10,6 +10,7 @@ import pytest
 from local_server import settings_at
 from planners_task import TASK
 
+from mcp_agentbus.core.text import stamp
 from mcp_agentbus.listener import status
 from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.version import __version__
@@ -190,7 +191,7 @@ def test_what_was_withdrawn_is_not_counted_among_what_waits_for_its_bus():
     kept = [before, Envelope(TASK, 2, AT, is_ours=True)]
 
     data = status.outbox_data(kept, {})
-    assert (data["waiting"], data["since"]) == (1, AT.isoformat())
+    assert (data["waiting"], data["since"]) == (1, stamp(AT))
     assert status.outbox_data(kept[:1], {}) == {"waiting": 0, "since": None, "says": ""}
     assert status.outbox_data(None, {})["waiting"] is None
 

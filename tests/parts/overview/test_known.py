@@ -46,6 +46,31 @@ def test_where_the_bus_was_not_reached_nobody_is_told_that_there_is_no_such_task
     assert caught.value.hint == "Start it."
 
 
+@pytest.mark.parametrize("bus", [None, OnBus()])
+def test_where_the_archive_cannot_be_read_that_is_said_of_a_task_that_is_not_found(bus):
+    broken = "The archive a.sqlite3 cannot be used."
+    with Archive(None, Keeps()) as archive:
+        current = Current(archive, Extent(), (broken,), is_unread=True)
+        here = Known(settings_at("/nowhere"), NOW, current, Listener(), bus)
+        with pytest.raises(UnknownTask) as caught:
+            here.task("9d0c2f")
+
+    assert broken in caught.value.message
+
+
+def test_a_damaged_archive_is_told_from_one_that_has_nothing(tmp_path):
+    settings = settings_at(tmp_path)
+    settings.archive_file.parent.mkdir(parents=True)
+    settings.archive_file.write_bytes(b"no database" * 99)
+    settings.archive_file.chmod(0o600)
+
+    with known._as_it_is(settings) as current:
+        assert current.is_unread
+    settings.archive_file.unlink()
+    with known._as_it_is(settings) as current:
+        assert not current.is_unread
+
+
 @pytest.mark.parametrize("is_at_bus", [False, True])
 @pytest.mark.parametrize("is_ours", [False, True])
 def test_a_task_of_the_outbox_is_told_as_one_of_the_bus_that_has_it(is_at_bus, is_ours):

@@ -185,6 +185,21 @@ def test_of_a_bus_that_does_not_answer_it_is_not_said_that_there_is_none():
     assert lines[-1] == "Nothing is known of any task here; more is once the server answers."
 
 
+@pytest.mark.parametrize("server", ["", "nats://127.0.0.1:4222"])
+def test_where_the_archive_cannot_be_read_nobody_is_told_that_there_was_nothing(server):
+    lost = replace(
+        situation(0, 0), server=server, away_says="Start it.", wakes=None, is_unread=True,
+        notes=("The archive a.sqlite3 cannot be used.",),
+    )  # fmt: skip
+
+    lines = shown(lost).splitlines()
+
+    assert not re.search("setup|send|From the archive", "".join(lines))
+    assert lines[-2:] == [
+        "Which tasks there were is not known:", "The archive a.sqlite3 cannot be used."
+    ]  # fmt: skip
+
+
 def test_a_terminal_that_shows_styles_shows_titles_so_and_nothing_else_differs():
     now = situation()
     styled = shown(now, columns=80, rows=24, styled=True)

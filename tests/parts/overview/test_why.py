@@ -350,6 +350,19 @@ def test_a_wake_that_is_held_says_why_until_when_and_what_to_do(reason):
     assert answer.todo.startswith("Wait, or") == (reason not in FOR_A_PERSON)
 
 
+@pytest.mark.parametrize("reason", [Reason.BACKOFF, Reason.GAVE_UP])
+def test_of_a_wake_that_did_not_start_the_cause_is_said_and_what_to_do_about_it(reason):
+    lacks = "claude is not installed outside of its folder"
+
+    answer = why(case(of=HIGH, word=replace(word(reason), not_started=lacks)))
+
+    assert f": the last wake did not start, as {lacks}; it is " in answer.sentence
+    assert "left it waiting" not in answer.sentence
+    assert answer.todo == (
+        "Run `agentbus agent wake coder` once that is mended, or open a session of coder."
+    )
+
+
 @pytest.mark.parametrize(
     ("host", "profile"), [("claude-code", "answer"), ("command", "work"), ("openclaw", "work")]
 )

@@ -2,7 +2,7 @@
 """Events: heard by whoever listens, at most once, and kept by nobody."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +11,7 @@ from local_server import kill_servers
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.bus.replies import Message
+from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable, NoAnswer, NobodyListens, NotAllowed
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.send import send_task
@@ -79,6 +80,35 @@ async def test_of_an_event_so_much_is_printed_as_one_answer_has_room_for(world, 
     assert len(said) < ANSWER_MAX_CHARS
     last = f"{some} characters shown; `agentbus events subscribe --json` prints each event whole"
     assert said.splitlines()[-1] == last if some else said.splitlines()[-1].endswith(">>>")
+
+
+@pytest.mark.parametrize(
+    ("limit", "within_s", "until"),
+    [
+        (None, None, "until you press Ctrl-C"),
+        (None, 5.0, "for 5s"),
+        (1, None, "for 1 event"),
+        (2, 90.0, "for 2 events, 90s at most"),
+    ],
+)
+async def test_who_listens_is_told_for_how_long(monkeypatch, limit, within_s, until):
+    async def none():
+        for each in ():
+            yield each
+
+    @asynccontextmanager
+    async def heard(*_, **__):
+        yield none()
+
+    printed = []
+    monkeypatch.setattr(command.events, "subscribe", heard)
+    with suppress(StopAsyncIteration):  # none is heard
+        await command.subscribe(
+            SimpleNamespace(me=Agent("page")), "build.*", lambda said, _: printed.append(said),
+            say=print, limit=limit, within_s=within_s,
+        )  # fmt: skip
+
+    assert printed[0].startswith(f"Listening to build.* as page, {until}. Each event")
 
 
 async def test_no_event_reaches_an_inbox_or_a_record_and_nothing_of_it_is_stored(own_world):

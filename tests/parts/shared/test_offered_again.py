@@ -11,9 +11,10 @@ from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.shell_session import shell_session
-from mcp_agentbus.shared.accounts.departures import agents_of, offer_again
+from mcp_agentbus.shared.accounts.departures import agents_of, mark_removed, offer_again
 from mcp_agentbus.store import roster
 from mcp_agentbus.store.records import read_record
+from mcp_agentbus.tools.answers import words
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,22 @@ async def test_the_agents_of_an_account_are_known_with_their_roles(world):
     await world.bus.publish(f"agentbus.{agent.id}.profile", data)
 
     assert (await agents_of(world.bus))["laptop"][agent.id] == ("review",)
+
+
+async def test_who_sends_to_an_agent_whose_account_was_removed_is_told_so_though_it_was_just_there(
+    world,
+):
+    planner, coder = await world.session("planner"), Agent(world.name("coder"))
+    profile = roster.Profile(id=coder.id, account=world.name("pc"), registered_at=text.now())
+    data = profile.model_dump_json().encode()
+    await world.bus.publish(f"agentbus.{coder.id}.profile", data)
+    await roster.beat(world.bus, coder, "5e55")
+
+    told = []
+    for removed in (False, True, False):
+        await mark_removed(world.bus, profile.account, removed=removed)
+        [receipt] = await send_task(planner, coder.id, "Look", "x", priority="high")
+        told.append((receipt.recipient, "account was removed" in receipt.reason))
+
+    assert told == [("live session", False), ("removed", True), ("live session", False)]
+    assert "account was removed from the bus" in words.whether_there(coder.id, "removed")

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from planners_task import TASK
+from server_stand_in import NOON
 
 from mcp_agentbus.cli import agent
 from mcp_agentbus.cli.parser import parser
@@ -13,6 +15,7 @@ from mcp_agentbus.config.identity import Asked
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import UnknownAgent, UnknownTask
 from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.outbox.outbox import Envelope
 from mcp_agentbus.store.own_name import Naming
 from mcp_agentbus.tools import commands
 from mcp_agentbus.tools.typed_command import Command
@@ -39,6 +42,26 @@ async def test_a_name_with_a_typing_error_is_refused_and_not_registered(world, l
         await typed(world, line, nobody)
 
     assert await roster.look(world.bus, nobody) is None
+
+
+@pytest.mark.parametrize("line", ["task {}", "answer {} x"])
+async def test_without_a_listener_a_task_of_the_outbox_is_said_to_lie_there(
+    world, tmp_path, monkeypatch, line
+):
+    """As after `leave`, whose listener was ended: that there is no such task was not so."""
+    kept = Envelope(TASK.model_copy(update={"id": "ab" * 16}), 1, NOON, is_ours=False)
+
+    async def read(_, *, may_start):
+        return () if may_start else (kept,)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "read_outbox", read)
+
+    with pytest.raises(UnknownTask, match="That task is stored here, not yet at the bus") as told:
+        await typed(world, line.format("abababab"))
+    assert "Run `agentbus listen`" in told.value.hint
+    with pytest.raises(UnknownTask, match="cdcdcdcd"):
+        await typed(world, line.format("cdcdcdcd"))
 
 
 @pytest.mark.parametrize("line", LOOKS)

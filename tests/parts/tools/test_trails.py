@@ -3,6 +3,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import busy
 import pytest
@@ -13,10 +14,11 @@ from mcp_agentbus.archive.audit import Span, steps
 from mcp_agentbus.archive.file import iso
 from mcp_agentbus.archive.history import Wanted
 from mcp_agentbus.archive.kept.sides import Sides
+from mcp_agentbus.core import text
 from mcp_agentbus.core.feather.printer import EXIT_CODE
 from mcp_agentbus.core.ids import Agent
 from mcp_agentbus.errors import BadInput, BusUnreachable
-from mcp_agentbus.tools import history
+from mcp_agentbus.tools import commands, history
 from mcp_agentbus.tools.answers import past
 
 # Lists.
@@ -49,6 +51,31 @@ async def test_what_was_typed_is_what_is_looked_for_and_said(shell, line, wanted
     assert shell.done == ["streams", (shell.texts[0], {EXIT_CODE: code})]
     assert shell.texts[0].startswith(f"No task {title.removesuffix('.')}")
     assert code == 0
+
+
+@pytest.mark.parametrize("line", ["tasks --all", "search Task", "audit", "export"])
+async def test_how_long_ago_something_was_goes_by_the_servers_clock(shell, line):
+    """This machine's was an hour ahead, by which nothing was as new."""
+    shell.archive.ahead = -timedelta(hours=1)
+    minutes = (text.now() - timedelta(minutes=65) - NOON) // timedelta(minutes=1)
+    shell.note(sent(minutes))
+
+    await shell.typed(f"{line} --since 10m")
+
+    assert f"t{minutes:05d}" in "".join(shell.texts)
+
+
+async def test_whoever_follows_an_inbox_begins_by_the_servers_clock_as_well(monkeypatch):
+    async def now_about(_, here):
+        return here - timedelta(hours=1)
+
+    monkeypatch.setattr(commands, "now_about", now_about)
+
+    begins = await commands._begins(None, "10m")
+
+    ago = text.now() - begins.at
+    assert timedelta(minutes=70) <= ago < timedelta(minutes=71)
+    assert (await commands._begins(None, FIRST)).at == NOON
 
 
 @pytest.mark.parametrize(
