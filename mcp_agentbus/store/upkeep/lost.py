@@ -7,6 +7,7 @@ False
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ RESTORED: Final = "agentbus-restored"
 _PAGE: Final = 100
 # In seconds: what a sender keeps follows its task by a round trip, and no bus is replaced in less.
 _LATE_S: Final = 0.5
+# In seconds: in a cluster who answers a read may be behind who has confirmed a store, by less.
+_BEHIND_S: Final = 1.0
 # All streams of a new bus are made within this time.
 _TOGETHER: Final = timedelta(seconds=5)
 # By what goes by another clock one that was lost may seem made so long before a session began.
@@ -161,7 +164,7 @@ async def end_if_late(bus: Bus, sent: Sent, since: float) -> None:
 
     As where a backup takes the place of a bus between the two: who replaces it tells of what is
     kept there, and nobody of a task of which something is kept later. That takes a while, so what
-    was written at once is not looked at.
+    was written at once is not looked at; nor is a bus that stands since before, however slow it is.
 
     Args:
         bus: where.
@@ -170,16 +173,28 @@ async def end_if_late(bus: Bus, sent: Sent, since: float) -> None:
 
     Raises: as `Bus.publish`.
     """
-    if time.monotonic() - since > _LATE_S and sent.task_id not in await _there(bus, sent.owner):
-        await end(bus, sent, "before what its sender keeps of it was stored")
+    late_s = time.monotonic() - since
+    if late_s <= _LATE_S:
+        return
+    now, began = await made(bus), text.now() - timedelta(seconds=late_s) - _CLOCKS_DIFFER
+    if max(now.tasks, now.schedule, now.results) < began:
+        return
+    for pause in (0, _BEHIND_S):
+        await asyncio.sleep(pause)
+        if sent.task_id in await _there(bus, sent.owner):
+            return
+    await end(bus, sent, "before what its sender keeps of it was stored")
 
 
 async def _there(bus: Bus, agent: str) -> set[str | None]:
-    """Return the ids of an agent's tasks that are stored."""
+    """Return the ids of an agent's tasks that are stored.
+
+    In the order in which one goes through these places, so that none is missed on its way.
+    """
     places = (
-        (subjects.TASKS, subjects.task_subject("*", "*", agent)),
         (subjects.SCHEDULE, subjects.scheduled_subject("*", "*", agent, "*")),
         (subjects.SCHEDULE, subjects.due_subject("*", "*", agent)),
+        (subjects.TASKS, subjects.task_subject("*", "*", agent)),
     )
     return {
         message.headers.get(subjects.H_TASK)

@@ -6,6 +6,7 @@ import gc
 import math
 import weakref
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from messages import read_task
 from server_stand_in import NOON, Server
 
 from mcp_agentbus.bus.replies import Found
+from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import part
 from mcp_agentbus.errors import BusUnreachable, NotAllowed, StoreFull, Unconfirmed
 from mcp_agentbus.handoff.dispatch import sent_records
@@ -20,7 +22,7 @@ from mcp_agentbus.handoff.dispatch.sent_records import SentRecords
 from mcp_agentbus.store import codec, tasks
 from mcp_agentbus.store.records import read_record, read_sent
 from mcp_agentbus.store.steps import first_record, sent_of, step
-from mcp_agentbus.store.subjects import RESULTS
+from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.tasks import Kept
 from mcp_agentbus.store.upkeep import lost
 
@@ -79,8 +81,11 @@ def later(disk, planners, monkeypatch):
     async def put(*_):
         return await tasks.keep(disk, STORED)
 
-    def made(is_late):
+    def made(is_late, made_at):
         monkeypatch.setattr(lost, "_LATE_S", -1 if is_late else math.inf)
+        monkeypatch.setattr(lost, "_BEHIND_S", 0)
+        created = {"created": text.stamp(made_at or text.now()), "config": {}}
+        disk.infos = dict.fromkeys((TASKS, SCHEDULE, RESULTS), created)
         monkeypatch.setattr(tasks, "put", put)
         return disk, planners
 
@@ -221,6 +226,8 @@ async def test_a_look_that_is_tried_leaves_what_it_cannot_do_to_the_next(planner
 
 
 DONE = step(first_record(SENT), "completed", "coder", "s", NOON)
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+STORED_TASK = Found(TASK_AT, 5, NOON, {"Agentbus-Task": "t1"}, b"")
 
 
 async def behind(planners, _):
@@ -234,20 +241,22 @@ async def at_once(_, disk):
 
 
 @pytest.mark.parametrize(
-    ("there", "is_late", "state"),
+    ("there", "is_late", "made_at", "state"),
     [
-        ([], True, "failed"),  # as where a backup has taken the place of its bus
-        ([], False, None),
-        ([Found(TASK_AT, 5, NOON, {"Agentbus-Task": "t1"}, b"")], True, None),
-        ([Found(RECORD_AT, 5, NOON, {}, codec.encode_record(DONE))], True, "completed"),
-        ([Found(PLACE, 5, NOON, {}, codec.encode_sent(SENT))], True, "failed"),  # by a try before
+        ([], True, None, "failed"),  # as where a backup has taken the place of its bus
+        ([], True, LONG_AGO, None),  # so it is only slow
+        ([], False, None, None),
+        ([STORED_TASK], True, None, None),
+        ([Found(RECORD_AT, 5, NOON, {}, codec.encode_record(DONE))], True, None, "completed"),
+        # By a try before.
+        ([Found(PLACE, 5, NOON, {}, codec.encode_sent(SENT))], True, None, "failed"),
     ],
 )
 @pytest.mark.parametrize("write", [behind, at_once])
 async def test_of_a_task_that_is_gone_before_what_is_kept_of_it_is_written_its_sender_is_told(
-    later, write, there, is_late, state
+    later, write, there, is_late, made_at, state
 ):
-    disk, planners = later(is_late)
+    disk, planners = later(is_late, made_at)
     disk.messages += there
 
     await write(planners, disk)
@@ -255,3 +264,19 @@ async def test_of_a_task_that_is_gone_before_what_is_kept_of_it_is_written_its_s
     record, _ = await read_record(disk, "planner", "coder", "t1")
     assert (record and record.state) == state
     assert (await read_sent(disk, "planner", "coder", "t1"))[0] == SENT
+
+
+@pytest.mark.parametrize("write", [behind, at_once])
+async def test_of_a_task_that_one_server_of_several_has_not_yet_nothing_is_ended(
+    later, write, monkeypatch
+):
+    disk, planners = later(is_late=True, made_at=None)
+    looks = [set(), {"t1"}]
+
+    async def there(*_):
+        return looks.pop(0)
+
+    monkeypatch.setattr(lost, "_there", there)
+    await write(planners, disk)
+
+    assert (looks, await read_record(disk, "planner", "coder", "t1")) == ([], (None, 0))

@@ -196,9 +196,9 @@ async def test_what_is_stored_is_looked_up_also_where_it_waits_for_its_time():
 
     assert there == {"t1", "t2", "t3"}
     assert asked == [
-        (TASKS, "agentbus.*.tasks.*.planner", 100),
         (SCHEDULE, "agentbus.*.sched.*.planner.*", 100),
         (SCHEDULE, "agentbus.*.due.*.planner", 100),
+        (TASKS, "agentbus.*.tasks.*.planner", 100),
     ]
 
 
