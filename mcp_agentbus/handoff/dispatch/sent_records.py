@@ -18,7 +18,7 @@ from typing import Final
 
 from mcp_agentbus.bus.client import Bus
 from mcp_agentbus.core.aio import in_background, together
-from mcp_agentbus.errors import AgentbusError, BusUnreachable, Unconfirmed
+from mcp_agentbus.errors import AgentbusError, BusUnreachable, Refused, Unconfirmed
 from mcp_agentbus.store import tasks
 from mcp_agentbus.store.records import read_sent
 from mcp_agentbus.store.task import Sent, Task
@@ -131,5 +131,6 @@ class SentRecords:
 
     async def _write(self, stored: Kept) -> None:
         if isinstance(await tasks.keep(self._bus, stored), Kept):
-            await lost.end_if_late(self._bus, stored.sent, stored.since)
+            with suppress(Refused):  # what follows must not wait for that, as it is written
+                await lost.end_if_late(self._bus, stored.sent, stored.since)
         self._missing.pop(stored.sent.task_id, None)

@@ -254,7 +254,7 @@ async def at_once(_, disk):
 )
 @pytest.mark.parametrize("write", [behind, at_once])
 async def test_of_a_task_that_is_gone_before_what_is_kept_of_it_is_written_its_sender_is_told(
-    later, write, there, is_late, made_at, state
+    later, write, there, *, is_late, made_at, state
 ):
     disk, planners = later(is_late, made_at)
     disk.messages += there
@@ -280,3 +280,12 @@ async def test_of_a_task_that_one_server_of_several_has_not_yet_nothing_is_ended
     await write(planners, disk)
 
     assert (looks, await read_record(disk, "planner", "coder", "t1")) == ([], (None, 0))
+
+
+async def test_no_more_is_kept_back_by_what_a_server_refuses_to_tell(later):
+    disk, planners = later(is_late=True, made_at=None)
+    disk.infos[TASKS] = NotAllowed()
+
+    await behind(planners, disk)
+
+    assert disk.done == WRITTEN
