@@ -161,6 +161,17 @@ class Claims(Mapping[str, Claim]):
         """Return the chain and hops that a task sent now continues; ((), -1) if none."""
         return self.ways.cause(claim.task for claim in self._held.values())
 
+    def alone(self, sent: Iterable[tuple[str, str]]) -> list[Task | None]:
+        """Return the held task for which alone each is sent, by inbox and its id, if any.
+
+        Whoever keeps the claims elsewhere is told: the next process of the session goes by it.
+        """
+        held = [claim.task for claim in self._held.values()]
+        found = [self.ways.alone(held, *each) for each in sent]
+        if any(found):
+            self._changed()
+        return found
+
     async def give_back(
         self, claim: Claim, *, counts: bool, reason: str, note: str = ""
     ) -> Record | None:

@@ -53,7 +53,7 @@ def causes(
     elif session.leased:  # no command knows for what another one has sent
         alone = [None for _ in sent]
     else:
-        alone = [session.claims.ways.alone(held, *each) for each in sent]
+        alone = session.claims.alone(sent)
     rest = cause(session) if None in alone else ((), -1)
     return [(task.chain, task.hops) if task else rest for task in alone]
 

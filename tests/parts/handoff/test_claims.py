@@ -116,6 +116,15 @@ def test_the_next_process_of_a_session_knows_what_its_reader_has(claims):
     assert delivery_of(of_a).seq == DELIVERY.seq
 
 
+def test_the_next_process_of_a_session_knows_what_was_sent_for_a_task_alone(claims):
+    a = claims.hold(claim("a"))
+    told = []
+    claims.on_change = lambda: told.extend(claims.references())
+
+    assert claims.alone([("tester", "b"), ("tester", "c")]) == [a.task, None]
+    assert [each["sent_for"] for each in told] == [{"tester": "b"}]
+
+
 def test_what_a_session_sends_is_caused_by_the_deepest_task_that_it_holds(claims):
     assert claims.cause() == ((), -1)
     for task_id, hops in (("a", 1), ("b", 3), ("c", 2)):
