@@ -219,9 +219,13 @@ def _ends(urls: str) -> set[tuple[str, str | None, int]]:
     """Return who is spoken to, and whether by TLS; one that is no server's is like no other."""
     parts = {url: _one_server(url.strip()) for url in urls.split(",")}
     return {
-        (of.scheme, of.hostname, of.port or _PORT) if of else (url, None, 0)
+        (of.scheme, _host(of.hostname), of.port or _PORT) if of else (url, None, 0)
         for url, of in parts.items()
     }
+
+
+def _host(name: str | None) -> str | None:
+    return "localhost" if name in LOOPBACK else name
 
 
 def _checked_urls(given: str, by: str, *, allow_plaintext: bool) -> str | None:

@@ -168,6 +168,12 @@ def test_what_opens_the_server_in_the_file_is_for_no_other_that_the_variable_nam
     assert opened() == login  # it is written down for whichever the variable names
 
 
+def test_a_server_of_this_machine_is_one_by_whichever_name(saying):
+    lines = ['url = "nats://localhost"', 'token_file = "/t"']
+
+    assert str(saying(*lines, AGENTBUS_URL="nats://127.0.0.1:4222").token_file) == "/t"
+
+
 def test_a_server_that_the_variable_names_is_opened_by_what_variables_name(saying):
     lines = ['url = "tls://a.example.org"', 'token_file = "/t"', 'ca_file = "/ca"']
     elsewhere = {"AGENTBUS_URL": "tls://b.example.org", "AGENTBUS_NKEY_FILE": "/k"}
