@@ -201,6 +201,7 @@ def _profile(asked: Request, tokens: tuple[str, ...], book: Book) -> Verdict:
         if not ids.is_role(role) or role not in book.roles(asked.account):
             return Refusal("not-granted", {"role": role if ids.is_role(role) else ""})
     said = {**fields, "id": agent, "account": asked.account}
+    said.pop("removed", None)  # the word of whoever runs the bus; who registers is in
     data = json.dumps(said, separators=(",", ":")).encode()
     # Each gate reads it again then, as whoever is sent a task looks.
     subject = subjects.profile_subject(agent)

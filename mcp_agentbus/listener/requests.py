@@ -225,5 +225,7 @@ class Requests:
         if desk.held in OF_WAKES:
             with suppress(LedgerBroken):  # of which whoever looks for the agent tells
                 wake = self._state.ledger.left_unread(desk.agent)
-                return wake.said if wake and wake.outcome == "not_started" else ""
+                # A session that had ended as it was to be told is nothing that anybody mends.
+                is_lack = wake and (wake.means, wake.outcome) == ("start", "not_started")
+                return wake.said if wake and is_lack else ""
         return ""

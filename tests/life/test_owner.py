@@ -104,8 +104,11 @@ async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus
     before, _ = await store.account(bus, "laptop")
     granted = await owner.grant(bus, folder, "laptop", roles=["b", "a"], no_roles=["c"])
     less = await owner.grant(bus, folder, "laptop", no_roles=["a"])
+    await roster.register(bus, Agent("coder"), None)
+    await of_account(bus, "coder", "laptop")
     await owner.remove(bus, folder, "laptop")
     [removed] = await owner.standing(bus, folder)
+    gone = await roster.look(bus, "coder")
     had = [(await owner.invite(bus, folder, "laptop", roles=each)).had for each in ([], ["b"])]
     back = await owner.readmit(bus, folder, "laptop")
 
@@ -113,6 +116,7 @@ async def test_roles_come_and_go_and_who_was_removed_comes_back_with_its_key(bus
     assert (removed.account.state, removed.connections) == ("removed", 0)
     assert had == ["--role b", ""]
     assert (back.state, back.key) == ("joined", before.key)
+    assert (gone.state, (await roster.look(bus, "coder")).state) == ("removed", "never seen")
     assert await apply(bus, folder) == {"laptop"}
 
 

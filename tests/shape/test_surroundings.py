@@ -105,11 +105,17 @@ def test_a_run_is_in_memory_where_that_has_room_for_it_and_nobody_has_said_anoth
         return guard._in_memory()
 
     monkeypatch.delenv("TMPDIR")
+    monkeypatch.setattr(guard, "_LIMITS", [tmp_path / "none", tmp_path / "most"])
     there, too_small = in_memory(1), in_memory(1 << 60)
+    contained = []
+    for most in ("max", "1", "0"):  # as a container has it
+        (tmp_path / "most").write_text(f"{most}\n")
+        contained.append(in_memory(1))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     elsewhere = in_memory(1)
 
     assert (there, too_small, elsewhere) == (True, False, False)
+    assert contained == [True, True, False]
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount one")

@@ -16,6 +16,7 @@ with a pipe from the run; at the pipe's end it kills whoever has such a path, an
 """
 
 import contextlib
+import math
 import os
 import shutil
 import signal
@@ -29,6 +30,10 @@ from pathlib import Path
 _LONGEST = 20
 _MEMORY = Path("/dev/shm")
 _MOUNT = "/bin/mount"
+# What a container may take, of which the machine's memory tells nothing: by either of two versions.
+_LIMITS = tuple(
+    Path("/sys/fs/cgroup", name) for name in ("memory.max", "memory/memory.limit_in_bytes")
+)
 # Of what is free a server's store may take a quarter, and its streams ask for 5.4 GiB.
 _ROOM_BYTES = 23 << 30
 # What is mounted for a run alone may have as much as a store asks for at most; it takes none by that.
@@ -96,8 +101,14 @@ def _is_spare() -> bool:
     with contextlib.suppress(OSError, LookupError):  # not Linux
         lines = Path("/proc/meminfo").read_text().splitlines()
         spare = dict(line.split(":") for line in lines)["MemAvailable"].split()[0]
-        return int(spare) << 10 >= _SPARE_BYTES
+        return min(int(spare) << 10, *map(_limit, _LIMITS)) >= _SPARE_BYTES
     return False
+
+
+def _limit(file: Path) -> float:
+    with contextlib.suppress(OSError, ValueError):  # there is none
+        return int(file.read_text())
+    return math.inf
 
 
 def started_for(folder: str) -> dict[int, str]:

@@ -39,6 +39,11 @@ _UNWRITTEN: Final = re.compile(
 # At the end of that stands the system's reason; nothing else of it, as a path, is for others.
 _REASON: Final = re.compile(r": ([a-z][a-z /-]{2,60})$")
 _SOME_REASON: Final = "a reason that its log names"
+# As its user may have written it: the server takes either key, in any case, with a comment behind.
+_SYNCED: Final = re.compile(
+    r"""^(?:(?!//)[^#\n])*?(?<![\w.-])sync(?:_interval)?\s*[:=\s]\s*["']?always(?![\w.-])""",
+    re.IGNORECASE | re.MULTILINE,
+)
 # What is no want of room may be as it was: each start takes the server from all who use it.
 _ANEW_AFTER_S: Final = 60.0
 #: So many times as much room is worth a start anew, or another size of what is there.
@@ -91,7 +96,7 @@ def is_synced(conf: Path) -> bool | None:
         written = read_whole(conf).decode(errors="replace")
     except OSError:
         return None
-    return re.search(r"^\s*sync_interval:\s*always\s*$", written, re.MULTILINE) is not None
+    return _SYNCED.search(written) is not None
 
 
 def revive(settings: Settings) -> bool:

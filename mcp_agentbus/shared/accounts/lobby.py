@@ -39,7 +39,7 @@ from mcp_agentbus.core.aio import in_background
 from mcp_agentbus.core.text import from_json
 from mcp_agentbus.errors import AgentbusError
 from mcp_agentbus.shared.accounts import admin, apply, store
-from mcp_agentbus.shared.accounts.departures import take_roles
+from mcp_agentbus.shared.accounts.departures import mark_removed, take_roles
 from mcp_agentbus.shared.accounts.record import AccountRecord, Invitation, is_invitation_id
 
 #: Why nobody joins: of these a bearer can do nothing about but `too-many`, which passes, and
@@ -192,6 +192,11 @@ class Lobby:
         except AgentbusError as error:
             _log.error("the account %s cannot be let in: %s", name, error.message)
             is_in = False
+        if is_in:  # of agents of an account that was removed before, which register late or never
+            try:
+                await mark_removed(self._bus, name, removed=False)
+            except AgentbusError as error:
+                _log.warning("agents of %s stand as removed still: %s", name, error.message)
         return {"ok": True, "account": name} if is_in else _refused("not-applied")
 
 

@@ -246,7 +246,9 @@ async def owned(bus: Bus) -> dict[str, Owned]:
 
 
 async def put_back(bus: Bus, several: Iterable[Before]) -> None:
-    """Have each agent be whose it was at last, where a restored bus says otherwise.
+    """Have each agent be whose it was at last, and stand as that account does.
+
+    Accounts are as no backup has them.
 
     Raises:
         ApiError, BusUnreachable, Unconfirmed, NotAllowed: as `Bus.publish`.
@@ -258,5 +260,11 @@ async def put_back(bus: Bus, several: Iterable[Before]) -> None:
     for agent, each in latest.items():
         subject = subjects.profile_subject(agent)
         stored = await leader.last(bus, AGENTS, subject)
-        if stored is None or decode_profile(stored).account != each.account:
+        if stored is None or _stands(stored) != _stands(replace(stored, data=each.data)):
             await bus.replace(AGENTS, subject, each.data, stored.seq if stored else 0)
+
+
+def _stands(stored: Found) -> tuple[str, bool]:
+    """Return by a registration whose agent it is, and whether that account was removed."""
+    profile = decode_profile(stored)
+    return profile.account, profile.removed

@@ -14,6 +14,12 @@ from mcp_agentbus.doctor import server
     [
         ("jetstream {\n  sync_interval: always\n}", "ok"),
         ("jetstream {\n  sync_interval: 2m\n}", "wrong"),
+        ("jetstream {\n  max_mem: 0 // sync_interval: always\n}", "wrong"),
+        ("jetstream {\n  my_sync: always\n}", "wrong"),
+        ("jetstream {\n  sync_interval: always  # as agentbus has it\n}", "ok"),
+        ('jetstream { store_dir: "/bus", sync_interval: "always" }', "ok"),
+        ("jetstream {\n  SYNC = Always;\n}", "ok"),
+        ("jetstream {\n  sync_interval always\n}", "ok"),
         (None, "warning"),
     ],
 )

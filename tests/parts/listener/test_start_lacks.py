@@ -97,20 +97,21 @@ async def test_an_openclaw_is_asked_whatever_has_become_of_its_folder(requests):
 
 
 @pytest.mark.parametrize(
-    ("held", "outcome", "cause"),
+    ("held", "means", "outcome", "cause"),
     [
-        ("backoff", "not_started", "claude is not installed"),
-        ("gave_up", "not_started", "claude is not installed"),
-        ("quiet_hours", "not_started", ""),
-        ("backoff", "exited", ""),
+        ("backoff", "start", "not_started", "claude is not installed"),
+        ("gave_up", "start", "not_started", "claude is not installed"),
+        ("quiet_hours", "start", "not_started", ""),
+        ("backoff", "start", "exited", ""),
+        ("backoff", "nudge", "not_started", ""),  # its session had ended: nothing is to be mended
     ],
 )
 async def test_of_an_agent_that_is_held_by_a_wake_that_did_not_start_the_cause_is_told(
-    requests, held, outcome, cause
+    requests, held, means, outcome, cause
 ):
     asked = requests({"command": ["/bin/true"]})
     ledger, now = asked._state.ledger, text.now()
-    wake = ledger.note("coder", "start", keys=(), senders=(), at=now)
+    wake = ledger.note("coder", means, keys=(), senders=(), at=now)
     ledger.ended(wake, at=now, outcome=outcome, said="claude is not installed")
     ledger.led_to_read(wake, False)
 

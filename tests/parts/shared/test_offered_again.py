@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from mcp_agentbus.core import text
@@ -12,7 +14,8 @@ from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
 from mcp_agentbus.handoff.shell_session import shell_session
 from mcp_agentbus.shared.accounts.departures import agents_of, mark_removed, offer_again
-from mcp_agentbus.store import roster
+from mcp_agentbus.shared.replacement.before import owned, put_back
+from mcp_agentbus.store import roster, streams
 from mcp_agentbus.store.records import read_record
 from mcp_agentbus.tools.answers import words
 
@@ -78,3 +81,20 @@ async def test_who_sends_to_an_agent_whose_account_was_removed_is_told_so_though
 
     assert told == [("live session", False), ("removed", True), ("live session", False)]
     assert "account was removed from the bus" in words.whether_there(coder.id, "removed")
+
+
+@pytest.mark.parametrize("removed", [True, False])
+async def test_over_a_restore_an_agent_stands_as_its_account_does_which_no_backup_changes(
+    world, removed
+):
+    coder, account = world.name("coder"), world.name("pc")
+    await streams.ensure_streams(world.bus)
+    profile = roster.Profile(id=coder, account=account, registered_at=text.now())
+    await world.bus.publish(f"agentbus.{coder}.profile", profile.model_dump_json().encode())
+    await mark_removed(world.bus, account, removed=removed)
+    at_last = {coder: (await owned(world.bus))[coder]}
+
+    await mark_removed(world.bus, account, removed=not removed)  # as a backup has it
+    await put_back(world.bus, [SimpleNamespace(owned=at_last)])
+
+    assert (await roster.registration(world.bus, coder)).removed == removed
