@@ -16,6 +16,7 @@ from local_server import kill_servers
 from mcp_agentbus.bus import embedded
 from mcp_agentbus.cli.parser import parser
 from mcp_agentbus.core.ids import Agent
+from mcp_agentbus.core.text import moment
 from mcp_agentbus.handoff.inbox import read_inbox
 from mcp_agentbus.handoff.results import publish_result
 from mcp_agentbus.handoff.send import send_task
@@ -205,9 +206,10 @@ async def test_another_process_goes_on_when_the_listener_ends_and_doubles_no_ste
      ("3d", timedelta(days=3)), ("0s", timedelta())],
 )  # fmt: skip
 def test_how_long_ago_is_a_time_to_begin_with(typed, ago):
-    since = datetime.fromisoformat(parser().parse_args(["watch", "--since", typed]).since)
+    """By whichever clock is asked."""
+    noon = datetime(2026, 5, 18, 12, tzinfo=UTC)
 
-    assert timedelta() <= datetime.now(UTC) - since - ago < timedelta(seconds=_HANG_S)
+    assert moment(parser().parse_args(["watch", "--since", typed]).since, noon) == noon - ago
 
 
 @pytest.mark.parametrize(

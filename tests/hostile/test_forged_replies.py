@@ -180,9 +180,9 @@ async def test_what_has_another_subject_than_was_asked_for_is_nothing(
     own_world, monkeypatch, subject
 ):
     async def forged(*_):
-        return [Found(subject, 1, now(), {}, b'{"kind":"session"}')]
+        return [Found(subject, 1, now(), {}, b'{"kind":"session"}')], {}
 
-    monkeypatch.setattr(own_world.bus, "many", forged)
+    monkeypatch.setattr(own_world.bus, "_some", forged)
 
     assert await signs_of_life(own_world.bus, "*") == []
     assert await read_sides(own_world.bus, [("*", "coder")], "f" * 32) == [Records()]
