@@ -20,6 +20,7 @@ from mcp_agentbus.bus.replies import NO_SUCH_STREAM, ApiError, Conflict, server_
 from mcp_agentbus.core import text
 from mcp_agentbus.core.aio import together
 from mcp_agentbus.store import roster, subjects
+from mcp_agentbus.store.queries.numbered import numbered
 from mcp_agentbus.store.records import read_record, read_sent, sent_in, write_record
 from mcp_agentbus.store.steps import first_record, step
 from mcp_agentbus.store.task import EXPIRES_MAX_S, Sent
@@ -174,7 +175,7 @@ async def end_if_late(bus: Bus, sent: Sent, since: float) -> None:
     Raises: as `Bus.publish`.
     """
     late_s = time.monotonic() - since
-    if late_s <= _LATE_S:
+    if late_s <= _LATE_S or await _is_where_it_was_put(bus, sent):
         return
     now, began = await made(bus), text.now() - timedelta(seconds=late_s) - _CLOCKS_DIFFER
     if max(now.tasks, now.schedule, now.results) < began:
@@ -184,6 +185,15 @@ async def end_if_late(bus: Bus, sent: Sent, since: float) -> None:
         if sent.task_id in await _there(bus, sent.owner):
             return
     await end(bus, sent, "before what its sender keeps of it was stored")
+
+
+async def _is_where_it_was_put(bus: Bus, sent: Sent) -> bool:
+    """Tell by one request whether a task is stored as it was: many at once are late as a whole."""
+    if not sent.seq:
+        at = subjects.scheduled_subject(sent.inbox, sent.priority, sent.owner, sent.task_id)
+        return await bus.last(subjects.SCHEDULE, at) is not None
+    there = await numbered(bus, subjects.TASKS, sent.seq)
+    return there is not None and there.headers.get(subjects.H_TASK) == sent.task_id
 
 
 async def _there(bus: Bus, agent: str) -> set[str | None]:

@@ -26,7 +26,7 @@ from mcp_agentbus.store.subjects import RESULTS, SCHEDULE, TASKS
 from mcp_agentbus.store.tasks import Kept
 from mcp_agentbus.store.upkeep import lost
 
-SENT = sent_of(read_task())
+SENT = sent_of(read_task()).model_copy(update={"seq": 5})
 STORED = Kept(SENT, duplicate=False, since=math.inf)
 PLACE = "agentbus.planner.sent.coder.t1"
 RECORD_AT = "agentbus.planner.results.coder.t1"
@@ -280,6 +280,16 @@ async def test_of_a_task_that_one_server_of_several_has_not_yet_nothing_is_ended
     await write(planners, disk)
 
     assert (looks, await read_record(disk, "planner", "coder", "t1")) == ([], (None, 0))
+
+
+async def test_of_one_that_is_where_it_was_put_no_other_task_is_read(later):
+    """Many that are sent at once on a slow disk are late as a whole."""
+    disk, planners = later(is_late=True, made_at=None)
+    disk.messages.append(STORED_TASK)
+
+    await behind(planners, disk)
+
+    assert [one for one in disk.asked if one[0] != RESULTS] == [(TASKS, {"seq": 5, "batch": 1})]
 
 
 async def test_no_more_is_kept_back_by_what_a_server_refuses_to_tell(later):
