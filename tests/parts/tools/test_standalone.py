@@ -4,6 +4,7 @@
 import asyncio
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -28,13 +29,19 @@ async def out_of_time(*_):
 
 
 async def test_a_session_that_ends_beside_a_call_that_is_late_says_nothing(monkeypatch):
+    tried = Mock(side_effect=out_of_time)
     monkeypatch.setattr(standalone, "_CLOSE_TIMEOUT_S", SESSION_S)
-    session = SimpleNamespace(close=out_of_time, bus=SimpleNamespace(close=pytest.fail))
+    session = SimpleNamespace(close=tried, bus=SimpleNamespace(close=pytest.fail))
 
     await Standalone._close(SimpleNamespace(_session=session))
 
+    tried.assert_called_once()
+
 
 async def test_what_was_held_before_is_waited_for_in_vain_and_the_session_begins(monkeypatch):
+    tried = Mock(side_effect=out_of_time)
     monkeypatch.setattr(standalone, "_TAKE_OVER_S", SESSION_S)
 
-    await standalone._taken_over(SimpleNamespace(take_over=out_of_time), [{}])
+    await standalone._taken_over(SimpleNamespace(take_over=tried), [{}])
+
+    tried.assert_called_once_with([{}])
